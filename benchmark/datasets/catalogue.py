@@ -1,0 +1,74 @@
+"""The datasets known by name: what they are, before anything is read. No torch, no image library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """One catalogue entry.
+
+    Attributes:
+        name: the word in a matrix's ``datasets`` list.
+        summary: one line for people.
+        classes: class names in label order: label ``k`` is ``classes[k]``.
+        colour: False when the images have no colour, so that ``rgb`` is not applicable.
+        licence: of the images.
+        source: where the images come from.
+    """
+
+    name: str
+    summary: str
+    classes: tuple[str, ...]
+    colour: bool
+    licence: str
+    source: str
+
+
+_KNOWN = (
+    DatasetInfo(
+        name="beans",
+        summary="bean leaves: two diseases and healthy; splits 1034/133/128",
+        classes=("angular_leaf_spot", "bean_rust", "healthy"),
+        colour=True,
+        licence="MIT",
+        source="data directory: beans/{train,validation,test}/<class>/",
+    ),
+    DatasetInfo(
+        name="rps",
+        summary="rendered hands: rock, paper, scissors; train 2520, test 372, validation drawn by group",
+        classes=("paper", "rock", "scissors"),
+        colour=True,
+        licence="CC BY 4.0",
+        source="data directory: rps/{rps,rps-test-set}/<class>/",
+    ),
+    DatasetInfo(
+        name="elpv",
+        summary="solar cells in electroluminescence: functional or defective; 2223 images, splits drawn",
+        classes=("functional", "defective"),
+        colour=False,
+        licence="CC BY-NC-SA 4.0",
+        source="PyPI package elpv-dataset",
+    ),
+    DatasetInfo(
+        name="hue-control",
+        summary="generated: classes differ only in hue; rgb must learn it, grey cannot",
+        classes=("red", "blue"),
+        colour=True,
+        licence="generated here",
+        source="generated",
+    ),
+    DatasetInfo(
+        name="shape-control",
+        summary="generated: classes differ only in shape; every input mode must learn it",
+        classes=("disc", "cross"),
+        colour=True,
+        licence="generated here",
+        source="generated",
+    ),
+)
+
+CATALOGUE: Mapping[str, DatasetInfo] = MappingProxyType({info.name: info for info in _KNOWN})

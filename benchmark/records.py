@@ -1,0 +1,315 @@
+"""What one run left behind: the record's schema, field by field, and the store that holds records."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmark import PROTOCOL_VERSION
+from benchmark.errors import UserError
+from benchmark.matrix import RunSpec
+
+SCHEMA_VERSION = 1
+"""Version of this file's schema."""
+
+Status = Literal["done", "failed", "diverged", "timeout", "oom", "killed"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EpochRecord(_Part):
+    """One epoch. Losses are means of the cross-entropy over images (nats); accuracies are shares in 0..1."""
+
+    stage: int
+    """1-based."""
+    epoch: int
+    """1-based, counted over all stages."""
+    lr: float
+    """Learning rate that the optimizer applied at the epoch's first step."""
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    test_accuracy: float
+    train_seconds: float
+    """Wall time of the epoch's training steps."""
+
+
+class SplitMetrics(_Part):
+    """Scores of the chosen checkpoint on one split."""
+
+    accuracy: float
+    """Correct images / images (micro average), 0..1."""
+    macro_f1: float
+    """Unweighted mean over classes of the F1 score, 0..1."""
+    log_loss: float
+    """Mean cross-entropy, nats per image."""
+
+
+class DatasetRecord(_Part):
+    """The images behind the run."""
+
+    fingerprint: str
+    """Hash of every image's content, label and split: records with different ones are not comparable."""
+    classes: tuple[str, ...]
+    train_images: int
+    """After ``limit``."""
+    validation_images: int
+    test_images: int
+    notes: tuple[str, ...] = ()
+    """How missing splits were drawn, in words."""
+
+
+class StageRecord(_Part):
+    """What one stage trained."""
+
+    trainable: Literal["head", "all"]
+    trainable_parameters: int
+    batch_norm: Literal["train", "eval"]
+    epochs_run: int
+    stopped_early: bool
+
+
+class ModelRecord(_Part):
+    """The network as it was built."""
+
+    parameters: int
+    input_channels: int
+    mean: tuple[float, ...]
+    """Per input channel, on the 0..1 pixel scale."""
+    std: tuple[float, ...]
+    weights_sha256: str | None
+    """Of the pretrained tensors in name order (name, dtype, shape and bytes of each); None for random weights."""
+    weights_origin: str
+    """Where they came from, in words."""
+    stages: tuple[StageRecord, ...]
+
+
+class Timing(_Part):
+    """Seconds by phase, wall clock."""
+
+    data_seconds: float
+    """Opening the decoded images."""
+    model_seconds: float
+    """Building the model and loading its weights."""
+    train_seconds: float
+    """Training steps of all epochs."""
+    eval_seconds: float
+    """Evaluation on validation and test, all epochs and the final one."""
+    total_seconds: float
+    """Whole run, in the worker."""
+    train_images_per_second: float
+    """Images through forward and backward passes / train_seconds."""
+    eval_images_per_second: float
+    contended: bool | None
+    """True when the run waited for a processor for more than 5 % of its time; None where that cannot be measured."""
+
+
+class Memory(_Part):
+    """Peaks over the run, bytes."""
+
+    peak_rss_bytes: int
+    """Resident memory of the worker process, what its earlier runs left included."""
+    peak_device_bytes: int | None
+    """Allocated on the GPU; None on a CPU."""
+
+
+class Environment(_Part):
+    """What it ran on."""
+
+    python: str
+    packages: dict[str, str]
+    platform: str
+    cpu: str
+    device: str
+    """``cpu`` or the GPU's name."""
+    precision: Literal["fp32", "fp16", "bf16"]
+    """What ``auto`` became."""
+    threads: int
+    workers: int
+    """Runs that shared the machine."""
+    variables: dict[str, str]
+    """Environment variables that the workers were started with (allocator, threads)."""
+    git_commit: str | None
+    git_dirty: bool | None
+
+
+class Predictions(_Part):
+    """The test predictions' file, beside the record."""
+
+    file: str
+    sha256: str
+    rows: int
+
+
+class RunRecord(_Part):
+    """One run's record, one JSON file. Fields after ``finished_at`` are null unless ``status`` is ``done``."""
+
+    schema_version: int = SCHEMA_VERSION
+    protocol_version: int = PROTOCOL_VERSION
+    id: str
+    status: Status
+    reason: str | None = None
+    """Why it is not done, in one line."""
+    traceback: str | None = None
+    spec: RunSpec
+    started_at: str
+    """UTC, ISO 8601."""
+    finished_at: str
+    environment: Environment | None = None
+    dataset: DatasetRecord | None = None
+    model: ModelRecord | None = None
+    history: tuple[EpochRecord, ...] = ()
+    best_epoch: int | None = None
+    """Epoch of the chosen checkpoint: best validation accuracy, then lower validation loss, then earlier."""
+    validation: SplitMetrics | None = None
+    test: SplitMetrics | None = None
+    last_epoch_test_accuracy: float | None = None
+    article_accuracy: float | None = None
+    """Best test accuracy over all epochs: the article's way, optimistic."""
+    validation_saturated: bool | None = None
+    """Validation accuracy was 1.0 in three epochs or more: it no longer chooses between them."""
+    timing: Timing | None = None
+    memory: Memory | None = None
+    predictions: Predictions | None = None
+
+
+class PredictionTable(_Part):
+    """Predictions of the chosen checkpoint on the test split, one row an image, in the dataset's order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    image_id: tuple[str, ...]
+    label: np.ndarray = Field(repr=False)
+    """int64, shape (n,)."""
+    predicted: np.ndarray = Field(repr=False)
+    """int64, shape (n,): the class of the largest logit."""
+    probabilities: np.ndarray = Field(repr=False)
+    """float32, shape (n, classes)."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return columns image_id, label, predicted, p0 … p(k-1)."""
+        columns: dict[str, object] = {
+            "image_id": list(self.image_id),
+            "label": self.label.astype(np.int64),
+            "predicted": self.predicted.astype(np.int64),
+        }
+        for k in range(self.probabilities.shape[1]):
+            columns[f"p{k}"] = self.probabilities[:, k].astype(np.float32)
+        return pd.DataFrame(columns)
+
+
+class DamagedRecord(_Part):
+    """A file among the records that is not a whole record."""
+
+    path: Path
+    reason: str
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Temporary file in the same folder, fsync, rename, fsync of the folder.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        if hasattr(os, "O_DIRECTORY"):
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}). Nothing was changed there.") from error
+
+
+class Store:
+    """The records of one matrix: ``<folder>/records/<id>.json`` with ``<id>.parquet`` beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.records = folder / "records"
+
+    def path(self, run_id: str) -> Path:
+        """Return the record's path."""
+        return self.records / f"{run_id}.json"
+
+    def save(self, record: RunRecord, predictions: PredictionTable | None = None) -> RunRecord:
+        """Write a record; its predictions first, so that a record on disk is always whole.
+
+        Returns:
+            The record as written, with the predictions' file and hash.
+        """
+        if predictions is not None:
+            buffer = io.BytesIO()
+            predictions.to_frame().to_parquet(buffer, index=False, compression="zstd")
+            name = f"{record.id}.parquet"
+            write_atomically(self.records / name, buffer.getvalue())
+            digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+            rows = len(predictions.image_id)
+            record = record.model_copy(update={"predictions": Predictions(file=name, sha256=digest, rows=rows)})
+        write_atomically(self.path(record.id), (record.model_dump_json(indent=1) + "\n").encode())
+        return record
+
+    def load(self, path: Path) -> RunRecord | DamagedRecord:
+        """Read one record file; a file that is not a whole record of its own name comes back as damaged."""
+        try:
+            record = RunRecord.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "file"
+            return DamagedRecord(path=path, reason=f"{where}: {first['msg']}")
+        except OSError as error:
+            return DamagedRecord(path=path, reason=f"cannot be read: {error.strerror}")
+        if record.id != path.stem:
+            return DamagedRecord(path=path, reason=f"holds the record of another run, {record.id}")
+        if record.spec.id != record.id:
+            return DamagedRecord(path=path, reason=f"its spec belongs to another run, {record.spec.id}")
+        if record.status == "done" and (record.test is None or record.predictions is None or not record.history):
+            return DamagedRecord(path=path, reason="says done but has no results")
+        return record
+
+    def scan(self) -> Iterator[RunRecord | DamagedRecord]:
+        """Read every record, in the order of ids."""
+        for path in sorted(self.records.glob("*.json")):
+            yield self.load(path)
+
+    def predictions(self, record: RunRecord) -> pd.DataFrame:
+        """Return a done run's test predictions: image_id, label, predicted, p0 … p(k-1).
+
+        Raises:
+            UserError: the file is missing or is not the one that the record names.
+        """
+        assert record.predictions is not None, f"{record.id} has no predictions"
+        path = self.records / record.predictions.file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path}: predictions cannot be read ({error.strerror}). Run it again with --force.") from None
+        if hashlib.sha256(content).hexdigest() != record.predictions.sha256:
+            raise UserError(f"{path}: not the predictions that {record.id}.json names. Run it again with --force.")
+        return pd.read_parquet(io.BytesIO(content))
