@@ -52,10 +52,18 @@ class InputMode:
 _KNOWN = (
     InputMode("rgb", grey=False, channels=3, stem="keep", summary="the colour image, as the weights saw it"),
     InputMode(
-        "grey-3ch", grey=True, channels=3, stem="keep", summary="luma, repeated on three channels; weights as they are"
+        "grey-3ch",
+        grey=True,
+        channels=3,
+        stem="keep",
+        summary="luma, repeated on three channels; weights as they are",
     ),
     InputMode(
-        "grey-1ch", grey=True, channels=1, stem="sum", summary="luma on one channel; the stem's weights summed"
+        "grey-1ch",
+        grey=True,
+        channels=1,
+        stem="sum",
+        summary="luma on one channel; the stem's weights summed",
     ),
 )
 

@@ -12,7 +12,17 @@ from benchmark.matrix import RunSpec
 from benchmark.records import DamagedRecord, RunRecord, Store
 
 State = Literal["done", "failed", "diverged", "timeout", "oom", "killed", "stale", "damaged", "pending"]
-STATES: tuple[State, ...] = ("done", "failed", "diverged", "timeout", "oom", "killed", "stale", "damaged", "pending")
+STATES: tuple[State, ...] = (
+    "done",
+    "failed",
+    "diverged",
+    "timeout",
+    "oom",
+    "killed",
+    "stale",
+    "damaged",
+    "pending",
+)
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,19 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark import PROTOCOL_VERSION
 from benchmark.errors import UserError
 from benchmark.matrix import RunSpec
+
+if TYPE_CHECKING:  # `plan` and `status` read records without loading pandas
+    import numpy as np
+    import pandas as pd
 
 SCHEMA_VERSION = 1
 """Version of this file's schema."""
@@ -184,28 +187,29 @@ class RunRecord(_Part):
     predictions: Predictions | None = None
 
 
-class PredictionTable(_Part):
+@dataclass(frozen=True)
+class PredictionTable:
     """Predictions of the chosen checkpoint on the test split, one row an image, in the dataset's order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
     image_id: tuple[str, ...]
-    label: np.ndarray = Field(repr=False)
+    label: np.ndarray
     """int64, shape (n,)."""
-    predicted: np.ndarray = Field(repr=False)
+    predicted: np.ndarray
     """int64, shape (n,): the class of the largest logit."""
-    probabilities: np.ndarray = Field(repr=False)
+    probabilities: np.ndarray
     """float32, shape (n, classes)."""
 
     def to_frame(self) -> pd.DataFrame:
         """Return columns image_id, label, predicted, p0 … p(k-1)."""
+        import pandas as pd
+
         columns: dict[str, object] = {
             "image_id": list(self.image_id),
-            "label": self.label.astype(np.int64),
-            "predicted": self.predicted.astype(np.int64),
+            "label": self.label.astype("int64"),
+            "predicted": self.predicted.astype("int64"),
         }
         for k in range(self.probabilities.shape[1]):
-            columns[f"p{k}"] = self.probabilities[:, k].astype(np.float32)
+            columns[f"p{k}"] = self.probabilities[:, k].astype("float32")
         return pd.DataFrame(columns)
 
 
@@ -244,7 +248,9 @@ def write_atomically(path: Path, content: bytes) -> None:
             finally:
                 os.close(folder)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}). Nothing was changed there.") from error
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}). Nothing was changed there."
+        ) from error
 
 
 class Store:
@@ -271,7 +277,9 @@ class Store:
             write_atomically(self.records / name, buffer.getvalue())
             digest = hashlib.sha256(buffer.getvalue()).hexdigest()
             rows = len(predictions.image_id)
-            record = record.model_copy(update={"predictions": Predictions(file=name, sha256=digest, rows=rows)})
+            record = record.model_copy(
+                update={"predictions": Predictions(file=name, sha256=digest, rows=rows)}
+            )
         write_atomically(self.path(record.id), (record.model_dump_json(indent=1) + "\n").encode())
         return record
 
@@ -289,7 +297,9 @@ class Store:
             return DamagedRecord(path=path, reason=f"holds the record of another run, {record.id}")
         if record.spec.id != record.id:
             return DamagedRecord(path=path, reason=f"its spec belongs to another run, {record.spec.id}")
-        if record.status == "done" and (record.test is None or record.predictions is None or not record.history):
+        if record.status == "done" and (
+            record.test is None or record.predictions is None or not record.history
+        ):
             return DamagedRecord(path=path, reason="says done but has no results")
         return record
 
@@ -309,7 +319,13 @@ class Store:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise UserError(f"{path}: predictions cannot be read ({error.strerror}). Run it again with --force.") from None
+            raise UserError(
+                f"{path}: predictions cannot be read ({error.strerror}). Run it again with --force."
+            ) from None
         if hashlib.sha256(content).hexdigest() != record.predictions.sha256:
-            raise UserError(f"{path}: not the predictions that {record.id}.json names. Run it again with --force.")
+            raise UserError(
+                f"{path}: not the predictions that {record.id}.json names. Run it again with --force."
+            )
+        import pandas as pd
+
         return pd.read_parquet(io.BytesIO(content))
