@@ -72,9 +72,7 @@ class DatasetSource(_Frozen):
             known = CATALOGUE[self.name].classes
             for wanted in self.classes:
                 if wanted not in known:
-                    raise ValueError(
-                        f"dataset {self.name} has no class {wanted!r}.{did_you_mean(wanted, known)}"
-                    )
+                    raise ValueError(f"dataset {self.name} has no class {wanted!r}.{did_you_mean(wanted, known)}")
             if len(set(self.classes)) != len(self.classes):
                 raise ValueError(f"classes of {self.name} are named twice")
             if len(self.classes) < 2:
@@ -196,9 +194,7 @@ class Matrix(_Frozen):
         titles = [entry.title for entry in self.datasets]
         for title in titles:
             if titles.count(title) > 1:
-                raise ValueError(
-                    f"datasets: {title!r} stands there twice; give one of them a label of its own"
-                )
+                raise ValueError(f"datasets: {title!r} stands there twice; give one of them a label of its own")
         for policy in self.policies:
             policies.stages(policy, self.training)
         if not _applicable(self):

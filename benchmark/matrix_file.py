@@ -64,9 +64,7 @@ class _Document:
             problem = getattr(error, "problem", None) or str(error)
             raise UserError(f"{path}:{line}: not valid YAML: {problem}.") from None
         if not isinstance(self.data, dict):
-            raise UserError(
-                f"{path}: a matrix is a mapping of keys to values, this is a {type(self.data).__name__}."
-            )
+            raise UserError(f"{path}: a matrix is a mapping of keys to values, this is a {type(self.data).__name__}.")
 
     def _plain(self, node: yaml.Node, at: KeyPath) -> Any:
         self.lines[at] = node.start_mark.line + 1
@@ -75,9 +73,7 @@ class _Document:
             for key_node, value_node in node.value:
                 key = str(key_node.value)
                 if key in result:
-                    raise UserError(
-                        f"{self.path}:{key_node.start_mark.line + 1}: key {key!r} stands there twice."
-                    )
+                    raise UserError(f"{self.path}:{key_node.start_mark.line + 1}: key {key!r} stands there twice.")
                 result[key] = self._plain(value_node, (*at, key))
                 self.lines[(*at, key)] = key_node.start_mark.line + 1
             return result
@@ -142,9 +138,7 @@ def _explain(error: ValidationError, document: _Document, overridden: dict[KeyPa
         elif problem["type"] == "value_error":
             what = f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
         elif problem["type"] == "literal_error":
-            known = [
-                word.strip(" '") for word in str(problem["ctx"]["expected"]).replace(" or ", ", ").split(",")
-            ]
+            known = [word.strip(" '") for word in str(problem["ctx"]["expected"]).replace(" or ", ", ").split(",")]
             what = f"{key}: {problem['input']!r} is not accepted.{did_you_mean(str(problem['input']), known)}"
         else:
             what = f"{key}: {problem['msg'].lower()} (it is {problem['input']!r})."
@@ -178,8 +172,6 @@ def dump(matrix: Matrix) -> str:
     data = matrix.model_dump(mode="json")
     data["datasets"] = [
         entry["name"] if set(entry) == {"name"} else entry
-        for entry in (
-            {key: value for key, value in item.items() if value is not None} for item in data["datasets"]
-        )
+        for entry in ({key: value for key, value in item.items() if value is not None} for item in data["datasets"])
     ]
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)

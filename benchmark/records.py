@@ -248,9 +248,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             finally:
                 os.close(folder)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}). Nothing was changed there."
-        ) from error
+        raise UserError(f"{path}: cannot be written ({error.strerror}). Nothing was changed there.") from error
 
 
 class Store:
@@ -277,9 +275,7 @@ class Store:
             write_atomically(self.records / name, buffer.getvalue())
             digest = hashlib.sha256(buffer.getvalue()).hexdigest()
             rows = len(predictions.image_id)
-            record = record.model_copy(
-                update={"predictions": Predictions(file=name, sha256=digest, rows=rows)}
-            )
+            record = record.model_copy(update={"predictions": Predictions(file=name, sha256=digest, rows=rows)})
         write_atomically(self.path(record.id), (record.model_dump_json(indent=1) + "\n").encode())
         return record
 
@@ -297,9 +293,7 @@ class Store:
             return DamagedRecord(path=path, reason=f"holds the record of another run, {record.id}")
         if record.spec.id != record.id:
             return DamagedRecord(path=path, reason=f"its spec belongs to another run, {record.spec.id}")
-        if record.status == "done" and (
-            record.test is None or record.predictions is None or not record.history
-        ):
+        if record.status == "done" and (record.test is None or record.predictions is None or not record.history):
             return DamagedRecord(path=path, reason="says done but has no results")
         return record
 
@@ -323,9 +317,7 @@ class Store:
                 f"{path}: predictions cannot be read ({error.strerror}). Run it again with --force."
             ) from None
         if hashlib.sha256(content).hexdigest() != record.predictions.sha256:
-            raise UserError(
-                f"{path}: not the predictions that {record.id}.json names. Run it again with --force."
-            )
+            raise UserError(f"{path}: not the predictions that {record.id}.json names. Run it again with --force.")
         import pandas as pd
 
         return pd.read_parquet(io.BytesIO(content))
