@@ -1,0 +1,48 @@
+"""What the training side gets from the data side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: which rows of the decoded images, with their labels and names, in a fixed order.
+
+    Attributes:
+        rows: int64, shape (n,): rows of `PreparedDataset.images`.
+        labels: int64, shape (n,): positions in `PreparedDataset.classes`.
+        image_ids: n names, unique within the dataset and free of any machine's paths.
+    """
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    image_ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A dataset decoded at one size.
+
+    Attributes:
+        images: uint8, shape (N, size, size, channels), read-only and memory-mapped; channels is 1 for grey (luma), 3
+            for colour (RGB).
+        classes: names in label order.
+        fingerprint: 64 hexadecimal digits: every image's content, label and split, before ``limit`` and ``classes``.
+        train, validation, test: the splits, ``limit`` and ``classes`` applied.
+        notes: how missing splits were drawn, in words for the report.
+    """
+
+    images: NDArray[np.uint8]
+    classes: tuple[str, ...]
+    fingerprint: str
+    train: Split
+    validation: Split
+    test: Split
+    notes: tuple[str, ...]
