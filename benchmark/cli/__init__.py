@@ -1,0 +1,34 @@
+"""The command line: one module a verb. A verb imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from benchmark.cli import plan, report, run, status
+from benchmark.errors import UserError
+
+BAD_COMMAND = 2
+"""Exit code of a bad command, matrix, dataset or preflight."""
+
+app = typer.Typer(
+    help="Which way should a network pretrained on colour be given greyscale images? Measure it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(run.run)
+app.command("plan")(plan.plan)
+app.command("status")(status.status)
+app.command("report")(report.report)
+
+
+def main() -> None:
+    """Run a command; a user's mistake becomes one message and exit code 2."""
+    try:
+        app(prog_name="python -m benchmark")
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(BAD_COMMAND)

@@ -1,0 +1,138 @@
+"""Batches: from decoded uint8 images to what the first convolution takes, in an order that the seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from benchmark.datasets.prepared import Split
+from benchmark.seeding import derive_seed
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Normaliser:
+    """Turns stored images into the network's input.
+
+    x_c = (v / 255 - mean_c) / std_c for stored value v; one stored channel serves every network channel: it is
+    repeated as a stride-0 view, and becomes memory only in the arithmetic.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
+        self.channels = len(mean)
+        self._shift = torch.tensor([255 * m for m in mean], dtype=torch.float32, device=device).view(1, -1, 1, 1)
+        self._scale = torch.tensor([255 * s for s in std], dtype=torch.float32, device=device).view(1, -1, 1, 1)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalise a batch.
+
+        Args:
+            images: uint8, shape (n, 1 or channels, h, w).
+
+        Returns:
+            float32, shape (n, channels, h, w), channels-last in memory.
+
+        Raises:
+            ValueError: the stored channels are neither one nor the network's.
+        """
+        stored = images.shape[1]
+        if stored not in (1, self.channels):
+            raise ValueError(f"images of {stored} channels cannot feed a network of {self.channels}")
+        pixels = images.float().expand(-1, self.channels, -1, -1)
+        return ((pixels - self._shift) / self._scale).contiguous(memory_format=torch.channels_last)
+
+
+class SplitImages(Dataset[Batch]):
+    """A split on a device; whole batches by list of positions.
+
+    Args:
+        images: uint8, shape (N, h, w, channels): the decoded dataset.
+        split: which of its rows, with labels.
+        normaliser: applied to each batch.
+        device: where batches go.
+    """
+
+    def __init__(self, images: NDArray[np.uint8], split: Split, normaliser: Normaliser, device: torch.device) -> None:
+        self._images = images
+        self._rows = split.rows
+        self._labels = torch.from_numpy(split.labels.copy()).to(device)
+        self._normalise = normaliser
+        self._device = device
+        self._mirrored: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def labels(self) -> Tensor:
+        """int64, shape (n,), on the device."""
+        return self._labels
+
+    def mirror(self, positions: Tensor | None) -> None:
+        """Show the images at some positions mirrored left to right from now on.
+
+        Args:
+            positions: bool, shape (n,); None: no image.
+        """
+        self._mirrored = None if positions is None else positions.to(self._device)
+
+    def __getitems__(self, positions: list[int]) -> Batch:
+        """Return (images, labels): float32 (len, channels, h, w) and int64 (len,), on the device."""
+        stored = torch.from_numpy(self._images[self._rows[positions]]).permute(0, 3, 1, 2).to(self._device)
+        where = torch.tensor(positions, device=self._device)
+        if self._mirrored is not None:
+            stored = torch.where(self._mirrored[where].view(-1, 1, 1, 1), stored.flip(-1), stored)
+        return self._normalise(stored), self._labels[where]
+
+
+class EpochOrder(Sampler[int]):
+    """The order of the training images, new in each epoch, decided by (seed, epoch) alone.
+
+    A last batch of a single image is left out of its epoch: batch norm has no variance over one value. Which image
+    that is changes with the order.
+    """
+
+    def __init__(self, images: int, batch_size: int, seed: int) -> None:
+        self._images = images
+        self._length = images - 1 if images % batch_size == 1 and images > 1 and batch_size > 1 else images
+        self._seed = seed
+        self.epoch = 1
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", self.epoch))
+        return iter(torch.randperm(self._images, generator=generator).tolist()[: self._length])
+
+
+def mirrored_positions(images: int, seed: int, epoch: int) -> Tensor:
+    """Return which training images an epoch shows mirrored: bool, shape (images,), each with probability 1/2.
+
+    Drawn per image from (seed, epoch), so that every cell with this seed mirrors the same images.
+    """
+    generator = torch.Generator().manual_seed(derive_seed(seed, "mirror", epoch))
+    return torch.rand(images, generator=generator) < 0.5
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def loader(images: SplitImages, batch_size: int, order: Sampler[int] | None = None) -> DataLoader[Batch]:
+    """Return a loader without worker processes: each batch is one slice of the decoded array."""
+    return DataLoader(
+        images,
+        batch_size=batch_size,
+        sampler=order,
+        shuffle=False,
+        collate_fn=_as_it_is,
+        num_workers=0,
+        pin_memory=False,
+    )

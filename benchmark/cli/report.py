@@ -1,0 +1,53 @@
+"""``report``: every output rebuilt from the records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark import matrix_file
+from benchmark.cli.options import DEFAULT_RESULTS, ResultsOption, kept_matrix
+from benchmark.errors import UserError, did_you_mean
+
+
+def _folder(results: Path, name: str) -> Path:
+    folder = results / name
+    if kept_matrix(folder).is_file():
+        return folder
+    known = [path.parent.name for path in results.glob("*/matrix.yaml")]
+    raise UserError(f"{folder}: there are no results of this name.{did_you_mean(name, known)}")
+
+
+def report(
+    names: Annotated[list[str] | None, typer.Argument(help="Results folders; default: all of them.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a file on disk differs.")] = False,
+    results: ResultsOption = DEFAULT_RESULTS,
+) -> None:
+    """Rebuild the report of a matrix from its records and its matrix file, nothing else."""
+    from benchmark import report as reports
+    from benchmark.matrix import expand
+    from benchmark.plan import make_plan
+    from benchmark.records import Store
+
+    chosen = names or sorted(path.parent.name for path in results.glob("*/matrix.yaml"))
+    if not chosen:
+        raise UserError(f"{results}: there are no results here. Make some with: python -m benchmark run")
+    drifted = False
+    for name in chosen:
+        folder = _folder(results, name)
+        matrix = matrix_file.load(kept_matrix(folder))
+        store = Store(folder)
+        plan = make_plan(expand(matrix), store)
+        if check:
+            differences = reports.check(matrix, plan, store)
+            for difference in differences:
+                typer.echo(f"{folder}: {difference}")
+            typer.echo(f"{folder}: {'differs from its records' if differences else 'agrees with its records'}")
+            drifted = drifted or bool(differences)
+        else:
+            for path in reports.write(matrix, plan, store):
+                typer.echo(f"wrote {path}")
+    if drifted:
+        raise typer.Exit(1)

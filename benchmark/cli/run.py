@@ -1,0 +1,138 @@
+"""``run``: execute what is not done, then show the table and write the report."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from benchmark import matrix_file
+from benchmark.cli.options import (
+    DEFAULT_MATRIX,
+    DEFAULT_RESULTS,
+    DataDirOption,
+    MatrixOption,
+    NameOption,
+    OnlyOption,
+    ResultsOption,
+    Selection,
+    SetOption,
+    select,
+)
+from benchmark.errors import UserError
+from benchmark.matrix import Matrix, expand
+from benchmark.plan import make_plan
+from benchmark.records import write_atomically
+
+if TYPE_CHECKING:
+    from benchmark.matrix import RunSpec
+    from benchmark.records import RunRecord
+
+SOME_RUN_FAILED = 1
+INTERRUPTED = 130
+
+
+def run(
+    matrix: MatrixOption = DEFAULT_MATRIX,
+    overrides: SetOption = None,
+    only: OnlyOption = None,
+    workers: Annotated[
+        str, typer.Option("--workers", help="Runs at a time: a number, or auto (CPU: cores / threads; GPU: one).")
+    ] = "auto",
+    data_dir: DataDirOption = None,
+    results: ResultsOption = DEFAULT_RESULTS,
+    name: NameOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Run again what is done.")] = False,
+) -> None:
+    """Execute a matrix's runs that are not done, print the table, write the report.
+
+    Exit code: 0 all asked for is done, 1 some run failed, 2 a mistake in what was asked, 130 interrupted.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    selection = select(matrix, overrides, only, name, results)
+    number = _workers(workers)
+    todo = [planned.spec for planned in selection.selected if force or planned.state != "done"]
+    _keep_matrix(selection)
+    failed: list[RunRecord] = []
+    if todo:
+        try:
+            failed = _execute(selection, todo, number, data_dir)
+        except KeyboardInterrupt:
+            typer.echo("interrupted: finished runs are kept; the same command goes on from here.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+    _conclude(selection, failed)
+    if failed:
+        raise typer.Exit(SOME_RUN_FAILED)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _workers(given: str) -> int | None:
+    if given == "auto":
+        return None
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    raise UserError(f"--workers {given}: write a positive number, or auto.")
+
+
+def _keep_matrix(selection: Selection) -> None:
+    """Write the effective matrix into the results folder; refuse to mix it with another one."""
+    path = selection.matrix_path
+    if path.is_file():
+        before = matrix_file.load(path)
+        lost = {spec.id for spec in expand(before)} - {run.spec.id for run in selection.plan.runs}
+        if lost:
+            raise UserError(
+                f"{path}: these results belong to another matrix: {len(lost)} of its runs are not in this one. "
+                f"Give this one a folder of its own with --name, e.g. --name {selection.matrix.name}-2."
+            )
+        if before == selection.matrix:
+            return
+    write_atomically(path, matrix_file.dump(selection.matrix).encode())
+
+
+def _execute(selection: Selection, todo: list[RunSpec], workers: int | None, data_dir: Path | None) -> list[RunRecord]:
+    from benchmark.cli.display import display
+    from benchmark.executors.local import run_locally
+    from benchmark.preparation import default_workers, prepare
+    from benchmark.runs import RunContext
+
+    matrix = selection.matrix
+    with display(len(todo)) as shown:
+        prepare(todo, data_dir, shown.preparing)
+        context = RunContext(
+            data_dir=data_dir,
+            weights_folder=selection.store.folder / "weights",
+            keep_weights=matrix.keep_weights,
+            workers=min(workers or default_workers(matrix.threads), len(todo)),
+        )
+        shown.starting(len(todo), context.workers)
+        failed = []
+        for outcome in run_locally(todo, context, matrix.timeout, shown.event):
+            record = selection.store.save(outcome.record, outcome.predictions)
+            shown.finished(record)
+            if record.status != "done":
+                failed.append(record)
+    return failed
+
+
+def _conclude(selection: Selection, failed: list[RunRecord]) -> None:
+    from benchmark import report
+
+    matrix: Matrix = selection.matrix
+    plan = make_plan((run.spec for run in selection.plan.runs), selection.store)
+    typer.echo(report.terminal_table(matrix, plan, selection.store))
+    paths = report.write(matrix, plan, selection.store)
+    typer.echo(f"report: {paths[0]}")
+    for record in failed:
+        typer.echo(f"{record.status}: {record.spec} ({record.id}): {record.reason}", err=True)
+    if failed:
+        typer.echo(
+            f"{len(failed)} runs are not done; their tracebacks stand in {selection.store.records}/<id>.json. "
+            "The same command tries them again.",
+            err=True,
+        )

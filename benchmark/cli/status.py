@@ -1,0 +1,46 @@
+"""``status``: what has been done of a matrix, what failed and why."""
+
+from __future__ import annotations
+
+import typer
+
+from benchmark.cli.options import (
+    DEFAULT_MATRIX,
+    DEFAULT_RESULTS,
+    FAILURES,
+    MatrixOption,
+    NameOption,
+    OnlyOption,
+    ResultsOption,
+    SetOption,
+    kept_matrix,
+    select,
+)
+
+
+def status(
+    matrix: MatrixOption = DEFAULT_MATRIX,
+    overrides: SetOption = None,
+    only: OnlyOption = None,
+    name: NameOption = None,
+    results: ResultsOption = DEFAULT_RESULTS,
+) -> None:
+    """Count a matrix's runs by state; list what failed, with the reason, and damaged files.
+
+    A name that is no shipped matrix is looked up under --results, so that `status --matrix NAME` works for any
+    results folder. Exit code 1 when a run failed or a file is damaged.
+    """
+    kept = kept_matrix(results / (name or matrix))
+    selection = select(str(kept) if kept.is_file() and not overrides else matrix, overrides, only, name, results)
+    for state, number in selection.plan.counts().items():
+        typer.echo(f"{number:6d} {state}")
+    failed = [run for run in selection.selected if run.state in FAILURES]
+    for run in failed:
+        reason = run.record.reason if run.record else None
+        typer.echo(f"{run.state}: {run.spec} ({run.spec.id}): {reason}")
+    for damaged in selection.plan.damaged:
+        typer.echo(f"damaged: {damaged.path}: {damaged.reason}")
+    for run_id in selection.plan.foreign:
+        typer.echo(f"foreign: {selection.store.path(run_id)} belongs to no run of this matrix")
+    if failed or selection.plan.damaged:
+        raise typer.Exit(1)

@@ -1,0 +1,96 @@
+"""What a run ran on: versions, hardware, source revision, and whether it had the processor to itself."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorch-accelerated",
+    "accelerate",
+    "torchmetrics",
+    "numpy",
+    "pandas",
+    "pillow",
+)
+
+WORKER_VARIABLES = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_TOP_PAD_": "67108864",
+    "THP_MEM_ALLOC_ENABLE": "1",
+}
+"""What workers are started with, unless the user's environment says otherwise: glibc keeps freed memory instead of
+returning it to the system after each tensor (design.md and issue 6 give the measured gain). Results are the same."""
+
+
+def worker_variables() -> dict[str, str]:
+    """Return the variables for a worker's environment: the user's own where they are set."""
+    return {name: os.environ.get(name, value) for name, value in WORKER_VARIABLES.items()}
+
+
+@functools.cache
+def package_versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide results."""
+    return {name: metadata.version(name) for name in PACKAGES}
+
+
+@functools.cache
+def cpu_name() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} x {len(names)}" if names else platform.machine()
+
+
+@functools.cache
+def git_revision() -> tuple[str | None, bool | None]:
+    """Return (commit, whether the package differs from it); (None, None) outside a checkout."""
+    package = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(package), *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return None, None
+    changes = git("status", "--porcelain", "--", ".")
+    return git("rev-parse", "HEAD"), bool(changes)
+
+
+def python_version() -> str:
+    """Return Python's version."""
+    return platform.python_version()
+
+
+def peak_rss_bytes() -> int:
+    """Return the peak resident memory of this process, bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def seconds_waiting_for_a_processor() -> float | None:
+    """Return how long this process's threads have been ready to run without a processor, seconds.
+
+    Second field of ``/proc/self/task/*/schedstat`` (Linux, Documentation/scheduler/sched-stats); None elsewhere.
+    """
+    try:
+        return sum(int(file.read_text().split()[1]) for file in Path("/proc/self/task").glob("*/schedstat")) / 1e9
+    except (OSError, IndexError, ValueError):
+        return None

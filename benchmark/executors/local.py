@@ -1,0 +1,146 @@
+"""Runs executed by worker processes of this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.managers
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from benchmark import environment
+from benchmark.matrix import RunSpec
+from benchmark.records import EpochRecord, RunRecord, Status
+from benchmark.runs import Outcome, RunContext, execute, now
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker took a run."""
+
+    run_id: str
+    title: str
+    epochs: int
+    """At most, all stages together."""
+    at: str
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """A run finished an epoch."""
+
+    run_id: str
+    epoch: EpochRecord
+
+
+Event = Started | EpochDone
+
+_events: Any = None
+"""In a worker: the queue to the parent."""
+
+
+def _start_worker(events: Any) -> None:
+    global _events
+    _events = events
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches the whole process group; only the parent acts on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _work(spec: RunSpec, context: RunContext) -> Outcome:
+    _events.put(Started(spec.id, str(spec), sum(stage.epochs for stage in spec.stages), now()))
+    return execute(spec, context, lambda epoch: _events.put(EpochDone(spec.id, epoch)))
+
+
+@contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the processes started inside, and take them back."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _lost(spec: RunSpec, status: Status, reason: str, started_at: str) -> Outcome:
+    record = RunRecord(id=spec.id, status=status, reason=reason, spec=spec, started_at=started_at, finished_at=now())
+    return Outcome(record)
+
+
+def run_locally(
+    specs: Sequence[RunSpec],
+    context: RunContext,
+    timeout: float | None,
+    on_event: Callable[[Event], None],
+) -> Iterator[Outcome]:
+    """Execute runs in ``context.workers`` processes and yield their outcomes as they finish.
+
+    Workers live on from run to run and are replaced when they die; a run whose worker dies or exceeds its time comes
+    back as ``killed`` or ``timeout`` and the others go on. Closing the generator (Ctrl-C) stops the workers.
+
+    Args:
+        specs: the runs, started in this order.
+        context: passed to each run.
+        timeout: seconds a run; None: no limit.
+        on_event: called from a thread of this process, in no fixed order among runs.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    started: dict[str, str] = {}
+    with _variables(environment.worker_variables()):
+        manager = multiprocessing.managers.SyncManager(ctx=spawn)
+        manager.start(initializer=_ignore_interrupts)
+        events = manager.Queue()
+
+        def listen() -> None:
+            while (event := events.get()) is not None:
+                if isinstance(event, Started):
+                    started[event.run_id] = event.at
+                on_event(event)
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        pool = ProcessPool(
+            max_workers=min(context.workers, len(specs)), context=spawn, initializer=_start_worker, initargs=[events]
+        )
+        try:
+            futures: dict[Any, RunSpec] = {
+                pool.schedule(_work, args=[spec, context], timeout=timeout): spec for spec in specs
+            }
+            for future in as_completed(futures):
+                spec = futures.pop(future)
+                began = started.get(spec.id, now())
+                try:
+                    outcome = future.result()
+                except FutureTimeout:
+                    outcome = _lost(spec, "timeout", f"exceeded its time of {timeout:g} s", began)
+                except ProcessExpired as error:
+                    outcome = _lost(spec, "killed", _how_it_ended(error.exitcode), began)
+                yield outcome
+            pool.close()
+        finally:
+            pool.stop()
+            pool.join()
+            events.put(None)
+            listener.join()
+            manager.shutdown()
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"its worker was ended by signal {signal.Signals(-code).name}"
+    return f"its worker ended with exit code {code}"

@@ -1,0 +1,49 @@
+"""What has to be there before the first run starts: model names, weights, decoded images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from benchmark import datasets, models, weights
+from benchmark.inputs import INPUT_MODES
+from benchmark.matrix import RunSpec
+
+
+def default_workers(threads: int) -> int:
+    """Return how many runs share the machine: on a CPU one a core (cores / threads), on a GPU one.
+
+    Args:
+        threads: CPU threads a run.
+    """
+    if torch.cuda.is_available():
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // threads)
+
+
+def prepare(specs: Sequence[RunSpec], data_dir: Path | None, progress: Callable[[str, int, int], None]) -> None:
+    """Check and fetch what the runs share, once, before any of them starts.
+
+    Args:
+        specs: the runs to come.
+        data_dir: as given to ``--data-dir``.
+        progress: called with (what, done, total) while images are decoded.
+
+    Raises:
+        UserError: an unknown model, weights or a dataset that cannot be had.
+    """
+    for model in dict.fromkeys(spec.model for spec in specs):
+        models.check_name(model)
+    for model, source in dict.fromkeys((spec.model, spec.weights) for spec in specs):
+        if source != "none":
+            weights.load(models.check_name(model), source)
+    for images, split_seed, size, grey in dict.fromkeys(
+        (spec.source, spec.split_seed, spec.image_size, INPUT_MODES[spec.input_mode].grey) for spec in specs
+    ):
+        datasets.open_dataset(
+            images, split_seed=split_seed, image_size=size, grey=grey, data_dir=data_dir, progress=progress
+        )

@@ -1,0 +1,252 @@
+"""One run: a RunSpec in, a record and its predictions out."""
+
+from __future__ import annotations
+
+import platform
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from benchmark import datasets, environment, models
+from benchmark.batches import Normaliser, SplitImages
+from benchmark.datasets.prepared import PreparedDataset
+from benchmark.inputs import INPUT_MODES
+from benchmark.matrix import RunSpec
+from benchmark.metrics import score
+from benchmark.records import (
+    DatasetRecord,
+    Environment,
+    EpochRecord,
+    Memory,
+    ModelRecord,
+    PredictionTable,
+    RunRecord,
+    Status,
+    Timing,
+    write_atomically,
+)
+from benchmark.training import Diverged, Images, Trained, train
+
+Precision = Literal["fp32", "fp16", "bf16"]
+
+SATURATED_EPOCHS = 3
+"""Epochs with a validation accuracy of 1.0 from which a record says that validation saturated."""
+
+CONTENDED_SHARE = 0.05
+"""Share of a run's time spent waiting for a processor from which its record says contended."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Where and beside what a run is executed; nothing of it decides the result.
+
+    Attributes:
+        data_dir: as given to ``--data-dir``; None: the default.
+        weights_folder: where ``keep_weights`` puts its files.
+        keep_weights: ``none``, ``best`` or ``all`` (best and last epoch).
+        workers: runs that share the machine.
+    """
+
+    data_dir: Path | None
+    weights_folder: Path
+    keep_weights: Literal["none", "best", "all"] = "none"
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `execute` returns; predictions only of a done run."""
+
+    record: RunRecord
+    predictions: PredictionTable | None = None
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, whole seconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def choose_device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def resolve_precision(asked: str, device: torch.device) -> Precision:
+    """Return what ``precision`` means on a device: ``auto`` is bf16 or fp16 on a GPU, as it can, and fp32 on a CPU."""
+    if asked != "auto":
+        return cast(Precision, asked)
+    if device.type == "cpu":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord], None] = lambda _: None) -> Outcome:
+    """Execute one run. Whatever goes wrong inside it comes back as a record, never as an exception.
+
+    Args:
+        spec: the run.
+        context: data, weights folder, workers.
+        on_epoch: called after each epoch.
+    """
+    started_at = now()
+
+    def not_done(status: Status, error: BaseException) -> Outcome:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        trace = "".join(traceback.format_exception(error))
+        return Outcome(
+            RunRecord(
+                id=spec.id,
+                status=status,
+                reason=reason,
+                traceback=trace,
+                spec=spec,
+                started_at=started_at,
+                finished_at=now(),
+            )
+        )
+
+    try:
+        return _execute(spec, context, on_epoch, started_at)
+    except Diverged as error:
+        return not_done("diverged", error)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        return not_done("oom", error)
+    except Exception as error:
+        return not_done("failed", error)
+
+
+def _execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord], None], started_at: str) -> Outcome:
+    started = time.perf_counter()
+    waited = environment.seconds_waiting_for_a_processor()
+    device = choose_device()
+    precision = resolve_precision(spec.precision, device)
+    torch.set_num_threads(spec.threads)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    mode = INPUT_MODES[spec.input_mode]
+
+    data = datasets.open_dataset(
+        spec.source,
+        split_seed=spec.split_seed,
+        image_size=spec.image_size,
+        grey=mode.grey,
+        data_dir=context.data_dir,
+    )
+    data_ready = time.perf_counter()
+    built = models.build(spec.model, mode, classes=len(data.classes), source=spec.weights, seed=spec.seed)
+    built.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model_ready = time.perf_counter()
+
+    normaliser = Normaliser(built.mean, built.std, device)
+    images = Images(
+        *(SplitImages(data.images, split, normaliser, device) for split in (data.train, data.validation, data.test))
+    )
+    trained = train(built.network, spec, images, precision, on_epoch)
+    if context.keep_weights != "none":
+        _keep_weights(spec, context, trained)
+
+    progress = trained.progress
+    total = time.perf_counter() - started
+    saturated = sum(epoch.val_accuracy == 1.0 for epoch in progress.history) >= SATURATED_EPOCHS
+    test_labels = images.test.labels.cpu()
+    record = RunRecord(
+        id=spec.id,
+        status="done",
+        spec=spec,
+        started_at=started_at,
+        finished_at=now(),
+        environment=_environment(spec, context, device, precision),
+        dataset=_dataset_record(data),
+        model=ModelRecord(
+            parameters=sum(parameter.numel() for parameter in built.network.parameters()),
+            input_channels=built.input_channels,
+            mean=built.mean,
+            std=built.std,
+            weights_sha256=built.weights_sha256,
+            weights_origin=built.weights_origin,
+            stages=tuple(progress.stages),
+        ),
+        history=tuple(progress.history),
+        best_epoch=trained.best.epoch,
+        validation=score(trained.best.validation_logits, images.validation.labels.cpu()),
+        test=score(trained.best.test_logits, test_labels),
+        last_epoch_test_accuracy=progress.history[-1].test_accuracy,
+        article_accuracy=max(epoch.test_accuracy for epoch in progress.history),
+        validation_saturated=saturated,
+        timing=Timing(
+            data_seconds=data_ready - started,
+            model_seconds=model_ready - data_ready,
+            train_seconds=progress.train_seconds,
+            eval_seconds=progress.eval_seconds,
+            total_seconds=total,
+            train_images_per_second=progress.images_trained / progress.train_seconds,
+            eval_images_per_second=progress.images_evaluated / progress.eval_seconds,
+            contended=_contended(waited, total),
+        ),
+        memory=Memory(
+            peak_rss_bytes=environment.peak_rss_bytes(),
+            peak_device_bytes=torch.cuda.max_memory_allocated() if device.type == "cuda" else None,
+        ),
+    )
+    predictions = PredictionTable(
+        image_id=data.test.image_ids,
+        label=test_labels.numpy(),
+        predicted=trained.best.test_logits.argmax(dim=1).numpy(),
+        probabilities=trained.best.test_logits.double().softmax(dim=1).float().numpy(),
+    )
+    return Outcome(record, predictions)
+
+
+def _dataset_record(data: PreparedDataset) -> DatasetRecord:
+    return DatasetRecord(
+        fingerprint=data.fingerprint,
+        classes=data.classes,
+        train_images=len(data.train),
+        validation_images=len(data.validation),
+        test_images=len(data.test),
+        notes=data.notes,
+    )
+
+
+def _environment(spec: RunSpec, context: RunContext, device: torch.device, precision: Precision) -> Environment:
+    commit, dirty = environment.git_revision()
+    return Environment(
+        python=environment.python_version(),
+        packages=environment.package_versions(),
+        platform=f"{platform.system()} {platform.machine()}",
+        cpu=environment.cpu_name(),
+        device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        precision=precision,
+        threads=spec.threads,
+        workers=context.workers,
+        variables=environment.worker_variables(),
+        git_commit=commit,
+        git_dirty=dirty,
+    )
+
+
+def _contended(waited_before: float | None, total: float) -> bool | None:
+    waited_after = environment.seconds_waiting_for_a_processor()
+    if waited_before is None or waited_after is None:
+        return None
+    return (waited_after - waited_before) / total > CONTENDED_SHARE
+
+
+def _keep_weights(spec: RunSpec, context: RunContext, trained: Trained) -> None:
+    def write(name: str, state: dict[str, Tensor]) -> None:
+        tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+        write_atomically(context.weights_folder / name, save(tensors))
+
+    write(f"{spec.id}.safetensors", trained.best.state)
+    if context.keep_weights == "all":
+        write(f"{spec.id}.last.safetensors", trained.last_state)
