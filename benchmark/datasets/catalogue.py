@@ -5,6 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """A folder a split, and in it a folder a class.
+
+    Attributes:
+        roots: folders under the data directory to look in, the first that fits is taken; ``"."`` is the directory.
+        splits: the folder of each official split, below the root.
+        clip: regular expression of file names whose first group names the clip that an image was taken from; it counts
+            only where it fits every name.
+    """
+
+    roots: tuple[str, ...]
+    splits: Mapping[SplitName, str]
+    clip: str | None = None
+
+
+@dataclass(frozen=True)
+class OwnLayout:
+    """A layout that `benchmark.datasets.layouts` knows by name.
+
+    Attributes:
+        kind: which one.
+        roots: folders under the data directory to look in; none where the images come from elsewhere.
+    """
+
+    kind: Literal["elpv", "generated"]
+    roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -18,6 +51,7 @@ class DatasetInfo:
         colour: False when the images have no colour, so that ``rgb`` is not applicable.
         licence: of the images.
         source: where the images come from.
+        layout: how they lie on disk.
     """
 
     name: str
@@ -26,6 +60,7 @@ class DatasetInfo:
     colour: bool
     licence: str
     source: str
+    layout: ClassFolders | OwnLayout
 
 
 _KNOWN = (
@@ -36,6 +71,7 @@ _KNOWN = (
         colour=True,
         licence="MIT",
         source="data directory: beans/{train,validation,test}/<class>/",
+        layout=ClassFolders(roots=("beans",), splits={"train": "train", "validation": "validation", "test": "test"}),
     ),
     DatasetInfo(
         name="rps",
@@ -44,6 +80,11 @@ _KNOWN = (
         colour=True,
         licence="CC BY 4.0",
         source="data directory: rps/{rps,rps-test-set}/<class>/",
+        layout=ClassFolders(
+            roots=("rps", "."),
+            splits={"train": "rps", "test": "rps-test-set"},
+            clip=r"((?:paper|rock|scissors)\d\d(?:-[a-z]\d\d)?)-\d{3}\.png",
+        ),
     ),
     DatasetInfo(
         name="elpv",
@@ -52,6 +93,7 @@ _KNOWN = (
         colour=False,
         licence="CC BY-NC-SA 4.0",
         source="PyPI package elpv-dataset",
+        layout=OwnLayout(kind="elpv"),
     ),
     DatasetInfo(
         name="hue-control",
@@ -60,6 +102,7 @@ _KNOWN = (
         colour=True,
         licence="generated here",
         source="generated",
+        layout=OwnLayout(kind="generated"),
     ),
     DatasetInfo(
         name="shape-control",
@@ -68,6 +111,7 @@ _KNOWN = (
         colour=True,
         licence="generated here",
         source="generated",
+        layout=OwnLayout(kind="generated"),
     ),
 )
 

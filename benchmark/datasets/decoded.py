@@ -1,0 +1,133 @@
+"""The decode cache: a dataset's images at one size, decoded once, as one memory-mapped file shared by all processes.
+
+File: the pixels, uint8, shape (N, size, size, channels), row by row; then a footer of `_FOOTER` bytes, JSON padded with
+spaces, with the shape, the pixels' SHA-256 and a mark. A build writes another name and renames, so a file under its
+final name is whole; opening checks size and footer, `verify` the checksum too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from benchmark.datasets.locations import cache_directory
+from benchmark.datasets.parallel import Progress, map_files
+from benchmark.datasets.pixels import RULE
+from benchmark.datasets.storage import building
+from benchmark.errors import UserError
+
+_FOOTER = 512
+_MARK = "greyscale-benchmark-images-1"
+
+
+def cache_file(name: str, content: str, size: int, grey: bool) -> Path:
+    """Return where the pixels of a dataset's content are kept.
+
+    The name hashes the content, the size, the resize rule, colour or grey, and Pillow's version, whose decoders may
+    change their last bits.
+    """
+    decisive = json.dumps([content, size, RULE, grey, PIL.__version__])
+    key = hashlib.sha256(decisive.encode()).hexdigest()[:16]
+    return cache_directory() / "images" / f"{name}-{size}-{'grey' if grey else 'rgb'}-{key}.images"
+
+
+def open_images(
+    name: str,
+    content: str,
+    files: Sequence[tuple[Path, str]],
+    *,
+    size: int,
+    grey: bool,
+    progress: Progress | None = None,
+) -> NDArray[np.uint8]:
+    """Return the decoded images, built where the cache does not hold them.
+
+    Args:
+        name: of the dataset, for the file's name.
+        content: hash over all files' contents.
+        files: (path, SHA-256) of every image, in the order of the rows.
+        size: both sides after resizing, pixels.
+        grey: one channel of luma instead of three of colour.
+        progress: told "decoding".
+
+    Returns:
+        uint8, shape (len(files), size, size, 1 or 3), read-only, memory-mapped.
+
+    Raises:
+        UserError: an image changed or cannot be decoded (all are named), or the cache folder cannot be written.
+    """
+    shape = (len(files), size, size, 1 if grey else 3)
+    target = cache_file(name, content, size, grey)
+    if not _whole(target, shape):
+        target.unlink(missing_ok=True)
+        with building(target) as temporary:
+            if temporary is not None:
+                _build(name, temporary, files, shape, progress)
+    return np.memmap(target, dtype=np.uint8, mode="r", shape=shape)
+
+
+def _build(
+    name: str, temporary: Path, files: Sequence[tuple[Path, str]], shape: tuple[int, ...], progress: Progress | None
+) -> None:
+    count, size, _, channels = shape
+    pixels = int(np.prod(shape))
+    with temporary.open("r+b") as file:
+        file.truncate(pixels)
+    task = {"kind": "decode", "file": str(temporary), "images": count, "size": size, "grey": channels == 1}
+    items = [[row, str(path), sha256] for row, (path, sha256) in enumerate(files)]
+    answers = map_files(task, items, stage="decoding", progress=progress)
+    bad = sorted((row, reason) for row, reason in answers if reason is not None)
+    if bad:
+        raise UserError(
+            "\n".join(
+                [
+                    f"dataset {name}: {len(bad)} images cannot be decoded.",
+                    *(f"{files[row][0]}: {reason}" for row, reason in bad),
+                ]
+            )
+        )
+    facts = {"mark": _MARK, "shape": list(shape), "sha256": _sha256(temporary, pixels)}
+    with temporary.open("r+b") as file:
+        file.seek(pixels)
+        file.write(json.dumps(facts).encode().ljust(_FOOTER))
+
+
+def _sha256(path: Path, length: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while length and (block := file.read(min(1 << 20, length))):
+            digest.update(block)
+            length -= len(block)
+    return digest.hexdigest()
+
+
+def _footer(path: Path) -> dict[str, Any] | None:
+    try:
+        with path.open("rb") as file:
+            file.seek(-_FOOTER, 2)
+            facts = json.loads(file.read())
+    except (OSError, ValueError):
+        return None
+    return facts if isinstance(facts, dict) and facts.get("mark") == _MARK else None
+
+
+def _whole(path: Path, shape: tuple[int, ...]) -> bool:
+    facts = _footer(path)
+    if facts is None or facts["shape"] != list(shape):
+        return False
+    return path.stat().st_size == int(np.prod(shape)) + _FOOTER
+
+
+def verify(path: Path) -> bool:
+    """Return whether a cache file's pixels are those that were written: size, footer and checksum."""
+    facts = _footer(path)
+    if facts is None or path.stat().st_size != int(np.prod(facts["shape"])) + _FOOTER:
+        return False
+    return bool(_sha256(path, int(np.prod(facts["shape"]))) == facts["sha256"])

@@ -1,0 +1,142 @@
+"""Which images belong together: near-duplicates, found on small grey thumbnails.
+
+Two images of one class are linked when they are nearer to each other than images of different classes come. The
+distance is the root mean square difference of 24-pixel grey thumbnails, in grey levels; the limit is the 1 % quantile,
+over images, of the distance to the nearest image of another class. Images of different classes do not show the same
+scene, so that quantile says how near unrelated images get by chance in this very dataset. Only the images to be split,
+and their labels, are used. A group is a connected component of links. Where classes look so different that the limit
+would swallow a class, it is lowered until no group holds more of its class than a drawn split can take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+
+QUANTILE = 0.01
+LARGEST_SHARE = 0.225
+"""Of a class, for one group: 1.5 x the 15 % that a drawn split holds."""
+
+_STEP = 0.95
+_BLOCK = 1024
+_TOUCHING = 1e-6  # stands for a distance of 0, which a sparse matrix cannot hold
+
+Thumbnails = NDArray[np.uint8]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups of some images.
+
+    Attributes:
+        ids: int64, shape (n,): the group of each image.
+        limit: the distance below which two images of a class were linked, grey levels.
+    """
+
+    ids: Integers
+    limit: float
+
+
+def distances(some: Thumbnails, others: Thumbnails) -> NDArray[np.float64]:
+    """Return root mean square differences in grey levels; those of equal thumbnails are exactly 0.
+
+    Args:
+        some: uint8, shape (m, pixels).
+        others: uint8, shape (n, pixels).
+
+    Returns:
+        float64, shape (m, n).
+    """
+    a, b = some.astype(np.float64), others.astype(np.float64)
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * (a @ b.T)
+    result: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0) / some.shape[1])
+    return result
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    for start in range(0, count, _BLOCK):
+        yield slice(start, min(start + _BLOCK, count))
+
+
+def chance_limit(thumbnails: Thumbnails, labels: Integers) -> float:
+    """Return the `QUANTILE` of the distance to the nearest image of another class; 0 with one class."""
+    nearest = np.full(len(labels), np.inf)
+    for rows in _blocks(len(labels)):
+        for columns in _blocks(len(labels)):
+            apart = distances(thumbnails[rows], thumbnails[columns])
+            apart[labels[rows][:, None] == labels[columns][None, :]] = np.inf
+            nearest[rows] = np.minimum(nearest[rows], apart.min(axis=1))
+    return float(np.quantile(nearest, QUANTILE)) if np.isfinite(nearest).all() and len(nearest) else 0.0
+
+
+def _forest(thumbnails: Thumbnails, limit: float) -> coo_array:
+    """Return a minimum spanning forest of the links below ``limit``: at any lower limit its components are the same."""
+    count = len(thumbnails)
+    forest = coo_array((count, count))
+    for rows in _blocks(count):
+        for columns in _blocks(count):
+            if columns.start < rows.start:
+                continue
+            i, j = np.nonzero((apart := distances(thumbnails[rows], thumbnails[columns])) < limit)
+            weights = np.maximum(apart[i, j], _TOUCHING)
+            i, j = i + rows.start, j + columns.start
+            above = i < j
+            joined = coo_array(
+                (
+                    np.concatenate([forest.data, weights[above]]),
+                    (np.concatenate([forest.row, i[above]]), np.concatenate([forest.col, j[above]])),
+                ),
+                shape=(count, count),
+            )
+            forest = coo_array(minimum_spanning_tree(joined.tocsr()))
+    return forest
+
+
+def _components(count: int, pairs: Sequence[tuple[Integers, Integers]]) -> Integers:
+    first = np.concatenate([pair[0] for pair in pairs])
+    second = np.concatenate([pair[1] for pair in pairs])
+    graph = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
+    ids: Integers = connected_components(graph.tocsr(), directed=False)[1].astype(np.int64)
+    return ids
+
+
+def _joined_by(keys: Sequence[object]) -> tuple[Integers, Integers]:
+    """Return pairs that join the positions of equal keys; None joins nothing."""
+    last: dict[object, int] = {}
+    pairs = [(last.get(key, index), last.setdefault(key, index)) for index, key in enumerate(keys) if key is not None]
+    joined = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return joined[:, 0], joined[:, 1]
+
+
+def find_groups(thumbnails: Thumbnails, labels: Integers, sha256: Sequence[str], clips: Sequence[str | None]) -> Groups:
+    """Return the groups of images that must stand on the same side of a drawn split.
+
+    Args:
+        thumbnails: uint8, shape (n, pixels).
+        labels: int64, shape (n,).
+        sha256: n content hashes; equal ones are in one group, whatever the labels.
+        clips: n names of clips; where they are given (none is None) they are the groups, and thumbnails are not used.
+    """
+    count = len(labels)
+    always = [_joined_by(sha256), _joined_by(clips)]
+    if count == 0 or None not in clips:
+        return Groups(_components(count, always), 0.0)
+    limit = chance_limit(thumbnails, labels)
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    forests = [_forest(thumbnails[of_class], limit) for of_class in members]
+    while True:
+        near = [
+            (of_class[forest.row[forest.data < limit]], of_class[forest.col[forest.data < limit]])
+            for of_class, forest in zip(members, forests, strict=True)
+        ]
+        ids = _components(count, [*always, *near])
+        largest = max(np.bincount(ids[of_class]).max() / len(of_class) for of_class in members)
+        if limit == 0 or largest <= LARGEST_SHARE:
+            return Groups(ids, limit)
+        limit = limit * _STEP if limit > 0.5 else 0.0

@@ -1,0 +1,80 @@
+"""From a matrix's dataset entry to decoded images with splits: the door of the data layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmark.datasets.catalogue import CATALOGUE, SplitName
+from benchmark.datasets.decoded import open_images
+from benchmark.datasets.index import Index, open_index
+from benchmark.datasets.layouts import list_dataset
+from benchmark.datasets.parallel import Progress
+from benchmark.datasets.prepared import PreparedDataset, Split
+from benchmark.datasets.splits import limited
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.matrix import DatasetSource
+
+
+def open_dataset(
+    source: DatasetSource,
+    *,
+    split_seed: int,
+    image_size: int,
+    grey: bool,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> PreparedDataset:
+    """Return a dataset decoded at one size, its splits complete, ``limit`` and ``classes`` applied.
+
+    What is missing is made first, once for all processes: the index, the drawn splits, the decoded images. When they
+    are there, this only lists the files and maps the images into memory.
+
+    Args:
+        source: which images.
+        split_seed: draws missing splits and chooses the images under ``limit``.
+        image_size: both sides after resizing, pixels.
+        grey: one channel of luma, taken before resizing, instead of three of colour.
+        data_dir: the data directory; None: BENCHMARK_DATA_DIR, else the platform's data folder.
+        progress: called with (what is being done, items done, items in all).
+
+    Raises:
+        UserError: the dataset is missing or not in its layout, has images that cannot be decoded, has no colour and is
+            asked for it, or the cache folder cannot be written.
+    """
+    info = CATALOGUE[source.name]
+    if not grey and not info.colour:
+        raise UserError(
+            f"dataset {source.name} has no colour: rgb would be grey-3ch under another name. Use a grey mode."
+        )
+    listing = list_dataset(source.name, data_dir)
+    index = open_index(listing, split_seed, progress)
+    files = [(file.path, sha256) for file, sha256 in zip(listing.files, index.sha256, strict=True)]
+    images = open_images(listing.name, index.content, files, size=image_size, grey=grey, progress=progress)
+    classes = source.classes or listing.classes
+    new_label = np.full(len(listing.classes), -1, dtype=np.int64)
+    for label, name in enumerate(classes):
+        new_label[listing.classes.index(name)] = label
+    train = _split(index, "train", new_label)
+    kept = limited(train.labels, source.limit, classes, split_seed)
+    return PreparedDataset(
+        images=images,
+        classes=tuple(classes),
+        fingerprint=index.fingerprint,
+        train=Split(train.rows[kept], train.labels[kept], tuple(train.image_ids[i] for i in kept.tolist())),
+        validation=_split(index, "validation", new_label),
+        test=_split(index, "test", new_label),
+        notes=index.notes,
+    )
+
+
+def _split(index: Index, split: SplitName, new_label: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Split:
+    """Return a split's images of the wanted classes, labels renumbered."""
+    rows = index.positions(split)
+    labels = new_label[index.labels[rows]]
+    rows, labels = rows[labels >= 0], labels[labels >= 0]
+    return Split(rows, labels, tuple(index.ids[row] for row in rows.tolist()))

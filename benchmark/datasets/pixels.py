@@ -1,0 +1,80 @@
+"""One image file to pixels: the only place where files are decoded.
+
+The rule, in this order: the first frame; EXIF rotation applied; 16-bit grey scaled by 255 / 65535 and rounded (16-bit
+colour is read by Pillow, which keeps the high byte); alpha composited on white; CMYK and other spaces converted to RGB
+by Pillow; grey as Pillow's ``L`` (ITU-R 601 luma, (19595 R + 38470 G + 7471 B + 32768) >> 16); and only then both
+sides resized with Pillow's BILINEAR, which widens its filter when it shrinks, so it is antialiased. Colour profiles
+are ignored.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+RULE = "bilinear-antialiased-1"
+"""Names the rule above; a change of the rule changes the name, and with it every decode cache."""
+
+MAX_PIXELS = 89_478_485
+"""Larger images are refused: Pillow's own limit for a picture that is not an attack."""
+
+
+class BadImage(Exception):
+    """The file cannot be turned into pixels; the message says why."""
+
+
+def read_image(content: bytes) -> Image.Image:
+    """Return the first frame of a file's bytes, upright and opaque, in mode ``L`` or ``RGB``, at its own size.
+
+    Raises:
+        BadImage: empty, not an image, truncated, too large, or of a pixel type without a defined white.
+    """
+    if not content:
+        raise BadImage("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content))
+            if image.width * image.height > MAX_PIXELS:
+                raise BadImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+            image.load()
+        return _opaque(ImageOps.exif_transpose(image), image.format)
+    except UnidentifiedImageError:
+        raise BadImage("not an image that Pillow knows") from None
+    except Image.DecompressionBombError:
+        raise BadImage(f"more than {2 * MAX_PIXELS:,} pixels") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise BadImage(f"cannot be decoded: {error}") from None
+
+
+def _opaque(image: Image.Image, file_format: str | None) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _sixteen_bits(image, file_format)
+    if image.mode == "F":
+        raise BadImage("floating-point pixels have no defined white; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, coloured).convert("RGB")
+    if image.mode in ("L", "RGB"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _sixteen_bits(image: Image.Image, file_format: str | None) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535 or (image.mode == "I" and file_format not in ("PNG", "PPM")):
+        raise BadImage("32-bit integer pixels have no defined white; save it with 8 or 16 bits")
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def to_array(image: Image.Image, size: int, grey: bool) -> NDArray[np.uint8]:
+    """Return an image of `read_image` as uint8, shape (size, size, 1) for grey or (size, size, 3) for RGB."""
+    converted = image.convert("L" if grey else "RGB")
+    resized = converted.resize((size, size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(resized, dtype=np.uint8)
+    return pixels[:, :, None] if grey else pixels

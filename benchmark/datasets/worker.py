@@ -1,0 +1,98 @@
+"""A child process of `benchmark.datasets.parallel`: reads lines of JSON, works on image files, answers lines of JSON.
+
+The first line is the task, each further line a list of items. Tasks:
+
+- ``{"kind": "scan"}``, item ``[id, path]``: answers ``[id, facts]``, the facts of `scan_file`.
+- ``{"kind": "decode", "file": F, "images": N, "size": S, "grey": B}``, item ``[row, path, sha256]``: writes the pixels
+  into row ``row`` of the raw file F, answers ``[row, null]`` or ``[row, reason]``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmark.datasets.pixels import BadImage, read_image, to_array
+
+THUMBNAIL = 24
+"""Sides of the grey thumbnails that near-duplicates are found by, pixels."""
+
+
+def scan_file(path: str) -> dict[str, Any]:
+    """Return what an index says of one file.
+
+    Keys: ``bytes``, ``sha256``, ``width``, ``height`` (as stored, before EXIF rotation), ``mode`` (Pillow's),
+    ``thumbnail`` (base64 of 24 x 24 grey bytes), and ``problem``, None where the file can be decoded.
+    """
+    facts: dict[str, Any] = {"width": 0, "height": 0, "mode": "", "thumbnail": "", "problem": None}
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        return {**facts, "bytes": 0, "sha256": "", "problem": f"cannot be read: {error.strerror}"}
+    facts |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    try:
+        image = read_image(content)
+    except BadImage as error:
+        return {**facts, "problem": str(error)}
+    with Image.open(io.BytesIO(content)) as header:
+        facts |= {"width": header.width, "height": header.height, "mode": header.mode}
+    thumbnail = to_array(image, THUMBNAIL, grey=True)
+    return {**facts, "thumbnail": base64.b64encode(thumbnail.tobytes()).decode()}
+
+
+def decode_file(path: str, sha256: str, size: int, grey: bool) -> NDArray[np.uint8]:
+    """Return one file's pixels, uint8, shape (size, size, 1 or 3).
+
+    Raises:
+        BadImage: the file is not the one that was indexed, or cannot be decoded.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise BadImage(f"cannot be read: {error.strerror}") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise BadImage("its content changed after it was indexed")
+    return to_array(read_image(content), size, grey)
+
+
+def run(task: dict[str, Any], items: list[list[Any]]) -> list[list[Any]]:
+    """Do one list of items; see the module's text."""
+    if task["kind"] == "scan":
+        return [[name, scan_file(path)] for name, path in items]
+    shape = (task["images"], task["size"], task["size"], 1 if task["grey"] else 3)
+    pixels = np.memmap(task["file"], dtype=np.uint8, mode="r+", shape=shape)
+
+    def decode(row: int, path: str, sha256: str) -> str | None:
+        try:
+            pixels[row] = decode_file(path, sha256, task["size"], task["grey"])
+        except BadImage as error:
+            return str(error)
+        return None
+
+    return [[row, decode(row, path, sha256)] for row, path, sha256 in items]
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    task = json.loads(sys.stdin.readline())
+    for line in sys.stdin:
+        try:
+            reply: dict[str, Any] = {"done": run(task, json.loads(line))}
+        except Exception:
+            reply = {"error": traceback.format_exc()}
+        sys.stdout.write(json.dumps(reply) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
