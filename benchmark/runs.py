@@ -114,7 +114,7 @@ def execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord]
         )
 
     try:
-        return _execute(spec, context, on_epoch, started_at)
+        return measure(spec, context, lambda: _open(spec, context), on_epoch)
     except Diverged as error:
         return not_done("diverged", error)
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -135,13 +135,7 @@ def _execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord
         torch.cuda.reset_peak_memory_stats()
     mode = INPUT_MODES[spec.input_mode]
 
-    data = datasets.open_dataset(
-        spec.source,
-        split_seed=spec.split_seed,
-        image_size=spec.image_size,
-        grey=mode.grey,
-        data_dir=context.data_dir,
-    )
+    data = open_data()
     data_ready = time.perf_counter()
     built = models.build(spec.model, mode, classes=len(data.classes), source=spec.weights, seed=spec.seed)
     built.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]

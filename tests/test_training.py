@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from benchmark.freezing import set_trainable
+from benchmark.inputs import INPUT_MODES
+from benchmark.matrix import RunSpec
+from benchmark.models import head_parameters
+from benchmark.policies import Stage
+from benchmark.seeding import derive_seed
+from benchmark.training import Diverged, Trained, train
+from tests import synthetic
+
+
+def run(spec: RunSpec, **data: int) -> tuple[Trained, nn.Module]:
+    built, images = synthetic.network_and_images(spec, synthetic.dataset(**data))
+    return train(built.network, spec, images, "fp32"), built.network
+
+
+@contextmanager
+def watched_steps() -> Iterator[list[dict[str, Any]]]:
+    """Collect, for every optimizer step in the process: lr, trainable parameters, inside Trainer.train() or not."""
+    steps: list[dict[str, Any]] = []
+
+    def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        frames = traceback.extract_stack()
+        inside = any(f.name == "train" and f.filename.endswith("pytorch_accelerated/trainer.py") for f in frames)
+        numbers = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+        steps.append({"lr": optimizer.param_groups[0]["lr"], "parameters": numbers, "inside": inside})
+
+    handle = register_optimizer_step_pre_hook(before)
+    try:
+        yield steps
+    finally:
+        handle.remove()
+
+
+def batches_seen(spec: RunSpec, channels: int = 1) -> list[Tensor]:
+    """Return every training batch as the network got it, back on the 0..255 scale, first channel, rounded."""
+    built, images = synthetic.network_and_images(spec, synthetic.dataset(channels=channels))
+    seen: list[Tensor] = []
+
+    def look(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if module.training:
+            seen.append(((args[0][:, :1] * built.std[0] + built.mean[0]) * 255).round())
+
+    built.network.register_forward_pre_hook(look)
+    train(built.network, spec, images, "fp32")
+    return seen
+
+
+@pytest.mark.parametrize("policy", ["finetune", "finetune-whole", "scratch"])
+def test_every_optimizer_step_is_driven_by_the_trainers_train(policy: str) -> None:
+    with watched_steps() as steps:
+        trained, _ = run(synthetic.spec(policy=policy))
+    assert len(steps) == 3 * math.ceil(40 / 8)
+    assert all(step["inside"] for step in steps)
+    assert sum(stage.epochs_run for stage in trained.progress.stages) == 3
+
+
+def test_the_learning_rate_applied_follows_the_cosine_to_zero_at_every_step() -> None:
+    with watched_steps() as steps:
+        run(synthetic.spec(lr=0.002))
+    total = len(steps)
+    expected = [0.002 * 0.5 * (1 + math.cos(math.pi * k / total)) for k in range(total)]
+    assert [step["lr"] for step in steps] == pytest.approx(expected, rel=1e-12)
+    assert 0 < steps[-1]["lr"] < 0.02 * 0.002
+
+
+def test_the_second_stage_of_finetune_really_starts_at_a_tenth_of_the_learning_rate() -> None:
+    with watched_steps() as steps:
+        trained, _ = run(synthetic.spec(policy="finetune", lr=0.002))
+    a_stage = math.ceil(40 / 8)
+    assert steps[0]["lr"] == pytest.approx(0.002)
+    assert steps[a_stage]["lr"] == pytest.approx(0.0002)
+    assert [epoch.lr for epoch in trained.progress.history] == pytest.approx([0.002, 0.0002, 0.0001])
+
+
+def test_each_stage_optimizes_exactly_its_trainable_parameters() -> None:
+    with watched_steps() as steps:
+        trained, network = run(synthetic.spec(policy="finetune"))
+    head = sum(p.numel() for p in head_parameters(network).values())
+    everything = sum(p.numel() for p in network.parameters())
+    a_stage = math.ceil(40 / 8)
+    assert {step["parameters"] for step in steps[:a_stage]} == {head}
+    assert {step["parameters"] for step in steps[a_stage:]} == {everything}
+    assert [stage.trainable_parameters for stage in trained.progress.stages] == [head, everything]
+
+
+@pytest.mark.parametrize("model", ["timm/resnetrs50", "timm/test_efficientnet", "timm/test_convnext", "timm/test_vit"])
+def test_a_frozen_backbone_has_no_trainable_parameter_left_over(model: str) -> None:
+    built, _ = synthetic.network_and_images(synthetic.spec(model=model), synthetic.dataset())
+    set_trainable(built.network, "head")
+    trainable = {name for name, parameter in built.network.named_parameters() if parameter.requires_grad}
+    assert trainable == set(head_parameters(built.network))
+
+
+def head_stage(batch_norm: str) -> Stage:
+    given = {"trainable": "head", "epochs": 2, "lr": 1e-2, "batch_norm": batch_norm, "optimizer": "adamw"}
+    return Stage.model_validate({**given, "weight_decay": 0.0, "scheduler": "cosine", "patience": None})
+
+
+@pytest.mark.parametrize(("batch_norm", "drifts"), [("eval", False), ("train", True)])
+def test_batch_norms_of_a_frozen_backbone_stay_exactly_where_the_stage_says_eval(batch_norm: str, drifts: bool) -> None:
+    spec = synthetic.spec().model_copy(update={"stages": (head_stage(batch_norm),)})
+    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    before = {name: tensor.clone() for name, tensor in built.network.state_dict().items()}
+    trained = train(built.network, spec, images, "fp32")
+    head = set(head_parameters(built.network))
+    changed = {name for name, tensor in trained.last_state.items() if not torch.equal(tensor, before[name])}
+    statistics = {name for name in changed if "running_" in name}
+    assert bool(statistics) is drifts
+    assert changed - statistics - {name for name in changed if name.endswith("num_batches_tracked")} == head
+
+
+@pytest.mark.parametrize("policy", ["finetune", "scratch"])
+def test_two_runs_of_one_spec_give_identical_weights_bit_for_bit(policy: str) -> None:
+    first, _ = run(synthetic.spec(policy=policy))
+    torch.manual_seed(12345)  # whatever ran before must not matter
+    second, _ = run(synthetic.spec(policy=policy))
+    for state in ("last_state",):
+        a, b = getattr(first, state), getattr(second, state)
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    assert torch.equal(first.best.test_logits, second.best.test_logits)
+    assert [e.model_copy(update={"train_seconds": 0}) for e in first.progress.history] == [
+        e.model_copy(update={"train_seconds": 0}) for e in second.progress.history
+    ]
+
+
+def test_two_seeds_differ_in_head_order_and_mirroring() -> None:
+    built = [synthetic.network_and_images(synthetic.spec(seed=seed), synthetic.dataset())[0] for seed in (0, 1)]
+    for name in head_parameters(built[0].network):
+        if name.endswith("weight"):
+            assert not torch.equal(built[0].network.state_dict()[name], built[1].network.state_dict()[name])
+    mirrored = [batches_seen(synthetic.spec(seed=seed)) for seed in (0, 1)]
+    plain = [batches_seen(synthetic.spec(seed=seed, augment="[]")) for seed in (0, 1)]
+    assert not torch.equal(plain[0][0], plain[1][0]), "same order"
+    # An image's identity is its set of pixels; which of the two mirror images is shown is the flip.
+    flips = [{tuple(i.flatten().sort().values.tolist()): i for i in torch.cat(seen[:5])} for seen in mirrored]
+    assert flips[0].keys() == flips[1].keys()
+    assert any(not torch.equal(flips[0][image], flips[1][image]) for image in flips[0]), "same flips"
+
+
+@pytest.mark.parametrize("other", [("grey-1ch", "scratch"), ("grey-3ch", "finetune-whole"), ("grey-3ch", "finetune")])
+def test_one_seed_shows_every_cell_the_same_images_in_the_same_order_with_the_same_flips(
+    other: tuple[str, str],
+) -> None:
+    reference = batches_seen(synthetic.spec("grey-1ch", "finetune-whole"))
+    compared = batches_seen(synthetic.spec(*other))
+    assert len(reference) == len(compared) == 15
+    assert all(torch.equal(a, b) for a, b in zip(reference, compared, strict=True))
+
+
+def test_flips_are_decided_per_image_and_anew_in_each_epoch() -> None:
+    plain = batches_seen(synthetic.spec(augment="[]"))
+    mirrored = batches_seen(synthetic.spec())
+    shares = []
+    for epoch in range(3):
+        a, b = torch.cat(plain[epoch * 5 : epoch * 5 + 5]), torch.cat(mirrored[epoch * 5 : epoch * 5 + 5])
+        same = (a == b).flatten(1).all(1)
+        turned = (a.flip(-1) == b).flatten(1).all(1)
+        assert bool((same ^ turned).all()), "an image is shown as it is or mirrored, nothing else"
+        shares.append(turned)
+    assert 0.2 < torch.cat(shares).float().mean() < 0.8
+    assert not torch.equal(shares[0], shares[1])
+
+
+def test_evaluation_never_mirrors_and_never_trains() -> None:
+    spec = synthetic.spec()
+    data = synthetic.dataset()
+    built, images = synthetic.network_and_images(spec, data)
+    seen: list[Tensor] = []
+
+    def look(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if not module.training:
+            assert not torch.is_grad_enabled()
+            seen.append(((args[0] * built.std[0] + built.mean[0]) * 255).round())
+
+    built.network.register_forward_pre_hook(look)
+    train(built.network, spec, images, "fp32")
+    stored = [torch.from_numpy(data.images[s.rows]).permute(0, 3, 1, 2).float() for s in (data.validation, data.test)]
+    assert len(seen) == 6
+    for epoch in range(3):
+        assert torch.equal(seen[2 * epoch], stored[0])
+        assert torch.equal(seen[2 * epoch + 1], stored[1])
+
+
+def test_training_randomness_is_seeded_by_the_run_and_not_by_the_librarys_42() -> None:
+    seeds: dict[int, int] = {}
+    for seed in (0, 1):
+        spec = synthetic.spec(seed=seed)
+        built, images = synthetic.network_and_images(spec, synthetic.dataset())
+
+        def look(module: nn.Module, args: Any, seed: int = seed) -> None:
+            seeds.setdefault(seed, torch.initial_seed())
+
+        built.network.register_forward_pre_hook(look)
+        train(built.network, spec, images, "fp32")
+    assert seeds == {seed: derive_seed(seed, "training", 1) for seed in (0, 1)}
+
+
+def test_the_best_epochs_weights_are_restored_and_its_logits_are_theirs() -> None:
+    spec = synthetic.spec(epochs=6)
+    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    trained = train(built.network, spec, images, "fp32")
+    history = trained.progress.history
+    key = [(epoch.val_accuracy, -epoch.val_loss) for epoch in history]
+    assert trained.best.epoch == history[key.index(max(key))].epoch
+    assert not built.network.training
+    with torch.inference_mode():
+        logits = built.network(images.test.__getitems__(list(range(20)))[0])
+    assert torch.equal(logits, trained.best.test_logits)
+
+
+def test_ties_go_to_the_lower_validation_loss_and_then_to_the_earlier_epoch() -> None:
+    spec = synthetic.spec(epochs=2, lr=1e-12, weight_decay=0)  # nothing moves but the batch norms' statistics
+    trained, _ = run(spec)
+    first, second = trained.progress.history
+    if first.val_accuracy == second.val_accuracy:
+        assert trained.best.epoch == (1 if first.val_loss <= second.val_loss else 2)
+    else:
+        assert trained.best.epoch == (1 if first.val_accuracy > second.val_accuracy else 2)
+
+
+def test_early_stopping_counts_epochs_without_a_better_validation_accuracy() -> None:
+    trained, _ = run(synthetic.spec(epochs=40, early_stopping="{patience: 3}"))
+    accuracies = [epoch.val_accuracy for epoch in trained.progress.history]
+    (stage,) = trained.progress.stages
+    assert stage.stopped_early
+    assert len(accuracies) < 40
+    best = max(accuracies)
+    assert accuracies.index(best) == len(accuracies) - 4, "three epochs after the last gain, not earlier, not later"
+    assert trained.best.epoch >= accuracies.index(best) + 1
+
+
+def test_without_early_stopping_every_epoch_is_run() -> None:
+    trained, _ = run(synthetic.spec(epochs=8, early_stopping="null"))
+    assert len(trained.progress.history) == 8
+    assert not trained.progress.stages[0].stopped_early
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_as_diverged() -> None:
+    with pytest.raises(Diverged, match=r"loss is (nan|inf) in epoch 1"):
+        run(synthetic.spec(lr=1e30))
+
+
+def test_epochs_are_counted_over_all_stages() -> None:
+    trained, _ = run(synthetic.spec(policy="finetune", epochs=4, head_epochs=2))
+    assert [(epoch.stage, epoch.epoch) for epoch in trained.progress.history] == [(1, 1), (1, 2), (2, 3), (2, 4)]
+
+
+def test_the_recorded_training_loss_is_the_mean_over_images() -> None:
+    spec = synthetic.spec(epochs=1, lr=1e-12, weight_decay=0, batch_size=16, augment="[]")
+    built, images = synthetic.network_and_images(spec, synthetic.dataset(train=40))
+    losses: list[tuple[float, int]] = []
+    labels: list[Tensor] = []
+    original = images.train.__getitems__
+
+    def remember(positions: list[int]) -> tuple[Tensor, Tensor]:
+        batch = original(positions)
+        labels.append(batch[1])
+        return batch
+
+    images.train.__getitems__ = remember  # type: ignore[method-assign]
+
+    def look(module: nn.Module, args: Any, output: Tensor) -> None:
+        if module.training:
+            target = labels[len(losses)]
+            losses.append((float(nn.functional.cross_entropy(output.detach(), target)), len(target)))
+
+    built.network.register_forward_hook(look)
+    trained = train(built.network, spec, images, "fp32")
+    expected = sum(loss * n for loss, n in losses) / 40
+    assert [n for _, n in losses] == [16, 16, 8]
+    assert trained.progress.history[0].train_loss == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_last_batch_of_one_image_is_left_out() -> None:
+    with watched_steps() as steps:
+        trained, _ = run(synthetic.spec(epochs=1), train=17)
+    assert len(steps) == 2
+    assert trained.progress.images_trained == 16
+
+
+def test_a_run_in_another_precision_does_not_change_the_next_one() -> None:
+    spec = synthetic.spec(epochs=1)
+    first, _ = run(spec)
+    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    other = train(built.network, spec, images, "bf16")
+    assert not torch.equal(other.best.test_logits, first.best.test_logits), "bf16 was not in force"
+    again, _ = run(spec)
+    assert torch.equal(first.best.test_logits, again.best.test_logits)
+
+
+def test_the_batch_shown_has_the_channels_of_the_first_convolution() -> None:
+    for name, mode in INPUT_MODES.items():
+        spec = synthetic.spec(name)
+        built, images = synthetic.network_and_images(spec, synthetic.dataset(channels=1 if mode.grey else 3))
+        first = next(m for m in built.network.modules() if isinstance(m, nn.Conv2d))
+        assert images.train.__getitems__([0, 1])[0].shape == (2, first.in_channels, 32, 32)
