@@ -167,6 +167,12 @@ def load(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> 
         raise UserError(_explain(error, document, overridden)) from None
 
 
+def place(path: Path, overrides: Sequence[str], key: str) -> str:
+    """Return where a top-level key was given, for messages: ``--set KEY=VALUE`` or ``file:line``."""
+    given = next((text for text in overrides if text.partition("=")[0].split(".")[0] == key), None)
+    return f"--set {given}" if given else _Document(path).place((key,))
+
+
 def dump(matrix: Matrix) -> str:
     """Return the effective matrix as YAML text that `load` reads back to an equal matrix."""
     data = matrix.model_dump(mode="json")

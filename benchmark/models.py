@@ -50,10 +50,10 @@ def check_name(model: str) -> str:
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         known = timm.list_models()
-        raise UserError(f"models: timm has no model {architecture!r}.{did_you_mean(architecture, known)}")
+        raise UserError(f"timm has no model {architecture!r}.{did_you_mean(architecture, known)}")
     tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
-        raise UserError(f"models: timm/{architecture} has no weights tagged {tag!r}.{did_you_mean(tag, tags)}")
+        raise UserError(f"timm/{architecture} has no weights tagged {tag!r}.{did_you_mean(tag, tags)}")
     return name
 
 
@@ -65,9 +65,7 @@ def classifier(network: nn.Module) -> nn.Module:
     """
     module = cast(Any, network).get_classifier()
     if not isinstance(module, nn.Module) or not any(True for _ in module.parameters()):
-        raise UserError(
-            f"models: {type(network).__name__} has no single classifier module; it cannot be given a new head."
-        )
+        raise UserError(f"{type(network).__name__} has no single classifier module; it cannot be given a new head.")
     return module
 
 
@@ -174,7 +172,7 @@ def build(
     network = seeded_build(lambda: timm.create_model(name, num_classes=classes, in_chans=mode.channels), seed)
     config = timm.get_pretrained_cfg(name)
     if config is None:
-        raise UserError(f"models: {model} has no pretrained configuration, so no mean and std to normalise with.")
+        raise UserError(f"{model} has no pretrained configuration, so no mean and std to normalise with.")
     mean, std = mode.normalisation(tuple(config.mean), tuple(config.std))
     if source == "none":
         return BuiltModel(network, mean, std, "random", None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,8 +26,21 @@ def default_workers(threads: int) -> int:
     return max(1, cores // threads)
 
 
-def prepare(specs: Sequence[RunSpec], data_dir: Path | None, progress: Callable[[str, int, int], None]) -> None:
-    """Check and fetch what the runs share, once, before any of them starts.
+def check_models(specs: Sequence[RunSpec]) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield the checks of model names, then of weights, each with the matrix key that it is about.
+
+    A check raises UserError where the model is unknown or its weights cannot be had; weights from the hub are
+    downloaded by it, once, into the hub's own cache.
+    """
+    for model in dict.fromkeys(spec.model for spec in specs):
+        yield "models", partial(models.check_name, model)
+    for model, source in dict.fromkeys((spec.model, spec.weights) for spec in specs):
+        if source != "none":
+            yield "weights", partial(weights.load, model.partition("/")[2], source)
+
+
+def prepare_images(specs: Sequence[RunSpec], data_dir: Path | None, progress: Callable[[str, int, int], None]) -> None:
+    """Decode the images that the runs share, once, before any of them starts.
 
     Args:
         specs: the runs to come.
@@ -34,13 +48,8 @@ def prepare(specs: Sequence[RunSpec], data_dir: Path | None, progress: Callable[
         progress: called with (what, done, total) while images are decoded.
 
     Raises:
-        UserError: an unknown model, weights or a dataset that cannot be had.
+        UserError: a dataset that cannot be had.
     """
-    for model in dict.fromkeys(spec.model for spec in specs):
-        models.check_name(model)
-    for model, source in dict.fromkeys((spec.model, spec.weights) for spec in specs):
-        if source != "none":
-            weights.load(models.check_name(model), source)
     for images, split_seed, size, grey in dict.fromkeys(
         (spec.source, spec.split_seed, spec.image_size, INPUT_MODES[spec.input_mode].grey) for spec in specs
     ):

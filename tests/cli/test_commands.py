@@ -1,0 +1,272 @@
+"""The command line as a user meets it: real processes, real exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+TRAINING = {
+    "image_size": 32,
+    "batch_size": 32,
+    "epochs": 2,
+    "head_epochs": 1,
+    "early_stopping": None,
+}
+TINY = {
+    "name": "tiny",
+    "models": ["timm/test_resnet"],
+    "weights": "none",
+    "datasets": [{"name": "shape-control", "limit": 32}],
+    "input_modes": ["grey-1ch", "grey-3ch"],
+    "policies": ["scratch"],
+    "seeds": [0, 1],
+    "training": TRAINING,
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+class Project:
+    """A folder of its own with a matrix file, and the commands run in it."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "BENCHMARK_CACHE_DIR": str(cache), "COLUMNS": "200"}
+
+    def matrix(self, **changes: object) -> str:
+        path = self.folder / "tiny.yaml"
+        path.write_text(yaml.safe_dump({**TINY, **changes}, sort_keys=False))
+        return str(path)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "benchmark", *arguments]
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=240)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def records(self, name: str = "tiny") -> list[dict[str, object]]:
+        paths = sorted((self.folder / "results" / name / "records").glob("*.json"))
+        return [json.loads(path.read_text()) for path in paths]
+
+
+@pytest.fixture
+def project(tmp_path: Path, cache: Path) -> Project:
+    return Project(tmp_path, cache)
+
+
+LOADED = "import sys; sys.argv[1:] = {arguments}\ntry:\n    from benchmark.cli import main; main()\n"
+LOADED += "except SystemExit: pass\nprint('loaded', 'torch' in sys.modules, file=sys.stderr)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seconds"),
+    [(["--help"], 0.5), (["run", "--help"], 0.5), (["plan", "--matrix", "full"], 1.0)],
+)
+def test_help_and_plan_answer_at_once_and_without_torch(project: Project, arguments: list[str], seconds: float) -> None:
+    times = []
+    for _ in range(3):
+        before = os.times()
+        assert project.run(*arguments).returncode == 0
+        after = os.times()
+        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(times) < seconds, "processor time; the wall's depends on what else runs"
+    code = LOADED.format(arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], cwd=project.folder, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "loaded False"
+
+
+def test_plan_of_full_lists_81_runs(project: Project) -> None:
+    lines = project.run("plan", "--matrix", "full").stdout.splitlines()
+    assert sum(line.endswith("pending") for line in lines) == 81
+    assert lines[-1] == "81 of 81 runs listed. In all: 81 pending."
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"polices": ["scratch"]}, ["tiny.yaml:", "polices", "'policies'"]),
+        ({"policies": ["finetun"]}, ["tiny.yaml:", "policies", "'finetune'"]),
+        ({"datasets": ["shape-contrl"]}, ["tiny.yaml:", "datasets", "'shape-control'"]),
+        ({"input_modes": ["gray-1ch"]}, ["tiny.yaml:", "input_modes", "'grey-1ch'"]),
+        ({"models": ["timm/test_resnt"]}, ["tiny.yaml:", "models", "'test_resnet'"]),
+        ({"training": {**TRAINING, "epoch": 3}}, ["tiny.yaml:", "training.epoch", "'epochs'"]),
+    ],
+)
+def test_a_misspelt_word_exits_2_with_one_message_naming_file_key_and_nearest_word(
+    project: Project, change: dict[str, object], words: list[str]
+) -> None:
+    done = project.run("run", "--matrix", project.matrix(**change))
+    assert done.returncode == 2
+    message = done.stderr.strip()
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+    assert not (project.folder / "results").exists(), "nothing may be written"
+
+
+def test_rgb_on_images_without_colour_is_refused_when_it_is_all_that_is_asked(project: Project) -> None:
+    done = project.run("run", "--matrix", "quick", "--set", "input_modes=[rgb]")
+    assert done.returncode == 2
+    assert "rgb on elpv: its images have no colour" in done.stderr
+
+
+def test_a_missing_dataset_exits_2_before_anything_is_trained(project: Project) -> None:
+    matrix = project.matrix(datasets=["beans"])
+    done = project.run("run", "--matrix", matrix, "--data-dir", str(project.folder / "empty"))
+    assert done.returncode == 2
+    assert str(project.folder / "empty" / "beans") in done.stderr
+    assert project.records() == []
+
+
+@pytest.mark.parametrize(
+    ("selector", "words"),
+    [("dataset", "KEY=VALUE"), ("datset=x", "'dataset'"), ("seed=7", "no such seed"), ("status=dnoe", "'done'")],
+)
+def test_a_wrong_selector_exits_2(project: Project, selector: str, words: str) -> None:
+    done = project.run("run", "--matrix", project.matrix(), "--only", selector)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tuple[Project, str]]:
+    project = Project(tmp_path_factory.mktemp("finished"), cache)
+    done = project.run("run", "--matrix", project.matrix())
+    assert done.returncode == 0, done.stderr
+    yield project, done.stdout
+
+
+@pytest.mark.slow
+def test_run_executes_the_matrix_prints_a_table_and_writes_the_report(finished: tuple[Project, str]) -> None:
+    project, printed = finished
+    assert [record["status"] for record in project.records()] == ["done"] * 4
+    assert "grey-1ch" in printed and "±" in printed
+    folder = project.folder / "results" / "tiny"
+    assert {"matrix.yaml", "records", "report.md", "table.csv", "figures"} <= {path.name for path in folder.iterdir()}
+    assert len(list((folder / "figures").glob("*.png"))) >= 3
+
+
+@pytest.mark.slow
+def test_run_again_does_nothing_in_under_5_seconds(finished: tuple[Project, str]) -> None:
+    project, _ = finished
+    before = {path: path.read_bytes() for path in (project.folder / "results").rglob("*") if path.is_file()}
+    started = time.perf_counter()
+    done = project.run("run", "--matrix", project.matrix())
+    assert time.perf_counter() - started < 5
+    assert done.returncode == 0
+    assert {path: path.read_bytes() for path in (project.folder / "results").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+def test_report_check_agrees_until_a_file_is_changed(finished: tuple[Project, str]) -> None:
+    project, _ = finished
+    assert project.run("report", "--check").returncode == 0
+    report = project.folder / "results" / "tiny" / "report.md"
+    original = report.read_bytes()
+    report.write_bytes(original.replace(b"e", b"f", 1))
+    done = project.run("report", "--check", "tiny")
+    assert done.returncode == 1
+    assert "report.md" in done.stdout
+    assert project.run("report", "tiny").returncode == 0
+    assert report.read_bytes() == original
+
+
+@pytest.mark.slow
+def test_another_matrix_under_the_same_name_is_refused_and_more_seeds_are_not(finished: tuple[Project, str]) -> None:
+    project, _ = finished
+    refused = project.run("run", "--matrix", project.matrix(), "--set", "training.epochs=3")
+    assert refused.returncode == 2
+    assert "--name" in refused.stderr
+    assert project.run("plan", "--matrix", project.matrix(), "--set", "seeds=[0,1,2]").stdout.endswith(
+        "6 of 6 runs listed. In all: 4 done, 2 pending.\n"
+    )
+    named = project.run(
+        "run", "--matrix", project.matrix(), "--set", "seeds=[5]", "--name", "other", "--only", "input_mode=grey-1ch"
+    )
+    assert named.returncode == 0
+    assert len(project.records("other")) == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_recorded_the_others_go_on_and_only_it_is_tried_again(project: Project) -> None:
+    matrix = project.matrix(models=["timm/test_resnet", "timm/test_vit"], seeds=[0])  # test_vit needs 160 px
+    done = project.run("run", "--matrix", matrix)
+    assert done.returncode == 1
+    status = {(r["spec"]["model"], r["status"]) for r in project.records()}  # type: ignore[index]
+    assert status == {("timm/test_resnet", "done"), ("timm/test_vit", "failed")}
+    failed = next(r for r in project.records() if r["status"] == "failed")
+    assert "Traceback" in str(failed["traceback"])
+    assert "2 runs are not done" in done.stderr
+    again = project.run("run", "--matrix", matrix, "--only", "status=failed")
+    assert again.returncode == 1
+    assert "2 runs, 2 at a time" in again.stdout
+    status_verb = project.run("status", "--matrix", matrix)
+    assert status_verb.returncode == 1
+    assert "failed: shape-control grey-1ch scratch seed 0" in status_verb.stdout
+
+
+def workers_of(process: subprocess.Popen[str], seconds: float = 60) -> list[psutil.Process]:
+    """Wait until a worker trains (its CPU time grows past its start-up) and return the worker processes."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        children = psutil.Process(process.pid).children(recursive=True)
+        busy = [c for c in children if sum(c.cpu_times()[:2]) > 4 and "spawn_main" in " ".join(c.cmdline())]
+        if busy:
+            return busy
+        time.sleep(0.2)
+    raise AssertionError("no worker started to work")
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_its_own_run_only(project: Project) -> None:
+    long = {**TRAINING, "epochs": 60}
+    matrix = project.matrix(seeds=[0], training=long)
+    process = project.start("run", "--matrix", matrix, "--workers", "1")
+    workers_of(process)[0].kill()
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 1
+    assert sorted(str(record["status"]) for record in project.records()) == ["done", "killed"]
+    assert "SIGKILL" in err
+
+
+@pytest.mark.slow
+def test_a_run_that_exceeds_its_time_is_recorded_as_timeout(project: Project) -> None:
+    matrix = project.matrix(seeds=[0], timeout=6, training={**TRAINING, "epochs": 5000}, input_modes=["grey-1ch"])
+    done = project.run("run", "--matrix", matrix)
+    assert done.returncode == 1
+    (record,) = project.records()
+    assert record["status"] == "timeout"
+    assert record["reason"] == "exceeded its time of 6 s"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_exits_130_leaves_no_worker_and_goes_on_later(project: Project, number: int) -> None:
+    matrix = project.matrix(training={**TRAINING, "epochs": 40})
+    process = project.start("run", "--matrix", matrix, "--workers", "1")
+    workers = workers_of(process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    psutil.wait_procs(workers, timeout=10)
+    assert not any(worker.is_running() for worker in workers)
+    assert all(record["status"] == "done" for record in project.records())
