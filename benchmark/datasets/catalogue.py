@@ -107,7 +107,7 @@ _KNOWN = (
     DatasetInfo(
         name="shape-control",
         summary="generated: classes differ only in shape; every input mode must learn it",
-        classes=("disc", "cross"),
+        classes=("lying", "standing"),
         colour=True,
         licence="generated here",
         source="generated",

@@ -4,8 +4,8 @@
 red or blue so that Pillow's ``L`` of both files is the same, byte for byte: whatever is done to the grey images, a
 network answers both alike, so its accuracy in a grey mode is exactly one half.
 
-``shape-control``: classes differ only in shape (a disc, a cross of the same area), with colours, places and sizes drawn
-alike for both.
+``shape-control``: classes differ only in shape (a bar that lies, a bar that stands), brighter than its ground, with
+colours, places and sizes drawn alike for both.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from benchmark.seeding import derive_seed
 SIDE = 96
 """Sides of a generated image, pixels."""
 
-PER_CLASS: Mapping[str, int] = {"train": 160, "validation": 60, "test": 200}
+PER_CLASS: Mapping[str, int] = {"train": 240, "validation": 60, "test": 200}
 """Images of each class in each split."""
 
 _VERSION = 1
@@ -82,29 +82,23 @@ def _hue(split: str) -> Iterator[_Image]:
 
 
 def _two_colours(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return two RGB triples whose lumas differ by at least 80, each way equally often."""
+    """Return two random RGB triples, the first brighter by at least 80 in luma."""
     while True:
         first, second = rng.integers(0, 256, (2, 3)).astype(np.uint8)
-        if abs(int(luma(first)) - int(luma(second))) >= 80:
+        if int(luma(first)) - int(luma(second)) >= 80:
             return first, second
 
 
 def _shape(split: str) -> Iterator[_Image]:
     across, down = np.meshgrid(np.arange(SIDE), np.arange(SIDE))
     for index in range(PER_CLASS[split]):
-        for name in ("disc", "cross"):
+        for name in ("lying", "standing"):
             rng = np.random.default_rng(derive_seed(0, "shape-control", split, name, index))
             figure, ground = _two_colours(rng)
-            radius = rng.uniform(18, 26)
-            x, y = rng.uniform(34, SIDE - 34, 2)
-            if name == "disc":
-                inside = (across - x) ** 2 + (down - y) ** 2 <= radius**2
-            else:
-                # Arms of half length a and half width 0.3 a cover 2.04 a^2; the disc covers pi r^2.
-                half = radius * (np.pi / 2.04) ** 0.5
-                dx, dy = np.abs(across - x), np.abs(down - y)
-                inside = np.maximum(dx, dy) <= half
-                inside &= np.minimum(dx, dy) <= 0.3 * half
+            length = rng.uniform(27, 36)
+            x, y = rng.uniform(SIDE / 2 - 9, SIDE / 2 + 8, 2)
+            along, beside = (across - x, down - y) if name == "lying" else (down - y, across - x)
+            inside = (np.abs(along) <= length) & (np.abs(beside) <= length / 3)
             pixels = np.where(inside[:, :, None], figure, ground).astype(np.int64)
             noisy = pixels + rng.integers(-8, 9, (SIDE, SIDE, 1))
             yield name, f"{index:03d}", np.clip(noisy, 0, 255).astype(np.uint8)

@@ -108,8 +108,8 @@ def _components(count: int, pairs: Sequence[tuple[Integers, Integers]]) -> Integ
 
 def _joined_by(keys: Sequence[object]) -> tuple[Integers, Integers]:
     """Return pairs that join the positions of equal keys; None joins nothing."""
-    last: dict[object, int] = {}
-    pairs = [(last.get(key, index), last.setdefault(key, index)) for index, key in enumerate(keys) if key is not None]
+    first: dict[object, int] = {}
+    pairs = [(first.setdefault(key, index), index) for index, key in enumerate(keys) if key is not None]
     joined = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     return joined[:, 0], joined[:, 1]
 

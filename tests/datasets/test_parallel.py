@@ -1,0 +1,77 @@
+"""The child processes that work on image files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmark.datasets import parallel
+from benchmark.datasets.parallel import map_files
+from tests.datasets.conftest import picture, save
+
+
+def test_every_item_is_answered_once(tmp_path: Path) -> None:
+    items = [[str(k), str(save(picture(k), tmp_path / f"{k}.png"))] for k in range(120)]
+    answers = dict(map_files({"kind": "scan"}, items, stage="reading", workers=2))
+    assert sorted(answers) == sorted(name for name, _ in items)
+    assert all(facts["problem"] is None for facts in answers.values())
+
+
+def test_a_worker_that_dies_is_an_error_and_not_a_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = parallel._start
+
+    def started_and_killed() -> subprocess.Popen[str]:
+        process = start()
+        process.send_signal(signal.SIGKILL)
+        return process
+
+    monkeypatch.setattr(parallel, "_start", started_and_killed)
+    items = [["a", str(save(picture(1), tmp_path / "a.png"))]]
+    with pytest.raises((RuntimeError, BrokenPipeError)):
+        list(map_files({"kind": "scan"}, items, stage="reading"))
+
+
+def test_an_error_inside_a_worker_is_told(tmp_path: Path) -> None:
+    task = {"kind": "decode", "file": str(tmp_path / "missing"), "images": 1, "size": 8, "grey": True}
+    with pytest.raises(RuntimeError, match="FileNotFoundError"):
+        list(map_files(task, [[0, "a.png", ""]], stage="decoding"))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_workers_end_when_the_parent_is_killed(tmp_path: Path) -> None:
+    save(picture(1), tmp_path / "a.png")
+    script = (
+        "from benchmark.datasets.parallel import _start; import time; p = _start(); print(p.pid, flush=True); "
+        "time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        if not _lives(worker):
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its parent")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_a_worker_imports_neither_torch_nor_pandas() -> None:
+    script = "import benchmark.datasets.worker, sys; print(sorted({'torch', 'pandas', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
