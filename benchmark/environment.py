@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -36,6 +37,11 @@ returning it to the system after each tensor (design.md and issue 6 give the mea
 def worker_variables() -> dict[str, str]:
     """Return the variables for a worker's environment: the user's own where they are set."""
     return {name: os.environ.get(name, value) for name, value in WORKER_VARIABLES.items()}
+
+
+def variables_in_force() -> dict[str, str]:
+    """Return the worker variables that this process really has."""
+    return {name: os.environ[name] for name in WORKER_VARIABLES if name in os.environ}
 
 
 @functools.cache
@@ -79,10 +85,20 @@ def python_version() -> str:
     return platform.python_version()
 
 
+def reset_peak_rss() -> None:
+    """Start a new measurement of the peak resident memory, where the system can (Linux, proc(5): clear_refs)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_rss_bytes() -> int:
-    """Return the peak resident memory of this process, bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """Return the peak resident memory of this process, bytes: since `reset_peak_rss` on Linux, else since its start."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def seconds_waiting_for_a_processor() -> float | None:

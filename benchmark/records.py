@@ -122,7 +122,7 @@ class Memory(_Part):
     """Peaks over the run, bytes."""
 
     peak_rss_bytes: int
-    """Resident memory of the worker process, what its earlier runs left included."""
+    """Resident memory of the worker process during the run, libraries and what earlier runs left included."""
     peak_device_bytes: int | None
     """Allocated on the GPU; None on a CPU."""
 

@@ -110,6 +110,7 @@ def execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord]
                 spec=spec,
                 started_at=started_at,
                 finished_at=now(),
+                environment=_environment(spec, context),
             )
         )
 
@@ -153,6 +154,7 @@ def measure(
     """
     started_at = now()
     started = time.perf_counter()
+    environment.reset_peak_rss()
     waited = environment.seconds_waiting_for_a_processor()
     device = choose_device()
     precision = resolve_precision(spec.precision, device)
@@ -187,7 +189,7 @@ def measure(
         spec=spec,
         started_at=started_at,
         finished_at=now(),
-        environment=_environment(spec, context, device, precision),
+        environment=_environment(spec, context),
         dataset=_dataset_record(data),
         model=ModelRecord(
             parameters=sum(parameter.numel() for parameter in built.network.parameters()),
@@ -240,7 +242,8 @@ def _dataset_record(data: PreparedDataset) -> DatasetRecord:
     )
 
 
-def _environment(spec: RunSpec, context: RunContext, device: torch.device, precision: Precision) -> Environment:
+def _environment(spec: RunSpec, context: RunContext) -> Environment:
+    device = choose_device()
     commit, dirty = environment.git_revision()
     return Environment(
         python=environment.python_version(),
@@ -248,10 +251,10 @@ def _environment(spec: RunSpec, context: RunContext, device: torch.device, preci
         platform=f"{platform.system()} {platform.machine()}",
         cpu=environment.cpu_name(),
         device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        precision=precision,
+        precision=resolve_precision(spec.precision, device),
         threads=spec.threads,
         workers=context.workers,
-        variables=environment.worker_variables(),
+        variables=environment.variables_in_force(),
         git_commit=commit,
         git_dirty=dirty,
     )

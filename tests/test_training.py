@@ -293,7 +293,7 @@ def test_a_last_batch_of_one_image_is_left_out() -> None:
 
 
 def test_a_run_in_another_precision_does_not_change_the_next_one() -> None:
-    spec = synthetic.spec(epochs=1)
+    spec = synthetic.spec(policy="finetune", epochs=2)
     first, _ = run(spec)
     built, images = synthetic.network_and_images(spec, synthetic.dataset())
     other = train(built.network, spec, images, "bf16")
