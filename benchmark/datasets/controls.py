@@ -32,7 +32,7 @@ SIDE = 96
 PER_CLASS: Mapping[str, int] = {"train": 240, "validation": 60, "test": 200}
 """Images of each class in each split."""
 
-_VERSION = 1
+_VERSION = 2
 _Image = tuple[str, str, NDArray[np.uint8]]
 
 

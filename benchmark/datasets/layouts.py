@@ -76,8 +76,16 @@ def list_dataset(name: str, data_dir: Path | None) -> Listing:
 
 
 def make_listing(name: str, classes: tuple[str, ...], files: Iterator[ListedFile]) -> Listing:
-    """Sort files by id and compute the listing's key."""
+    """Sort files by id and compute the listing's key.
+
+    Raises:
+        UserError: a class has no image.
+    """
     ordered = tuple(sorted(files, key=lambda file: file.id))
+    present = {file.label for file in ordered}
+    empty = [word for label, word in enumerate(classes) if label not in present]
+    if empty:
+        raise UserError(f"dataset {name}: no image of class {', '.join(empty)} was found.")
     digest = hashlib.sha256(repr(classes).encode())
     for file in ordered:
         facts = (file.id, str(file.path), file.label, file.split, file.clip, file.bytes, file.modified)

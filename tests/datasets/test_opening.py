@@ -229,3 +229,11 @@ def test_another_split_seed_draws_another_validation_split(rps: Path) -> None:
         dataset = open_dataset(DatasetSource(name="rps"), split_seed=seed, image_size=24, grey=True, data_dir=rps)
         drawn.append((dataset.fingerprint, dataset.validation.image_ids))
     assert len(set(drawn)) > 1
+
+
+def test_a_class_without_images_is_refused(data: Path) -> None:
+    for split in ("train", "validation", "test"):
+        for path in (data / "beans" / split / "healthy").iterdir():
+            path.unlink()
+    with pytest.raises(UserError, match="no image of class healthy"):
+        opened("beans", data)
