@@ -150,13 +150,23 @@ def _verify(network: nn.Module, checkpoint: weights.Checkpoint, head: set[str], 
             raise RuntimeError(f"{name} is not the checkpoint's after loading")
 
 
+def _with_a_new_head(name: str, classes: int, channels: int) -> nn.Module:
+    network: nn.Module = timm.create_model(name, num_classes=classes, in_chans=channels)
+    cast(Any, network).reset_classifier(classes)
+    return network
+
+
 def build(
     model: str, mode: InputMode, *, classes: int, source: Literal["hub", "pypi", "none"], seed: int
 ) -> BuiltModel:
     """Build a network for an input mode.
 
-    The head, and with ``none`` every tensor, is drawn from (seed, tensor name). Scratch stems are initialised for
-    their own number of channels. Normalisation follows the model's pretrained configuration in every case.
+    The head, and with ``none`` every tensor, is drawn from (seed, tensor name). The head is the one that timm's
+    ``reset_classifier`` makes, PyTorch's own initialisation of a linear layer, uniform within 1 / sqrt(inputs), as in
+    any replaced head. (timm's initialisation of a whole EfficientNet scales the head by 1 / sqrt(classes), meant for a
+    thousand of them: with two classes the first loss is 6 instead of 0.7.) Other random tensors follow the library's
+    own scheme; scratch stems are initialised for their own number of channels. Normalisation follows the model's
+    pretrained configuration in every case.
 
     Args:
         model: ``timm/NAME[.TAG]``.
@@ -169,7 +179,7 @@ def build(
         UserError: unknown model, weights that cannot be had, or a first convolution that cannot be adapted.
     """
     name = check_name(model)
-    network = seeded_build(lambda: timm.create_model(name, num_classes=classes, in_chans=mode.channels), seed)
+    network = seeded_build(lambda: _with_a_new_head(name, classes, mode.channels), seed)
     config = timm.get_pretrained_cfg(name)
     if config is None:
         raise UserError(f"{model} has no pretrained configuration, so no mean and std to normalise with.")

