@@ -10,6 +10,24 @@ class UserError(Exception):
     """Something the user gave is wrong. The message says what, where, and what to do."""
 
 
+class MisplacedValueError(ValueError):
+    """A value at odds with another one: raised by a validator that sees both.
+
+    Attributes:
+        keys: the dotted keys that are at odds, the one to change first in front.
+    """
+
+    def __init__(self, message: str, *keys: str) -> None:
+        super().__init__(message)
+        self.keys = keys
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that a misspelt one most likely means; None when none is near."""
+    near = difflib.get_close_matches(word.lower(), sorted(set(known)), n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest known word, or the list of them when none is near.
 
@@ -18,8 +36,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         known: the words that are accepted.
     """
     words = sorted(set(known))
-    near = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.6)
-    if near:
-        return f" Did you mean {near[0]!r}?"
+    near = nearest(word, words)
+    if near is not None:
+        return f" Did you mean {near!r}?"
     shown = ", ".join(words[:20]) + (", …" if len(words) > 20 else "")
     return f" Known: {shown}." if words else ""

@@ -5,19 +5,60 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from benchmark import policies
 from benchmark.datasets.catalogue import CATALOGUE
-from benchmark.errors import did_you_mean
+from benchmark.errors import MisplacedValueError, did_you_mean
 from benchmark.inputs import INPUT_MODES
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+Positive = Annotated[float, Field(gt=0, strict=True)]
+Item = TypeVar("Item", bound=Hashable)
+
+
+def _distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
+    for item, count in Counter(items).items():
+        if count > 1:
+            raise ValueError(f"{item!r} stands there twice")
+    return items
+
+
+def _one_of(known: Mapping[str, object], what: str) -> AfterValidator:
+    def check(word: str) -> str:
+        if word not in known:
+            raise ValueError(f"unknown {what} {word!r}.{did_you_mean(word, known)}")
+        return word
+
+    return AfterValidator(check)
+
+
+def _a_library_and_a_name(model: str) -> str:
+    library, _, name = model.partition("/")
+    if library != "timm" or not name:
+        raise ValueError(f"{model!r} is not a model: write timm/NAME, e.g. timm/resnetrs50.tf_in1k")
+    return model
+
+
+def _fit_for_a_table(label: str) -> str:
+    if not label.isprintable() or label != label.strip() or "|" in label:
+        raise ValueError(f"{label!r} does not fit into a table: one line, no '|', no space at either end")
+    return label
+
+
+ModelName = Annotated[str, AfterValidator(_a_library_and_a_name)]
+InputModeName = Annotated[str, _one_of(INPUT_MODES, "input mode")]
+PolicyName = Annotated[str, _one_of(policies.POLICIES, "policy")]
+DatasetName = Annotated[str, _one_of(CATALOGUE, "dataset")]
+Label = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_fit_for_a_table)]
+Some = Annotated[tuple[Item, ...], Field(min_length=1), AfterValidator(_distinct)]
+"""A list with an item at least, none of them twice."""
 
 
 class _Frozen(BaseModel):
@@ -42,10 +83,10 @@ class TrainingSettings(_Frozen):
     head_epochs: Count = 20
     """Stage 1 of `finetune`."""
     optimizer: Literal["adamw"] = "adamw"
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    lr: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, strict=True)] = 0.01
     scheduler: Literal["cosine"] = "cosine"
-    augment: tuple[Literal["hflip"], ...] = ("hflip",)
+    augment: Annotated[tuple[Literal["hflip"], ...], AfterValidator(_distinct)] = ("hflip",)
     early_stopping: EarlyStopping | None = EarlyStopping(patience=10)
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
 
@@ -53,18 +94,11 @@ class TrainingSettings(_Frozen):
 class DatasetSource(_Frozen):
     """Which images: a catalogue name, and how much of it."""
 
-    name: NonEmpty
+    name: DatasetName
     limit: Count | None = None
     """Training images, stratified by ``split_seed``; None: all. Validation and test are never limited."""
     classes: tuple[NonEmpty, ...] | None = None
     """A subset of the classes, in this label order; None: all."""
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in CATALOGUE:
-            raise ValueError(f"unknown dataset {name!r}.{did_you_mean(name, CATALOGUE)}")
-        return name
 
     @model_validator(mode="after")
     def _classes_of_the_dataset(self) -> DatasetSource:
@@ -83,8 +117,14 @@ class DatasetSource(_Frozen):
 class DatasetEntry(DatasetSource):
     """One item of ``datasets``: a name, or a mapping with a label of its own."""
 
-    label: NonEmpty | None = None
+    label: Label | None = None
     """The name in tables; needed where a dataset is listed more than once."""
+
+    @model_validator(mode="after")
+    def _not_called_like_another(self) -> DatasetEntry:
+        if self.label in CATALOGUE and self.label != self.name:
+            raise ValueError(f"label {self.label!r} is the name of another dataset than {self.name}")
+        return self
 
     @property
     def title(self) -> str:
@@ -146,16 +186,16 @@ class Matrix(_Frozen):
     """A matrix file. ``experiments/README.md`` describes every key."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
-    models: Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
+    models: Some[ModelName]
     weights: Literal["hub", "pypi", "none"] = "hub"
     datasets: Annotated[tuple[DatasetEntry, ...], Field(min_length=1)]
-    input_modes: Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
-    policies: Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    input_modes: Some[InputModeName]
+    policies: Some[PolicyName]
+    seeds: Some[Seed]
     split_seed: Seed = 0
     training: TrainingSettings = TrainingSettings()
     threads: Count = 1
-    timeout: Annotated[float, Field(gt=0)] | None = None
+    timeout: Positive | None = None
     keep_weights: Literal["none", "best", "all"] = "none"
 
     @field_validator("datasets", mode="before")
@@ -165,56 +205,21 @@ class Matrix(_Frozen):
             return [{"name": item} if isinstance(item, str) else item for item in value]
         return value
 
-    @field_validator("models")
-    @classmethod
-    def _a_library_and_a_name(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for model in value:
-            library, _, name = model.partition("/")
-            if library != "timm" or not name:
-                raise ValueError(f"{model!r} is not a model: write timm/NAME, e.g. timm/resnetrs50.tf_in1k")
-        return _distinct(value, "model")
-
-    @field_validator("input_modes")
-    @classmethod
-    def _known_modes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return _all_known(value, INPUT_MODES, "input mode")
-
-    @field_validator("policies")
-    @classmethod
-    def _known_policies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return _all_known(value, policies.POLICIES, "policy")
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct_seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        return _distinct(value, "seed")
-
     @model_validator(mode="after")
     def _consistent(self) -> Matrix:
-        titles = [entry.title for entry in self.datasets]
-        for title in titles:
-            if titles.count(title) > 1:
-                raise ValueError(f"datasets: {title!r} stands there twice; give one of them a label of its own")
+        seen: set[str] = set()
+        for index, entry in enumerate(self.datasets):
+            if entry.title in seen:
+                message = f"{entry.title!r} stands there twice; give one of them a label of its own"
+                raise MisplacedValueError(f"datasets.{index}: {message}", f"datasets.{index}")
+            seen.add(entry.title)
         for policy in self.policies:
             policies.stages(policy, self.training)
         if not _applicable(self):
             reasons = "; ".join(f"{n.input_mode} on {n.dataset}: {n.reason}" for n in not_applicable(self))
-            raise ValueError(f"input_modes: no combination is left to run ({reasons})")
+            message = f"input_modes: no combination is left to run ({reasons})"
+            raise MisplacedValueError(message, "input_modes", "datasets")
         return self
-
-
-def _distinct(value: tuple[Any, ...], what: str) -> tuple[Any, ...]:
-    for item in value:
-        if value.count(item) > 1:
-            raise ValueError(f"{what} {item!r} stands there twice")
-    return value
-
-
-def _all_known(value: tuple[str, ...], known: Any, what: str) -> tuple[str, ...]:
-    for item in value:
-        if item not in known:
-            raise ValueError(f"unknown {what} {item!r}.{did_you_mean(item, known)}")
-    return _distinct(value, what)
 
 
 def _colourless(entry: DatasetEntry, mode: str) -> bool:

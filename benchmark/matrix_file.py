@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from benchmark.errors import UserError, did_you_mean
+from benchmark import plain_yaml
+from benchmark.errors import MisplacedValueError, UserError, did_you_mean, nearest
 from benchmark.matrix import DatasetEntry, EarlyStopping, Matrix, TrainingSettings
 
-KeyPath = tuple[str | int, ...]
+KeyPath = plain_yaml.KeyPath
 
 
 def experiments_folder() -> Path:
@@ -50,36 +53,21 @@ class _Document:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines: dict[KeyPath, int] = {}
         try:
-            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-            self.data: Any = self._plain(root, ()) if root is not None else {}
+            text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not a text file in UTF-8 ({error}).") from None
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f"{mark.line + 1}" if mark else "?"
-            problem = getattr(error, "problem", None) or str(error)
-            raise UserError(f"{path}:{line}: not valid YAML: {problem}.") from None
+        try:
+            self.data, self.lines = plain_yaml.read(text)
+        except plain_yaml.NotPlainError as error:
+            raise UserError(f"{path}:{error.line}: {error}.") from None
+        if self.data is None:
+            self.data = {}
         if not isinstance(self.data, dict):
-            raise UserError(f"{path}: a matrix is a mapping of keys to values, this is a {type(self.data).__name__}.")
-
-    def _plain(self, node: yaml.Node, at: KeyPath) -> Any:
-        self.lines[at] = node.start_mark.line + 1
-        if isinstance(node, yaml.MappingNode):
-            result: dict[Any, Any] = {}
-            for key_node, value_node in node.value:
-                key = str(key_node.value)
-                if key in result:
-                    raise UserError(f"{self.path}:{key_node.start_mark.line + 1}: key {key!r} stands there twice.")
-                result[key] = self._plain(value_node, (*at, key))
-                self.lines[(*at, key)] = key_node.start_mark.line + 1
-            return result
-        if isinstance(node, yaml.SequenceNode):
-            return [self._plain(item, (*at, index)) for index, item in enumerate(node.value)]
-        return yaml.safe_load(yaml.serialize(node, Dumper=yaml.SafeDumper))
+            kind = "a list" if isinstance(self.data, list) else "a single value"
+            raise UserError(f"{path}: a matrix is a block of keys, this is {kind}.")
 
     def place(self, at: KeyPath) -> str:
         """Return ``file:line`` of the nearest key that is written in the file."""
@@ -92,13 +80,13 @@ class _Document:
 def _override(data: dict[str, Any], assignment: str) -> KeyPath:
     """Apply one ``KEY=VALUE`` in place; the value is YAML. Return the key's path."""
     key, equals, text = assignment.partition("=")
-    if not equals or not key:
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
         raise UserError(f"--set {assignment}: write KEY=VALUE, e.g. --set training.epochs=3.")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {assignment}: {text!r} is not a YAML value.") from None
-    parts = key.split(".")
+        value, _ = plain_yaml.read(text)
+    except plain_yaml.NotPlainError as error:
+        raise UserError(f"--set {assignment}: {error}.") from None
     target = data
     for part in parts[:-1]:
         step = target.setdefault(part, {})
@@ -111,38 +99,112 @@ def _override(data: dict[str, Any], assignment: str) -> KeyPath:
     return tuple(parts)
 
 
+_BLOCKS: dict[str, type[BaseModel]] = {
+    "training": TrainingSettings,
+    "early_stopping": EarlyStopping,
+    "datasets": DatasetEntry,
+}
+
+
 def _known_keys(at: KeyPath) -> list[str]:
-    models: dict[str, type[BaseModel]] = {
-        "training": TrainingSettings,
-        "early_stopping": EarlyStopping,
-        "datasets": DatasetEntry,
-    }
     owner: type[BaseModel] = Matrix
     for part in at:
-        owner = models.get(str(part), owner)
+        owner = _BLOCKS.get(str(part), owner)
     return sorted(owner.model_fields)
+
+
+def _meant(at: KeyPath) -> str:
+    """Return what an unknown key may have meant: a key of its block, or one of this name elsewhere."""
+    word, known = str(at[-1]), _known_keys(at[:-1])
+    if nearest(word, known) is None:
+        for block in ((), ("training",), ("training", "early_stopping")):
+            if word in _known_keys(block):
+                return f" Did you mean {'.'.join((*block, word))!r}?"
+    return did_you_mean(word, known)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+_WRONG = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be above {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be below {lt}",
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must consist of letters, digits, '.', '_' and '-', and start with a letter or digit",
+    "tuple_type": "must be a list, in square brackets",
+    "too_short": "must have at least one item",
+    "model_type": "must be a block of keys",
+    "model_attributes_type": "must be a block of keys",
+}
+"""What is wrong, by pydantic's type of error, in words that do not presume Python."""
+
+
+def _what(problem: ErrorDetails) -> str:
+    at, context = problem["loc"], problem.get("ctx", {})
+    context = {name: int(x) if isinstance(x, float) and x.is_integer() else x for name, x in context.items()}
+    key = ".".join(str(part) for part in at)
+    shown = _shown(problem["input"])
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"unknown key {key!r}.{_meant(at)}"
+        case "missing":
+            return f"key {key!r} is missing."
+        case "value_error":
+            return f"{key}: {context['error']}" if key else str(context["error"])
+        case "literal_error":
+            known = str(context["expected"]).replace(" or ", ", ").split(", ")
+            accepted = [word.strip("'") for word in known]
+            return f"{key}: {shown} is not accepted.{did_you_mean(str(problem['input']), accepted)}"
+        case kind:
+            return f"{key}: {_WRONG.get(kind, problem['msg']).format(**context)} (it is {shown})."
+
+
+def _follows(problem: ErrorDetails, others: Sequence[ErrorDetails]) -> bool:
+    """Whether a problem only repeats another one: a list short of a bad item, the right key beside its misspelling."""
+    at = problem["loc"]
+    if problem["type"] == "too_short":
+        return any(len(other["loc"]) > len(at) and other["loc"][: len(at)] == at for other in others)
+    if problem["type"] == "missing":
+        misspelt = [o["loc"] for o in others if o["type"] == "extra_forbidden" and o["loc"][:-1] == at[:-1]]
+        return any(nearest(str(other[-1]), _known_keys(at[:-1])) == at[-1] for other in misspelt)
+    return False
+
+
+def _keys(problem: ErrorDetails) -> list[KeyPath]:
+    """Return the keys that a problem is about, the one to change first in front."""
+    error = problem.get("ctx", {}).get("error")
+    if isinstance(error, MisplacedValueError):
+        return [tuple(int(part) if part.isdigit() else part for part in key.split(".")) for key in error.keys]
+    return [problem["loc"]]
 
 
 def _explain(error: ValidationError, document: _Document, overridden: dict[KeyPath, str]) -> str:
     """Return one line a problem: where, which key, what is wrong, what may be meant."""
+
+    def override_of(at: KeyPath) -> str | None:
+        above = [text for path, text in overridden.items() if at[: len(path)] == path]
+        below = [text for path, text in overridden.items() if path[: len(at)] == at and at not in document.lines]
+        return next(reversed(above or below), None)
+
+    problems = error.errors()
     lines = []
-    for problem in error.errors():
-        at = tuple(part for part in problem["loc"])
-        set_by = next((text for path, text in overridden.items() if at[: len(path)] == path), None)
-        place = f"--set {set_by}" if set_by else document.place(at)
-        key = ".".join(str(part) for part in at)
-        if problem["type"] == "extra_forbidden":
-            what = f"unknown key {key!r}.{did_you_mean(str(at[-1]), _known_keys(at[:-1]))}"
-        elif problem["type"] == "missing":
-            what = f"key {key!r} is missing."
-        elif problem["type"] == "value_error":
-            what = f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
-        elif problem["type"] == "literal_error":
-            known = [word.strip(" '") for word in str(problem["ctx"]["expected"]).replace(" or ", ", ").split(",")]
-            what = f"{key}: {problem['input']!r} is not accepted.{did_you_mean(str(problem['input']), known)}"
-        else:
-            what = f"{key}: {problem['msg'].lower()} (it is {problem['input']!r})."
-        lines.append(f"{place}: {what}")
+    for problem in problems:
+        if _follows(problem, problems):
+            continue
+        keys = _keys(problem)
+        set_by = next((text for at in keys if (text := override_of(at))), None)
+        place = set_by or document.place(keys[0])
+        lines.append(f"{place}: {_what(problem)}")
     return "\n".join(dict.fromkeys(lines))
 
 
@@ -158,9 +220,10 @@ def load(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> 
         UserError: anything is wrong with the file or an override; every problem is named, each with its place.
     """
     document = _Document(path)
-    overridden = {_override(document.data, text): text for text in overrides}
+    overridden = {_override(document.data, text): f"--set {text}" for text in overrides}
     if name is not None:
         document.data["name"] = name
+        overridden[("name",)] = f"--name {name}"
     try:
         return Matrix.model_validate(document.data)
     except ValidationError as error:
@@ -180,4 +243,6 @@ def dump(matrix: Matrix) -> str:
         entry["name"] if set(entry) == {"name"} else entry
         for entry in ({key: value for key, value in item.items() if value is not None} for item in data["datasets"])
     ]
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+    return yaml.dump(
+        data, Dumper=plain_yaml.Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
+    )

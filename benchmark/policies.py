@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from benchmark.errors import MisplacedValueError
+
 if TYPE_CHECKING:
     from benchmark.matrix import TrainingSettings
 
@@ -75,9 +77,11 @@ def _whole(settings: TrainingSettings) -> tuple[Stage, ...]:
 
 def _head_then_all(settings: TrainingSettings) -> tuple[Stage, ...]:
     if settings.head_epochs >= settings.epochs:
-        raise ValueError(
+        raise MisplacedValueError(
             f"training.head_epochs ({settings.head_epochs}) must be below training.epochs ({settings.epochs}): "
-            "policy 'finetune' needs at least one epoch for its second stage"
+            "policy 'finetune' needs at least one epoch for its second stage",
+            "training.head_epochs",
+            "training.epochs",
         )
     head = _stage(
         settings,
@@ -123,6 +127,6 @@ def stages(policy: str, settings: TrainingSettings) -> tuple[Stage, ...]:
         settings: the matrix's ``training`` block.
 
     Raises:
-        ValueError: the settings leave a stage without an epoch.
+        MisplacedValueError: the settings leave a stage without an epoch.
     """
     return _STAGES[policy](settings)
