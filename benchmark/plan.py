@@ -87,8 +87,8 @@ def make_plan(specs: Iterable[RunSpec], store: Store) -> Plan:
             return "pending"
         if record.protocol_version != PROTOCOL_VERSION:
             return "stale"
-        if record.dataset is not None and record.dataset.fingerprint != current.get(_images(record)):
-            return "stale"
+        if record.status == "done" and record.dataset is not None:
+            return "done" if record.dataset.fingerprint == current[_images(record)] else "stale"
         return record.status
 
     return Plan(
@@ -105,7 +105,8 @@ def _images(record: RunRecord) -> str:
 def _newest_fingerprints(records: Iterable[RunRecord]) -> dict[str, str]:
     newest: dict[str, tuple[str, str]] = {}
     for record in records:
-        if record.status == "done" and record.dataset is not None:
+        current = record.protocol_version == PROTOCOL_VERSION
+        if current and record.status == "done" and record.dataset is not None:
             mine = (record.finished_at, record.dataset.fingerprint)
             newest[_images(record)] = max(mine, newest.get(_images(record), ("", "")))
     return {images: fingerprint for images, (_, fingerprint) in newest.items()}
