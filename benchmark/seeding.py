@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
@@ -13,7 +14,19 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
 
     Args:
         seed: the run's or the split's seed.
-        purpose: what the numbers are for, e.g. ``("order", epoch)``.
+        purpose: what the numbers are for, e.g. ``("order", epoch)``; any kind of integer (NumPy's too) counts as int.
+
+    Raises:
+        TypeError: a number that is not an integer.
+        ValueError: a text that holds the separator, U+001F.
     """
-    text = "\x1f".join([str(seed), *(f"{type(part).__name__}:{part}" for part in purpose)])
+    text = "\x1f".join([str(operator.index(seed)), *(_named(part) for part in purpose)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def _named(part: str | int) -> str:
+    if not isinstance(part, str):
+        return f"int:{operator.index(part)}"
+    if "\x1f" in part:
+        raise ValueError(f"a purpose cannot hold the separator: {part!r}")
+    return f"str:{part}"
