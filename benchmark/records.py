@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark import PROTOCOL_VERSION
 from benchmark.errors import UserError
@@ -24,11 +24,13 @@ if TYPE_CHECKING:  # `plan` and `status` read records without loading pandas
 SCHEMA_VERSION = 1
 """Version of this file's schema."""
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
 Status = Literal["done", "failed", "diverged", "timeout", "oom", "killed"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class EpochRecord(_Part):
@@ -42,8 +44,8 @@ class EpochRecord(_Part):
     """Learning rate that the optimizer applied at the epoch's first step."""
     train_loss: float
     val_loss: float
-    val_accuracy: float
-    test_accuracy: float
+    val_accuracy: Share
+    test_accuracy: Share
     train_seconds: float
     """Wall time of the epoch's training steps."""
 
@@ -51,10 +53,10 @@ class EpochRecord(_Part):
 class SplitMetrics(_Part):
     """Scores of the chosen checkpoint on one split."""
 
-    accuracy: float
+    accuracy: Share
     """Correct images / images (micro average), 0..1."""
-    macro_f1: float
-    """Unweighted mean over classes of the F1 score, 0..1."""
+    macro_f1: Annotated[float, Field(ge=0, le=1 + 1e-6)]
+    """Unweighted mean over classes of the F1 score, 0..1; a sum of float32, so its last digits may pass 1."""
     log_loss: float
     """Mean cross-entropy, nats per image."""
 
@@ -177,8 +179,8 @@ class RunRecord(_Part):
     """Epoch of the chosen checkpoint: best validation accuracy, then lower validation loss, then earlier."""
     validation: SplitMetrics | None = None
     test: SplitMetrics | None = None
-    last_epoch_test_accuracy: float | None = None
-    article_accuracy: float | None = None
+    last_epoch_test_accuracy: Share | None = None
+    article_accuracy: Share | None = None
     """Best test accuracy over all epochs: the article's way, optimistic."""
     validation_saturated: bool | None = None
     """Validation accuracy was 1.0 in three epochs or more: it no longer chooses between them."""
@@ -251,6 +253,24 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise UserError(f"{path}: cannot be written ({error.strerror}). Nothing was changed there.") from error
 
 
+_VERSIONS = {"schema_version", "protocol_version"}
+_OF_A_DONE_RUN = (
+    "environment",
+    "dataset",
+    "model",
+    "history",
+    "best_epoch",
+    "validation",
+    "test",
+    "last_epoch_test_accuracy",
+    "article_accuracy",
+    "validation_saturated",
+    "timing",
+    "memory",
+    "predictions",
+)
+
+
 class Store:
     """The records of one matrix: ``<folder>/records/<id>.json`` with ``<id>.parquet`` beside it."""
 
@@ -293,8 +313,14 @@ class Store:
             return DamagedRecord(path=path, reason=f"holds the record of another run, {record.id}")
         if record.spec.id != record.id:
             return DamagedRecord(path=path, reason=f"its spec belongs to another run, {record.spec.id}")
-        if record.status == "done" and (record.test is None or record.predictions is None or not record.history):
-            return DamagedRecord(path=path, reason="says done but has no results")
+        if record.schema_version != SCHEMA_VERSION or not record.model_fields_set >= _VERSIONS:
+            return DamagedRecord(path=path, reason=f"not of schema version {SCHEMA_VERSION}")
+        if record.status == "done":
+            absent = [key for key in _OF_A_DONE_RUN if getattr(record, key) in (None, ())]
+            if absent:
+                return DamagedRecord(path=path, reason=f"says done but has no {', '.join(absent)}")
+        if record.predictions is not None and record.predictions.file != f"{record.id}.parquet":
+            return DamagedRecord(path=path, reason="names the predictions of another run")
         return record
 
     def scan(self) -> Iterator[RunRecord | DamagedRecord]:
