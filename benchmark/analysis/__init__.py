@@ -1,0 +1,1 @@
+"""From records to numbers with their uncertainty: cells, paired differences, statistics. No torch."""

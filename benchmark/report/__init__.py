@@ -1,0 +1,117 @@
+"""The report of a matrix: a function of its records and its matrix file. No torch, no clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tabulate import tabulate
+
+from benchmark.analysis.differences import differences
+from benchmark.analysis.results import Results, load
+from benchmark.matrix import Matrix
+from benchmark.plan import Plan
+from benchmark.records import Store, write_atomically
+from benchmark.report import tables
+from benchmark.report.figures import pictures
+from benchmark.report.markdown import markdown
+from benchmark.report.pictures import Picture, stated_digest
+from benchmark.report.text import count
+
+FIGURES = "figures"
+"""Folder of the pictures inside the results folder; nothing else belongs there."""
+
+
+def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture]]:
+    """Return the text files (relative path -> content) and the pictures, which are not drawn yet."""
+    found = differences(results)
+    figures = pictures(results, found)
+    texts = {
+        "report.md": markdown(results, found, figures),
+        "table.csv": tables.cells_csv(results),
+        "differences.csv": tables.differences_csv(found),
+    }
+    return {name: text.encode() for name, text in texts.items()}, figures
+
+
+def render(matrix: Matrix, plan: Plan, store: Store) -> dict[str, bytes]:
+    """Return every file of the report: relative path -> content, ``report.md`` first.
+
+    Raises:
+        UserError: a record or its predictions are damaged or contradict each other.
+    """
+    texts, figures = texts_and_pictures(load(matrix, plan, store))
+    return texts | {_path(picture): picture.png() for picture in figures}
+
+
+def write(matrix: Matrix, plan: Plan, store: Store) -> list[Path]:
+    """Write the report into the store's folder, each file atomically, and remove pictures it no longer has.
+
+    Returns:
+        The paths, ``report.md`` first.
+
+    Raises:
+        UserError: a record is damaged, or the folder cannot be written.
+    """
+    files = render(matrix, plan, store)
+    for name, content in files.items():
+        write_atomically(store.folder / name, content)
+    for path in _surplus(store, set(files)):
+        path.unlink()
+    return [store.folder / name for name in files]
+
+
+def check(matrix: Matrix, plan: Plan, store: Store) -> list[str]:
+    """Compare the report on disk with what the records give.
+
+    Texts are compared byte for byte, pictures by the hash of the data that they carry (and by their own checksums).
+
+    Returns:
+        One line a file that differs, empty where all agree.
+
+    Raises:
+        UserError: a record is damaged.
+    """
+    texts, figures = texts_and_pictures(load(matrix, plan, store))
+    lines = []
+    for name, content in texts.items():
+        path = store.folder / name
+        if not path.is_file():
+            lines.append(f"{name}: missing")
+        elif path.read_bytes() != content:
+            lines.append(f"{name}: changed")
+    for picture in figures:
+        path = store.folder / _path(picture)
+        if not path.is_file():
+            lines.append(f"{_path(picture)}: missing")
+        elif (stated := stated_digest(path.read_bytes())) is None:
+            lines.append(f"{_path(picture)}: damaged, or not made by this report")
+        elif stated != picture.digest:
+            lines.append(f"{_path(picture)}: shows other data")
+    surplus = _surplus(store, {_path(picture) for picture in figures})
+    return lines + [f"{path.relative_to(store.folder).as_posix()}: surplus" for path in surplus]
+
+
+def terminal_table(matrix: Matrix, plan: Plan, store: Store) -> str:
+    """Return the ledger and the comparison table as plain text.
+
+    Raises:
+        UserError: a record is damaged.
+    """
+    results = load(matrix, plan, store)
+    header, rows = tables.comparison(results)
+    counted = ", ".join(f"{number} {state}" for state, number in tables.ledger(results))
+    note = (
+        f"test accuracy in %: mean over seeds ± 95 % interval (seeds and images); {tables.BEST} highest of its dataset"
+    )
+    body = tabulate(rows, headers=header, tablefmt="simple", disable_numparse=True)
+    return f"{matrix.name}: {count(len(plan.runs), 'run')}: {counted}\n\n{body}\n\n{note}"
+
+
+def _path(picture: Picture) -> str:
+    return f"{FIGURES}/{picture.name}.png"
+
+
+def _surplus(store: Store, wanted: set[str]) -> list[Path]:
+    """Return pictures in the figures folder that the report does not have."""
+    on_disk = sorted((store.folder / FIGURES).glob("*.png"))
+    return [path for path in on_disk if f"{FIGURES}/{path.name}" not in wanted]

@@ -1,0 +1,180 @@
+"""Paired differences between cells: the same seeds, the same test images, aligned by name and never by position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from benchmark.analysis.results import Cell, CellKey, Results
+from benchmark.analysis.statistics import Interval, crossed_mean
+from benchmark.inputs import INPUT_MODES
+from benchmark.policies import POLICIES
+
+Family = Literal["colour", "channels", "pretraining", "stages"]
+
+QUESTIONS: dict[Family, str] = {
+    "pretraining": "Pretrained weights or training from scratch?",
+    "channels": "Grey on three channels or on one?",
+    "colour": "What does colour add?",
+    "stages": "Head first, or everything at once?",
+}
+"""The four questions, in the order of the report."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What is subtracted from what.
+
+    Attributes:
+        family: the question it belongs to.
+        dataset: title of the dataset.
+        model: name of the model.
+        first: what a positive difference speaks for.
+        second: what is subtracted.
+        context: what both sides share, in words.
+        pairs: pairs of cells; several: the mean of their differences.
+        headline: the one of its family, dataset and model that answers the question.
+    """
+
+    family: Family
+    dataset: str
+    model: str
+    first: str
+    second: str
+    context: str
+    pairs: tuple[tuple[CellKey, CellKey], ...]
+    headline: bool = False
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A contrast as measured.
+
+    Attributes:
+        contrast: what was compared.
+        interval: first - second, in shares of correct images (-1..1); None where no seed is done on all sides.
+        seeds: the seeds of the pairs, ascending.
+        asked: seeds that the matrix asks for.
+    """
+
+    contrast: Contrast
+    interval: Interval | None
+    seeds: tuple[int, ...]
+    asked: int
+
+
+def differences(results: Results) -> list[Difference]:
+    """Return every paired difference that the matrix holds, by family, dataset and model."""
+    return [_measure(contrast, results) for contrast in contrasts(results)]
+
+
+def contrasts(results: Results) -> list[Contrast]:
+    """Return the comparisons that a matrix makes possible, done or not, in the report's order."""
+    found: list[Contrast] = []
+    for family, make in _MAKERS.items():
+        for dataset in results.datasets:
+            for model in results.matrix.models:
+                found.extend(make(family, dataset, model, results))
+    return found
+
+
+def paired_values(pairs: Sequence[tuple[Cell, Cell]]) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return the summed differences of pairs of cells on what all of them share.
+
+    Args:
+        pairs: (first, second) cells.
+
+    Returns:
+        Integers of shape (seeds, images) with sum over pairs of first - second, and the seeds. Rows are the seeds done
+        in every cell, columns the images present in every cell, both in ascending order of their names.
+    """
+    cells = [cell for pair in pairs for cell in pair]
+    seeds = sorted(set.intersection(*(set(cell.seeds) for cell in cells)))
+    if not seeds:
+        return np.zeros((0, 0), dtype=np.int64), ()
+    images = sorted(set.intersection(*(set(cell.correct.columns) for cell in cells)))
+
+    total = np.zeros((len(seeds), len(images)), dtype=np.int64)
+    for first, second in pairs:
+        total += first.correct.loc[seeds, images].to_numpy().astype(np.int64)
+        total -= second.correct.loc[seeds, images].to_numpy().astype(np.int64)
+    return total, tuple(seeds)
+
+
+def _measure(contrast: Contrast, results: Results) -> Difference:
+    pairs = [(results.cells[first], results.cells[second]) for first, second in contrast.pairs]
+    values, seeds = paired_values(pairs)
+    interval = crossed_mean(values, scale=len(pairs)) if values.size else None
+    return Difference(contrast, interval, seeds, asked=len(results.matrix.seeds))
+
+
+def _modes_compared(
+    family: Family, first: str, second: str, dataset: str, model: str, results: Results
+) -> Iterator[Contrast]:
+    modes = results.modes(dataset)
+    if first not in modes or second not in modes:
+        return
+    policies = results.matrix.policies
+    pretrained = [policy for policy in policies if POLICIES[policy].pretrained]
+
+    def contrast(used: Sequence[str], context: str, headline: bool) -> Contrast:
+        pairs = tuple(((dataset, first, p, model), (dataset, second, p, model)) for p in used)
+        return Contrast(family, dataset, model, first, second, context, pairs, headline)
+
+    for policy in policies:
+        yield contrast([policy], policy, headline=[policy] == pretrained)
+    if len(pretrained) > 1:
+        yield contrast(pretrained, f"mean of {_listed(pretrained)}", headline=True)
+
+
+def _colour(family: Family, dataset: str, model: str, results: Results) -> Iterator[Contrast]:
+    return _modes_compared(family, "rgb", "grey-3ch", dataset, model, results)
+
+
+def _channels(family: Family, dataset: str, model: str, results: Results) -> Iterator[Contrast]:
+    return _modes_compared(family, "grey-3ch", "grey-1ch", dataset, model, results)
+
+
+def _policies_compared(
+    family: Family, first: str, second: str, dataset: str, model: str, results: Results
+) -> Iterator[Contrast]:
+    modes = results.modes(dataset)
+    grey = [mode for mode in modes if INPUT_MODES[mode].grey]
+
+    def contrast(used: Sequence[str], context: str, headline: bool) -> Contrast:
+        pairs = tuple(((dataset, mode, first, model), (dataset, mode, second, model)) for mode in used)
+        return Contrast(family, dataset, model, first, second, context, pairs, headline)
+
+    for mode in modes:
+        yield contrast([mode], mode, headline=[mode] == grey or (not grey and len(modes) == 1))
+    if len(grey) > 1:
+        yield contrast(grey, f"mean of {_listed(grey)}", headline=True)
+    if len(modes) > max(len(grey), 1):
+        yield contrast(modes, f"mean of {_listed(modes)}", headline=False)
+
+
+def _pretraining(family: Family, dataset: str, model: str, results: Results) -> Iterator[Contrast]:
+    policies = results.matrix.policies
+    for second in (policy for policy in policies if not POLICIES[policy].pretrained):
+        for first in (policy for policy in policies if POLICIES[policy].pretrained):
+            yield from _policies_compared(family, first, second, dataset, model, results)
+
+
+def _stages(family: Family, dataset: str, model: str, results: Results) -> Iterator[Contrast]:
+    if {"finetune", "finetune-whole"} <= set(results.matrix.policies):
+        yield from _policies_compared(family, "finetune", "finetune-whole", dataset, model, results)
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+_MAKERS: dict[Family, Callable[[Family, str, str, Results], Iterator[Contrast]]] = {
+    "pretraining": _pretraining,
+    "channels": _channels,
+    "colour": _colour,
+    "stages": _stages,
+}

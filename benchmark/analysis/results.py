@@ -1,0 +1,160 @@
+"""The done runs of a plan, checked and grouped by cell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from benchmark.analysis.statistics import Interval, crossed_mean
+from benchmark.errors import UserError
+from benchmark.matrix import Matrix, NotApplicable, RunSpec, not_applicable
+from benchmark.plan import Plan
+from benchmark.records import RunRecord, Store
+
+CellKey: TypeAlias = tuple[str, str, str, str]
+"""(dataset, input mode, policy, model), as `RunSpec.cell`."""
+
+SAME_ACCURACY = 1e-6
+"""Largest difference between a record's accuracy and the one counted from its predictions: float32's rounding."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one cell.
+
+    Attributes:
+        key: (dataset, input mode, policy, model).
+        asked: the matrix's seeds.
+        records: done records by seed, seeds ascending.
+        correct: int8, 1 where the prediction is the label; index: seeds ascending, columns: image ids ascending.
+            Empty where no run is done.
+    """
+
+    key: CellKey
+    asked: tuple[int, ...]
+    records: Mapping[int, RunRecord]
+    correct: pd.DataFrame = field(repr=False)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds whose run is done, ascending."""
+        return tuple(self.records)
+
+    @cached_property
+    def accuracy(self) -> Interval | None:
+        """Test accuracy of the chosen checkpoint, 0..1, with its interval; None where no run is done."""
+        return crossed_mean(self.correct.to_numpy()) if self.records else None
+
+
+@dataclass(frozen=True)
+class Results:
+    """A matrix's done runs.
+
+    Attributes:
+        matrix: the matrix.
+        plan: every run of it with its state.
+        cells: by key, in the matrix's order (dataset, model, input mode, policy); cells without a done run included.
+        not_applicable: combinations that have no runs, with the reason.
+    """
+
+    matrix: Matrix
+    plan: Plan
+    cells: Mapping[CellKey, Cell]
+    not_applicable: tuple[NotApplicable, ...]
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Titles of the datasets, in the matrix's order."""
+        return tuple(entry.title for entry in self.matrix.datasets)
+
+    def modes(self, dataset: str) -> tuple[str, ...]:
+        """Return the input modes that a dataset can be shown in, in the matrix's order."""
+        left_out = {item.input_mode for item in self.not_applicable if item.dataset == dataset}
+        return tuple(mode for mode in self.matrix.input_modes if mode not in left_out)
+
+    def best(self, dataset: str) -> tuple[CellKey, ...]:
+        """Return the keys of the dataset's highest mean accuracy, several at a tie, none without a done run."""
+        means = {key: cell.accuracy.mean for key, cell in self.cells.items() if key[0] == dataset and cell.accuracy}
+        return tuple(key for key, mean in means.items() if mean == max(means.values()))
+
+
+def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
+    """Read the predictions of a plan's done runs and check them against their records.
+
+    Raises:
+        UserError: a record or its predictions are damaged, or do not agree with each other or with the dataset's other
+            runs; the file is named. A wrong number is worse than no report.
+    """
+    if plan.damaged:
+        named = "\n".join(f"  {item.path}: {item.reason}" for item in plan.damaged)
+        raise UserError(f"damaged records; delete them and run the matrix again:\n{named}")
+    done = {run.spec.id: run.record for run in plan.runs if run.state == "done" and run.record is not None}
+    labels: dict[str, pd.Series[int]] = {}
+    cells: dict[CellKey, Cell] = {}
+    for key, specs in _by_cell(matrix, plan).items():
+        records = {spec.seed: done[spec.id] for spec in specs if spec.id in done}
+        rows = {seed: _checked(record, store, labels) for seed, record in records.items()}
+        correct = pd.DataFrame(rows, dtype="int8").T if rows else pd.DataFrame(dtype="int8")
+        cells[key] = Cell(key, tuple(spec.seed for spec in specs), records, correct)
+    return Results(matrix, plan, cells, tuple(not_applicable(matrix)))
+
+
+def _by_cell(matrix: Matrix, plan: Plan) -> dict[CellKey, list[RunSpec]]:
+    datasets = [entry.title for entry in matrix.datasets]
+
+    def place(spec: RunSpec) -> tuple[int, int, int, int, int]:
+        return (
+            datasets.index(spec.dataset),
+            matrix.models.index(spec.model),
+            matrix.input_modes.index(spec.input_mode),
+            matrix.policies.index(spec.policy),
+            spec.seed,
+        )
+
+    grouped: dict[CellKey, list[RunSpec]] = {}
+    for spec in sorted((run.spec for run in plan.runs), key=place):
+        grouped.setdefault(spec.cell, []).append(spec)
+    return grouped
+
+
+def _checked(record: RunRecord, store: Store, labels: dict[str, pd.Series[int]]) -> pd.Series[int]:
+    """Return correctness by image id, ids ascending; ``labels`` collects each dataset's labels as first seen."""
+    frame = store.predictions(record)
+    path = store.path(record.id)
+    assert record.predictions is not None and record.test is not None and record.dataset is not None, record.id
+    classes = len(record.dataset.classes)
+    if len(frame) != record.predictions.rows or len(frame) != record.dataset.test_images or frame.empty:
+        raise UserError(
+            f"{path}: {len(frame)} predictions for {record.dataset.test_images} test images. Run it again with --force."
+        )
+    if not frame["image_id"].is_unique:
+        twice = sorted(frame.loc[frame["image_id"].duplicated(), "image_id"])[0]
+        raise UserError(f"{path}: image {twice!r} is predicted twice. Run it again with --force.")
+    for column in ("label", "predicted"):
+        if not frame[column].between(0, classes - 1).all():
+            raise UserError(f"{path}: a {column} lies outside the {classes} classes. Run it again with --force.")
+    frame = frame.set_index("image_id").sort_index()
+    known = labels.setdefault(_images(record), frame["label"])
+    if not known.index.equals(frame.index) or not known.equals(frame["label"]):
+        raise UserError(
+            f"{path}: its test images or labels differ from those of the other runs on {record.spec.dataset}. "
+            "Run it again with --force."
+        )
+    correct = (frame["predicted"] == frame["label"]).astype("int8")
+    counted = int(correct.sum()) / len(correct)
+    if not np.isclose(counted, record.test.accuracy, rtol=0, atol=SAME_ACCURACY):
+        raise UserError(
+            f"{path}: says test accuracy {record.test.accuracy:.6f}, its predictions count to {counted:.6f}. "
+            "Run it again with --force."
+        )
+    return correct
+
+
+def _images(record: RunRecord) -> str:
+    return json.dumps([record.spec.dataset, record.spec.source.model_dump(mode="json")], sort_keys=True)

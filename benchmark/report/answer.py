@@ -1,0 +1,87 @@
+"""The answer in sentences, computed from the paired intervals and honest about what they cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.analysis.differences import QUESTIONS, Difference, Family
+from benchmark.analysis.results import Results
+from benchmark.analysis.statistics import SEEDS_FOR_A_VERDICT
+from benchmark.report.text import count, escape, listed, points_with_interval, with_interval
+
+UNDECIDED = "could not tell"
+
+
+def reading(difference: Difference) -> str:
+    """Return what a paired difference shows, in a few words: who is better, or why nobody can say."""
+    interval, contrast = difference.interval, difference.contrast
+    if interval is None:
+        return "not measured"
+    if interval.half_width is None:
+        return "no verdict from one test image"
+    if not interval.carries_a_verdict:
+        return f"no verdict from {count(interval.seeds, 'seed')}"
+    return {1: f"{contrast.first} is better", -1: f"{contrast.second} is better", 0: UNDECIDED}[interval.sign]
+
+
+def answer(results: Results, found: Sequence[Difference]) -> str:
+    """Return the answer as Markdown: one item a question, its datasets grouped by what they show."""
+    if not results.plan.done:
+        return "Nothing is measured yet: no run of this matrix is done."
+    several_models = len(results.matrix.models) > 1
+    lines = []
+    for family in families_in(found):
+        headlines = [d for d in found if d.contrast.family == family and d.contrast.headline]
+        if headlines:
+            lines.append(f"- **{QUESTIONS[family]}** {_sentences(headlines, several_models)}")
+    lines.append(_best(results))
+    lines.append(
+        "- Numbers are percent points of test accuracy ± half-width of the 95 % interval. *Could not tell* means that "
+        "the interval holds zero: the difference may be as large as its ends, it is not shown to be none. "
+        f"Below {SEEDS_FOR_A_VERDICT} seeds no verdict is given."
+    )
+    missing = sum(number for state, number in results.plan.counts().items() if state != "done")
+    if missing:
+        lines.append(f"- {missing} of {count(len(results.plan.runs), 'run')} not done: the answer may change.")
+    return "\n".join(lines)
+
+
+def _sentences(headlines: Sequence[Difference], several_models: bool) -> str:
+    """Return one sentence a comparison, e.g. ``a − b (mean of x and y): a is better on d (+3.0 ± 1.0).``"""
+    compared: dict[str, dict[str, list[str]]] = {}
+    for difference in headlines:
+        contrast = difference.contrast
+        what = f"{contrast.first} − {contrast.second} ({contrast.context})"
+        where = escape(contrast.dataset) + (f" with {escape(contrast.model)}" if several_models else "")
+        if difference.interval is not None:
+            where += f" ({points_with_interval(difference.interval)})"
+        compared.setdefault(what, {}).setdefault(reading(difference), []).append(where)
+    return " ".join(
+        f"{what}: {'; '.join(f'{shown} on {listed(places)}' for shown, places in shows.items())}."
+        for what, shows in compared.items()
+    )
+
+
+def _best(results: Results) -> str:
+    several = len(results.matrix.models) > 1
+    parts = []
+    for dataset in results.datasets:
+        keys = results.best(dataset)
+        if not keys:
+            continue
+        interval = results.cells[keys[0]].accuracy
+        assert interval is not None
+        names = [
+            f"{mode} with {policy}" + (f" ({escape(model)})" if several else "") for _, mode, policy, model in keys
+        ]
+        parts.append(f"{escape(dataset)}: {listed(names)}, {with_interval(interval)} %")
+    return (
+        f"- **Highest means.** {'; '.join(parts)}. The highest of several means flatters itself: what is better than "
+        "what stands in the paired differences."
+    )
+
+
+def families_in(found: Sequence[Difference]) -> list[Family]:
+    """Return the questions that a matrix asks, in the report's order."""
+    asked = {difference.contrast.family for difference in found}
+    return [family for family in QUESTIONS if family in asked]

@@ -1,0 +1,191 @@
+"""How the figures look: one colour a mode, one marker a policy, everywhere; legends and titles outside the axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from benchmark.inputs import INPUT_MODES
+from benchmark.policies import POLICIES
+
+_OKABE_ITO = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
+"""Okabe and Ito (2008), "Color Universal Design": told apart with any colour vision."""
+
+MODE_COLOURS = {mode: _OKABE_ITO[index % len(_OKABE_ITO)] for index, mode in enumerate(INPUT_MODES)}
+"""One colour a mode in every figure."""
+
+POLICY_MARKERS = {policy: "osD^vPX*"[index % 8] for index, policy in enumerate(POLICIES)}
+"""One marker a policy in every figure."""
+
+PANELS_A_ROW = 3
+GREY = "#666666"
+
+
+def accuracy(data: Any) -> Figure:
+    """Draw accuracy (%) against policy, one panel a dataset, one colour a mode."""
+    figure, panels = _panels(data["datasets"], width=1.1 + 0.75 * len(data["policies"]), height=2.9)
+    step = 0.7 / max(len(data["modes"]), 1)
+    for axes, dataset in zip(panels, data["datasets"], strict=True):
+        for cell in (c for c in data["cells"] if c["dataset"] == dataset):
+            offset = (data["modes"].index(cell["mode"]) - (len(data["modes"]) - 1) / 2) * step
+            _bar(axes, data["policies"].index(cell["policy"]) + offset, cell)
+        axes.set_xticks(range(len(data["policies"])), [policy.replace("-", "-\n", 1) for policy in data["policies"]])
+        axes.set_xlim(-0.5, len(data["policies"]) - 0.5)
+        axes.xaxis.set_tick_params(length=0)
+        for edge in range(1, len(data["policies"])):
+            axes.axvline(edge - 0.5, color="#dddddd", linewidth=0.8, zorder=0)
+    _accuracy_axis(panels)
+    _legend(figure, _mode_handles(data["modes"], "o"))
+    return figure
+
+
+def cost(data: Any) -> Figure:
+    """Draw accuracy (%) against training seconds, one panel a dataset, colour = mode, marker = policy."""
+    figure, panels = _panels(data["datasets"], width=3.2, height=2.9)
+    for axes, dataset in zip(panels, data["datasets"], strict=True):
+        cells = [c for c in data["cells"] if c["dataset"] == dataset]
+        for cell in cells:
+            _bar(axes, cell["seconds"], cell, POLICY_MARKERS[cell["policy"]])
+        seconds = [cell["seconds"] for cell in cells]
+        if min(seconds) > 0 and max(seconds) > 10 * min(seconds):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.set_xlim(0, 1.08 * max(seconds) or 1)
+        axes.set_xlabel("training time (s, mean of the seeds)")
+    _accuracy_axis(panels)
+    policies = [p for p in data["policies"] if any(c["policy"] == p for c in data["cells"])]
+    markers = [
+        Line2D([], [], color=GREY, marker=POLICY_MARKERS[p], linestyle="", markersize=5, label=p) for p in policies
+    ]
+    _legend(figure, [*_mode_handles(data["modes"], ""), *markers])
+    return figure
+
+
+def curves(data: Any) -> Figure:
+    """Draw training loss and validation accuracy against the epoch, one column a policy, one colour a mode."""
+    policies = list(dict.fromkeys(cell["policy"] for cell in data))
+    modes = list(dict.fromkeys(cell["mode"] for cell in data))
+    figure, grid = plt.subplots(
+        2,
+        len(policies),
+        figsize=(max(2.6 * len(policies) + 0.6, 3.8), 4.8),
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
+    )
+    for column, policy in enumerate(policies):
+        for row, (what, factor) in enumerate((("train_loss", 1), ("val_accuracy", 100))):
+            axes: Axes = grid[row][column]
+            for cell in (c for c in data if c["policy"] == policy):
+                epochs, mean, low, high = zip(*cell[what], strict=True)
+                colour = MODE_COLOURS[cell["mode"]]
+                width = 1.2 + 1.4 * (len(modes) - 1 - modes.index(cell["mode"]))  # lines that coincide stay visible
+                axes.plot(epochs, [factor * y for y in mean], color=colour, linewidth=width)
+                axes.fill_between(
+                    epochs, [factor * y for y in low], [factor * y for y in high], color=colour, alpha=0.18, linewidth=0
+                )
+            axes.grid(axis="y", color="#e5e5e5", linewidth=0.6)
+            axes.spines["right"].set_visible(False)
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        grid[0][column].set_title(policy, fontsize=10)
+        grid[1][column].set_xlabel("epoch")
+    grid[0][0].set_ylabel("training loss (nats per image)")
+    grid[1][0].set_ylabel("validation accuracy (%)")
+    _legend(figure, _mode_handles(modes, ""))
+    return figure
+
+
+def forest(data: Any) -> Figure:
+    """Draw paired differences (points) one under the other, grouped by question."""
+    lines: list[tuple[str, Any]] = []
+    for question in dict.fromkeys(row["question"] for row in data):
+        lines.append((question, None))
+        lines.extend((f"{r['dataset']}: {r['text']}\n{r['context']}", r) for r in data if r["question"] == question)
+    figure, axes = plt.subplots(figsize=(7.6, 0.7 + 0.36 * len(lines)), layout="constrained")
+    axes.axvline(0, color=GREY, linewidth=1)
+    ends = [0.0]
+    for y, (_, row) in enumerate(lines):
+        if row is None:
+            continue
+        mean, half = 100 * row["mean"], 100 * (row["half_width"] or 0)
+        ends += [mean - half, mean + half]
+        style = ":" if row["seeds"] == 1 else "-"
+        axes.plot([mean - half, mean + half], [y, y], color="black", linewidth=1.4, linestyle=style)
+        axes.plot([mean], [y], "o", color="black", markerfacecolor="black" if row["sign"] else "white", markersize=6)
+    span = max(max(ends) - min(ends), 1.0)
+    axes.set_xlim(min(ends) - 0.06 * span, max(ends) + 0.06 * span)
+    axes.set_ylim(len(lines) - 0.5, -0.6)
+    axes.set_yticks(range(len(lines)), [text for text, _ in lines], fontsize=8)
+    for label, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
+        if row is None:
+            label.set_fontweight("bold")
+    axes.yaxis.set_tick_params(length=0)
+    axes.grid(axis="x", color="#e5e5e5", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["left", "right"]].set_visible(False)
+    axes.set_xlabel("difference in test accuracy (percent points)")
+    return figure
+
+
+def _panels(titles: Sequence[str], width: float, height: float) -> tuple[Figure, list[Axes]]:
+    columns = min(len(titles), PANELS_A_ROW)
+    rows = math.ceil(len(titles) / PANELS_A_ROW)
+    size = (max(width * columns + 0.5, 3.8), height * rows + 0.5)
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=True, layout="constrained")
+    every: list[Axes] = [axes for line in grid for axes in line]
+    for axes in every[len(titles) :]:
+        axes.remove()
+    for axes, title in zip(every, titles, strict=False):
+        axes.set_title(title if len(title) <= 28 else f"{title[:27]}…", fontsize=10, parse_math=False)
+        axes.spines["right"].set_visible(False)
+        axes.grid(axis="y", color="#e5e5e5", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, every[: len(titles)]
+
+
+def _bar(axes: Axes, x: float, cell: Any, marker: str = "o") -> None:
+    colour, y, half = MODE_COLOURS[cell["mode"]], 100 * cell["mean"], cell["half_width"]
+    if half is not None:
+        low, high = max(y - 100 * half, 0), min(y + 100 * half, 100)
+        axes.plot([x, x], [low, high], color=colour, linewidth=1.4, linestyle=":" if cell["seeds"] == 1 else "-")
+    axes.plot(
+        [x],
+        [y],
+        marker,
+        color=colour,
+        zorder=3,
+        markersize=6,
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        clip_on=False,
+    )
+
+
+def _accuracy_axis(panels: Sequence[Axes]) -> None:
+    for index, axes in enumerate(panels):
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, 0), min(high, 100.5))
+        if index % PANELS_A_ROW == 0:
+            axes.set_ylabel("test accuracy (%)")
+
+
+def _mode_handles(modes: Sequence[str], marker: str) -> list[Line2D]:
+    return [Line2D([], [], color=MODE_COLOURS[mode], marker=marker, linewidth=1.5, label=mode) for mode in modes]
+
+
+def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    columns = max(1, min(len(handles), int(figure.get_size_inches()[0] / 1.25)))
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, frameon=False)

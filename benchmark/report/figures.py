@@ -1,0 +1,162 @@
+"""What the figures show, taken from the results; drawing is in `benchmark.report.drawing`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark.analysis.differences import QUESTIONS, Difference
+from benchmark.analysis.results import Cell, Results
+from benchmark.records import EpochRecord
+from benchmark.report import drawing
+from benchmark.report.pictures import Picture
+from benchmark.report.tables import mean_of
+
+DECIMALS = 5
+"""Of shares and losses in a figure's data."""
+
+
+def pictures(results: Results, found: Sequence[Difference]) -> list[Picture]:
+    """Return the report's figures in its order; none where no run is done."""
+    made: list[Picture] = []
+    for model in results.matrix.models:
+        cells = [cell for cell in results.cells.values() if cell.key[3] == model and cell.accuracy]
+        if not cells:
+            continue
+        suffix = f"-{_slug(model)}" if len(results.matrix.models) > 1 else ""
+        named = f" ({model})" if suffix else ""
+        made.append(_accuracy(results, cells, suffix, named))
+        made.extend(_forest([d for d in found if d.contrast.model == model], suffix, named))
+        made.append(_cost(results, cells, suffix, named))
+        for dataset in results.datasets:
+            own = [cell for cell in cells if cell.key[0] == dataset]
+            if own:
+                made.append(_curves(dataset, own, f"-{_slug(dataset)}{suffix}", named))
+    return made
+
+
+def _accuracy(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> Picture:
+    data = {
+        "policies": [p for p in results.matrix.policies if any(cell.key[2] == p for cell in cells)],
+        "modes": [m for m in results.matrix.input_modes if any(cell.key[1] == m for cell in cells)],
+        "datasets": [d for d in results.datasets if any(cell.key[0] == d for cell in cells)],
+        "cells": [_point(cell) for cell in cells],
+    }
+    return Picture(
+        name=f"accuracy{suffix}",
+        title=f"Test accuracy by policy and input mode{named}",
+        caption="Points: means over seeds. Bars: 95 % intervals for crossed seeds and test images; a dotted bar is "
+        "over the images alone (one seed). Bars that overlap may still belong to cells that differ: the paired "
+        "differences tell.",
+        data=data,
+        draw=drawing.accuracy,
+    )
+
+
+def _point(cell: Cell) -> dict[str, Any]:
+    assert cell.accuracy is not None
+    dataset, mode, policy, _ = cell.key
+    return {
+        "dataset": dataset,
+        "mode": mode,
+        "policy": policy,
+        "mean": _round(cell.accuracy.mean),
+        "half_width": _round(cell.accuracy.half_width),
+        "seeds": cell.accuracy.seeds,
+    }
+
+
+def _forest(found: Sequence[Difference], suffix: str, named: str) -> list[Picture]:
+    rows = [
+        {
+            "question": QUESTIONS[d.contrast.family],
+            "dataset": d.contrast.dataset,
+            "text": f"{d.contrast.first} − {d.contrast.second}",
+            "context": d.contrast.context,
+            "headline": d.contrast.headline,
+            "mean": _round(d.interval.mean),
+            "half_width": _round(d.interval.half_width),
+            "seeds": d.interval.seeds,
+            "sign": d.interval.sign,
+        }
+        for d in found
+        if d.interval is not None and d.contrast.headline
+    ]
+    if not rows:
+        return []
+    return [
+        Picture(
+            name=f"differences{suffix}",
+            title=f"Paired differences that answer the questions{named}",
+            caption="Mean difference in test accuracy on the same seeds and the same images, with its 95 % interval. "
+            "Filled: the interval excludes zero. Hollow: could not tell, or too few seeds for a verdict.",
+            data=rows,
+            draw=drawing.forest,
+        )
+    ]
+
+
+def _cost(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> Picture:
+    points = []
+    for cell in cells:
+        seconds = mean_of(cell, "timing.train_seconds")
+        if seconds is not None:
+            points.append({**_point(cell), "seconds": round(seconds, 2)})
+    data = {
+        "policies": list(results.matrix.policies),
+        "modes": [m for m in results.matrix.input_modes if any(p["mode"] == m for p in points)],
+        "datasets": [d for d in results.datasets if any(p["dataset"] == d for p in points)],
+        "cells": points,
+    }
+    return Picture(
+        name=f"time{suffix}",
+        title=f"Test accuracy against training time{named}",
+        caption="Seconds of training steps, mean over the done seeds, evaluation and loading left out. Bars: 95 % "
+        "intervals of the accuracy. Times of runs that shared the machine or ran on different hardware do not compare.",
+        data=data,
+        draw=drawing.cost,
+    )
+
+
+def _curves(dataset: str, cells: Sequence[Cell], suffix: str, named: str) -> Picture:
+    data = [
+        {
+            "mode": cell.key[1],
+            "policy": cell.key[2],
+            "seeds": len(cell.seeds),
+            "train_loss": _band(cell, "train_loss"),
+            "val_accuracy": _band(cell, "val_accuracy"),
+        }
+        for cell in cells
+    ]
+    return Picture(
+        name=f"curves{suffix}",
+        title=f"Learning curves on {dataset}{named}",
+        caption="Lines: means over seeds, drawn as far as every seed of the cell ran. Bands: lowest to highest seed.",
+        data=data,
+        draw=drawing.curves,
+    )
+
+
+def _band(cell: Cell, what: str) -> list[list[float]]:
+    """Return [epoch, mean, lowest, highest] for the epochs that every seed reached."""
+    histories = [record.history for record in cell.records.values()]
+
+    def at(epochs: tuple[EpochRecord, ...]) -> list[float]:
+        return [float(getattr(epoch, what)) for epoch in epochs]
+
+    return [
+        [epochs[0].epoch, *(round(x, DECIMALS) for x in (math.fsum(v) / len(v), min(v), max(v)))]
+        for epochs in zip(*histories, strict=False)
+        for v in [at(epochs)]
+    ]
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, DECIMALS)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()

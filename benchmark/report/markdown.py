@@ -1,0 +1,139 @@
+"""report.md: the answer first, then the numbers, then how they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.analysis.differences import QUESTIONS, Difference
+from benchmark.analysis.results import Results
+from benchmark.report import method, tables
+from benchmark.report.answer import answer, families_in, reading
+from benchmark.report.pictures import Picture
+from benchmark.report.text import count, escape, points_with_interval, table
+
+
+def markdown(results: Results, found: Sequence[Difference], figures: Sequence[Picture]) -> str:
+    """Return the whole report as GitHub's Markdown."""
+    sections = [
+        f"# Greyscale transfer benchmark: {escape(results.matrix.name)}",
+        "## The answer",
+        answer(results, found),
+        "## Runs",
+        _ledger(results),
+        "## Test accuracy",
+        _comparison(results),
+        "## Paired differences",
+        _differences(results, found),
+    ]
+    if figures:
+        sections += ["## Figures", *(_figure(picture) for picture in figures)]
+    sections += [
+        "## How it was measured",
+        method.protocol(results),
+        "### Settings",
+        'The article is C. Hughes, "Transfer Learning on Greyscale Images: How to Fine-Tune Pretrained Models on '
+        'Black-and-White Datasets" (2022). Its script is not available; what it leaves open is our choice.',
+        method.settings(results.matrix),
+    ]
+    if results.plan.done:
+        sections += [
+            "### Images",
+            method.datasets(results),
+            "### Machine, versions, time",
+            method.machine(results.plan.done),
+            "### Flags",
+            method.flags(results.plan.done),
+        ]
+    sections += ["## How to reproduce", _reproduce(results)]
+    return "\n\n".join(sections) + "\n"
+
+
+def _ledger(results: Results) -> str:
+    counted = tables.ledger(results)
+    parts = [
+        f"{count(len(results.plan.runs), 'run')} asked for: "
+        + ", ".join(f"{number} {state}" for state, number in counted)
+    ]
+    parts[0] += "."
+    if results.plan.foreign:
+        ids = ", ".join(f"`{run_id}`" for run_id in results.plan.foreign)
+        parts.append(f"Records that belong to no run of this matrix, left out: {ids}.")
+    wrong = [
+        f"- {escape(str(run.spec))} (`{run.spec.id}`): {run.state}{_reason(run.record.reason)}"
+        for run in results.plan.runs
+        if run.record is not None and run.state != "done"
+    ]
+    return "\n\n".join([*parts, *(["\n".join(wrong)] if wrong else [])])
+
+
+def _reason(reason: str | None) -> str:
+    return f", {escape(reason)}" if reason else ""
+
+
+def _comparison(results: Results) -> str:
+    header, rows = tables.comparison(results)
+    names = len(header) - len(results.matrix.policies)
+    shown = [[*(escape(text) for text in row[:names]), *(_emphasised(text) for text in row[names:])] for row in rows]
+    for index in range(len(shown) - 1, 0, -1):
+        if rows[index][: names - 1] == rows[index - 1][: names - 1]:
+            shown[index][: names - 1] = [""] * (names - 1)
+    seeds = count(len(results.matrix.seeds), "seed")
+    note = (
+        f"Accuracy on the test split in percent: mean over {seeds} ± half-width of the 95 % interval in percent "
+        f"points. {tables.BEST} is the dataset's highest mean. n: seeds done, where fewer than asked. More columns: "
+        "[table.csv](table.csv)."
+    )
+    return f"{table(header, shown, left=names)}\n\n{note}"
+
+
+def _emphasised(text: str) -> str:
+    return f"**{escape(text)}**" if text.endswith(tables.BEST) else escape(text)
+
+
+def _differences(results: Results, found: Sequence[Difference]) -> str:
+    several = len(results.matrix.models) > 1
+    parts = []
+    for family in families_in(found):
+        rows, unmeasured = [], 0
+        for difference in (d for d in found if d.contrast.family == family):
+            contrast, interval = difference.contrast, difference.interval
+            names = [contrast.dataset, *([contrast.model] if several else [])]
+            texts = [*names, f"{contrast.first} − {contrast.second}", contrast.context]
+            if interval is None:
+                unmeasured += 1
+                continue
+            paired = f"{len(difference.seeds)} of {difference.asked}"
+            row = [*(escape(text) for text in texts), points_with_interval(interval), paired, reading(difference)]
+            rows.append([f"**{text}**" if contrast.headline and text else text for text in row])
+        header = ["dataset", *(["model"] if several else []), "difference", "in", "points", "seeds", "reading"]
+        body = [table(header, rows, left=len(header) - 3)] if rows else []
+        if unmeasured:
+            body.append(f"{count(unmeasured, 'comparison')} not measured yet: no seed is done on both sides.")
+        parts.append("\n\n".join([f"### {QUESTIONS[family]}", *body]))
+    if not parts:
+        return "This matrix holds none of the four comparisons."
+    note = (
+        "First minus second, in percent points of test accuracy ± half-width of the 95 % interval, on the same seeds "
+        "and the same images. Bold: the row that answers the question. The same as numbers: "
+        "[differences.csv](differences.csv)."
+    )
+    return "\n\n".join([note, *parts])
+
+
+def _figure(picture: Picture) -> str:
+    title = escape(picture.title)
+    return f"### {title}\n\n![{title}](figures/{picture.name}.png)\n\n{picture.caption}"
+
+
+def _reproduce(results: Results) -> str:
+    name = results.matrix.name
+    return (
+        "```\n"
+        f"python -m benchmark run --matrix results/{name}/matrix.yaml    # only what is not done\n"
+        f"python -m benchmark report {name}    # rebuilds this file from the records\n"
+        f"python -m benchmark report --check {name}    # exit code 1 where this file differs from them\n"
+        "```\n\n"
+        "Datasets that do not come with a package are read from `--data-dir`. On the same kind of processor "
+        "and the same versions a run gives the same weights again, bit for bit; elsewhere the last bits "
+        "differ, and numbers with them."
+    )

@@ -1,0 +1,239 @@
+"""The comparison table in the article's shape, and what stands beside it as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from benchmark.analysis.differences import Difference
+from benchmark.analysis.results import Cell, CellKey, Results
+from benchmark.analysis.statistics import Interval
+from benchmark.plan import STATES
+from benchmark.records import RunRecord
+from benchmark.report.text import with_interval
+
+BEST = "★"
+"""Marks the highest mean accuracy of a dataset."""
+
+
+def ledger(results: Results) -> list[tuple[str, int]]:
+    """Return every state with its number of runs: done, pending and stale always, the others where there are any."""
+    counts = results.plan.counts()
+    always = ("done", "failed", "stale", "pending")
+    return [(state, counts.get(state, 0)) for state in STATES if state in always or counts.get(state)]
+
+
+def comparison(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: dataset x input mode (x model where there are several) against policies; plain text."""
+    several = len(results.matrix.models) > 1
+    header = ["dataset", *(["model"] if several else []), "input mode", *results.matrix.policies]
+    reasons = {(item.dataset, item.input_mode): item.reason for item in results.not_applicable}
+    rows = []
+    for dataset in results.datasets:
+        best = results.best(dataset)
+        for model in results.matrix.models:
+            for mode in results.matrix.input_modes:
+                if (dataset, mode) in reasons:
+                    cells = [f"n/a: {reasons[dataset, mode]}"] * len(results.matrix.policies)
+                else:
+                    keys = [(dataset, mode, policy, model) for policy in results.matrix.policies]
+                    cells = [cell_text(results, key, key in best) for key in keys]
+                rows.append([dataset, *([model] if several else []), mode, *cells])
+    return header, rows
+
+
+def cell_text(results: Results, key: CellKey, best: bool) -> str:
+    """Return ``91.4 ± 2.1`` in percent, with ``n=2`` where seeds are missing, or the states of the missing runs."""
+    cell = results.cells[key]
+    if cell.accuracy is None:
+        return ", ".join(f"{number} {state}" for state, number in cell_states(results, key))
+    text = with_interval(cell.accuracy)
+    if len(cell.seeds) < len(cell.asked):
+        text += f" (n={len(cell.seeds)})"
+    return f"{text} {BEST}" if best else text
+
+
+def cell_states(results: Results, key: CellKey) -> list[tuple[str, int]]:
+    """Return the states of a cell's runs with their numbers."""
+    counts = Counter(run.state for run in results.plan.runs if run.spec.cell == key)
+    return [(state, counts[state]) for state in STATES if counts[state]]
+
+
+CELL_COLUMNS = (
+    "dataset",
+    "model",
+    "input_mode",
+    "policy",
+    "seeds_asked",
+    "seeds_done",
+    "test_images",
+    "accuracy",
+    "half_width_95",
+    "low_95",
+    "high_95",
+    "degrees_of_freedom",
+    "interval_over",
+    "half_width_is_the_floor",
+    "best_of_dataset",
+    "macro_f1",
+    "log_loss",
+    "last_epoch_test_accuracy",
+    "article_accuracy",
+    "validation_accuracy",
+    "validation_saturated_runs",
+    "train_seconds",
+    "train_images_per_second",
+    "eval_images_per_second",
+    "contended_runs",
+    "parameters",
+    "note",
+)
+"""Columns of table.csv. Scores are shares (0..1), means over the done seeds; ends of intervals are not clipped."""
+
+
+def cells_csv(results: Results) -> str:
+    """Return table.csv: one row a cell, cells without a done run and combinations without a meaning included."""
+    rows = []
+    for key, cell in results.cells.items():
+        dataset, mode, policy, model = key
+        row: dict[str, str] = {
+            "dataset": dataset,
+            "model": model,
+            "input_mode": mode,
+            "policy": policy,
+            "seeds_asked": str(len(cell.asked)),
+            "seeds_done": str(len(cell.seeds)),
+            "note": ", ".join(f"{number} {state}" for state, number in cell_states(results, key) if state != "done"),
+        }
+        if cell.accuracy is not None:
+            row |= _interval(cell.accuracy, "accuracy")
+            row |= {"best_of_dataset": _yes(key in results.best(dataset)), **_means(cell)}
+        rows.append(row)
+    for item, model, policy in itertools.product(
+        results.not_applicable, results.matrix.models, results.matrix.policies
+    ):
+        row = {"dataset": item.dataset, "model": model, "input_mode": item.input_mode, "policy": policy}
+        rows.append(row | {"seeds_asked": "0", "seeds_done": "0", "note": f"not applicable: {item.reason}"})
+    return _csv(CELL_COLUMNS, rows)
+
+
+DIFFERENCE_COLUMNS = (
+    "family",
+    "dataset",
+    "model",
+    "first",
+    "second",
+    "context",
+    "headline",
+    "seeds_asked",
+    "seeds_paired",
+    "test_images",
+    "difference",
+    "half_width_95",
+    "low_95",
+    "high_95",
+    "degrees_of_freedom",
+    "interval_over",
+    "half_width_is_the_floor",
+)
+"""Columns of differences.csv. ``difference`` is the accuracy of first minus that of second, in shares (-1..1)."""
+
+
+def differences_csv(found: Iterable[Difference]) -> str:
+    """Return differences.csv: one row a paired difference, those without a common seed included."""
+    rows = []
+    for difference in found:
+        contrast = difference.contrast
+        row: dict[str, str] = {
+            "family": contrast.family,
+            "dataset": contrast.dataset,
+            "model": contrast.model,
+            "first": contrast.first,
+            "second": contrast.second,
+            "context": contrast.context,
+            "headline": _yes(contrast.headline),
+            "seeds_asked": str(difference.asked),
+            "seeds_paired": str(len(difference.seeds)),
+        }
+        if difference.interval is not None:
+            row |= _interval(difference.interval, "difference")
+        rows.append(row)
+    return _csv(DIFFERENCE_COLUMNS, rows)
+
+
+def mean_of(cell: Cell, field: str) -> float | None:
+    """Return the mean of a record's field over a cell's done runs, whatever their order.
+
+    Args:
+        cell: the cell.
+        field: dotted, e.g. ``timing.train_seconds``.
+
+    Returns:
+        None without a done run, and where a done run lacks the field: no mean over some of the seeds.
+    """
+    values = [_value(record, field) for record in cell.records.values()]
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _value(record: RunRecord, field: str) -> float | None:
+    value: Any = record
+    for part in field.split("."):
+        value = None if value is None else getattr(value, part)
+    return None if value is None else float(value)
+
+
+_MEANS = {
+    "macro_f1": ("test.macro_f1", 5),
+    "log_loss": ("test.log_loss", 5),
+    "last_epoch_test_accuracy": ("last_epoch_test_accuracy", 5),
+    "article_accuracy": ("article_accuracy", 5),
+    "validation_accuracy": ("validation.accuracy", 5),
+    "train_seconds": ("timing.train_seconds", 2),
+    "train_images_per_second": ("timing.train_images_per_second", 2),
+    "eval_images_per_second": ("timing.eval_images_per_second", 2),
+    "parameters": ("model.parameters", 0),
+}
+"""Column -> (field of the record, decimals)."""
+
+
+def _means(cell: Cell) -> dict[str, str]:
+    means = {column: (mean_of(cell, field), digits) for column, (field, digits) in _MEANS.items()}
+    records = list(cell.records.values())
+    return {column: "" if mean is None else f"{mean:.{digits}f}" for column, (mean, digits) in means.items()} | {
+        "validation_saturated_runs": str(sum(record.validation_saturated is True for record in records)),
+        "contended_runs": str(sum(record.timing is not None and record.timing.contended is True for record in records)),
+    }
+
+
+def _interval(interval: Interval, name: str) -> dict[str, str]:
+    def decimals(value: float | None, digits: int = 5) -> str:
+        return "" if value is None else f"{value:.{digits}f}"
+
+    return {
+        name: decimals(interval.mean),
+        "test_images": str(interval.images),
+        "half_width_95": decimals(interval.half_width),
+        "low_95": decimals(interval.low),
+        "high_95": decimals(interval.high),
+        "degrees_of_freedom": decimals(interval.df, 1),
+        "interval_over": interval.basis,
+        "half_width_is_the_floor": _yes(interval.floored),
+    }
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _csv(columns: Sequence[str], rows: Iterable[dict[str, str]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()

@@ -1,0 +1,171 @@
+"""Loading results, and the traps in which a wrong number hides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.analysis.differences import contrasts, differences, paired_values
+from benchmark.analysis.results import Results, load
+from benchmark.errors import UserError
+from benchmark.matrix import Matrix, RunSpec, expand
+from benchmark.records import Store
+from tests.report import made_up
+
+MODEL = "timm/tf_efficientnet_lite0"
+PAIR = made_up.matrix(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
+
+
+def loaded(matrix: Matrix, store: Store) -> Results:
+    return load(matrix, made_up.plan_of(matrix, store), store)
+
+
+def test_a_cell_is_the_mean_of_its_records_accuracies(tmp_path: Path) -> None:
+    matrix = made_up.matrix()
+    results = loaded(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
+    for cell in results.cells.values():
+        of_records = [record.test.accuracy for record in cell.records.values() if record.test]
+        assert cell.accuracy is not None
+        assert cell.accuracy.mean == pytest.approx(np.mean(of_records), abs=1e-12)
+        assert (cell.accuracy.seeds, cell.accuracy.images) == (3, 128)
+
+
+def test_predictions_are_aligned_by_image_id_not_by_position(tmp_path: Path) -> None:
+    correct = made_up.latent()
+    straight = loaded(PAIR, made_up.fill(tmp_path / "straight", PAIR, correct))
+    store = Store(tmp_path / "shuffled")
+    for spec in expand(PAIR):
+        record, predictions = made_up.record_of(spec, correct(spec))
+        order = np.random.default_rng(list(spec.id.encode())).permutation(128)
+        store.save(record, made_up.reordered(predictions, order))
+    shuffled = loaded(PAIR, store)
+    assert [d.interval for d in differences(shuffled)] == [d.interval for d in differences(straight)]
+    assert [c.accuracy for c in shuffled.cells.values()] == [c.accuracy for c in straight.cells.values()]
+
+
+def test_pairs_are_formed_by_seed_and_only_where_both_are_done(tmp_path: Path) -> None:
+    """grey-3ch is right on image s only, under seed s; grey-1ch on no image; grey-1ch lacks seed 0."""
+
+    def correct(spec: RunSpec) -> np.ndarray:
+        right = np.zeros(10, dtype=np.int64)
+        right[: spec.seed + 1] = spec.input_mode == "grey-3ch"
+        return right
+
+    lacking = made_up.fill(tmp_path, PAIR, correct, keep=lambda s: not (s.input_mode == "grey-1ch" and s.seed == 0))
+    (difference,) = differences(loaded(PAIR, lacking))
+    assert difference.seeds == (1, 2)
+    assert difference.interval is not None
+    assert difference.interval.mean == pytest.approx((2 + 3) / 20)  # with seed 0 it would be (1 + 2 + 3) / 30
+
+
+def test_a_mean_over_modes_uses_only_seeds_that_every_mode_has(tmp_path: Path) -> None:
+    matrix = made_up.matrix(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune", "scratch"])
+    store = made_up.fill(
+        tmp_path,
+        matrix,
+        made_up.latent(),
+        keep=lambda s: not (s.input_mode == "grey-1ch" and s.policy == "scratch" and s.seed == 2),
+    )
+    found = {(d.contrast.family, d.contrast.context): d for d in differences(loaded(matrix, store))}
+    assert found["pretraining", "grey-3ch"].seeds == (0, 1, 2)
+    assert found["pretraining", "grey-1ch"].seeds == (0, 1)
+    assert found["pretraining", "mean of grey-3ch and grey-1ch"].seeds == (0, 1)
+
+
+def test_a_mean_over_modes_is_the_mean_of_the_modes_differences(tmp_path: Path) -> None:
+    matrix = made_up.matrix()
+    found = differences(loaded(matrix, made_up.fill(tmp_path, matrix, made_up.latent())))
+    own = {
+        d.contrast.context: d.interval.mean
+        for d in found
+        if d.contrast.family == "pretraining" and d.contrast.first == "finetune" and d.interval
+    }
+    assert own["mean of grey-3ch and grey-1ch"] == pytest.approx((own["grey-3ch"] + own["grey-1ch"]) / 2)
+    assert own["mean of rgb, grey-3ch and grey-1ch"] == pytest.approx(
+        (own["rgb"] + own["grey-3ch"] + own["grey-1ch"]) / 3
+    )
+
+
+def test_the_sign_of_a_difference_is_first_minus_second(tmp_path: Path) -> None:
+    def correct(spec: RunSpec) -> np.ndarray:
+        return np.arange(100) < (90 if spec.input_mode == "grey-3ch" else 80)
+
+    store = made_up.fill(tmp_path, PAIR, lambda spec: correct(spec).astype(np.int64))
+    (difference,) = differences(loaded(PAIR, store))
+    assert (difference.contrast.first, difference.contrast.second) == ("grey-3ch", "grey-1ch")
+    assert difference.interval is not None
+    assert difference.interval.mean == pytest.approx(0.10)
+
+
+def test_images_that_only_one_cell_has_are_left_out_of_the_pair(tmp_path: Path) -> None:
+    results = loaded(PAIR, made_up.fill(tmp_path, PAIR, made_up.latent()))
+    first, second = results.cells.values()
+    fewer = second.correct.drop(columns=["test/0000.png", "test/0005.png"])
+    shorter = type(second)(second.key, second.asked, second.records, fewer)
+    values, seeds = paired_values([(first, shorter)])
+    assert values.shape == (3, 126)
+    assert seeds == (0, 1, 2)
+    assert np.array_equal(values, first.correct[fewer.columns].to_numpy() - fewer.to_numpy())
+
+
+def test_headlines_answer_each_question_once_a_dataset_and_comparison() -> None:
+    matrix = made_up.matrix(datasets=["beans", "elpv"])
+    plan = made_up.plan_of(matrix, Store(Path("nowhere")))
+    results = load(matrix, plan, Store(Path("nowhere")))
+    headlines = [c for c in contrasts(results) if c.headline]
+    keys = [(c.family, c.dataset, c.first, c.second) for c in headlines]
+    assert len(keys) == len(set(keys)) == 4 + 2 + 1 + 2  # pretraining, channels, colour (not elpv), stages
+    assert all(mode != "rgb" for c in headlines if c.family != "colour" for pair in c.pairs for (_, mode, _, _) in pair)
+
+
+def test_an_accuracy_that_its_predictions_do_not_count_to_is_refused_by_name(tmp_path: Path) -> None:
+    store = made_up.fill(tmp_path, PAIR, made_up.latent())
+    spec = expand(PAIR)[0]
+    record, predictions = made_up.record_of(spec, made_up.latent()(spec))
+    assert record.test is not None
+    wrong = record.test.model_copy(update={"accuracy": record.test.accuracy + 1 / 128})
+    store.save(record.model_copy(update={"test": wrong}), predictions)
+    with pytest.raises(UserError, match=rf"{spec.id}\.json: says test accuracy"):
+        loaded(PAIR, store)
+
+
+def test_other_labels_on_the_same_images_are_refused_by_name(tmp_path: Path) -> None:
+    store = made_up.fill(tmp_path, PAIR, made_up.latent())
+    spec = expand(PAIR)[-1]
+    record, predictions = made_up.record_of(spec, made_up.latent()(spec))
+    turned = type(predictions)(
+        predictions.image_id, (predictions.label + 1) % 3, (predictions.predicted + 1) % 3, predictions.probabilities
+    )
+    store.save(record, turned)
+    with pytest.raises(UserError, match=rf"{spec.id}\.json: its test images or labels differ"):
+        loaded(PAIR, store)
+
+
+def test_an_image_predicted_twice_is_refused(tmp_path: Path) -> None:
+    store = made_up.fill(tmp_path, PAIR, made_up.latent())
+    spec = expand(PAIR)[0]
+    record, predictions = made_up.record_of(spec, made_up.latent()(spec))
+    twice = made_up.reordered(predictions, [0, 0, *range(2, 128)])
+    store.save(record, twice)
+    with pytest.raises(UserError, match="is predicted twice"):
+        loaded(PAIR, store)
+
+
+def test_a_damaged_record_is_refused_by_name(tmp_path: Path) -> None:
+    store = made_up.fill(tmp_path, PAIR, made_up.latent())
+    path = store.path(expand(PAIR)[0].id)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match=path.name):
+        loaded(PAIR, store)
+
+
+def test_predictions_that_were_changed_after_the_run_are_refused_by_name(tmp_path: Path) -> None:
+    store = made_up.fill(tmp_path, PAIR, made_up.latent())
+    path = store.records / f"{expand(PAIR)[0].id}.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=path.name):
+        loaded(PAIR, store)

@@ -1,0 +1,201 @@
+"""The report as a whole: states, drift, determinism, escapes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark import report
+from benchmark.analysis.results import load
+from benchmark.matrix import Matrix, RunSpec, expand
+from benchmark.records import Store
+from benchmark.report.pictures import stated_digest
+from tests.report import made_up
+
+MATRIX = made_up.matrix(datasets=["beans", "elpv"])
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return made_up.fill(tmp_path_factory.mktemp("results"), MATRIX, made_up.latent())
+
+
+def texts(matrix: Matrix, store: Store) -> dict[str, str]:
+    results = load(matrix, made_up.plan_of(matrix, store), store)
+    return {name: content.decode() for name, content in report.texts_and_pictures(results)[0].items()}
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_written_twice_it_is_the_same_and_agrees_with_its_records(filled: Store) -> None:
+    plan = made_up.plan_of(MATRIX, filled)
+    paths = report.write(MATRIX, plan, filled)
+    first = {path: path.read_bytes() for path in paths}
+    assert paths[0].name == "report.md"
+    assert report.check(MATRIX, plan, filled) == []
+    assert {path: path.read_bytes() for path in report.write(MATRIX, plan, filled)} == first
+    assert sum(path.suffix == ".png" for path in paths) >= 3
+
+
+@pytest.mark.parametrize("name", ["report.md", "table.csv", "differences.csv", "figures/accuracy.png"])
+def test_check_catches_one_changed_byte_anywhere(filled: Store, name: str) -> None:
+    plan = made_up.plan_of(MATRIX, filled)
+    report.write(MATRIX, plan, filled)
+    path = filled.folder / name
+    content = path.read_bytes()
+    for at in range(0, len(content), max(len(content) // 4, 1)):
+        changed = bytearray(content)
+        changed[at] ^= 1
+        path.write_bytes(changed)
+        assert [line.partition(":")[0] for line in report.check(MATRIX, plan, filled)] == [name]
+    path.write_bytes(content)
+    assert report.check(MATRIX, plan, filled) == []
+
+
+def test_check_names_missing_and_surplus_files_and_write_mends_them(filled: Store) -> None:
+    plan = made_up.plan_of(MATRIX, filled)
+    report.write(MATRIX, plan, filled)
+    (filled.folder / "table.csv").unlink()
+    (filled.folder / "figures" / "time.png").unlink()
+    (filled.folder / "figures" / "old.png").write_bytes(b"")
+    assert report.check(MATRIX, plan, filled) == [
+        "table.csv: missing",
+        "figures/time.png: missing",
+        "figures/old.png: surplus",
+    ]
+    report.write(MATRIX, plan, filled)
+    assert report.check(MATRIX, plan, filled) == []
+
+
+def test_a_picture_of_other_data_is_drift(tmp_path: Path) -> None:
+    store = made_up.fill(tmp_path, MATRIX, made_up.latent())
+    report.write(MATRIX, made_up.plan_of(MATRIX, store), store)
+    spec = expand(MATRIX)[0]
+    other = made_up.latent()(spec)
+    other[:5] ^= 1
+    store.save(*made_up.record_of(spec, other))
+    drifted = report.check(MATRIX, made_up.plan_of(MATRIX, store), store)
+    assert {"report.md: changed", "table.csv: changed", "figures/accuracy.png: shows other data"} <= set(drifted)
+    assert "figures/curves-elpv.png: shows other data" not in drifted
+
+
+def test_pictures_hold_their_datas_hash_and_no_date(filled: Store) -> None:
+    report.write(MATRIX, made_up.plan_of(MATRIX, filled), filled)
+    for path in (filled.folder / "figures").glob("*.png"):
+        content = path.read_bytes()
+        digest = stated_digest(content)
+        assert digest is not None
+        assert len(digest) == 64
+        assert b"tIME" not in content
+        assert b"Matplotlib" not in content
+
+
+def test_the_table_shows_means_and_half_widths_that_the_csv_holds(filled: Store) -> None:
+    made = texts(MATRIX, filled)
+    row = next(r for r in rows(made["table.csv"]) if (r["dataset"], r["policy"]) == ("elpv", "scratch"))
+    shown = f"{100 * float(row['accuracy']):.1f} ± {100 * float(row['half_width_95']):.1f}"
+    assert shown in made["report.md"]
+
+
+def test_each_datasets_best_is_marked_once_and_colourless_rgb_is_not_applicable(filled: Store) -> None:
+    made = texts(MATRIX, filled)
+    best = [(r["dataset"], float(r["accuracy"])) for r in rows(made["table.csv"]) if r["best_of_dataset"] == "yes"]
+    for dataset in ("beans", "elpv"):
+        own = [float(r["accuracy"]) for r in rows(made["table.csv"]) if r["dataset"] == dataset and r["accuracy"]]
+        assert [mean for name, mean in best if name == dataset] == [max(own)] * own.count(max(own))
+    assert made["report.md"].count("n/a: its images have no colour") == 3
+    absent = [r for r in rows(made["table.csv"]) if r["note"].startswith("not applicable")]
+    assert [(r["dataset"], r["input_mode"]) for r in absent] == [("elpv", "rgb")] * 3
+
+
+def test_without_a_done_run_it_says_so(tmp_path: Path) -> None:
+    store = Store(tmp_path / "empty")
+    plan = made_up.plan_of(MATRIX, store)
+    made = texts(MATRIX, store)
+    assert "Nothing is measured yet" in made["report.md"]
+    assert f"{len(plan.runs)} pending" in made["report.md"]
+    report.write(MATRIX, plan, store)
+    assert report.check(MATRIX, plan, store) == []
+    assert "3 pending" in report.terminal_table(MATRIX, plan, store)
+
+
+def test_one_seed_gives_intervals_over_images_alone_and_no_verdict(tmp_path: Path) -> None:
+    matrix = made_up.matrix(seeds=[7])
+    made = texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
+    assert {r["interval_over"] for r in rows(made["table.csv"])} == {"images"}
+    assert "is better on" not in made["report.md"]
+    assert "is better |" not in made["report.md"]
+    assert "no verdict from 1 seed" in made["report.md"]
+
+
+def test_missing_failed_and_stale_runs_are_counted_named_and_lower_n(tmp_path: Path) -> None:
+    matrix = made_up.matrix(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
+    specs = expand(matrix)
+    store = made_up.fill(tmp_path, matrix, made_up.latent(), keep=lambda spec: spec not in specs[1:4])
+    store.save(made_up.failed(specs[1]))
+    stale, predictions = made_up.record_of(specs[2], made_up.latent()(specs[2]), protocol_version=0)
+    store.save(stale, predictions)
+    made = texts(matrix, store)["report.md"]
+    assert "6 runs asked for: 3 done, 1 failed, 1 stale, 1 pending." in made
+    assert "failed, ValueError: a \\| reason" in made
+    assert "(n=1)" in made
+    assert "(n=2)" in made
+    assert "3 of 6 runs not done" in made
+    assert "could not tell" not in made.partition("*Could not tell*")[0]
+
+
+def test_a_pretrained_network_that_is_better_is_called_better_and_twins_are_not_told_apart(filled: Store) -> None:
+    head = texts(MATRIX, filled)["report.md"].partition("## Runs")[0]
+    assert "finetune − scratch (mean of grey-3ch and grey-1ch): finetune is better on beans" in head
+    assert "grey-3ch − grey-1ch (mean of finetune and finetune-whole): could not tell on beans" in head
+
+
+def test_several_models_stand_apart(tmp_path: Path) -> None:
+    matrix = made_up.matrix(models=["timm/resnet18", "timm/tf_efficientnet_lite0"], policies=["finetune", "scratch"])
+    store = made_up.fill(tmp_path, matrix, made_up.latent())
+    plan = made_up.plan_of(matrix, store)
+    names = [path.name for path in report.write(matrix, plan, store)]
+    assert {"accuracy-timm-resnet18.png", "accuracy-timm-tf-efficientnet-lite0.png"} <= set(names)
+    found = rows(texts(matrix, store)["differences.csv"])
+    assert {r["model"] for r in found} == set(matrix.models)
+    assert all(r["difference"] for r in found)
+
+
+def test_names_cannot_break_the_markdown(tmp_path: Path) -> None:
+    label = "a_b*c<script>`[x](y)`"
+    matrix = made_up.matrix(datasets=[{"name": "beans", "label": label}])
+    made = texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))["report.md"]
+    assert "<script>" not in made
+    assert "a\\_b\\*c\\<script\\>\\`\\[x\\](y)\\`" in made
+
+
+def test_a_cell_without_an_error_is_not_printed_as_certain(tmp_path: Path) -> None:
+    matrix = made_up.matrix()
+    made = texts(matrix, made_up.fill(tmp_path, matrix, lambda spec: np.ones(128, dtype=np.int64)))
+    assert "100.0 ± 2.3" in made["report.md"]
+    assert "± 0.0" not in made["report.md"]
+
+
+def test_records_in_another_order_on_disk_give_the_same_bytes(tmp_path: Path, filled: Store) -> None:
+    again = Store(tmp_path / MATRIX.name)
+    correct = made_up.latent()
+
+    def save(spec: RunSpec) -> None:
+        again.save(*made_up.record_of(spec, correct(spec)))
+
+    for spec in reversed(expand(MATRIX)):
+        save(spec)
+    assert texts(MATRIX, again) == texts(MATRIX, filled)
+
+
+def test_analysis_and_report_start_without_torch() -> None:
+    code = "import sys, benchmark.report, benchmark.analysis.differences; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
