@@ -244,13 +244,14 @@ def _runs(matrix: Matrix) -> Iterator[RunSpec]:
     training = matrix.training
     for model in matrix.models:
         for entry, mode in _applicable(matrix):
+            source = entry.source
             for policy in matrix.policies:
                 stages = policies.stages(policy, training)
                 weights = matrix.weights if policies.POLICIES[policy].pretrained else "none"
                 for seed in matrix.seeds:
                     yield RunSpec(
                         dataset=entry.title,
-                        source=entry.source,
+                        source=source,
                         input_mode=mode,
                         policy=policy,
                         seed=seed,
