@@ -54,5 +54,14 @@ def prepare_images(specs: Sequence[RunSpec], data_dir: Path | None, progress: Ca
         (spec.source, spec.split_seed, spec.image_size, INPUT_MODES[spec.input_mode].grey) for spec in specs
     ):
         datasets.open_dataset(
-            images, split_seed=split_seed, image_size=size, grey=grey, data_dir=data_dir, progress=progress
+            images,
+            split_seed=split_seed,
+            image_size=size,
+            grey=grey,
+            data_dir=data_dir,
+            progress=partial(_named, progress, images.name),
         )
+
+
+def _named(progress: Callable[[str, int, int], None], name: str, what: str, done: int, total: int) -> None:
+    progress(f"{name}: {what}", done, total)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from benchmark.executors.local import Event, Started
+from benchmark.executors.events import Event, Started
 from benchmark.records import EpochRecord, RunRecord
 
 
@@ -39,7 +39,7 @@ class PlainDisplay:
         """Tell once for each thing that is prepared."""
         if what not in self._prepared:
             self._prepared.add(what)
-            typer.echo(f"preparing {what} ({total} images)")
+            typer.echo(f"{what} ({total} images)")
 
     def starting(self, runs: int, workers: int) -> None:
         """Tell that execution begins."""
@@ -70,7 +70,7 @@ class LiveDisplay:
         """Move the bar of one thing that is prepared."""
         with self._lock:
             if what not in self._prepared:
-                self._prepared[what] = self._progress.add_task(f"preparing {what}", total=total, detail="images")
+                self._prepared[what] = self._progress.add_task(what, total=total, detail="images")
             self._progress.update(self._prepared[what], completed=done, visible=done < total)
 
     def starting(self, runs: int, workers: int) -> None:

@@ -11,37 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
 from benchmark import environment
+from benchmark.executors.events import EpochDone, Event, Started
 from benchmark.matrix import RunSpec
-from benchmark.records import EpochRecord, RunRecord, Status
+from benchmark.records import RunRecord, Status
 from benchmark.runs import Outcome, RunContext, execute, now
-
-
-@dataclass(frozen=True)
-class Started:
-    """A worker took a run."""
-
-    run_id: str
-    title: str
-    epochs: int
-    """At most, all stages together."""
-    at: str
-
-
-@dataclass(frozen=True)
-class EpochDone:
-    """A run finished an epoch."""
-
-    run_id: str
-    epoch: EpochRecord
-
-
-Event = Started | EpochDone
 
 _events: Any = None
 """In a worker: the queue to the parent."""
