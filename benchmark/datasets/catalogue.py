@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from benchmark.datasets.class_names import FLOWERS, PETS
+
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
@@ -20,11 +22,13 @@ class ClassFolders:
         splits: the folder of each official split, below the root.
         clip: regular expression of file names whose first group names the clip that an image was taken from; it counts
             only where it fits every name.
+        ignored: names of files in the archive that are not images of the dataset.
     """
 
     roots: tuple[str, ...]
     splits: Mapping[SplitName, str]
     clip: str | None = None
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,26 @@ class OwnLayout:
         roots: folders under the data directory to look in; none where the images come from elsewhere.
     """
 
-    kind: Literal["elpv", "generated"]
+    kind: Literal["elpv", "generated", "pets", "flowers"]
     roots: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Download:
+    """One file of a dataset's origin: an archive (.zip, .tgz, .tar.gz) to unpack, or a file to take as it is.
+
+    Attributes:
+        urls: where it is, in the order in which they are tried.
+        hash: ``sha256:…``, ``sha1:…`` or ``md5:…``; None where its publisher names none.
+    """
+
+    urls: tuple[str, ...]
+    hash: str | None
+
+    @property
+    def file(self) -> str:
+        """The file's name, the last part of its first address."""
+        return self.urls[0].rsplit("/", 1)[1]
 
 
 @dataclass(frozen=True)
@@ -52,6 +74,10 @@ class DatasetInfo:
         licence: of the images.
         source: where the images come from.
         layout: how they lie on disk.
+        images: number of images in each official split; ``train`` alone where there are no splits.
+        megabytes: size of the download or package, about; 0 for generated ones.
+        folder: the folder below the data directory that downloads are unpacked into.
+        downloads: the files of its origin.
     """
 
     name: str
@@ -61,7 +87,16 @@ class DatasetInfo:
     licence: str
     source: str
     layout: ClassFolders | OwnLayout
+    images: Mapping[SplitName, int]
+    megabytes: int
+    folder: str = ""
+    downloads: tuple[Download, ...] = ()
 
+
+_IBEANS = "https://storage.googleapis.com/ibeans"
+_HUB_BEANS = "https://huggingface.co/datasets/AI-Lab-Makerere/beans/resolve/main/data"
+_TENSORFLOW = "https://storage.googleapis.com/download.tensorflow.org/data"
+_OXFORD = "https://www.robots.ox.ac.uk/~vgg/data"
 
 _KNOWN = (
     DatasetInfo(
@@ -72,6 +107,17 @@ _KNOWN = (
         licence="MIT",
         source="data directory: beans/{train,validation,test}/<class>/",
         layout=ClassFolders(roots=("beans",), splits={"train": "train", "validation": "validation", "test": "test"}),
+        images={"train": 1034, "validation": 133, "test": 128},
+        megabytes=180,
+        folder="beans",
+        downloads=tuple(
+            Download(urls=(f"{_HUB_BEANS}/{name}.zip", f"{_IBEANS}/{name}.zip"), hash=f"sha256:{digest}")
+            for name, digest in (
+                ("train", "284fe8456ce20687f4367ae7ad94a64577e7f9fde2c2c6b1c74340ab5dc82715"),
+                ("validation", "90b7aa1c26d91d9afff07a30bbc67a5ea34f1f1397f068d8675be09d7d0c602d"),
+                ("test", "ca67b15d960d1e2fd9d23fd8498ce86818ead90755c630a43baf19ec4af09312"),
+            )
+        ),
     ),
     DatasetInfo(
         name="rps",
@@ -85,6 +131,93 @@ _KNOWN = (
             splits={"train": "rps", "test": "rps-test-set"},
             clip=r"((?:paper|rock|scissors)\d\d(?:-[a-z]\d\d)?)-\d{3}\.png",
         ),
+        images={"train": 2520, "test": 372},
+        megabytes=220,
+        folder="rps",
+        downloads=(
+            Download(
+                urls=(f"{_TENSORFLOW}/rps.zip",),
+                hash="sha256:c2403444395842ad04c53612bad54b574443eae17a0723117a2ff87b9d72194f",
+            ),
+            Download(
+                urls=(f"{_TENSORFLOW}/rps-test-set.zip",),
+                hash="sha256:c27ab9fa43ce40b2e453de711365b477f4424586edf0388116674fd320f07503",
+            ),
+        ),
+    ),
+    DatasetInfo(
+        name="pets",
+        summary="Oxford-IIIT Pet: 37 breeds of cats and dogs; trainval 3680, test 3669, validation drawn by group",
+        classes=PETS,
+        colour=True,
+        licence="CC BY-SA 4.0",
+        source="data directory: oxford-iiit-pet/{images,annotations}/",
+        layout=OwnLayout(kind="pets", roots=("oxford-iiit-pet", "pets")),
+        images={"train": 3680, "test": 3669},
+        megabytes=811,
+        folder="oxford-iiit-pet",
+        downloads=(
+            Download(
+                urls=(f"{_OXFORD}/pets/data/images.tar.gz",),
+                hash="sha256:67195c5e1c01f1ab5f9b6a5d22b8c27a580d896ece458917e61d459337fa318d",
+            ),
+            Download(
+                urls=(f"{_OXFORD}/pets/data/annotations.tar.gz",),
+                hash="sha256:52425fb6de5c424942b7626b428656fcbd798db970a937df61750c0f1d358e91",
+            ),
+        ),
+    ),
+    DatasetInfo(
+        name="flowers102",
+        summary="Oxford 102 Flowers; splits 1020/1020/6149",
+        classes=FLOWERS,
+        colour=True,
+        licence="not stated; for research",
+        source="data directory: flowers-102/jpg/, imagelabels.mat, setid.mat",
+        layout=OwnLayout(kind="flowers", roots=("flowers-102", "flowers102")),
+        images={"train": 1020, "validation": 1020, "test": 6149},
+        megabytes=345,
+        folder="flowers-102",
+        downloads=(
+            Download(urls=(f"{_OXFORD}/flowers/102/102flowers.tgz",), hash="md5:52808999861908f626f3c1f4e79d11fa"),
+            Download(urls=(f"{_OXFORD}/flowers/102/imagelabels.mat",), hash="md5:e0620be6f572b9609742df49c70aed4d"),
+            Download(urls=(f"{_OXFORD}/flowers/102/setid.mat",), hash="md5:a5357ecc9cb78c4bef273ce3793fc85c"),
+        ),
+    ),
+    DatasetInfo(
+        name="hotdog",
+        summary="hot dog or not; train 2000, test 800, validation drawn by group",
+        classes=("hotdog", "not-hotdog"),
+        colour=True,
+        licence="not stated; from ImageNet, for research",
+        source="data directory: hotdog/hotdog/{train,test}/<class>/",
+        layout=ClassFolders(roots=("hotdog/hotdog", "hotdog"), splits={"train": "train", "test": "test"}),
+        images={"train": 2000, "test": 800},
+        megabytes=260,
+        folder="hotdog",
+        downloads=(
+            Download(
+                urls=("http://d2l-data.s3-accelerate.amazonaws.com/hotdog.zip",),
+                hash="sha1:fba480ffa8aa7e0febbb511d181409f899b9baa5",
+            ),
+        ),
+    ),
+    DatasetInfo(
+        name="hymenoptera",
+        summary="ants and bees; train 244, test 153 (the archive's val), validation drawn by group",
+        classes=("ants", "bees"),
+        colour=True,
+        licence="not stated; from ImageNet, for research",
+        source="data directory: hymenoptera/hymenoptera_data/{train,val}/<class>/",
+        layout=ClassFolders(
+            roots=("hymenoptera/hymenoptera_data", "hymenoptera_data", "hymenoptera"),
+            splits={"train": "train", "test": "val"},
+            ignored=("imageNotFound.gif",),
+        ),
+        images={"train": 244, "test": 153},
+        megabytes=47,
+        folder="hymenoptera",
+        downloads=(Download(urls=("https://download.pytorch.org/tutorial/hymenoptera_data.zip",), hash=None),),
     ),
     DatasetInfo(
         name="elpv",
@@ -94,6 +227,8 @@ _KNOWN = (
         licence="CC BY-NC-SA 4.0",
         source="PyPI package elpv-dataset",
         layout=OwnLayout(kind="elpv"),
+        images={"train": 2223},
+        megabytes=90,
     ),
     DatasetInfo(
         name="hue-control",
@@ -103,6 +238,8 @@ _KNOWN = (
         licence="generated here",
         source="generated",
         layout=OwnLayout(kind="generated"),
+        images={"train": 480, "validation": 120, "test": 400},
+        megabytes=0,
     ),
     DatasetInfo(
         name="shape-control",
@@ -112,6 +249,8 @@ _KNOWN = (
         licence="generated here",
         source="generated",
         layout=OwnLayout(kind="generated"),
+        images={"train": 480, "validation": 120, "test": 400},
+        megabytes=0,
     ),
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.datasets.catalogue import SPLITS, SplitName
-from benchmark.datasets.layouts import Listing
+from benchmark.datasets.listing import Listing, make_listing
 from benchmark.datasets.locations import cache_directory
 from benchmark.datasets.parallel import Progress, map_files
 from benchmark.datasets.storage import building
@@ -26,10 +27,14 @@ from benchmark.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from benchmark.datasets.groups import Groups
-
-VERSION = 2
+VERSION = 3
 """Of the two files; raised whenever what they hold, or how splits are drawn, changes."""
+
+FOLDS = 5
+"""Of the cross-validation of small folders."""
+
+COLOURLESS = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
+"""Pillow's modes that hold no colour."""
 
 _SHOWN = 20
 
@@ -46,6 +51,7 @@ class Index:
         groups: int64, shape (n,): images of one group are near-duplicates; -1 where no split had to be drawn.
         fingerprint: 64 hexadecimal digits over every image's name, content, class and split.
         content: 64 hexadecimal digits over names and contents alone.
+        colour: False when every file is of a mode without colour.
         notes: how missing splits were drawn, in words.
     """
 
@@ -56,6 +62,7 @@ class Index:
     groups: NDArray[np.int64]
     fingerprint: str
     content: str
+    colour: bool
     notes: tuple[str, ...]
 
     def positions(self, split: SplitName) -> NDArray[np.int64]:
@@ -106,24 +113,26 @@ def _scan_schema() -> pa.Schema:
     )
 
 
-def open_index(listing: Listing, split_seed: int, progress: Progress | None = None) -> Index:
+def open_index(listing: Listing, split_seed: int, *, fold: int = 0, progress: Progress | None = None) -> Index:
     """Return a dataset's index, made where the cache does not hold it.
 
     Missing splits are drawn: test from all images (15 %) where there is none, then validation (as many) from train; by
-    group, stratified, from ``split_seed``.
+    group, stratified, from ``split_seed``. Where the listing asks for cross-validation, all images are dealt into
+    `FOLDS` folds; fold ``fold`` is the test split, and validation is drawn from the others.
 
     Raises:
         UserError: images cannot be decoded (all are named), or a split would be empty.
     """
     import pyarrow.parquet as pq
 
-    target = cache_directory() / "index" / f"{listing.name}-{listing.key}-s{split_seed}-v{VERSION}.parquet"
+    part = f"s{split_seed}" + (f"-fold{fold}" if listing.folds else "")
+    target = cache_directory() / "index" / f"{listing.name}-{listing.key}-{part}-v{VERSION}.parquet"
     if not target.exists():
         scanned = scan(listing, progress)
         _refuse_bad_images(listing, scanned)
         with building(target) as temporary:
             if temporary is not None:
-                pq.write_table(_make(listing, scanned, split_seed), temporary, compression="zstd")
+                pq.write_table(_make(listing, scanned, split_seed, fold), temporary, compression="zstd")
     table = pq.read_table(target)
     facts = json.loads(table.schema.metadata[b"benchmark"])
     return Index(
@@ -134,8 +143,24 @@ def open_index(listing: Listing, split_seed: int, progress: Progress | None = No
         groups=table["group"].to_numpy().astype(np.int64),
         fingerprint=facts["fingerprint"],
         content=facts["content"],
+        colour=any(mode not in COLOURLESS for mode in table["mode"].unique().to_pylist()),
         notes=tuple(facts["notes"]),
     )
+
+
+def without_bad_images(listing: Listing, progress: Progress | None = None) -> Listing:
+    """Return a listing without the images that cannot be decoded; its notes say how many were left out.
+
+    Raises:
+        UserError: a class has no image left.
+    """
+    problems = scan(listing, progress)["problem"].to_pylist()
+    good = [file for file, problem in zip(listing.files, problems, strict=True) if problem is None]
+    if len(good) == len(listing.files):
+        return listing
+    note = f"{len(listing.files) - len(good)} of {len(listing.files)} images dropped: they cannot be decoded"
+    notes = (*listing.notes, note)
+    return make_listing(listing.name, listing.source, listing.classes, good, folds=listing.folds, notes=notes)
 
 
 def _refuse_bad_images(listing: Listing, scanned: pa.Table) -> None:
@@ -149,8 +174,8 @@ def _refuse_bad_images(listing: Listing, scanned: pa.Table) -> None:
         raise UserError(
             "\n".join(
                 [
-                    f"dataset {listing.name}: {len(bad)} of {len(listing.files)} images cannot be used. "
-                    f"`python -m benchmark datasets check {listing.name}` lists all of them; mend or remove them.",
+                    f"dataset {listing.source}: {len(bad)} of {len(listing.files)} images cannot be used. "
+                    f"`python -m benchmark datasets check {listing.source}` lists all of them; mend or remove them.",
                     *bad[:_SHOWN],
                     *more,
                 ]
@@ -158,29 +183,32 @@ def _refuse_bad_images(listing: Listing, scanned: pa.Table) -> None:
         )
 
 
-def _make(listing: Listing, scanned: pa.Table, split_seed: int) -> pa.Table:
+def _make(listing: Listing, scanned: pa.Table, split_seed: int, fold: int) -> pa.Table:
     import pyarrow as pa
 
     labels = np.array([file.label for file in listing.files], dtype=np.int64)
-    sha256 = scanned["sha256"].to_pylist()
-    splits, groups, notes = _complete(listing, scanned, labels, split_seed)
+    sha256: list[str] = scanned["sha256"].to_pylist()
+    assigned = _Assigned(listing, scanned, labels, sha256)
+    if listing.folds:
+        assigned.deal(split_seed, fold)
+    assigned.complete(split_seed)
     for split in SPLITS:
-        if split not in splits:
-            raise UserError(f"dataset {listing.name}: no image is left for the {split} split; it has too few images.")
+        if split not in assigned.splits:
+            raise UserError(f"dataset {listing.source}: no image is left for the {split} split; it has too few images.")
     ids = [file.id for file in listing.files]
     named = [listing.classes[label] for label in labels.tolist()]
     facts = {
-        "fingerprint": _digest(zip(ids, sha256, named, splits, strict=True)),
+        "fingerprint": _digest(zip(ids, sha256, named, assigned.comparable or assigned.splits, strict=True)),
         "content": _digest(zip(ids, sha256, strict=True)),
-        "notes": notes,
+        "notes": [*listing.notes, *assigned.notes],
     }
     table = pa.table(
         {
             "path": ids,
             "label": labels,
             "class": named,
-            "split": splits,
-            "group": groups,
+            "split": assigned.splits,
+            "group": assigned.groups,
             "bytes": scanned["bytes"],
             "width": scanned["width"],
             "height": scanned["height"],
@@ -191,52 +219,95 @@ def _make(listing: Listing, scanned: pa.Table, split_seed: int) -> pa.Table:
     return table.replace_schema_metadata({b"benchmark": json.dumps(facts).encode()})
 
 
-def _digest(rows: Any) -> str:
+def _digest(rows: Iterable[tuple[object, ...]]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         digest.update(json.dumps(row).encode() + b"\n")
     return digest.hexdigest()
 
 
-def _complete(
-    listing: Listing, scanned: pa.Table, labels: NDArray[np.int64], split_seed: int
-) -> tuple[list[SplitName], NDArray[np.int64], list[str]]:
-    """Return (split of each image, group of each image, notes): official splits, and the missing ones drawn."""
-    from benchmark.datasets.groups import find_groups
-    from benchmark.datasets.splits import FRACTION, draw
+class _Assigned:
+    """The split of every image: official, or drawn here.
 
-    splits: list[SplitName] = [file.split or "train" for file in listing.files]
-    groups = np.full(len(labels), -1, dtype=np.int64)
-    wanted: list[tuple[SplitName, float]] = []
-    if "test" not in splits:
-        wanted.append(("test", FRACTION))
-    if "validation" not in splits:
-        wanted.append(("validation", FRACTION / (1 - FRACTION) if wanted else FRACTION))
-    if not wanted:
-        return splits, groups, []
-    pool = np.array([i for i, split in enumerate(splits) if split == "train"], dtype=np.int64)
-    thumbnails = np.frombuffer(b"".join(scanned["thumbnail"].to_pylist()), np.uint8).reshape(len(labels), -1)
-    sha256 = scanned["sha256"].to_pylist()
-    found = find_groups(
-        thumbnails[pool], labels[pool], [sha256[i] for i in pool], [listing.files[i].clip for i in pool]
-    )
-    groups[pool] = found.ids
-    notes = []
-    for split, fraction in wanted:
-        rest = pool[[splits[i] == "train" for i in pool]]
-        drawn = draw(labels[rest], groups[rest], thumbnails[rest], fraction=fraction, seed=split_seed, purpose=split)
-        for i in rest[drawn].tolist():
-            splits[i] = split
-        notes.append(_note(split, int(drawn.sum()), len(rest), len(pool), found, split_seed))
-    return splits, groups, notes
+    Attributes:
+        splits: n words of `SPLITS`.
+        groups: int64, shape (n,); -1 where nothing was drawn from the image's split.
+        notes: what was drawn, in words.
+        comparable: under cross-validation, each image's fold: what stands in the fingerprint instead of the split, so
+            that the folds of one dataset count as the same images.
+    """
 
+    def __init__(self, listing: Listing, scanned: pa.Table, labels: NDArray[np.int64], sha256: list[str]) -> None:
+        self.splits: list[SplitName] = [file.split or "train" for file in listing.files]
+        self.groups: NDArray[np.int64] = np.full(len(labels), -1, dtype=np.int64)
+        self.notes: list[str] = []
+        self.comparable: list[str] | None = None
+        self._clips = [file.clip for file in listing.files]
+        self._scanned, self._labels, self._sha256 = scanned, labels, sha256
 
-def _note(split: SplitName, drawn: int, of: int, pool: int, groups: Groups, split_seed: int) -> str:
-    how = f"near-duplicates within {groups.limit:.1f} grey levels" if groups.limit else "clips or equal files"
-    return (
-        f"{split} split: drawn here, {drawn} of {of} images, stratified, whole groups ({len(set(groups.ids.tolist()))} "
-        f"groups of {how} among {pool} images), split_seed {split_seed}"
-    )
+    def _thumbnails(self) -> NDArray[np.uint8]:
+        joined = b"".join(self._scanned["thumbnail"].to_pylist())
+        return np.frombuffer(joined, np.uint8).reshape(len(self._labels), -1)
+
+    def _group(self, pool: NDArray[np.int64]) -> str:
+        """Find the groups among some images; return in words what they are."""
+        from benchmark.datasets.groups import find_groups
+
+        found = find_groups(
+            self._thumbnails()[pool],
+            self._labels[pool],
+            [self._sha256[i] for i in pool],
+            [self._clips[i] for i in pool],
+        )
+        self.groups[pool] = found.ids
+        how = f"near-duplicates within {found.limit:.1f} grey levels" if found.limit else "clips or equal files"
+        return f"whole groups ({len(set(found.ids.tolist()))} groups of {how} among {len(pool)} images)"
+
+    def deal(self, split_seed: int, fold: int) -> None:
+        """Deal all images into folds; ``fold`` becomes the test split, the rest train."""
+        from benchmark.datasets.splits import folds
+
+        how = self._group(np.arange(len(self._labels), dtype=np.int64))
+        dealt = folds(self._labels, self.groups, FOLDS, split_seed).tolist()
+        self.splits = ["test" if mine == fold else "train" for mine in dealt]
+        self.comparable = [f"fold {mine}" for mine in dealt]
+        self.notes.append(
+            f"cross-validation: the seed chooses one of {FOLDS} folds as the test split, stratified, {how}, "
+            f"split_seed {split_seed}"
+        )
+
+    def complete(self, split_seed: int) -> None:
+        """Draw the splits that are missing."""
+        from benchmark.datasets.splits import FRACTION, draw
+
+        wanted: list[tuple[SplitName, float]] = []
+        if "test" not in self.splits:
+            wanted.append(("test", FRACTION))
+        if "validation" not in self.splits:
+            wanted.append(("validation", FRACTION / (1 - FRACTION) if wanted else FRACTION))
+        pool = self._positions("train")
+        if not wanted or not len(pool):
+            return
+        how = "" if (self.groups[pool] >= 0).all() else self._group(pool)
+        for split, fraction in wanted:
+            rest = self._positions("train")
+            drawn = draw(
+                self._labels[rest],
+                self.groups[rest],
+                self._thumbnails()[rest],
+                fraction=fraction,
+                seed=split_seed,
+                purpose=split,
+            )
+            for i in rest[drawn].tolist():
+                self.splits[i] = split
+            self.notes.append(
+                f"{split} split: drawn here, {int(drawn.sum())} of {len(rest)} images, stratified, "
+                f"{how or 'whole groups'}, split_seed {split_seed}"
+            )
+
+    def _positions(self, split: SplitName) -> NDArray[np.int64]:
+        return np.array([i for i, word in enumerate(self.splits) if word == split], dtype=np.int64)
 
 
 def index_files(name: str) -> list[Path]:

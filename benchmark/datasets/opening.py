@@ -9,15 +9,30 @@ import numpy as np
 
 from benchmark.datasets.catalogue import CATALOGUE, SplitName
 from benchmark.datasets.decoded import open_images
-from benchmark.datasets.index import Index, open_index
+from benchmark.datasets.folders import PREFIX, list_folder
+from benchmark.datasets.index import FOLDS, Index, open_index, without_bad_images
 from benchmark.datasets.layouts import list_dataset
+from benchmark.datasets.listing import Listing
 from benchmark.datasets.parallel import Progress
 from benchmark.datasets.prepared import PreparedDataset, Split
 from benchmark.datasets.splits import limited
-from benchmark.errors import UserError
+from benchmark.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from benchmark.matrix import DatasetSource
+
+
+def find(name: str, data_dir: Path | None = None) -> Listing:
+    """Return the files of a dataset: a catalogue name, or ``folder:PATH``.
+
+    Raises:
+        UserError: it is unknown, missing, or not in its layout.
+    """
+    if name.startswith(PREFIX):
+        return list_folder(Path(name.removeprefix(PREFIX)))
+    if name not in CATALOGUE:
+        raise UserError(f"unknown dataset {name!r}.{did_you_mean(name, CATALOGUE)}")
+    return list_dataset(name, data_dir)
 
 
 def open_dataset(
@@ -27,6 +42,8 @@ def open_dataset(
     image_size: int,
     grey: bool,
     data_dir: Path | None = None,
+    seed: int = 0,
+    drop_bad_images: bool = False,
     progress: Progress | None = None,
 ) -> PreparedDataset:
     """Return a dataset decoded at one size, its splits complete, ``limit`` and ``classes`` applied.
@@ -40,24 +57,29 @@ def open_dataset(
         image_size: both sides after resizing, pixels.
         grey: one channel of luma, taken before resizing, instead of three of colour.
         data_dir: the data directory; None: BENCHMARK_DATA_DIR, else the platform's data folder.
+        seed: the run's; chooses the fold (seed modulo 5) where a folder is evaluated by cross-validation, nothing else.
+        drop_bad_images: leave out images that cannot be decoded, and say how many in the notes, instead of refusing.
         progress: called with (what is being done, items done, items in all).
 
     Raises:
         UserError: the dataset is missing or not in its layout, has images that cannot be decoded, has no colour and is
             asked for it, or the cache folder cannot be written.
     """
-    info = CATALOGUE[source.name]
-    if not grey and not info.colour:
-        raise UserError(
-            f"dataset {source.name} has no colour: rgb would be grey-3ch under another name. Use a grey mode."
-        )
-    listing = list_dataset(source.name, data_dir)
-    index = open_index(listing, split_seed, progress)
+    if not grey and source.name in CATALOGUE and not CATALOGUE[source.name].colour:
+        raise UserError(_colourless(source.name))
+    listing = find(source.name, data_dir)
+    if drop_bad_images:
+        listing = without_bad_images(listing, progress)
+    index = open_index(listing, split_seed, fold=seed % FOLDS, progress=progress)
+    if not grey and not index.colour:
+        raise UserError(_colourless(source.name))
     files = [(file.path, sha256) for file, sha256 in zip(listing.files, index.sha256, strict=True)]
     images = open_images(listing.name, index.content, files, size=image_size, grey=grey, progress=progress)
     classes = source.classes or listing.classes
     new_label = np.full(len(listing.classes), -1, dtype=np.int64)
     for label, name in enumerate(classes):
+        if name not in listing.classes:
+            raise UserError(f"dataset {source.name} has no class {name!r}.{did_you_mean(name, listing.classes)}")
         new_label[listing.classes.index(name)] = label
     train = _split(index, "train", new_label)
     kept = limited(train.labels, source.limit, classes, split_seed)
@@ -70,6 +92,10 @@ def open_dataset(
         test=_split(index, "test", new_label),
         notes=index.notes,
     )
+
+
+def _colourless(name: str) -> str:
+    return f"dataset {name} has no colour: rgb would be grey-3ch under another name. Use a grey mode."
 
 
 def _split(index: Index, split: SplitName, new_label: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Split:

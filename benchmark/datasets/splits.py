@@ -93,6 +93,33 @@ def _nearest_neighbour_scores(labels: Integers, thumbnails: Thumbnails, draws: S
     return [score / max(1, int(drawn.sum())) for score, drawn in zip(correct.tolist(), draws, strict=True)]
 
 
+def folds(labels: Integers, groups: Integers, count: int, seed: int) -> Integers:
+    """Return the fold, 0..count-1, of each image: whole groups, every class spread evenly. int64, shape (n,).
+
+    Groups go, the largest first and in random order among equals, to the fold that has the fewest images of their most
+    frequent class.
+
+    Args:
+        labels: int64, shape (n,).
+        groups: int64, shape (n,).
+        count: number of folds.
+        seed: the matrix's ``split_seed``.
+    """
+    result = np.full(len(labels), -1, dtype=np.int64)
+    filled = np.zeros((int(labels.max(initial=0)) + 1, count), dtype=np.int64)
+    order = np.unique(groups)
+    rng = np.random.default_rng(derive_seed(seed, "folds"))
+    rng.shuffle(order)
+    members = {int(group): np.flatnonzero(groups == group) for group in order}
+    for group in sorted(order.tolist(), key=lambda g: -len(members[g])):
+        per_class = np.bincount(labels[members[group]], minlength=len(filled))
+        label = int(per_class.argmax())
+        fold = int(np.lexsort((filled.sum(axis=0), filled[label]))[0])
+        result[members[group]] = fold
+        filled[:, fold] += per_class
+    return result
+
+
 def limited(labels: Integers, limit: int | None, classes: Sequence[str], seed: int) -> Integers:
     """Return the positions of the training images that ``limit`` keeps, in ascending order.
 

@@ -27,9 +27,9 @@ def save(image: Image.Image, path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder that caches go to."""
-    folder = tmp_path / "cache"
+    folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("BENCHMARK_CACHE_DIR", str(folder))
     monkeypatch.delenv("BENCHMARK_DATA_DIR", raising=False)
     return folder

@@ -1,0 +1,168 @@
+"""Anybody's images: folder:PATH."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.datasets import open_dataset
+from benchmark.datasets.folders import list_folder
+from benchmark.datasets.prepared import PreparedDataset
+from benchmark.datasets.splits import folds
+from benchmark.errors import UserError
+from benchmark.matrix import DatasetSource
+from tests.datasets.conftest import clips, picture, save
+
+
+def opened(path: Path, *, seed: int = 0, grey: bool = True, drop: bool = False) -> PreparedDataset:
+    source = DatasetSource.model_construct(name=f"folder:{path}", limit=None, classes=None)
+    return open_dataset(source, split_seed=0, image_size=16, grey=grey, seed=seed, drop_bad_images=drop)
+
+
+def labelled(path: Path) -> Counter[tuple[str, str | None]]:
+    listing = list_folder(path)
+    return Counter((listing.classes[file.label], file.split) for file in listing.files)
+
+
+def write(root: Path, *names: str) -> Path:
+    for index, name in enumerate(names):
+        save(picture(index), root / name)
+    return root
+
+
+def test_class_folders_without_splits(tmp_path: Path) -> None:
+    write(tmp_path, "cat/1.png", "cat/deeper/2.png", "dog/1.png")
+    assert labelled(tmp_path) == {("cat", None): 2, ("dog", None): 1}
+    assert list_folder(tmp_path).folds
+
+
+def test_three_split_folders(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{s}/{c}/1.png" for s in ("Train", "valid", "test") for c in ("a", "b")))
+    assert labelled(tmp_path) == {(c, s): 1 for s in ("train", "validation", "test") for c in ("a", "b")}
+
+
+def test_of_two_split_folders_the_second_is_the_test_split(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{s}/{c}/1.png" for s in ("train", "val") for c in ("a", "b")))
+    assert labelled(tmp_path) == {(c, s): 1 for s in ("train", "test") for c in ("a", "b")}
+
+
+@pytest.mark.parametrize("named", ["labels.csv", ""])
+def test_a_table_of_paths_and_labels(tmp_path: Path, named: str) -> None:
+    write(tmp_path, "1.png", "sub/2.png", "3.png")
+    (tmp_path / "labels.csv").write_text("path,label,split\n1.png,cat,train\nsub/2.png,dog,val\n3.png,dog,test\n")
+    assert labelled(tmp_path / named) == {("cat", "train"): 1, ("dog", "validation"): 1, ("dog", "test"): 1}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("file,label\n1.png,cat\n", "expected path,label"),
+        ("path,label\n1.png,cat\n2.png,dog\n", r"labels\.csv:3: .*2\.png does not exist"),
+        ("path,label\n1.png,cat\n1.png,dog\n", "named more than once: 1.png"),
+        ("path,label,split\n1.png,cat,trian\n", "split 'trian'"),
+        ("path,label\n1.png,\n", r"labels\.csv:2: path or label is empty"),
+        ("path,label\n1.png,cat\n", "1 class found"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_told_with_its_line(tmp_path: Path, table: str, message: str) -> None:
+    write(tmp_path, "1.png")
+    (tmp_path / "labels.csv").write_text(table)
+    with pytest.raises(UserError, match=message):
+        list_folder(tmp_path)
+
+
+def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        list_folder(tmp_path / "nowhere")
+    write(tmp_path, "only/1.png")
+    with pytest.raises(UserError, match="1 class found"):
+        list_folder(tmp_path)
+
+
+def test_a_class_that_a_split_lacks_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/2.png")
+    with pytest.raises(UserError, match="test has no folder for class b"):
+        list_folder(tmp_path)
+
+
+def test_a_small_folder_is_cross_validated_the_seed_chooses_the_fold(tmp_path: Path) -> None:
+    clips(tmp_path, ("a", "b"), clips_per_class=15, frames=3)
+    runs = [opened(tmp_path, seed=seed) for seed in range(5)]
+    tests = [set(run.test.image_ids) for run in runs]
+    assert sum(len(test) for test in tests) == len(set.union(*tests)) == 90
+    assert {len(test) for test in tests} == {18}
+    assert len({run.fingerprint for run in runs}) == 1, "the folds of one dataset are the same images"
+    for run in runs:
+        assert not set(run.train.image_ids) & set(run.validation.image_ids)
+        assert len(run.train) + len(run.validation) + len(run.test) == 90
+        assert any("cross-validation" in note for note in run.notes)
+    assert opened(tmp_path, seed=5).test.image_ids == runs[0].test.image_ids
+
+
+def test_the_folds_keep_near_duplicates_together(tmp_path: Path) -> None:
+    clips(tmp_path, ("a", "b"), clips_per_class=15, frames=3)
+    run = opened(tmp_path, seed=2)
+    others = run.images[np.concatenate([run.train.rows, run.validation.rows])].astype(np.int64)
+    for row in run.test.rows:
+        assert np.abs(others - run.images[row]).mean(axis=(1, 2, 3)).min() > 4
+
+
+def test_folds_spread_every_class_evenly() -> None:
+    labels = np.array([0] * 50 + [1] * 20 + [2] * 10, dtype=np.int64)
+    dealt = folds(labels, np.arange(80), 5, seed=0)
+    for label, share in enumerate((10, 4, 2)):
+        assert np.bincount(dealt[labels == label], minlength=5).tolist() == [share] * 5
+
+
+def test_three_hundred_test_images_are_enough_for_one_split(tmp_path: Path) -> None:
+    for split, count in (("train", 20), ("test", 150)):
+        for name in ("a", "b"):
+            for index in range(count):
+                save(picture(hash_of(split, name, index), 8), tmp_path / split / name / f"{index}.png")
+    run = opened(tmp_path)
+    assert len(run.test) == 300
+    assert not any("cross-validation" in note for note in run.notes)
+    assert len(run.validation) == 6
+
+
+def hash_of(split: str, name: str, index: int) -> int:
+    return ("train", "test").index(split) * 10_000 + ("a", "b").index(name) * 1000 + index
+
+
+def test_the_same_folder_elsewhere_has_the_same_fingerprint(tmp_path: Path) -> None:
+    clips(tmp_path / "one", ("a", "b"), clips_per_class=10, frames=1)
+    first = opened(tmp_path / "one").fingerprint
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert opened(tmp_path / "two").fingerprint == first
+
+
+def test_unreadable_images_are_refused_or_dropped_with_their_number(tmp_path: Path) -> None:
+    clips(tmp_path, ("a", "b"), clips_per_class=10, frames=1)
+    (tmp_path / "a" / "bad.png").write_bytes(b"")
+    (tmp_path / "b" / "worse.jpg").write_text("no image")
+    with pytest.raises(UserError, match="2 of 22 images cannot be used"):
+        opened(tmp_path)
+    run = opened(tmp_path, drop=True)
+    assert len(run.train) + len(run.validation) + len(run.test) == 20
+    assert any("2 of 22 images dropped" in note for note in run.notes)
+
+
+def test_colour_of_a_grey_folder_is_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for index in range(10):
+            save(picture(index + 100 * (name == "b")).convert("L"), tmp_path / name / f"{index}.png")
+    assert opened(tmp_path).images.shape[-1] == 1
+    with pytest.raises(UserError, match="no colour"):
+        opened(tmp_path, grey=False)
+
+
+def test_a_folder_of_photographs_keeps_its_colours(tmp_path: Path) -> None:
+    for name, colour in (("a", "red"), ("b", "blue")):
+        for index in range(10):
+            save(Image.new("RGB", (20 + index, 20), colour), tmp_path / name / f"{index}.png")
+    run = opened(tmp_path, grey=False)
+    assert run.images.shape[-1] == 3

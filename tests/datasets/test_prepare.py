@@ -1,0 +1,310 @@
+"""Downloads, against a server on this machine that behaves in every way a server can."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.server
+import io
+import stat
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from benchmark.datasets import fetch
+from benchmark.datasets.catalogue import CATALOGUE, DatasetInfo, Download
+from benchmark.datasets.prepare import prepare
+from benchmark.datasets.unpack import UnsafeArchive, unpack
+from benchmark.errors import UserError
+from tests.datasets.conftest import picture
+
+
+@dataclass
+class Server:
+    """What is served: bodies by path, how each path misbehaves, and every request that came (path, Range)."""
+
+    address: str = ""
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    cut_after: dict[str, int] = field(default_factory=dict)
+    status: dict[str, int] = field(default_factory=dict)
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
+
+    def url(self, path: str) -> str:
+        return f"{self.address}/{path}"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    served = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path, asked = self.path.lstrip("/"), self.headers.get("Range")
+            served.requests.append((path, asked))
+            if path in served.status or path not in served.bodies:
+                self.send_error(served.status.get(path, 404))
+                return
+            body = served.bodies[path]
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+            self.send_response(206 if asked else 200)
+            if asked:
+                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+            self.send_header("Content-Length", str(len(body) - start))
+            self.end_headers()
+            self.wfile.write(body[start : served.cut_after.pop(path, len(body))])
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served.address = f"http://127.0.0.1:{running.server_address[1]}"
+    thread = threading.Thread(target=running.serve_forever)
+    thread.start()
+    monkeypatch.setattr("benchmark.datasets.fetch.time.sleep", lambda seconds: None)
+    yield served
+    running.shutdown()
+    running.server_close()
+    thread.join()
+
+
+def zipped(names: list[str]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for index, name in enumerate(names):
+            image = io.BytesIO()
+            picture(index).save(image, "PNG")
+            archive.writestr(name, image.getvalue())
+    return buffer.getvalue()
+
+
+def sha256(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+@pytest.fixture
+def rps(server: Server) -> DatasetInfo:
+    """Return RPS with small archives of the original layout on the local server."""
+    downloads = []
+    for name in ("rps", "rps-test-set"):
+        body = zipped([f"{name}/{c}/{c}01-{k:03d}.png" for c in ("paper", "rock", "scissors") for k in range(4)])
+        server.bodies[f"{name}.zip"] = body
+        downloads.append(Download(urls=(server.url(f"{name}.zip"),), hash=sha256(body)))
+    return replace(CATALOGUE["rps"], downloads=tuple(downloads))
+
+
+def left_over(data: Path) -> list[str]:
+    """Return what is in the data directory, locks aside."""
+    return sorted(p.relative_to(data).as_posix() for p in data.rglob("*") if p.is_file() and p.suffix != ".lock")
+
+
+def test_a_dataset_is_downloaded_verified_and_unpacked(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
+    listing = prepare(rps, tmp_path)
+    assert len(listing.files) == 24
+    assert (tmp_path / "rps" / "rps" / "rock" / "rock01-003.png").is_file()
+    assert all(name.startswith("rps/") for name in left_over(tmp_path)), "archives are removed when the dataset stands"
+    prepare(rps, tmp_path)
+    assert len(server.requests) == 2, "what is there is not downloaded again"
+
+
+def test_tar_archives_and_plain_files_come_together(server: Server, tmp_path: Path) -> None:
+    from tests.datasets.test_layouts import pets
+
+    root, downloads = pets(tmp_path / "origin"), []
+    for name in ("images", "annotations"):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            archive.add(root / name, arcname=name)
+        server.bodies[f"{name}.tar.gz"] = buffer.getvalue()
+        downloads.append(Download(urls=(server.url(f"{name}.tar.gz"),), hash=sha256(buffer.getvalue())))
+    server.bodies["note.txt"] = b"taken as it is"
+    downloads.append(Download(urls=(server.url("note.txt"),), hash=None))
+    listing = prepare(replace(CATALOGUE["pets"], downloads=tuple(downloads)), tmp_path / "data")
+    assert len(listing.files) == 74
+    assert (tmp_path / "data" / "oxford-iiit-pet" / "note.txt").read_bytes() == b"taken as it is"
+
+
+def test_a_wrong_hash_is_refused_before_anything_is_unpacked(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
+    server.bodies["rps.zip"] = zipped(["rps/rock/evil.png"])
+    with pytest.raises(UserError, match="does not have the expected hash sha256:"):
+        prepare(rps, tmp_path)
+    assert left_over(tmp_path) == []
+
+
+def test_a_cut_connection_is_resumed_where_it_broke(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
+    server.cut_after["rps.zip"] = 5000
+    assert len(prepare(rps, tmp_path).files) == 24
+    assert [asked for path, asked in server.requests if path == "rps.zip"] == [None, "bytes=5000-"]
+
+
+def test_a_download_that_stays_broken_is_told_and_the_next_run_resumes_it(
+    rps: DatasetInfo, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "ATTEMPTS", 1)
+    server.cut_after["rps.zip"] = 5000
+    with pytest.raises(UserError, match="cut before the file's end"):
+        prepare(rps, tmp_path)
+    assert not (tmp_path / "rps").exists()
+    assert left_over(tmp_path) == ["downloads/rps/rps.zip.part"]
+    prepare(rps, tmp_path)
+    assert ("rps.zip", "bytes=5000-") in server.requests
+
+
+def test_a_truncated_body_is_not_taken_for_the_file(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
+    server.bodies["rps.zip"] = server.bodies["rps.zip"][:-700]
+    with pytest.raises(UserError, match="expected hash"):
+        prepare(rps, tmp_path)
+    assert left_over(tmp_path) == []
+
+
+def test_after_a_403_the_second_source_is_used(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
+    server.bodies["mirror/rps.zip"] = server.bodies["rps.zip"]
+    server.status["rps.zip"] = 403
+    first = replace(rps.downloads[0], urls=(*rps.downloads[0].urls, server.url("mirror/rps.zip")))
+    assert len(prepare(replace(rps, downloads=(first, rps.downloads[1])), tmp_path).files) == 24
+
+
+def test_when_every_source_fails_the_message_says_which_file_to_put_where(
+    rps: DatasetInfo, server: Server, tmp_path: Path
+) -> None:
+    body = server.bodies.pop("rps.zip")
+    with pytest.raises(UserError) as caught:
+        prepare(rps, tmp_path)
+    place = tmp_path / "downloads" / "rps" / "rps.zip"
+    assert "404" in str(caught.value)
+    assert str(place) in str(caught.value)
+    place.write_bytes(body)
+    assert len(prepare(rps, tmp_path).files) == 24
+
+
+def test_without_a_network_there_is_one_message(rps: DatasetInfo, tmp_path: Path) -> None:
+    nowhere = replace(rps.downloads[0], urls=("http://127.0.0.1:1/rps.zip",))
+    with pytest.raises(UserError, match="no connection"):
+        prepare(replace(rps, downloads=(nowhere,)), tmp_path)
+
+
+def test_a_folder_that_is_something_else_is_kept(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "rps").mkdir()
+    (tmp_path / "rps" / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="move it away first"):
+        prepare(rps, tmp_path)
+    assert (tmp_path / "rps" / "thesis.tex").read_text() == "precious"
+    assert server.requests == []
+
+
+def test_an_archive_of_another_layout_leaves_nothing_behind(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
+    body = zipped(["other/rock/1.png"])
+    server.bodies["rps.zip"] = body
+    with pytest.raises(UserError, match="not found"):
+        prepare(replace(rps, downloads=(Download((server.url("rps.zip"),), sha256(body)),)), tmp_path)
+    assert not (tmp_path / "rps").exists()
+    assert not any(path.name.startswith(".unpacking") for path in tmp_path.iterdir())
+
+
+def test_two_processes_cost_one_download(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
+    script = (
+        "import sys; from dataclasses import replace; from pathlib import Path\n"
+        "from benchmark.datasets.catalogue import CATALOGUE, Download\n"
+        "from benchmark.datasets.prepare import prepare\n"
+        f"downloads = {[(d.urls, d.hash) for d in rps.downloads]!r}\n"
+        "info = replace(CATALOGUE['rps'], downloads=tuple(Download(*d) for d in downloads))\n"
+        f"print(len(prepare(info, Path({str(tmp_path)!r})).files))"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate()[0].strip() for process in processes] == ["24", "24"]
+    assert len(server.requests) == 2
+
+
+def archive_with(tmp_path: Path, member: tarfile.TarInfo, content: bytes = b"") -> Path:
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        good = tarfile.TarInfo("good.txt")
+        archive.addfile(good)
+        archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def refused(archive: Path, tmp_path: Path) -> str:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with pytest.raises(UnsafeArchive) as caught:
+        unpack(archive, folder)
+    assert list(folder.iterdir()) == [], "nothing may be written"
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/etc/evil.txt", "C:/evil.txt", "a\\..\\evil.txt"])
+def test_members_outside_of_the_folder_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("good.txt", "x")
+        archive.writestr(name, "x")
+    assert "outside of its folder" in refused(path, tmp_path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_in_a_tar_archive_are_refused(tmp_path: Path, kind: bytes) -> None:
+    member = tarfile.TarInfo("link")
+    member.type, member.linkname = kind, "/etc/passwd"
+    assert "is a link or a device" in refused(archive_with(tmp_path, member), tmp_path)
+
+
+def test_a_link_in_a_zip_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        link = zipfile.ZipInfo("link")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "/etc/passwd")
+    assert "is a link or a device" in refused(path, tmp_path)
+
+
+def test_a_member_that_claims_ten_gigabytes_in_a_small_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("good.txt", "x")
+        archive.writestr("big.bin", b"\0" * 1_000_000)
+    content = path.read_bytes()
+    path.write_bytes(content.replace((1_000_000).to_bytes(4, "little"), (4_000_000_000).to_bytes(4, "little")))
+    assert "claims to unpack to 4,000,000,001 bytes" in refused(path, tmp_path)
+
+
+def test_a_tar_member_that_claims_ten_gigabytes_is_refused(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("big.bin")
+    member.size = 10 * 2**30
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(gzip.compress(member.tobuf() + b"\0" * 2**20))
+    assert "10,737,418,240 bytes" in refused(path, tmp_path)
+
+
+def test_a_member_that_grows_beyond_its_claim_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("big.bin", b"\0" * 1_000_000)
+    path.write_bytes(path.read_bytes().replace((1_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UnsafeArchive):
+        unpack(path, tmp_path / "out")
+
+
+def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
+    for name in ("a.zip", "a.tar.gz"):
+        (tmp_path / name).write_bytes(b"not an archive")
+        with pytest.raises(UnsafeArchive, match="damaged"):
+            unpack(tmp_path / name, tmp_path)
+
+
+def test_an_unsafe_archive_is_removed_and_the_dataset_is_not_there(
+    server: Server, rps: DatasetInfo, tmp_path: Path
+) -> None:
+    body = zipped(["rps/rock/1.png", "../evil.png"])
+    server.bodies["rps.zip"] = body
+    info = replace(rps, downloads=(Download((server.url("rps.zip"),), sha256(body)),))
+    with pytest.raises(UserError, match="outside of its folder"):
+        prepare(info, tmp_path / "data")
+    assert left_over(tmp_path) == []
