@@ -95,12 +95,18 @@ def paired_values(pairs: Sequence[tuple[Cell, Cell]]) -> tuple[np.ndarray, tuple
     seeds = sorted(set.intersection(*(set(cell.seeds) for cell in cells)))
     if not seeds:
         return np.zeros((0, 0), dtype=np.int64), ()
-    images = sorted(set.intersection(*(set(cell.correct.columns) for cell in cells)))
+    images = cells[0].correct.columns
+    for cell in cells:
+        if not cell.correct.columns.equals(images):
+            images = images.intersection(cell.correct.columns, sort=True)
+
+    def aligned(cell: Cell) -> np.ndarray:
+        own = cell.correct.loc[seeds]
+        return (own if own.columns.equals(images) else own[images]).to_numpy().astype(np.int64)
 
     total = np.zeros((len(seeds), len(images)), dtype=np.int64)
     for first, second in pairs:
-        total += first.correct.loc[seeds, images].to_numpy().astype(np.int64)
-        total -= second.correct.loc[seeds, images].to_numpy().astype(np.int64)
+        total += aligned(first) - aligned(second)
     return total, tuple(seeds)
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -95,14 +96,21 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
         named = "\n".join(f"  {item.path}: {item.reason}" for item in plan.damaged)
         raise UserError(f"damaged records; delete them and run the matrix again:\n{named}")
     done = {run.spec.id: run.record for run in plan.runs if run.state == "done" and run.record is not None}
-    labels: dict[str, pd.Series[int]] = {}
+    splits: dict[str, _TestSplit] = {}
     cells: dict[CellKey, Cell] = {}
     for key, specs in _by_cell(matrix, plan).items():
         records = {spec.seed: done[spec.id] for spec in specs if spec.id in done}
-        rows = {seed: _checked(record, store, labels) for seed, record in records.items()}
-        correct = pd.DataFrame(rows, dtype="int8").T if rows else pd.DataFrame(dtype="int8")
+        rows = {seed: _checked(record, store, splits) for seed, record in records.items()}
+        correct = _matrix(rows)
         cells[key] = Cell(key, tuple(spec.seed for spec in specs), records, correct)
     return Results(matrix, plan, cells, tuple(not_applicable(matrix)))
+
+
+def _matrix(rows: Mapping[int, pd.Series[int]]) -> pd.DataFrame:
+    if not rows:
+        return pd.DataFrame(dtype="int8")
+    images = next(iter(rows.values())).index
+    return pd.DataFrame(np.stack([row.to_numpy() for row in rows.values()]), index=list(rows), columns=images)
 
 
 def _by_cell(matrix: Matrix, plan: Plan) -> dict[CellKey, list[RunSpec]]:
@@ -123,8 +131,22 @@ def _by_cell(matrix: Matrix, plan: Plan) -> dict[CellKey, list[RunSpec]]:
     return grouped
 
 
-def _checked(record: RunRecord, store: Store, labels: dict[str, pd.Series[int]]) -> pd.Series[int]:
-    """Return correctness by image id, ids ascending; ``labels`` collects each dataset's labels as first seen."""
+@dataclass(frozen=True)
+class _TestSplit:
+    """A dataset's test images as the first of its runs lists them."""
+
+    listed: pd.Series[str]
+    """Image ids in the order of that run's predictions."""
+    order: np.ndarray
+    """Positions that sort them."""
+    images: pd.Index[str]
+    """Image ids, ascending."""
+    labels: np.ndarray
+    """By image, ascending ids."""
+
+
+def _checked(record: RunRecord, store: Store, splits: dict[str, _TestSplit]) -> pd.Series[int]:
+    """Return correctness by image id, ids ascending; ``splits`` collects each dataset's test split as first seen."""
     frame = store.predictions(record)
     path = store.path(record.id)
     assert record.predictions is not None and record.test is not None and record.dataset is not None, record.id
@@ -133,27 +155,40 @@ def _checked(record: RunRecord, store: Store, labels: dict[str, pd.Series[int]])
         raise UserError(
             f"{path}: {len(frame)} predictions for {record.dataset.test_images} test images. Run it again with --force."
         )
-    if not frame["image_id"].is_unique:
-        twice = sorted(frame.loc[frame["image_id"].duplicated(), "image_id"])[0]
-        raise UserError(f"{path}: image {twice!r} is predicted twice. Run it again with --force.")
-    for column in ("label", "predicted"):
-        if not frame[column].between(0, classes - 1).all():
-            raise UserError(f"{path}: a {column} lies outside the {classes} classes. Run it again with --force.")
-    frame = frame.set_index("image_id").sort_index()
-    known = labels.setdefault(_images(record), frame["label"])
-    if not known.index.equals(frame.index) or not known.equals(frame["label"]):
+    split = splits.get(_images(record))
+    if split is None or not split.listed.equals(frame["image_id"]):
+        own = _test_split(frame, path)
+        split = splits.setdefault(_images(record), own)
+        order = own.order
+        same = own.images.equals(split.images)
+    else:
+        order, same = split.order, True
+    label, predicted = frame["label"].to_numpy()[order], frame["predicted"].to_numpy()[order]
+    for name, values in (("label", label), ("predicted", predicted)):
+        if values.min() < 0 or values.max() >= classes:
+            raise UserError(f"{path}: a {name} lies outside the {classes} classes. Run it again with --force.")
+    if not same or not np.array_equal(label, split.labels):
         raise UserError(
             f"{path}: its test images or labels differ from those of the other runs on {record.spec.dataset}. "
             "Run it again with --force."
         )
-    correct = (frame["predicted"] == frame["label"]).astype("int8")
-    counted = int(correct.sum()) / len(correct)
-    if not np.isclose(counted, record.test.accuracy, rtol=0, atol=SAME_ACCURACY):
+    correct = (predicted == label).astype(np.int8)
+    counted = int(correct.sum(dtype=np.int64)) / len(correct)
+    if abs(counted - record.test.accuracy) > SAME_ACCURACY:
         raise UserError(
             f"{path}: says test accuracy {record.test.accuracy:.6f}, its predictions count to {counted:.6f}. "
             "Run it again with --force."
         )
-    return correct
+    return pd.Series(correct, index=split.images)
+
+
+def _test_split(frame: pd.DataFrame, path: Path) -> _TestSplit:
+    listed = frame["image_id"]
+    if not listed.is_unique:
+        twice = sorted(listed[listed.duplicated()])[0]
+        raise UserError(f"{path}: image {twice!r} is predicted twice. Run it again with --force.")
+    order = listed.argsort().to_numpy()
+    return _TestSplit(listed, order, pd.Index(listed.iloc[order]), frame["label"].to_numpy()[order])
 
 
 def _images(record: RunRecord) -> str:

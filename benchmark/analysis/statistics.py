@@ -20,7 +20,7 @@ McCulloch 1992, "Variance Components", ch. 4; Brennan 2001, "Generalizability Th
 A component estimated below zero is taken as zero: the other terms stay, so V never falls below MS_residual / (S I).
 The interval is ``mean +- t(0.975, df) sqrt(V)`` with the degrees of freedom of Satterthwaite (1946, "An approximate
 distribution of estimates of variance components"); all three mean squares are counted in its denominator, also where a
-component was set to zero, because that measured best (`tests/analysis/test_coverage.py` simulates it)::
+component was set to zero, because that measured best (`tests/analysis/coverage.md`)::
 
     df = (S I V)^2 / (MS_seed^2 / (S-1) + MS_image^2 / (I-1) + MS_residual^2 / ((S-1)(I-1)))
 
@@ -45,7 +45,7 @@ CONFIDENCE = 0.95
 """Two-sided coverage that the intervals aim at."""
 
 SEEDS_FOR_A_VERDICT = 3
-"""Seeds from which the intervals cover what they state (below: see `tests/analysis/test_coverage.py`)."""
+"""Seeds from which the intervals cover what they state (below: see `tests/analysis/coverage.md`)."""
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ PROTOCOL = """\
   interval is over the images alone: the seeds' part is missing. The intervals say nothing about other splits, other
   hyperparameters or other datasets, and they are not corrected for the number of comparisons.
 - A paired difference uses only the seeds done, and the images present, on both sides. Where its interval holds zero, it
-  could not tell. In simulations (`tests/analysis/test_coverage.py`) the intervals of differences covered the truth in
-  at least 92 % of the cases from three seeds on, and with two in as few as 88 %: below three no verdict is given."""
+  could not tell. In simulations (`tests/analysis/coverage.md`) the intervals of differences covered the truth in
+  at least 92 % of the cases from three seeds on (those of single cells in at least 89 %), and with two in as few as
+  87 %: below three no verdict is given."""
 
 _NAMES: dict[str, str] = {
     "image_size": "image size (px, both sides)",
