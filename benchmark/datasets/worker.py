@@ -3,6 +3,7 @@
 The first line is the task, each further line a list of items. Tasks:
 
 - ``{"kind": "scan"}``, item ``[id, path]``: answers ``[id, facts]``, the facts of `scan_file`.
+- ``{"kind": "inspect"}``, item ``[id, path]``: answers ``[id, facts]``, the facts of `inspection.inspect`.
 - ``{"kind": "decode", "file": F, "images": N, "size": S, "grey": B}``, item ``[row, path, sha256]``: writes the pixels
   into row ``row`` of the raw file F, answers ``[row, null]`` or ``[row, reason]``.
 """
@@ -69,6 +70,10 @@ def run(task: dict[str, Any], items: list[list[Any]]) -> list[list[Any]]:
     """Do one list of items; see the module's text."""
     if task["kind"] == "scan":
         return [[name, scan_file(path)] for name, path in items]
+    if task["kind"] == "inspect":
+        from benchmark.datasets.inspection import inspect  # its hashes take a second to import
+
+        return [[name, inspect(path)] for name, path in items]
     shape = (task["images"], task["size"], task["size"], 1 if task["grey"] else 3)
     pixels = np.memmap(task["file"], dtype=np.uint8, mode="r+", shape=shape)
 

@@ -1,0 +1,81 @@
+"""One image file inspected for `datasets check`: what is unusual about it, and what it looks like. Runs in a worker."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import imagehash
+import numpy as np
+from PIL import Image
+
+from benchmark.datasets.pixels import MAX_PIXELS, BadImage, read_image
+
+GREY_TOLERANCE = 3
+"""Largest difference between channels, grey levels, of an image that counts as grey."""
+
+_ORIENTATION = 0x0112
+_SIDE = 64
+
+
+def inspect(path: str) -> dict[str, Any]:
+    """Return what `datasets check` needs to know of one file.
+
+    Keys: ``kinds``, what is unusual, words of `benchmark.datasets.check.KINDS`; ``detail``, why it cannot be decoded,
+    or None; ``sha256``; ``phash``, 16 hexadecimal digits of the perceptual hash, and ``grey``, whether the pixels are
+    without colour, both None where it cannot be decoded.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        return _facts(["unreadable"], f"cannot be read: {error.strerror}", "")
+    sha256 = hashlib.sha256(content).hexdigest()
+    kinds = _container(content)
+    try:
+        image = read_image(content)
+    except BadImage as error:
+        return _facts([*kinds, _why(content, str(error))], str(error), sha256)
+    small = image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+    channels = np.asarray(small).astype(np.int64)
+    grey = bool(np.ptp(channels, axis=2).max() <= GREY_TOLERANCE)
+    return {**_facts(kinds, None, sha256), "phash": str(imagehash.phash(image)), "grey": grey}
+
+
+def _facts(kinds: list[str], detail: str | None, sha256: str) -> dict[str, Any]:
+    return {"kinds": kinds, "detail": detail, "sha256": sha256, "phash": None, "grey": None}
+
+
+def _why(content: bytes, message: str) -> str:
+    if not content:
+        return "zero-byte"
+    if "not an image" in message:
+        return "non-image"
+    if "pixels, more than" in message or "more than" in message:
+        return "enormous"
+    return "truncated" if "truncated" in message else "unreadable"
+
+
+def _container(content: bytes) -> list[str]:
+    """Return what a file's header tells of how it is stored."""
+    kinds = []
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return []
+            if getattr(image, "is_animated", False) and image.format != "MPO":
+                kinds.append("animated")
+            if image.mode == "CMYK":
+                kinds.append("CMYK")
+            if image.mode.startswith("I") or ";16" in str(getattr(image, "tile", "")):
+                kinds.append("16-bit")
+            if image.mode in ("P", "PA"):
+                kinds.append("palette")
+            if image.has_transparency_data and image.mode != "P":
+                kinds.append("RGBA")
+            if image.getexif().get(_ORIENTATION, 1) != 1:
+                kinds.append("EXIF-rotated")
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
+        return []
+    return kinds
