@@ -308,3 +308,42 @@ def test_the_batch_shown_has_the_channels_of_the_first_convolution() -> None:
         built, images = synthetic.network_and_images(spec, synthetic.dataset(channels=1 if mode.grey else 3))
         first = next(m for m in built.network.modules() if isinstance(m, nn.Conv2d))
         assert images.train.__getitems__([0, 1])[0].shape == (2, first.in_channels, 32, 32)
+
+
+def test_a_plain_loop_over_the_same_batches_ends_at_the_same_weights() -> None:
+    spec = synthetic.spec(policy="finetune", epochs=4, head_epochs=2)
+    trained, _ = run(spec)
+    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    network, classifier = built.network, list(head_parameters(built.network).values())
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    losses: list[float] = []
+    for parameters, lr, frozen in ((classifier, 1e-3, True), (list(network.parameters()), 1e-4, False)):
+        for parameter in network.parameters():
+            parameter.requires_grad = any(parameter is wanted for wanted in parameters)
+        optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.01)
+        step, steps = 0, 2 * 5
+        for _ in range(2):
+            epoch = len(losses) + 1
+            losses.append(0.0)
+            network.train(not frozen)
+            order = torch.randperm(40, generator=torch.Generator().manual_seed(derive_seed(0, "order", epoch)))
+            mirror = torch.rand(40, generator=torch.Generator().manual_seed(derive_seed(0, "mirror", epoch))) < 0.5
+            for positions in order.split(8):
+                batch, labels = images.train.__getitems__(positions.tolist())
+                batch = torch.where(mirror[positions].view(-1, 1, 1, 1), batch.flip(-1), batch)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+                optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(network(batch), labels)
+                loss.backward()
+                optimizer.step()
+                step += 1
+                losses[-1] += float(loss.detach()) * 8 / 40
+    assert [epoch.train_loss for epoch in trained.progress.history] == pytest.approx(losses, rel=1e-5)
+    # Adam divides by the gradient's size, so that rounding decides the steps of weights without a gradient: the
+    # distance is judged against the way that the weights went.
+    after = network.state_dict()
+    floating = [name for name, tensor in after.items() if tensor.is_floating_point()]
+    apart = sum(float((after[name] - trained.last_state[name]).pow(2).sum()) for name in floating)
+    moved = sum(float((after[name] - before[name]).pow(2).sum()) for name in floating)
+    assert math.sqrt(apart / moved) < 1e-3
