@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from benchmark.datasets.augment import augment
+from benchmark.datasets.augmentations import Step
 from benchmark.datasets.prepared import Split
 from benchmark.seeding import derive_seed
 
@@ -64,6 +66,9 @@ class SplitImages(Dataset[Batch]):
         self._labels = torch.from_numpy(split.labels.copy()).to(device)
         self._normalise = normaliser
         self._device = device
+        self._steps: tuple[Step, ...] = ()
+        self._seed = 0
+        self._epoch = 0
         self._mirrored: Tensor | None = None
 
     def __len__(self) -> int:
@@ -74,13 +79,21 @@ class SplitImages(Dataset[Batch]):
         """int64, shape (n,), on the device."""
         return self._labels
 
-    def mirror(self, positions: Tensor | None) -> None:
-        """Show the images at some positions mirrored left to right from now on.
+    def augment(self, steps: Sequence[Step], seed: int, epoch: int) -> None:
+        """Show augmented images from now on, decided per image by (seed, epoch, position) alone.
+
+        The horizontal flip comes first, drawn for all images at once; the other steps follow in their order. They are
+        the same for an image whatever batch it is in, and in every cell that shares the seed.
 
         Args:
-            positions: bool, shape (n,); None: no image.
+            steps: what to do; none: nothing.
+            seed: the run's.
+            epoch: 1-based, over all stages.
         """
-        self._mirrored = None if positions is None else positions.to(self._device)
+        flips = [step["probability"] for step in steps if step.name == "hflip"]
+        self._mirrored = mirrored_positions(len(self), seed, epoch, *flips).to(self._device) if flips else None
+        self._steps = tuple(step for step in steps if step.name != "hflip")
+        self._seed, self._epoch = seed, epoch
 
     def __getitems__(self, positions: list[int]) -> Batch:
         """Return (images, labels): float32 (len, channels, h, w) and int64 (len,), on the device."""
@@ -88,6 +101,9 @@ class SplitImages(Dataset[Batch]):
         where = torch.tensor(positions, device=self._device)
         if self._mirrored is not None:
             stored = torch.where(self._mirrored[where].view(-1, 1, 1, 1), stored.flip(-1), stored)
+        if self._steps:
+            seeds = [derive_seed(self._seed, "augment", self._epoch, position) for position in positions]
+            stored = augment(stored, self._steps, seeds)
         return self._normalise(stored), self._labels[where]
 
 
@@ -112,13 +128,13 @@ class EpochOrder(Sampler[int]):
         return iter(torch.randperm(self._images, generator=generator).tolist()[: self._length])
 
 
-def mirrored_positions(images: int, seed: int, epoch: int) -> Tensor:
-    """Return which training images an epoch shows mirrored: bool, shape (images,), each with probability 1/2.
+def mirrored_positions(images: int, seed: int, epoch: int, probability: float = 0.5) -> Tensor:
+    """Return which training images an epoch shows mirrored: bool, shape (images,).
 
     Drawn per image from (seed, epoch), so that every cell with this seed mirrors the same images.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, "mirror", epoch))
-    return torch.rand(images, generator=generator) < 0.5
+    return torch.rand(images, generator=generator) < probability
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -9,9 +9,19 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
 
 from benchmark import policies
+from benchmark.datasets.augmentations import Step, as_entry, needing_colour, parse
 from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.errors import MisplacedValueError, did_you_mean
 from benchmark.inputs import INPUT_MODES
@@ -57,6 +67,14 @@ InputModeName = Annotated[str, _one_of(INPUT_MODES, "input mode")]
 PolicyName = Annotated[str, _one_of(policies.POLICIES, "policy")]
 DatasetName = Annotated[str, _one_of(CATALOGUE, "dataset")]
 Label = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_fit_for_a_table)]
+
+def _each_once(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    _distinct(tuple(step.name for step in steps))
+    return steps
+
+
+Augmentation = Annotated[Step, BeforeValidator(parse), PlainSerializer(as_entry)]
+"""In a file: a name, or a name with its parameters."""
 Some = Annotated[tuple[Item, ...], Field(min_length=1), AfterValidator(_distinct)]
 """A list with an item at least, none of them twice."""
 
@@ -86,7 +104,7 @@ class TrainingSettings(_Frozen):
     lr: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0, strict=True)] = 0.01
     scheduler: Literal["cosine"] = "cosine"
-    augment: Annotated[tuple[Literal["hflip"], ...], AfterValidator(_distinct)] = ("hflip",)
+    augment: Annotated[tuple[Augmentation, ...], AfterValidator(_each_once)] = (parse("hflip"),)
     early_stopping: EarlyStopping | None = EarlyStopping(patience=10)
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
 
@@ -154,7 +172,7 @@ class RunSpec(_Frozen):
     stages: tuple[policies.Stage, ...]
     image_size: int
     batch_size: int
-    augment: tuple[str, ...]
+    augment: tuple[Augmentation, ...]
     precision: str
     threads: int
 
@@ -215,6 +233,10 @@ class Matrix(_Frozen):
             seen.add(entry.title)
         for policy in self.policies:
             policies.stages(policy, self.training)
+        grey = [mode for mode in self.input_modes if INPUT_MODES[mode].grey]
+        if grey and (coloured := needing_colour(self.training.augment)):
+            message = f"training.augment: {', '.join(coloured)} needs colour, which {', '.join(grey)} does not have"
+            raise MisplacedValueError(message, "training.augment", "input_modes")
         if not _applicable(self):
             reasons = "; ".join(f"{n.input_mode} on {n.dataset}: {n.reason}" for n in not_applicable(self))
             message = f"input_modes: no combination is left to run ({reasons})"

@@ -17,7 +17,7 @@ from pytorch_accelerated.callbacks import StopTrainingError
 from pytorch_accelerated.trainer import Trainer
 from torch import Tensor, nn
 
-from benchmark.batches import EpochOrder, SplitImages, loader, mirrored_positions
+from benchmark.batches import EpochOrder, SplitImages, loader
 from benchmark.freezing import set_modes, set_trainable
 from benchmark.matrix import RunSpec
 from benchmark.metrics import accuracy, log_loss
@@ -180,8 +180,7 @@ class StageTrainer(Trainer):
     def train_epoch_start(self) -> None:
         set_modes(self.model, self._stage.trainable, self._stage.batch_norm)
         self._order.epoch = self._epoch
-        if "hflip" in self._spec.augment:
-            self._images.train.mirror(mirrored_positions(len(self._images.train), self._spec.seed, self._epoch))
+        self._images.train.augment(self._spec.augment, self._spec.seed, self._epoch)
         self._applied_lr = []
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self._loss_count = 0

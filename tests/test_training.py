@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from benchmark.batches import EpochOrder
 from benchmark.freezing import set_trainable
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec
@@ -42,6 +43,13 @@ def watched_steps() -> Iterator[list[dict[str, Any]]]:
         yield steps
     finally:
         handle.remove()
+
+
+def order_of(epoch: int) -> list[int]:
+    """Return the order in which seed 0 shows the 40 training images."""
+    order = EpochOrder(40, 8, seed=0)
+    order.epoch = epoch
+    return list(order)
 
 
 def batches_seen(spec: RunSpec, channels: int = 1) -> list[Tensor]:
@@ -173,6 +181,17 @@ def test_flips_are_decided_per_image_and_anew_in_each_epoch() -> None:
         shares.append(turned)
     assert 0.2 < torch.cat(shares).float().mean() < 0.8
     assert not torch.equal(shares[0], shares[1])
+
+
+def test_other_augmentations_are_the_same_in_every_cell_and_new_in_each_epoch() -> None:
+    augment = "[hflip, {rotation: {degrees: 20}}, noise]"
+    reference = batches_seen(synthetic.spec("grey-1ch", "finetune-whole", augment=augment))
+    compared = batches_seen(synthetic.spec("grey-3ch", "finetune", augment=augment))
+    assert all(torch.equal(a, b) for a, b in zip(reference, compared, strict=True))
+    plain = batches_seen(synthetic.spec())
+    assert not any(torch.equal(a, b) for a, b in zip(reference, plain, strict=True))
+    one_image = [torch.cat(reference[epoch * 5 : epoch * 5 + 5])[order_of(epoch + 1).index(0)] for epoch in range(3)]
+    assert not torch.equal(one_image[0], one_image[1])
 
 
 def test_evaluation_never_mirrors_and_never_trains() -> None:
