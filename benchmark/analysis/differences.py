@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from benchmark.analysis.inference import SIGNIFICANCE, holm, p_value, pooled
 from benchmark.analysis.results import Cell, CellKey, Results
 from benchmark.analysis.statistics import Interval, crossed_mean
+from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.inputs import INPUT_MODES
 from benchmark.policies import POLICIES
 
@@ -56,19 +58,81 @@ class Difference:
     Attributes:
         contrast: what was compared.
         interval: first - second, in shares of correct images (-1..1); None where no seed is done on all sides.
-        seeds: the seeds of the pairs, ascending.
+        seeds: the seeds of the pairs, ascending; of a mean over datasets those of the dataset with the fewest.
         asked: seeds that the matrix asks for.
+        adjusted_p: Holm's p-value: of a headline among the headlines of its family, of any other among all of its
+            family; None where the interval carries no verdict.
     """
 
     contrast: Contrast
     interval: Interval | None
     seeds: tuple[int, ...]
     asked: int
+    adjusted_p: float | None = None
+
+    @property
+    def sign(self) -> Literal[-1, 0, 1]:
+        """1 where first is better, -1 where second is, 0 where that is not shown after Holm's correction."""
+        if self.interval is None or self.adjusted_p is None or self.adjusted_p >= SIGNIFICANCE:
+            return 0
+        return self.interval.sign
 
 
 def differences(results: Results) -> list[Difference]:
-    """Return every paired difference that the matrix holds, by family, dataset and model."""
-    return [_measure(contrast, results) for contrast in contrasts(results)]
+    """Return every paired difference that the matrix holds, by family, dataset and model; means over datasets last."""
+    measured = [_measure(contrast, results) for contrast in contrasts(results)]
+    found: list[Difference] = []
+    for family in _MAKERS:
+        own = [difference for difference in measured if difference.contrast.family == family]
+        found += _adjusted(own + _over_datasets(own, results))
+    return found
+
+
+def _over_datasets(own: Sequence[Difference], results: Results) -> list[Difference]:
+    """Return the mean over datasets of each headline that all of them have; generated controls are left out.
+
+    None where one dataset stands in the matrix several times: its test images would count more than once.
+    """
+    names = [entry.name for entry in results.matrix.datasets]
+    if len(set(names)) < len(names):
+        return []
+    controls = {e.title for e in results.matrix.datasets if _generated(e.name)}
+    groups: dict[tuple[str, str, str, str], list[Difference]] = {}
+    for difference in own:
+        contrast = difference.contrast
+        if contrast.headline and contrast.dataset not in controls:
+            key = (contrast.model, contrast.first, contrast.second, contrast.context)
+            groups.setdefault(key, []).append(difference)
+    pooled_ones = []
+    for group in groups.values():
+        intervals = [d.interval for d in group if d.interval is not None and d.interval.half_width is not None]
+        if len(group) < 2 or len(intervals) < len(group):
+            continue
+        contrast = replace(
+            group[0].contrast,
+            dataset=f"mean of {len(group)} datasets",
+            pairs=tuple(pair for difference in group for pair in difference.contrast.pairs),
+        )
+        fewest = min((difference.seeds for difference in group), key=len)
+        pooled_ones.append(Difference(contrast, pooled(intervals), fewest, group[0].asked))
+    return pooled_ones
+
+
+def _generated(dataset: str) -> bool:
+    return dataset in CATALOGUE and CATALOGUE[dataset].source == "generated"
+
+
+def _adjusted(own: Sequence[Difference]) -> list[Difference]:
+    """Return a family's differences with Holm's p-values."""
+    p_values = [None if d.interval is None else p_value(d.interval) for d in own]
+
+    def among(members: Sequence[int]) -> dict[int, float]:
+        tested = [(i, p) for i in members if (p := p_values[i]) is not None]
+        return dict(zip((i for i, _ in tested), holm([p for _, p in tested]), strict=True))
+
+    every = among(range(len(own)))
+    headlines = among([i for i, difference in enumerate(own) if difference.contrast.headline])
+    return [replace(difference, adjusted_p=headlines.get(i, every.get(i))) for i, difference in enumerate(own)]
 
 
 def contrasts(results: Results) -> list[Contrast]:

@@ -11,14 +11,19 @@ from benchmark.analysis.results import Results, load
 from benchmark.matrix import Matrix
 from benchmark.plan import Plan
 from benchmark.records import Store, write_atomically
-from benchmark.report import tables
+from benchmark.report import runs_file, tables
 from benchmark.report.figures import pictures
+from benchmark.report.latex import latex
 from benchmark.report.markdown import markdown
 from benchmark.report.pictures import Picture, stated_digest
 from benchmark.report.text import count
 
 FIGURES = "figures"
 """Folder of the pictures inside the results folder; nothing else belongs there."""
+
+
+RUNS = "runs.parquet"
+"""One row a run."""
 
 
 def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture]]:
@@ -29,6 +34,7 @@ def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture
         "report.md": markdown(results, found, figures),
         "table.csv": tables.cells_csv(results),
         "differences.csv": tables.differences_csv(found),
+        "table.tex": latex(results),
     }
     return {name: text.encode() for name, text in texts.items()}, figures
 
@@ -40,7 +46,8 @@ def render(matrix: Matrix, plan: Plan, store: Store) -> dict[str, bytes]:
         UserError: a record or its predictions are damaged or contradict each other.
     """
     texts, figures = texts_and_pictures(load(matrix, plan, store))
-    return texts | {_path(picture): picture.png() for picture in figures}
+    runs = {RUNS: runs_file.encode(runs_file.runs_frame(plan))}
+    return texts | runs | {_path(picture): picture.png() for picture in figures}
 
 
 def write(matrix: Matrix, plan: Plan, store: Store) -> list[Path]:
@@ -63,7 +70,8 @@ def write(matrix: Matrix, plan: Plan, store: Store) -> list[Path]:
 def check(matrix: Matrix, plan: Plan, store: Store) -> list[str]:
     """Compare the report on disk with what the records give.
 
-    Texts are compared byte for byte, pictures by the hash of the data that they carry (and by their own checksums).
+    Texts are compared byte for byte, runs.parquet by its content, pictures by the hash of the data that they carry (and
+    by their own checksums).
 
     Returns:
         One line a file that differs, empty where all agree.
@@ -79,6 +87,11 @@ def check(matrix: Matrix, plan: Plan, store: Store) -> list[str]:
             lines.append(f"{name}: missing")
         elif path.read_bytes() != content:
             lines.append(f"{name}: changed")
+    runs = store.folder / RUNS
+    if not runs.is_file():
+        lines.append(f"{RUNS}: missing")
+    elif not runs_file.agrees(runs.read_bytes(), runs_file.runs_frame(plan)):
+        lines.append(f"{RUNS}: changed")
     for picture in figures:
         path = store.folder / _path(picture)
         if not path.is_file():

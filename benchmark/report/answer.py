@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.analysis.differences import QUESTIONS, Difference, Family
+from benchmark.analysis.inference import EQUIVALENCE_MARGIN, equivalent
 from benchmark.analysis.results import Results
 from benchmark.analysis.statistics import SEEDS_FOR_A_VERDICT
 from benchmark.report.text import count, escape, listed, points_with_interval, with_interval
@@ -21,7 +22,13 @@ def reading(difference: Difference) -> str:
         return "no verdict from one test image"
     if not interval.carries_a_verdict:
         return f"no verdict from {count(interval.seeds, 'seed')}"
-    return {1: f"{contrast.first} is better", -1: f"{contrast.second} is better", 0: UNDECIDED}[interval.sign]
+    if difference.sign:
+        return f"{contrast.first if difference.sign > 0 else contrast.second} is better"
+    if interval.sign:
+        return f"{UNDECIDED} after Holm's correction"
+    if equivalent(interval):
+        return f"no difference beyond {100 * EQUIVALENCE_MARGIN:g} point"
+    return UNDECIDED
 
 
 def answer(results: Results, found: Sequence[Difference]) -> str:
@@ -36,8 +43,9 @@ def answer(results: Results, found: Sequence[Difference]) -> str:
             lines.append(f"- **{QUESTIONS[family]}** {_sentences(headlines, several_models)}")
     lines.append(_best(results))
     lines.append(
-        "- Numbers are percent points of test accuracy ± half-width of the 95 % interval. *Could not tell* means that "
-        "the interval holds zero: the difference may be as large as its ends, it is not shown to be none. "
+        "- Numbers are percent points of test accuracy ± half-width of the 95 % interval. *Better* holds after Holm's "
+        "correction for the number of comparisons that answer a question. *Could not tell* does not mean that there is "
+        "no difference: it may be as large as the interval's ends. "
         f"Below {SEEDS_FOR_A_VERDICT} seeds no verdict is given."
     )
     missing = sum(number for state, number in results.plan.counts().items() if state != "done")

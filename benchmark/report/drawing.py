@@ -92,7 +92,7 @@ def curves(data: Any) -> Figure:
             for cell in (c for c in data if c["policy"] == policy):
                 epochs, mean, low, high = zip(*cell[what], strict=True)
                 colour = MODE_COLOURS[cell["mode"]]
-                width = 1.2 + 1.4 * (len(modes) - 1 - modes.index(cell["mode"]))  # lines that coincide stay visible
+                width = 1.1 + 0.7 * (len(modes) - 1 - modes.index(cell["mode"]))  # lines that coincide stay visible
                 axes.plot(epochs, [factor * y for y in mean], color=colour, linewidth=width)
                 axes.fill_between(
                     epochs, [factor * y for y in low], [factor * y for y in high], color=colour, alpha=0.18, linewidth=0

@@ -79,7 +79,7 @@ def _forest(found: Sequence[Difference], suffix: str, named: str) -> list[Pictur
             "mean": _round(d.interval.mean),
             "half_width": _round(d.interval.half_width),
             "seeds": d.interval.seeds,
-            "sign": d.interval.sign,
+            "sign": d.sign,
         }
         for d in found
         if d.interval is not None and d.contrast.headline
@@ -91,7 +91,7 @@ def _forest(found: Sequence[Difference], suffix: str, named: str) -> list[Pictur
             name=f"differences{suffix}",
             title=f"Paired differences that answer the questions{named}",
             caption="Mean difference in test accuracy on the same seeds and the same images, with its 95 % interval. "
-            "Filled: the interval excludes zero. Hollow: could not tell, or too few seeds for a verdict.",
+            "Filled: shown to differ, after Holm's correction. Hollow: could not tell, or too few seeds for a verdict.",
             data=rows,
             draw=drawing.forest,
         )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.analysis.differences import QUESTIONS, Difference
+from benchmark.analysis.inference import smallest_visible
 from benchmark.analysis.results import Results
 from benchmark.report import method, tables
 from benchmark.report.answer import answer, families_in, reading
 from benchmark.report.pictures import Picture
-from benchmark.report.text import count, escape, points_with_interval, table
+from benchmark.report.text import count, escape, p_text, percent, points_with_interval, table
 
 
 def markdown(results: Results, found: Sequence[Difference], figures: Sequence[Picture]) -> str:
@@ -103,10 +104,22 @@ def _differences(results: Results, found: Sequence[Difference]) -> str:
                 unmeasured += 1
                 continue
             paired = f"{len(difference.seeds)} of {difference.asked}"
-            row = [*(escape(text) for text in texts), points_with_interval(interval), paired, reading(difference)]
+            p, visible = difference.adjusted_p, smallest_visible(interval)
+            numbers = [points_with_interval(interval), p_text(p), "" if visible is None else percent(visible), paired]
+            row = [*(escape(text) for text in texts), *numbers, reading(difference)]
             rows.append([f"**{text}**" if contrast.headline and text else text for text in row])
-        header = ["dataset", *(["model"] if several else []), "difference", "in", "points", "seeds", "reading"]
-        body = [table(header, rows, left=len(header) - 3)] if rows else []
+        header = [
+            "dataset",
+            *(["model"] if several else []),
+            "difference",
+            "in",
+            "points",
+            "p (Holm)",
+            "visible",
+            "seeds",
+            "reading",
+        ]
+        body = [table(header, rows, left=len(header) - 5)] if rows else []
         if unmeasured:
             body.append(f"{count(unmeasured, 'comparison')} not measured yet: no seed is done on both sides.")
         parts.append("\n\n".join([f"### {QUESTIONS[family]}", *body]))
@@ -114,7 +127,10 @@ def _differences(results: Results, found: Sequence[Difference]) -> str:
         return "This matrix holds none of the four comparisons."
     note = (
         "First minus second, in percent points of test accuracy ± half-width of the 95 % interval, on the same seeds "
-        "and the same images. Bold: the row that answers the question. The same as numbers: "
+        "and the same images. Bold: the rows that answer the question, with Holm's p-values among themselves; those of "
+        "the other rows are among all rows of the question. Visible: the smallest true difference (points) that this "
+        "comparison would have shown with 80 % power. *No difference beyond 1 point*: shown by two one-sided tests at "
+        "5 %. A mean of datasets weighs each the same, generated controls left out. More numbers: "
         "[differences.csv](differences.csv)."
     )
     return "\n\n".join([note, *parts])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from benchmark import PROTOCOL_VERSION
 from benchmark.analysis.results import Results
+from benchmark.datasets.augmentations import in_words
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import Matrix
 from benchmark.policies import POLICIES
@@ -25,7 +26,8 @@ PROTOCOL = """\
   variance (negative ones taken as zero), t with Satterthwaite's degrees of freedom. No half-width is below
   3 / test images (the rule of three), so that a cell without an error does not claim to be certain. With one seed the
   interval is over the images alone: the seeds' part is missing. The intervals say nothing about other splits, other
-  hyperparameters or other datasets, and they are not corrected for the number of comparisons.
+  hyperparameters or other datasets, and they are not widened for the number of comparisons; verdicts are
+  corrected for it (Holm).
 - A paired difference uses only the seeds done, and the images present, on both sides. Where its interval holds zero, it
   could not tell. In simulations (`tests/analysis/coverage.md`) the intervals of differences covered the truth in
   at least 92 % of the cases from three seeds on (those of single cells in at least 89 %), and with two in as few as
@@ -96,7 +98,7 @@ def _setting(matrix: Matrix, key: str) -> str:
     if key == "early_stopping":
         return "off" if value is None else str(value.patience)
     if isinstance(value, tuple):
-        return ", ".join(value) or "none"
+        return ", ".join(in_words(step) for step in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

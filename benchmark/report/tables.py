@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmark.analysis.differences import Difference
+from benchmark.analysis.inference import equivalent, p_value, smallest_visible
 from benchmark.analysis.results import Cell, CellKey, Results
 from benchmark.analysis.statistics import Interval
 from benchmark.plan import STATES
@@ -140,6 +141,10 @@ DIFFERENCE_COLUMNS = (
     "degrees_of_freedom",
     "interval_over",
     "half_width_is_the_floor",
+    "p_value",
+    "p_value_holm",
+    "smallest_visible_difference",
+    "equivalent_within_margin",
 )
 """Columns of differences.csv. ``difference`` is the accuracy of first minus that of second, in shares (-1..1)."""
 
@@ -162,6 +167,12 @@ def differences_csv(found: Iterable[Difference]) -> str:
         }
         if difference.interval is not None:
             row |= _interval(difference.interval, "difference")
+            row |= {
+                "p_value": _decimals(p_value(difference.interval)),
+                "p_value_holm": _decimals(difference.adjusted_p),
+                "smallest_visible_difference": _decimals(smallest_visible(difference.interval)),
+                "equivalent_within_margin": _yes(equivalent(difference.interval)),
+            }
         rows.append(row)
     return _csv(DIFFERENCE_COLUMNS, rows)
 
@@ -212,19 +223,20 @@ def _means(cell: Cell) -> dict[str, str]:
 
 
 def _interval(interval: Interval, name: str) -> dict[str, str]:
-    def decimals(value: float | None, digits: int = 5) -> str:
-        return "" if value is None else f"{value:.{digits}f}"
-
     return {
-        name: decimals(interval.mean),
+        name: _decimals(interval.mean),
         "test_images": str(interval.images),
-        "half_width_95": decimals(interval.half_width),
-        "low_95": decimals(interval.low),
-        "high_95": decimals(interval.high),
-        "degrees_of_freedom": decimals(interval.df, 1),
+        "half_width_95": _decimals(interval.half_width),
+        "low_95": _decimals(interval.low),
+        "high_95": _decimals(interval.high),
+        "degrees_of_freedom": _decimals(interval.df, 1),
         "interval_over": interval.basis,
         "half_width_is_the_floor": _yes(interval.floored),
     }
+
+
+def _decimals(value: float | None, digits: int = 5) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def _yes(value: bool) -> str:

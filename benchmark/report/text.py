@@ -42,6 +42,13 @@ def points_with_interval(interval: Interval) -> str:
     return f"{points(interval.mean)} ± {half_width(interval)}"
 
 
+def p_text(p: float | None) -> str:
+    """Return a p-value with three decimals, ``< 0.001`` below them, nothing where there is none."""
+    if p is None:
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def duration(seconds: float) -> str:
     """Return seconds as ``12 s``, ``3.4 min`` or ``2.1 h``."""
     if seconds < 120:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmark.analysis.differences import contrasts, differences, paired_values
+from benchmark.analysis.inference import holm, p_value
 from benchmark.analysis.results import Results, load
 from benchmark.errors import UserError
 from benchmark.matrix import Matrix, RunSpec, expand
@@ -169,3 +170,38 @@ def test_predictions_that_were_changed_after_the_run_are_refused_by_name(tmp_pat
     path.write_bytes(content)
     with pytest.raises(UserError, match=path.name):
         loaded(PAIR, store)
+
+
+def test_the_mean_over_datasets_leaves_controls_out_and_waits_for_every_dataset(tmp_path: Path) -> None:
+    matrix = made_up.matrix(
+        datasets=["beans", "elpv", "hue-control"], input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"]
+    )
+    complete = differences(loaded(matrix, made_up.fill(tmp_path / "all", matrix, made_up.latent())))
+    means = {d.contrast.dataset: d.interval.mean for d in complete if d.interval}
+    assert means["mean of 2 datasets"] == pytest.approx((means["beans"] + means["elpv"]) / 2)
+    partly = made_up.fill(tmp_path / "part", matrix, made_up.latent(), keep=lambda spec: spec.dataset != "elpv")
+    assert not any("mean of" in d.contrast.dataset for d in differences(loaded(matrix, partly)))
+
+
+def test_a_dataset_that_stands_there_twice_is_not_pooled_with_itself(tmp_path: Path) -> None:
+    matrix = made_up.matrix(
+        datasets=["beans", {"name": "beans", "limit": 500, "label": "beans-500"}],
+        input_modes=["grey-3ch", "grey-1ch"],
+        policies=["finetune"],
+    )
+    found = differences(loaded(matrix, made_up.fill(tmp_path, matrix, made_up.latent())))
+    assert [d.contrast.dataset for d in found] == ["beans", "beans-500"]
+
+
+def test_headlines_are_corrected_among_headlines_and_other_rows_among_all(tmp_path: Path) -> None:
+    matrix = made_up.matrix()
+    found = differences(loaded(matrix, made_up.fill(tmp_path, matrix, made_up.latent())))
+    own = [d for d in found if d.contrast.family == "channels"]
+    plain = [p_value(d.interval) for d in own if d.interval]
+    corrected = holm([p for p in plain if p is not None])
+    (headline,) = (d for d in own if d.contrast.headline)
+    assert headline.interval is not None
+    assert headline.adjusted_p == p_value(headline.interval)
+    for index, difference in enumerate(own):
+        if not difference.contrast.headline:
+            assert difference.adjusted_p == corrected[index]

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmark import report
 from benchmark.analysis.results import load
 from benchmark.matrix import Matrix, RunSpec, expand
 from benchmark.records import Store
+from benchmark.report import runs_file
 from benchmark.report.pictures import stated_digest
 from tests.report import made_up
 
@@ -60,7 +64,7 @@ def test_written_twice_it_is_the_same_and_agrees_with_its_records(small: Store) 
     assert sum(path.suffix == ".png" for path in paths) >= 3
 
 
-@pytest.mark.parametrize("name", ["report.md", "table.csv", "differences.csv", "figures/accuracy.png"])
+@pytest.mark.parametrize("name", ["report.md", "table.csv", "differences.csv", "table.tex", "figures/accuracy.png"])
 def test_check_catches_one_changed_byte_anywhere(small: Store, name: str) -> None:
     plan = made_up.plan_of(SMALL, small)
     path = small.folder / name
@@ -208,3 +212,43 @@ def test_records_in_another_order_on_disk_give_the_same_bytes(tmp_path: Path, fi
 def test_analysis_and_report_start_without_torch() -> None:
     code = "import sys, benchmark.report, benchmark.analysis.differences; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_runs_parquet_has_one_row_a_run_and_every_field(tmp_path: Path) -> None:
+    specs = expand(SMALL)
+    store = made_up.fill(tmp_path, SMALL, made_up.latent(), keep=lambda spec: spec != specs[0])
+    store.save(made_up.failed(specs[1]))
+    plan = made_up.plan_of(SMALL, store)
+    content = runs_file.encode(runs_file.runs_frame(plan))
+    frame = pd.read_parquet(io.BytesIO(content))
+    assert list(frame["id"]) == [spec.id for spec in specs]
+    assert list(frame["state"]) == ["pending", "failed", *["done"] * 4]
+    assert frame["reason"][1] == "ValueError: a | reason"
+    record = plan.runs[-1].record
+    assert record is not None
+    assert record.timing is not None
+    assert frame["timing.train_seconds"].iloc[-1] == record.timing.train_seconds
+    assert json.loads(frame["history"].iloc[-1])[0]["epoch"] == 1
+    assert runs_file.agrees(content, runs_file.runs_frame(plan))
+
+
+def test_another_number_in_runs_parquet_is_drift(small: Store) -> None:
+    plan = made_up.plan_of(SMALL, small)
+    path = small.folder / "runs.parquet"
+    frame = pd.read_parquet(path)
+    frame["test.accuracy"] += 1e-12
+    frame.to_parquet(path, index=False)
+    assert report.check(SMALL, plan, small) == ["runs.parquet: changed"]
+    path.write_bytes(b"PAR1")
+    assert report.check(SMALL, plan, small) == ["runs.parquet: changed"]
+
+
+def test_the_latex_table_has_the_same_cells_as_the_report(filled: Store) -> None:
+    made = texts(MATRIX, filled)
+    cells = [line.split(" & ") for line in made["table.tex"].splitlines() if line.endswith(r" \\")]
+    assert len(cells) == 1 + 6
+    in_latex = sorted(re.findall(r"[\d.]+ \$\\pm\$ [\d.]+", made["table.tex"]))
+    comparison = made["report.md"].partition("## Test accuracy")[2].partition("## Paired")[0]
+    in_report = sorted(re.findall(r"[\d.]+ ± [\d.]+", comparison))
+    assert [text.replace(r"$\pm$", "±") for text in in_latex] == in_report
+    assert len(in_report) == 15

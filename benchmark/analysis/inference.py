@@ -1,0 +1,105 @@
+"""What may be concluded from an interval: p-values, Holm's correction, the smallest visible difference, equivalence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from scipy import stats
+
+from benchmark.analysis.statistics import CONFIDENCE, Interval
+
+SIGNIFICANCE = 1 - CONFIDENCE
+POWER = 0.80
+"""Of the smallest difference that a comparison could have shown."""
+
+EQUIVALENCE_MARGIN = 0.01
+"""Differences below this share of the test images (1.0 point) count as none that matters."""
+
+
+def standard_error(interval: Interval) -> float | None:
+    """Return half-width / t(0.975, df): the floor of the half-width counts; None without an interval."""
+    if interval.half_width is None or interval.df is None:
+        return None
+    return interval.half_width / _t((1 + CONFIDENCE) / 2, interval.df)
+
+
+def p_value(interval: Interval) -> float | None:
+    """Return the two-sided p-value of a mean of zero, from the same t that the interval is made of.
+
+    It is below 0.05 exactly where the interval excludes zero. None where the interval carries no verdict.
+    """
+    error = standard_error(interval)
+    if error is None or not interval.carries_a_verdict:
+        return None
+    return float(2 * stats.t.sf(abs(interval.mean) / error, interval.df))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number (Holm 1979, "A simple sequentially rejective multiple test procedure").
+
+    The k-th smallest of m is multiplied by m - k + 1, made monotonic, capped at 1. The order of the input is kept.
+    """
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        adjusted[index] = largest
+    return adjusted
+
+
+def smallest_visible(interval: Interval) -> float | None:
+    """Return the true difference that this comparison would have shown in 80 % of its repetitions.
+
+    (t(0.975, df) + t(0.80, df)) x standard error: Bloom 1995, "Minimum detectable effects". None where the interval
+    carries no verdict.
+    """
+    error = standard_error(interval)
+    if error is None or interval.df is None or not interval.carries_a_verdict:
+        return None
+    return (_t((1 + CONFIDENCE) / 2, interval.df) + _t(POWER, interval.df)) * error
+
+
+def equivalent(interval: Interval, margin: float = EQUIVALENCE_MARGIN) -> bool:
+    """Return whether the difference is shown to be smaller than ``margin``, whichever its sign.
+
+    Two one-sided tests at 5 % each, that is: the 90 % interval lies within the margin (Schuirmann 1987, "A comparison
+    of the two one-sided tests procedure and the power approach"). Never where the interval carries no verdict.
+    """
+    error = standard_error(interval)
+    if error is None or interval.df is None or not interval.carries_a_verdict:
+        return False
+    return abs(interval.mean) + _t(CONFIDENCE, interval.df) * error < margin
+
+
+def pooled(intervals: Sequence[Interval]) -> Interval:
+    """Return the unweighted mean of independent means with its interval: each dataset counts the same.
+
+    V = sum(V_d) / D^2 with Satterthwaite's degrees of freedom, sum(V_d)^2 / sum(V_d^2 / df_d). The datasets are
+    taken as fixed: the interval is about their mean, not about datasets in general. Seeds are the fewest of them,
+    images the sum.
+
+    Raises:
+        ValueError: nothing to pool, or an interval without a half-width.
+    """
+    errors = [standard_error(interval) for interval in intervals]
+    if not intervals or any(error is None for error in errors):
+        raise ValueError("pooling needs intervals with a half-width")
+    variances = [error**2 for error in errors if error is not None]
+    total = math.fsum(variances)
+    df = total**2 / math.fsum(v**2 / i.df for v, i in zip(variances, intervals, strict=True) if i.df)
+    mean = math.fsum(interval.mean for interval in intervals) / len(intervals)
+    half_width = _t((1 + CONFIDENCE) / 2, df) * math.sqrt(total) / len(intervals)
+    return Interval(
+        mean=mean,
+        half_width=half_width,
+        df=df,
+        seeds=min(interval.seeds for interval in intervals),
+        images=sum(interval.images for interval in intervals),
+        basis="images" if any(interval.basis == "images" for interval in intervals) else "seeds and images",
+        floored=all(interval.floored for interval in intervals),
+    )
+
+
+def _t(quantile: float, df: float) -> float:
+    return float(stats.t.ppf(quantile, df))

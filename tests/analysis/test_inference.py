@@ -1,0 +1,85 @@
+"""Conclusions from intervals, against scipy and by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from benchmark.analysis.inference import equivalent, holm, p_value, pooled, smallest_visible, standard_error
+from benchmark.analysis.statistics import Interval
+
+
+def interval(mean: float, error: float, df: float = 8.0, seeds: int = 5) -> Interval:
+    """Return an interval with the given standard error."""
+    return Interval(mean, float(stats.t.ppf(0.975, df)) * error, df, seeds, 200, "seeds and images")
+
+
+def test_the_p_value_is_that_of_the_t_test() -> None:
+    assert p_value(interval(0.03, 0.01)) == pytest.approx(2 * stats.t.sf(3, 8))
+    assert p_value(interval(-0.03, 0.01)) == pytest.approx(2 * stats.t.sf(3, 8))
+
+
+@given(st.floats(-0.2, 0.2), st.floats(0.001, 0.1), st.floats(1.5, 200))
+def test_the_p_value_is_below_five_percent_where_the_interval_excludes_zero(
+    mean: float, error: float, df: float
+) -> None:
+    made = interval(mean, error, df)
+    p = p_value(made)
+    assert p is not None
+    assert abs(p - 0.05) < 1e-9 or (p < 0.05) == (made.sign != 0)
+
+
+def test_two_seeds_have_no_p_value_and_show_nothing() -> None:
+    made = interval(0.0, 1e-5, seeds=2)
+    assert (p_value(made), smallest_visible(made), equivalent(made)) == (None, None, False)
+
+
+def test_holm_agrees_with_a_computation_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_lies_between_the_plain_p_value_and_bonferronis(p_values: list[float]) -> None:
+    for plain, adjusted in zip(p_values, holm(p_values), strict=True):
+        assert plain <= adjusted <= 1
+        assert adjusted <= max(min(1.0, p * len(p_values)) for p in p_values if p <= plain) + 1e-12
+
+
+def test_the_smallest_visible_difference_is_seen_in_about_eighty_percent() -> None:
+    made = interval(0.0, 0.01, df=20)
+    visible = smallest_visible(made)
+    assert visible is not None
+    random = np.random.default_rng(0)
+    error = 0.01 * np.sqrt(random.chisquare(20, 20_000) / 20)
+    seen = np.abs(visible + 0.01 * random.normal(size=20_000)) > stats.t.ppf(0.975, 20) * error
+    assert seen.mean() == pytest.approx(0.80, abs=0.02)
+
+
+def test_equivalence_is_the_ninety_percent_interval_within_the_margin() -> None:
+    limit = (0.01 - 0.002) / stats.t.ppf(0.95, 8)
+    assert equivalent(interval(0.002, limit * 0.999))
+    assert equivalent(interval(-0.002, limit * 0.999))
+    assert not equivalent(interval(0.002, limit * 1.001))
+
+
+def test_pooling_weighs_each_dataset_the_same() -> None:
+    made = pooled([interval(0.02, 0.01, df=4), interval(0.06, 0.02, df=10, seeds=3)])
+    assert made.mean == pytest.approx(0.04)
+    assert standard_error(made) == pytest.approx(math.sqrt(0.0001 + 0.0004) / 2)
+    assert made.df == pytest.approx(0.0005**2 / (0.0001**2 / 4 + 0.0004**2 / 10))
+    assert (made.seeds, made.images) == (3, 400)
+
+
+def test_pooling_copies_of_one_interval_keeps_the_mean_and_narrows_it() -> None:
+    one = interval(0.05, 0.02)
+    made = pooled([one] * 4)
+    assert made.mean == pytest.approx(0.05)
+    assert standard_error(made) == pytest.approx(0.01)
+    assert made.df == pytest.approx(32)
