@@ -19,8 +19,6 @@ from benchmark.datasets.catalogue import SplitName
 from benchmark.datasets.listing import ListedFile, Listing, files_below, folders_in, listed, make_listing
 from benchmark.errors import UserError
 
-PREFIX = "folder:"
-
 FEWEST = 300
 """Test images below which one split says too little."""
 
@@ -59,7 +57,7 @@ def list_folder(path: Path) -> Listing:
     files = _two_splits(files)
     tests = sum(file.split == "test" for file in files)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().stem).strip("-.") or "folder"
-    return make_listing(name, f"{PREFIX}{path}", classes, files, folds=tests < FEWEST)
+    return make_listing(name, f"{FOLDER}{path}", classes, files, folds=tests < FEWEST)
 
 
 def _two_splits(files: list[ListedFile]) -> list[ListedFile]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmark.datasets.catalogue import CATALOGUE, SplitName
 from benchmark.datasets.decoded import open_images
-from benchmark.datasets.folders import PREFIX, list_folder
+from benchmark.datasets.folders import list_folder
 from benchmark.datasets.index import FOLDS, Index, open_index, without_bad_images
 from benchmark.datasets.layouts import list_dataset
 from benchmark.datasets.listing import Listing
@@ -17,6 +17,7 @@ from benchmark.datasets.parallel import Progress
 from benchmark.datasets.prepared import PreparedDataset, Split
 from benchmark.datasets.splits import limited
 from benchmark.errors import UserError, did_you_mean
+from benchmark.matrix import FOLDER
 
 if TYPE_CHECKING:
     from benchmark.matrix import DatasetSource
@@ -28,8 +29,8 @@ def find(name: str, data_dir: Path | None = None) -> Listing:
     Raises:
         UserError: it is unknown, missing, or not in its layout.
     """
-    if name.startswith(PREFIX):
-        return list_folder(Path(name.removeprefix(PREFIX)))
+    if name.startswith(FOLDER):
+        return list_folder(Path(name.removeprefix(FOLDER)))
     if name not in CATALOGUE:
         raise UserError(f"unknown dataset {name!r}.{did_you_mean(name, CATALOGUE)}")
     return list_dataset(name, data_dir)
@@ -91,6 +92,7 @@ def open_dataset(
         validation=_split(index, "validation", new_label),
         test=_split(index, "test", new_label),
         notes=index.notes,
+        folds=FOLDS if listing.folds else None,
     )
 
 

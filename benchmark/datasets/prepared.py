@@ -37,6 +37,7 @@ class PreparedDataset:
         fingerprint: 64 hexadecimal digits: every image's content, label and split, before ``limit`` and ``classes``.
         train, validation, test: the splits, ``limit`` and ``classes`` applied.
         notes: how missing splits were drawn, in words for the report.
+        folds: number of folds where the test split is one fold of a cross-validation; None: the test split is fixed.
     """
 
     images: NDArray[np.uint8]
@@ -46,3 +47,4 @@ class PreparedDataset:
     validation: Split
     test: Split
     notes: tuple[str, ...]
+    folds: int | None = None

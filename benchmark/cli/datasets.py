@@ -1,0 +1,267 @@
+"""``datasets``: what there is, fetching it, checking it, looking at it, and the cache."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli.options import DataDirOption
+from benchmark.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from benchmark.datasets.augmentations import Step
+
+app = typer.Typer(help="Datasets: list, prepare, check, show, cache.", no_args_is_help=True, rich_markup_mode=None)
+cache_app = typer.Typer(help="Decoded images and indexes.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(cache_app, name="cache")
+
+NameArgument = Annotated[str, typer.Argument(help="A dataset's name, or folder:PATH.")]
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield what moves a bar for each thing under way, on the error stream; lines where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def told(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+                if not console.is_terminal:
+                    typer.echo(f"{what} …", err=True)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield told
+
+
+def _state(name: str, data_dir: Path | None) -> str:
+    from benchmark.datasets.catalogue import CATALOGUE
+    from benchmark.datasets.layouts import list_dataset
+
+    if CATALOGUE[name].source == "generated":
+        return "generated when needed"
+    try:
+        listing = list_dataset(name, data_dir)
+    except UserError:
+        return "not there"
+    return "incomplete: " + "; ".join(listing.notes) if listing.notes else "ready"
+
+
+@app.command("list")
+def list_datasets(data_dir: DataDirOption = None) -> None:
+    """List the datasets known by name, and whether they are there."""
+    from tabulate import tabulate
+
+    from benchmark.datasets.catalogue import CATALOGUE, SPLITS
+    from benchmark.datasets.locations import data_directory
+
+    rows = [
+        (
+            info.name,
+            len(info.classes),
+            "/".join(str(info.images[split]) if split in info.images else "drawn" for split in SPLITS),
+            f"{info.megabytes} MB" if info.megabytes else "",
+            info.licence,
+            "colour" if info.colour else "grey",
+            info.source if not info.downloads else info.downloads[0].urls[0].split("/")[2],
+            _state(info.name, data_dir),
+        )
+        for info in CATALOGUE.values()
+    ]
+    headers = ("name", "classes", "train/validation/test", "size", "licence", "images", "source", "state")
+    typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
+    typer.echo(f"Data directory: {data_directory(data_dir)}. Your own images: folder:PATH.")
+
+
+@app.command("prepare")
+def prepare_datasets(
+    names: Annotated[list[str] | None, typer.Argument(help="Datasets to fetch.")] = None,
+    matrix: Annotated[str | None, typer.Option("--matrix", help="Those of a matrix, decoded at its size.")] = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Fetch datasets, verify and index them; with --matrix, decode them too. What is there is not fetched again."""
+    from benchmark import matrix_file
+    from benchmark.datasets import open_dataset
+    from benchmark.datasets.catalogue import CATALOGUE
+    from benchmark.datasets.index import open_index
+    from benchmark.datasets.opening import find
+    from benchmark.datasets.prepare import prepare
+    from benchmark.inputs import INPUT_MODES
+    from benchmark.matrix import expand
+
+    loaded = matrix_file.load(matrix_file.find(matrix)) if matrix else None
+    wanted = list(dict.fromkeys([*(names or []), *(entry.name for entry in (loaded.datasets if loaded else ()))]))
+    if not wanted:
+        raise UserError("datasets prepare: name a dataset, or a matrix with --matrix.")
+    with _progress() as progress:
+        for name in wanted:
+            listing = prepare(CATALOGUE[name], data_dir, progress) if name in CATALOGUE else find(name, data_dir)
+            index = open_index(listing, loaded.split_seed if loaded else 0, progress=progress)
+            counts = Counter(index.splits)
+            typer.echo(
+                f"{name}: {counts['train']} train, {counts['validation']} validation, {counts['test']} test images, "
+                f"fingerprint {index.fingerprint[:16]}"
+            )
+            for note in index.notes:
+                typer.echo(f"  {note}")
+        for source, grey in dict.fromkeys(
+            (spec.source, INPUT_MODES[spec.input_mode].grey) for spec in (expand(loaded) if loaded else ())
+        ):
+            assert loaded is not None
+            open_dataset(
+                source,
+                split_seed=loaded.split_seed,
+                image_size=loaded.training.image_size,
+                grey=grey,
+                data_dir=data_dir,
+                progress=progress,
+            )
+
+
+@app.command("check")
+def check_dataset(
+    name: NameArgument,
+    data_dir: DataDirOption = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything found to this file.")] = None,
+) -> None:
+    """Look for what makes results wrong. Exit code 1 when something does."""
+    from tabulate import tabulate
+
+    from benchmark.datasets.check import check
+    from benchmark.datasets.opening import find
+    from benchmark.records import write_atomically
+
+    listing = find(name, data_dir)
+    with _progress() as progress:
+        findings = check(listing, progress)
+    rows = [
+        (finding.severity, finding.kind, len(finding.images) or "", finding.meaning, ", ".join(finding.images[:3]))
+        for finding in findings
+    ]
+    if rows:
+        headers = ("severity", "found", "images", "meaning", "first of them")
+        typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
+    for finding in findings:
+        if finding.severity == "error":
+            for image in finding.images:
+                typer.echo(
+                    f"{finding.kind}: {image}" + (f": {finding.details[image]}" if image in finding.details else "")
+                )
+    errors = sum(finding.severity == "error" for finding in findings)
+    typer.echo(f"{name}: {len(listing.files)} images, {len(findings)} findings, {errors} of them errors.")
+    if json_file is not None:
+        report = {"dataset": name, "images": len(listing.files), "findings": [f.to_json() for f in findings]}
+        write_atomically(json_file, (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode())
+    if errors:
+        raise typer.Exit(1)
+
+
+def _step(text: str) -> Step:
+    import yaml
+
+    from benchmark.datasets.augmentations import parse
+
+    name, _, parameters = text.partition("=")
+    try:
+        return parse({name: yaml.safe_load(parameters)} if parameters else name)
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"--augment {text}: {error}") from None
+
+
+@app.command("show")
+def show_dataset(
+    name: NameArgument,
+    mode: Annotated[list[str] | None, typer.Option("--mode", help="Input modes; default: all.")] = None,
+    augment: Annotated[
+        list[str] | None,
+        typer.Option("--augment", metavar="NAME[=YAML]", help="e.g. hflip or rotation='{degrees: 30}'; or `all`."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="PNG file; default: NAME.png.")] = None,
+    size: Annotated[int, typer.Option(min=8, max=1024, help="Sides of an image, pixels.")] = 96,
+    columns: Annotated[int, typer.Option(min=2, max=50, help="Images in a row.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the images.")] = 0,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Write a contact sheet: what the network sees, per class and input mode; `--augment all`: every augmentation."""
+    from benchmark.datasets.catalogue import CATALOGUE
+    from benchmark.datasets.opening import find
+    from benchmark.datasets.sheets import contact_sheet, gallery
+    from benchmark.inputs import INPUT_MODES
+
+    listing = find(name, data_dir)
+    for word in mode or ():
+        if word not in INPUT_MODES:
+            raise UserError(f"--mode {word}: unknown input mode.{did_you_mean(word, INPUT_MODES)}")
+    colour = name not in CATALOGUE or CATALOGUE[name].colour
+    modes = mode or [word for word, known in INPUT_MODES.items() if known.grey or colour]
+    if not colour and any(not INPUT_MODES[word].grey for word in modes):
+        typer.echo(f"{name} has no colour: rgb is grey-3ch under another name.", err=True)
+    if augment == ["all"]:
+        sheet = gallery(listing, size=size, columns=columns, seed=seed)
+    else:
+        steps = [_step(text) for text in augment or ()]
+        sheet = contact_sheet(listing, modes=modes, size=size, columns=columns, steps=steps, seed=seed)
+    path = output or Path(f"{listing.name}.png")
+    try:
+        sheet.save(path, format="PNG")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}).") from None
+    typer.echo(f"{path}: {sheet.width} x {sheet.height} pixels")
+
+
+@cache_app.command("list")
+def list_cache() -> None:
+    """List what is cached, and whether it is whole."""
+    from tabulate import tabulate
+
+    from benchmark.datasets.decoded import verify
+    from benchmark.datasets.locations import cache_directory
+
+    root = cache_directory()
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix in (".images", ".parquet"))
+    rows = [
+        (
+            path.relative_to(root).as_posix(),
+            f"{path.stat().st_size / 2**20:.1f} MB",
+            "" if path.suffix != ".images" else "whole" if verify(path) else "DAMAGED",
+        )
+        for path in files
+    ]
+    if rows:
+        typer.echo(tabulate(rows, headers=("file", "size", "checksum"), disable_numparse=True))
+    total = sum(path.stat().st_size for path in files) / 2**20
+    typer.echo(f"{root}: {len(files)} files, {total:.1f} MB.")
+    if any(row[2] == "DAMAGED" for row in rows):
+        raise typer.Exit(1)
+
+
+@cache_app.command("clear")
+def clear_cache(
+    name: Annotated[str | None, typer.Argument(help="Only this dataset's files; default: everything.")] = None,
+) -> None:
+    """Remove decoded images, indexes and generated images; all of it can be made again."""
+    import shutil
+
+    from benchmark.datasets.locations import cache_directory
+
+    root, removed = cache_directory(), 0
+    for folder in ("images", "index", "generated"):
+        for path in sorted((root / folder).glob(f"{name}-*" if name else "*")):
+            if path.is_dir():
+                removed += sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+                shutil.rmtree(path)
+            else:
+                removed += path.stat().st_size
+                path.unlink()
+    typer.echo(f"{root}: {removed / 2**20:.1f} MB removed.")

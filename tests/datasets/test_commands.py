@@ -1,0 +1,108 @@
+"""The `datasets` verb."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from benchmark.cli.datasets import app
+from benchmark.datasets.catalogue import CATALOGUE
+from benchmark.errors import UserError
+from tests.datasets.conftest import picture, save
+
+
+def invoke(*words: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, list(words), catch_exceptions=True)
+    if isinstance(result.exception, UserError):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+def test_list_names_every_dataset_and_its_state(data: Path) -> None:
+    lines = invoke("list", "--data-dir", str(data)).splitlines()
+    for name in CATALOGUE:
+        assert any(line.startswith(name) for line in lines)
+    beans = next(line for line in lines if line.startswith("beans"))
+    assert "1034/133/128" in beans
+    assert "incomplete: 18 images in the train split, the original has 1034" in beans
+    assert next(line for line in lines if line.startswith("pets")).endswith("not there")
+
+
+def test_prepare_tells_the_splits_of_what_is_there(data: Path) -> None:
+    assert "18 train, 6 validation, 9 test images" in invoke("prepare", "beans", "--data-dir", str(data))
+
+
+def test_prepare_with_a_matrix_decodes_what_it_needs(data: Path, cache: Path, tmp_path: Path) -> None:
+    matrix = tmp_path / "m.yaml"
+    matrix.write_text(
+        "name: m\nmodels: [timm/test_resnet]\nweights: none\ndatasets: [beans]\n"
+        "input_modes: [rgb, grey-1ch, grey-3ch]\n"
+        "policies: [scratch]\nseeds: [0]\ntraining: {image_size: 24, epochs: 2, head_epochs: 1}\n"
+    )
+    invoke("prepare", "--matrix", str(matrix), "--data-dir", str(data))
+    assert sorted(path.name.rsplit("-", 1)[0] for path in (cache / "images").glob("*.images")) == [
+        "beans-24-grey",
+        "beans-24-rgb",
+    ]
+
+
+@pytest.mark.parametrize("words", [["prepare", "baens"], ["check", "baens"], ["show", "baens"]])
+def test_a_misspelt_dataset_is_told_with_the_right_word(words: list[str]) -> None:
+    with pytest.raises(UserError, match="Did you mean 'beans'"):
+        invoke(*words)
+
+
+def test_check_ends_with_1_where_results_would_be_wrong_and_writes_all_it_found(tmp_path: Path) -> None:
+    for label, name in enumerate(("a", "b")):
+        for index in range(12):
+            save(picture(100 * label + index, 48), tmp_path / "images" / name / f"{index}.png")
+    invoke("check", f"folder:{tmp_path / 'images'}")
+    (tmp_path / "images" / "a" / "bad.png").write_bytes(b"")
+    report = tmp_path / "report.json"
+    output = invoke("check", f"folder:{tmp_path / 'images'}", "--json", str(report), code=1)
+    assert "zero-byte: a/bad.png: the file is empty" in output
+    (finding,) = json.loads(report.read_text())["findings"]
+    assert finding["kind"] == "zero-byte"
+    assert finding["images"] == ["a/bad.png"]
+
+
+def test_show_writes_a_contact_sheet_of_every_mode(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sheet.png"
+    invoke("show", "beans", "--data-dir", str(data), "--output", str(path), "--columns", "3", "--size", "40")
+    with Image.open(path) as sheet:
+        assert sheet.width == 150 + 3 * 44
+        assert sheet.height > 9 * 44
+
+
+def test_show_writes_a_gallery_of_augmentations(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "gallery.png"
+    invoke("show", "beans", "--data-dir", str(data), "--augment", "all", "--output", str(path), "--size", "40")
+    with Image.open(path) as sheet:
+        assert sheet.height >= 14 * 44
+
+
+def test_show_refuses_colour_augmentations_on_grey(data: Path, tmp_path: Path) -> None:
+    words = ["show", "beans", "--data-dir", str(data), "--augment", "hue", "--output", str(tmp_path / "x.png")]
+    with pytest.raises(UserError, match="hue needs colour"):
+        invoke(*words, "--mode", "grey-1ch")
+    invoke(*words, "--mode", "rgb")
+    with pytest.raises(UserError, match="not in 0"):
+        invoke(*words[:-4], "--augment", "rotation={degrees: 900}")
+
+
+def test_the_cache_is_listed_verified_and_cleared(data: Path, cache: Path, tmp_path: Path) -> None:
+    test_prepare_with_a_matrix_decodes_what_it_needs(data, cache, tmp_path)
+    assert invoke("cache", "list").count("whole") == 2
+    file = next((cache / "images").glob("*-grey-*.images"))
+    file.write_bytes(b"\0" * 10 + file.read_bytes()[10:])
+    assert "DAMAGED" in invoke("cache", "list", code=1)
+    invoke("cache", "clear", "rps")
+    assert file.exists()
+    invoke("cache", "clear", "beans")
+    assert not file.exists()
+    assert "0 files" in invoke("cache", "list")
