@@ -7,6 +7,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -22,7 +23,7 @@ from pydantic import (
 
 from benchmark import policies
 from benchmark.datasets.augmentations import Step, as_entry, needing_colour, parse
-from benchmark.datasets.catalogue import CATALOGUE
+from benchmark.datasets.catalogue import CATALOGUE, FOLDER
 from benchmark.errors import MisplacedValueError, did_you_mean
 from benchmark.inputs import INPUT_MODES
 
@@ -65,8 +66,19 @@ def _fit_for_a_table(label: str) -> str:
 ModelName = Annotated[str, AfterValidator(_a_library_and_a_name)]
 InputModeName = Annotated[str, _one_of(INPUT_MODES, "input mode")]
 PolicyName = Annotated[str, _one_of(policies.POLICIES, "policy")]
-DatasetName = Annotated[str, _one_of(CATALOGUE, "dataset")]
+
+
+def _a_dataset(name: str) -> str:
+    if name.startswith(FOLDER) and name != FOLDER:
+        return name
+    if name not in CATALOGUE:
+        raise ValueError(f"unknown dataset {name!r}.{did_you_mean(name, CATALOGUE)}")
+    return name
+
+
+DatasetName = Annotated[str, AfterValidator(_a_dataset)]
 Label = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_fit_for_a_table)]
+
 
 def _each_once(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     _distinct(tuple(step.name for step in steps))
@@ -110,20 +122,36 @@ class TrainingSettings(_Frozen):
 
 
 class DatasetSource(_Frozen):
-    """Which images: a catalogue name, and how much of it."""
+    """Which images: a catalogue name or ``folder:PATH``, and how much of it."""
 
     name: DatasetName
     limit: Count | None = None
     """Training images, stratified by ``split_seed``; None: all. Validation and test are never limited."""
     classes: tuple[NonEmpty, ...] | None = None
     """A subset of the classes, in this label order; None: all."""
+    content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """Of a folder: the hash of its images, classes and splits, filled in by `datasets.identity.identified`."""
+    colour: bool | None = None
+    """Of a folder: whether its images have colour, filled in likewise."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether these are a user's own images."""
+        return self.name.startswith(FOLDER)
+
+    @property
+    def has_colour(self) -> bool:
+        """Whether ``rgb`` is applicable."""
+        return self.colour is not False if self.is_folder else CATALOGUE[self.name].colour
 
     @model_validator(mode="after")
     def _classes_of_the_dataset(self) -> DatasetSource:
+        if not self.is_folder and (self.content is not None or self.colour is not None):
+            raise ValueError(f"content and colour belong to a folder's entry, {self.name} is known")
         if self.classes is not None:
-            known = CATALOGUE[self.name].classes
+            known = None if self.is_folder else CATALOGUE[self.name].classes
             for wanted in self.classes:
-                if wanted not in known:
+                if known is not None and wanted not in known:
                     raise ValueError(f"dataset {self.name} has no class {wanted!r}.{did_you_mean(wanted, known)}")
             if len(set(self.classes)) != len(self.classes):
                 raise ValueError(f"classes of {self.name} are named twice")
@@ -147,12 +175,12 @@ class DatasetEntry(DatasetSource):
     @property
     def title(self) -> str:
         """The name in tables and records."""
-        return self.label or self.name
+        return self.label or (PurePath(self.name.removeprefix(FOLDER)).name if self.is_folder else self.name)
 
     @property
     def source(self) -> DatasetSource:
         """The entry without its label."""
-        return DatasetSource(name=self.name, limit=self.limit, classes=self.classes)
+        return DatasetSource.model_validate(self.model_dump(exclude={"label"}))
 
 
 class RunSpec(_Frozen):
@@ -169,6 +197,7 @@ class RunSpec(_Frozen):
     weights: Literal["hub", "pypi", "none"]
     """``none`` where the policy starts from random weights."""
     split_seed: int
+    on_bad_image: Literal["refuse", "drop"] = "refuse"
     stages: tuple[policies.Stage, ...]
     image_size: int
     batch_size: int
@@ -180,6 +209,16 @@ class RunSpec(_Frozen):
     def id(self) -> str:
         """Sixteen hexadecimal digits of the SHA-256 of what decides the result (the label does not)."""
         decisive = self.model_dump(mode="json", exclude={"dataset"})
+        source = decisive["source"]
+        if self.source.is_folder:
+            if self.source.content is None:
+                raise ValueError(f"{self.source.name} has no id before its images are identified")
+            source["name"] = FOLDER
+            del source["colour"]
+        else:
+            del source["content"], source["colour"]
+        if self.on_bad_image == "refuse":
+            del decisive["on_bad_image"]
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -211,6 +250,8 @@ class Matrix(_Frozen):
     policies: Some[PolicyName]
     seeds: Some[Seed]
     split_seed: Seed = 0
+    on_bad_image: Literal["refuse", "drop"] = "refuse"
+    """What images that cannot be decoded do: end the run before it starts, or drop out, counted in the record."""
     training: TrainingSettings = TrainingSettings()
     threads: Count = 1
     timeout: Positive | None = None
@@ -245,7 +286,7 @@ class Matrix(_Frozen):
 
 
 def _colourless(entry: DatasetEntry, mode: str) -> bool:
-    return not INPUT_MODES[mode].grey and not CATALOGUE[entry.name].colour
+    return not INPUT_MODES[mode].grey and not entry.has_colour
 
 
 def _applicable(matrix: Matrix) -> list[tuple[DatasetEntry, str]]:
@@ -280,6 +321,7 @@ def _runs(matrix: Matrix) -> Iterator[RunSpec]:
                         model=model,
                         weights=weights,
                         split_seed=matrix.split_seed,
+                        on_bad_image=matrix.on_bad_image,
                         stages=stages,
                         image_size=training.image_size,
                         batch_size=training.batch_size,

@@ -50,17 +50,23 @@ def prepare_images(specs: Sequence[RunSpec], data_dir: Path | None, progress: Ca
     Raises:
         UserError: a dataset that cannot be had.
     """
-    for images, split_seed, size, grey in dict.fromkeys(
-        (spec.source, spec.split_seed, spec.image_size, INPUT_MODES[spec.input_mode].grey) for spec in specs
-    ):
+    for spec in {_decoded(spec): spec for spec in specs}.values():
         datasets.open_dataset(
-            images,
-            split_seed=split_seed,
-            image_size=size,
-            grey=grey,
+            spec.source,
+            split_seed=spec.split_seed,
+            image_size=spec.image_size,
+            grey=INPUT_MODES[spec.input_mode].grey,
             data_dir=data_dir,
-            progress=partial(_named, progress, images.name),
+            seed=spec.seed,
+            drop_bad_images=spec.on_bad_image == "drop",
+            progress=partial(_named, progress, spec.dataset),
         )
+
+
+def _decoded(spec: RunSpec) -> tuple[object, ...]:
+    """Return what runs must share to use the same images in the same splits."""
+    fold = spec.seed if spec.source.is_folder else None
+    return spec.source, spec.split_seed, fold, spec.on_bad_image, spec.image_size, INPUT_MODES[spec.input_mode].grey
 
 
 def _named(progress: Callable[[str, int, int], None], name: str, what: str, done: int, total: int) -> None:

@@ -72,7 +72,9 @@ class DatasetRecord(_Part):
     validation_images: int
     test_images: int
     notes: tuple[str, ...] = ()
-    """How missing splits were drawn, in words."""
+    """How missing splits were drawn and what was left out, in words."""
+    folds: int | None = None
+    """Where the test split is one fold of a cross-validation, chosen by the seed: the number of folds."""
 
 
 class StageRecord(_Part):

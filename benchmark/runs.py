@@ -131,6 +131,8 @@ def _open(spec: RunSpec, context: RunContext) -> PreparedDataset:
         image_size=spec.image_size,
         grey=INPUT_MODES[spec.input_mode].grey,
         data_dir=context.data_dir,
+        seed=spec.seed,
+        drop_bad_images=spec.on_bad_image == "drop",
     )
 
 
@@ -239,6 +241,7 @@ def _dataset_record(data: PreparedDataset) -> DatasetRecord:
         validation_images=len(data.validation),
         test_images=len(data.test),
         notes=data.notes,
+        folds=data.folds,
     )
 
 

@@ -141,6 +141,7 @@ def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
         "model": "timm/other",
         "weights": "hub",
         "split_seed": 1,
+        "on_bad_image": "drop",
         "stages": spec.stages * 2,
         "image_size": 8,
         "batch_size": 1,

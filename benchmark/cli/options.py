@@ -66,15 +66,25 @@ def kept_matrix(folder: Path) -> Path:
 
 
 def select(
-    matrix: str, overrides: Sequence[str] | None, only: Sequence[str] | None, name: str | None, results: Path
+    matrix: str,
+    overrides: Sequence[str] | None,
+    only: Sequence[str] | None,
+    name: str | None,
+    results: Path,
+    *,
+    verify: bool = False,
 ) -> Selection:
-    """Resolve the options that name a matrix and some of its runs.
+    """Resolve the options that name a matrix and some of its runs; ``verify``: look again at known folders.
 
     Raises:
         UserError: the matrix, an override or a selector is wrong, or no run matches.
     """
     source = matrix_file.find(matrix)
     loaded = matrix_file.load(source, overrides or (), name)
+    if any(entry.is_folder for entry in loaded.datasets):
+        from benchmark.datasets.identity import identified
+
+        loaded = identified(loaded, verify=verify)
     store = Store(results / loaded.name)
     plan = make_plan(expand(loaded), store)
     return Selection(loaded, source, tuple(overrides or ()), store, plan, _filter(plan, only or ()))

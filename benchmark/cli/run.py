@@ -51,7 +51,7 @@ def run(
     Exit code: 0 all asked for is done, 1 some run failed, 2 a mistake in what was asked, 130 interrupted.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    selection = select(matrix, overrides, only, name, results)
+    selection = select(matrix, overrides, only, name, results, verify=True)
     number = _workers(workers)
     todo = [planned.spec for planned in selection.selected if force or planned.state != "done"]
     _refuse_another_matrix(selection)

@@ -13,6 +13,10 @@ SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
+FOLDER = "folder:"
+"""What the name of a user's own dataset starts with; a path follows."""
+
+
 @dataclass(frozen=True)
 class ClassFolders:
     """A folder a split, and in it a folder a class.

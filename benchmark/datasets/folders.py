@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.datasets.catalogue import SplitName
+from benchmark.datasets.catalogue import FOLDER, SplitName
 from benchmark.datasets.listing import ListedFile, Listing, files_below, folders_in, listed, make_listing
 from benchmark.errors import UserError
 

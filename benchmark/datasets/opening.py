@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmark.datasets.catalogue import CATALOGUE, SplitName
+from benchmark.datasets.catalogue import CATALOGUE, FOLDER, SplitName
 from benchmark.datasets.decoded import open_images
 from benchmark.datasets.folders import list_folder
 from benchmark.datasets.index import FOLDS, Index, open_index, without_bad_images
@@ -17,7 +17,6 @@ from benchmark.datasets.parallel import Progress
 from benchmark.datasets.prepared import PreparedDataset, Split
 from benchmark.datasets.splits import limited
 from benchmark.errors import UserError, did_you_mean
-from benchmark.matrix import FOLDER
 
 if TYPE_CHECKING:
     from benchmark.matrix import DatasetSource
