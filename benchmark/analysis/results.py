@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
+from benchmark.analysis.quality import calibration_error, confusion
 from benchmark.analysis.statistics import Interval, crossed_mean
 from benchmark.errors import UserError
 from benchmark.matrix import Matrix, NotApplicable, RunSpec, not_applicable
@@ -35,12 +36,16 @@ class Cell:
         records: done records by seed, seeds ascending.
         correct: int8, 1 where the prediction is the label; index: seeds ascending, columns: image ids ascending.
             Empty where no run is done.
+        confusion: images by true class (row) and predicted class (column), summed over the done seeds; (0, 0) if none.
+        calibration_errors: of each done seed, 0..1, seeds ascending.
     """
 
     key: CellKey
     asked: tuple[int, ...]
     records: Mapping[int, RunRecord]
     correct: pd.DataFrame = field(repr=False)
+    confusion: np.ndarray = field(repr=False)
+    calibration_errors: tuple[float, ...]
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -100,9 +105,15 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
     cells: dict[CellKey, Cell] = {}
     for key, specs in _by_cell(matrix, plan).items():
         records = {spec.seed: done[spec.id] for spec in specs if spec.id in done}
-        rows = {seed: _checked(record, store, splits) for seed, record in records.items()}
-        correct = _matrix(rows)
-        cells[key] = Cell(key, tuple(spec.seed for spec in specs), records, correct)
+        tests = {seed: _checked(record, store, splits) for seed, record in records.items()}
+        cells[key] = Cell(
+            key=key,
+            asked=tuple(spec.seed for spec in specs),
+            records=records,
+            correct=_matrix({seed: test.correct for seed, test in tests.items()}),
+            confusion=np.sum([test.confusion for test in tests.values()], axis=0) if tests else np.zeros((0, 0), int),
+            calibration_errors=tuple(test.calibration_error for test in tests.values()),
+        )
     return Results(matrix, plan, cells, tuple(not_applicable(matrix)))
 
 
@@ -145,8 +156,18 @@ class _TestSplit:
     """By image, ascending ids."""
 
 
-def _checked(record: RunRecord, store: Store, splits: dict[str, _TestSplit]) -> pd.Series[int]:
-    """Return correctness by image id, ids ascending; ``splits`` collects each dataset's test split as first seen."""
+@dataclass(frozen=True)
+class _Test:
+    """What one run's predictions give."""
+
+    correct: pd.Series[int]
+    """1 or 0 by image id, ids ascending."""
+    confusion: np.ndarray
+    calibration_error: float
+
+
+def _checked(record: RunRecord, store: Store, splits: dict[str, _TestSplit]) -> _Test:
+    """Return a run's test results, checked; ``splits`` collects each dataset's test split as first seen."""
     frame = store.predictions(record)
     path = store.path(record.id)
     assert record.predictions is not None and record.test is not None and record.dataset is not None, record.id
@@ -179,7 +200,12 @@ def _checked(record: RunRecord, store: Store, splits: dict[str, _TestSplit]) -> 
             f"{path}: says test accuracy {record.test.accuracy:.6f}, its predictions count to {counted:.6f}. "
             "Run it again with --force."
         )
-    return pd.Series(correct, index=split.images)
+    probabilities = frame[[f"p{k}" for k in range(classes)]].to_numpy()[order]
+    return _Test(
+        pd.Series(correct, index=split.images),
+        confusion(label, predicted, classes),
+        calibration_error(probabilities, correct),
+    )
 
 
 def _test_split(frame: pd.DataFrame, path: Path) -> _TestSplit:

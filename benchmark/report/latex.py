@@ -62,8 +62,8 @@ def _caption(results: Results) -> str:
     counted = ", ".join(f"{number} {state}" for state, number in tables.ledger(results))
     return (
         f"Test accuracy in percent, mean over {count(len(results.matrix.seeds), 'seed')} ± half-width of the 95 % "
-        f"interval for crossed random seeds and test images. Bold: highest mean of the dataset. Matrix {results.matrix.name}: "
-        f"{count(len(results.plan.runs), 'run')}, {counted}."
+        f"interval for crossed random seeds and test images. Bold: highest mean of the dataset. "
+        f"Matrix {results.matrix.name}: {count(len(results.plan.runs), 'run')}, {counted}."
     )
 
 

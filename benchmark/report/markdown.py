@@ -9,7 +9,9 @@ from benchmark.analysis.inference import smallest_visible
 from benchmark.analysis.results import Results
 from benchmark.report import method, tables
 from benchmark.report.answer import answer, families_in, reading
+from benchmark.report.costs import costs
 from benchmark.report.pictures import Picture
+from benchmark.report.scores import other_scores, recall_tables
 from benchmark.report.text import count, escape, p_text, percent, points_with_interval, table
 
 
@@ -28,6 +30,12 @@ def markdown(results: Results, found: Sequence[Difference], figures: Sequence[Pi
     ]
     if figures:
         sections += ["## Figures", *(_figure(picture) for picture in figures)]
+    if results.plan.done:
+        sections += [
+            *("## Other scores", other_scores(results)),
+            *("## Recall by class", recall_tables(results)),
+            *("## Cost", costs(results)),
+        ]
     sections += [
         "## How it was measured",
         method.protocol(results),

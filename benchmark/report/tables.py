@@ -83,6 +83,7 @@ CELL_COLUMNS = (
     "best_of_dataset",
     "macro_f1",
     "log_loss",
+    "expected_calibration_error",
     "last_epoch_test_accuracy",
     "article_accuracy",
     "validation_accuracy",
@@ -217,6 +218,7 @@ def _means(cell: Cell) -> dict[str, str]:
     means = {column: (mean_of(cell, field), digits) for column, (field, digits) in _MEANS.items()}
     records = list(cell.records.values())
     return {column: "" if mean is None else f"{mean:.{digits}f}" for column, (mean, digits) in means.items()} | {
+        "expected_calibration_error": _decimals(math.fsum(cell.calibration_errors) / len(records)),
         "validation_saturated_runs": str(sum(record.validation_saturated is True for record in records)),
         "contended_runs": str(sum(record.timing is not None and record.timing.contended is True for record in records)),
     }

@@ -49,6 +49,11 @@ def p_text(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def shown(value: float | None, unit: float, decimals: int) -> str:
+    """Return a value in a unit with fixed decimals, nothing where there is none."""
+    return "" if value is None else _minus(f"{value / unit:.{decimals}f}")
+
+
 def duration(seconds: float) -> str:
     """Return seconds as ``12 s``, ``3.4 min`` or ``2.1 h``."""
     if seconds < 120:

@@ -68,7 +68,8 @@ def latent(images: int = 128, image_effect: float = 1.5, seed_effect: float = 0.
 def record_of(spec: RunSpec, correct: np.ndarray, **changes: Any) -> tuple[RunRecord, PredictionTable]:
     """Return a done record and its predictions with the given images right."""
     images = len(correct)
-    classes = len(CATALOGUE[spec.source.name].classes)
+    names = ("one", "two", "three") if spec.source.is_folder else CATALOGUE[spec.source.name].classes
+    classes = len(names)
     ids = image_ids(images)
     label = np.array([int(name[5:9]) % classes for name in ids], dtype=np.int64)
     predicted = np.where(correct == 1, label, (label + 1) % classes)
@@ -112,7 +113,7 @@ def record_of(spec: RunSpec, correct: np.ndarray, **changes: Any) -> tuple[RunRe
         ),
         dataset=DatasetRecord(
             fingerprint="f" * 16,
-            classes=CATALOGUE[spec.source.name].classes,
+            classes=names,
             train_images=1034,
             validation_images=133,
             test_images=images,

@@ -252,3 +252,40 @@ def test_the_latex_table_has_the_same_cells_as_the_report(filled: Store) -> None
     in_report = sorted(re.findall(r"[\d.]+ ± [\d.]+", comparison))
     assert [text.replace(r"$\pm$", "±") for text in in_latex] == in_report
     assert len(in_report) == 15
+
+
+def test_the_settings_say_what_is_the_articles_and_what_is_our_choice(filled: Store) -> None:
+    shown = texts(MATRIX, filled)["report.md"].partition("### Settings")[2]
+    lines = {parts[1].strip(): parts[2:4] for line in shown.splitlines() if len(parts := line.split("|")) == 5}
+    assert [text.strip() for text in lines["batch size"]] == ["32", "the same"]
+    assert [text.strip() for text in lines["epochs, at most"]] == ["6", "60 (here: our choice)"]
+    assert [text.strip() for text in lines["augmentation (training images)"]] == ["hflip", "the same"]
+    assert [text.strip() for text in lines["weight decay"]] == ["0.01", "our choice"]
+    assert [text.strip() for text in lines["dataset beans"]] == ["beans, all training images", "the same"]
+
+
+def test_no_path_of_this_machine_stands_in_a_report_on_a_folder(tmp_path: Path) -> None:
+    entry = {"name": f"folder:{tmp_path}/photos", "content": "ab" * 32, "colour": False}
+    matrix = made_up.matrix(datasets=[entry], input_modes=["grey-3ch", "grey-1ch"])
+    made = texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
+    assert "photos" in made["report.md"]
+    assert not [name for name, text in made.items() if str(tmp_path) in text]
+
+
+def test_recall_and_cost_are_those_of_the_cell(filled: Store) -> None:
+    shown = texts(MATRIX, filled)["report.md"]
+    results = load(MATRIX, made_up.plan_of(MATRIX, filled), filled)
+    cell = results.cells["elpv", "grey-1ch", "scratch", "timm/tf_efficientnet_lite0"]
+    assert cell.confusion.sum() == 3 * 128
+    functional = 100 * cell.confusion[0, 0] / cell.confusion[0].sum()
+    elpv = shown.partition("### elpv")[2].partition("## Cost")[0]
+    row = next(line for line in elpv.splitlines() if line.startswith("| grey-1ch | scratch"))
+    assert f"| {functional:.1f} |" in row
+    cost = next(line for line in shown.splitlines() if line.startswith("| elpv | grey-1ch | scratch | 15."))
+    assert "36.9" in cost  # one channel of 96 x 96 pixels in fp32
+
+
+def test_many_classes_are_cut_to_the_hardest_and_that_is_said(tmp_path: Path) -> None:
+    matrix = made_up.matrix(datasets=["pets"], input_modes=["grey-1ch"], policies=["finetune"])
+    shown = texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent(images=370)))["report.md"]
+    assert "The 12 classes of lowest mean recall, of 37." in shown
