@@ -11,7 +11,6 @@ import numpy as np
 from benchmark.analysis.inference import SIGNIFICANCE, holm, p_value, pooled
 from benchmark.analysis.results import Cell, CellKey, Results
 from benchmark.analysis.statistics import Interval, crossed_mean
-from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.inputs import INPUT_MODES
 from benchmark.policies import POLICIES
 
@@ -96,11 +95,10 @@ def _over_datasets(own: Sequence[Difference], results: Results) -> list[Differen
     names = [entry.name for entry in results.matrix.datasets]
     if len(set(names)) < len(names):
         return []
-    controls = {e.title for e in results.matrix.datasets if _generated(e.name)}
     groups: dict[tuple[str, str, str, str], list[Difference]] = {}
     for difference in own:
         contrast = difference.contrast
-        if contrast.headline and contrast.dataset not in controls:
+        if contrast.headline and contrast.dataset not in results.controls:
             key = (contrast.model, contrast.first, contrast.second, contrast.context)
             groups.setdefault(key, []).append(difference)
     pooled_ones = []
@@ -116,10 +114,6 @@ def _over_datasets(own: Sequence[Difference], results: Results) -> list[Differen
         fewest = min((difference.seeds for difference in group), key=len)
         pooled_ones.append(Difference(contrast, pooled(intervals), fewest, group[0].asked))
     return pooled_ones
-
-
-def _generated(dataset: str) -> bool:
-    return dataset in CATALOGUE and CATALOGUE[dataset].source == "generated"
 
 
 def _adjusted(own: Sequence[Difference]) -> list[Difference]:

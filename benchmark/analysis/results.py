@@ -14,6 +14,7 @@ import pandas as pd
 
 from benchmark.analysis.quality import calibration_error, confusion
 from benchmark.analysis.statistics import Interval, crossed_mean
+from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.errors import UserError
 from benchmark.matrix import Matrix, NotApplicable, RunSpec, not_applicable
 from benchmark.plan import Plan
@@ -78,6 +79,12 @@ class Results:
     def datasets(self) -> tuple[str, ...]:
         """Titles of the datasets, in the matrix's order."""
         return tuple(entry.title for entry in self.matrix.datasets)
+
+    @property
+    def controls(self) -> frozenset[str]:
+        """Titles of the generated datasets: they test the benchmark and are no evidence about real images."""
+        generated = {name for name, info in CATALOGUE.items() if info.source == "generated"}
+        return frozenset(entry.title for entry in self.matrix.datasets if entry.name in generated)
 
     def modes(self, dataset: str) -> tuple[str, ...]:
         """Return the input modes that a dataset can be shown in, in the matrix's order."""

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from benchmark.analysis.claims import load_claims
 from benchmark.analysis.differences import differences
 from benchmark.analysis.results import Results, load
 from benchmark.matrix import Matrix
+from benchmark.matrix_file import experiments_folder
 from benchmark.plan import Plan
 from benchmark.records import Store, write_atomically
 from benchmark.report import runs_file, tables
@@ -30,8 +32,9 @@ def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture
     """Return the text files (relative path -> content) and the pictures, which are not drawn yet."""
     found = differences(results)
     figures = pictures(results, found)
+    sources = load_claims(experiments_folder() / "published")
     texts = {
-        "report.md": markdown(results, found, figures),
+        "report.md": markdown(results, found, figures, sources),
         "table.csv": tables.cells_csv(results),
         "differences.csv": tables.differences_csv(found),
         "table.tex": latex(results),

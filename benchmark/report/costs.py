@@ -9,8 +9,8 @@ from benchmark.report.text import escape, shown, table
 
 NOTE = (
     "Means over the done seeds. Train: seconds of all training steps of a run. Images per second: forward and backward "
-    "in training, forward alone in evaluation. Input: one image as the network gets it, in fp32. Peak: resident memory of "
-    "the worker, or on a GPU what was allocated there. Only runs on the same idle machine compare."
+    "in training, forward alone in evaluation. Input: one image as the network gets it, in fp32. Peak: resident memory "
+    "of the worker, or on a GPU what was allocated there. Only runs on the same idle machine compare."
 )
 
 FP32_BYTES = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmark.analysis.claims import Source
 from benchmark.analysis.differences import QUESTIONS, Difference
 from benchmark.analysis.inference import smallest_visible
 from benchmark.analysis.results import Results
@@ -13,14 +14,18 @@ from benchmark.report.costs import costs
 from benchmark.report.pictures import Picture
 from benchmark.report.scores import other_scores, recall_tables
 from benchmark.report.text import count, escape, p_text, percent, points_with_interval, table
+from benchmark.report.verdicts import claims, recommendations
 
 
-def markdown(results: Results, found: Sequence[Difference], figures: Sequence[Picture]) -> str:
+def markdown(
+    results: Results, found: Sequence[Difference], figures: Sequence[Picture], sources: Sequence[Source]
+) -> str:
     """Return the whole report as GitHub's Markdown."""
     sections = [
         f"# Greyscale transfer benchmark: {escape(results.matrix.name)}",
         "## The answer",
         answer(results, found),
+        *(["### Recommendation", recommendations(results)] if results.plan.done else []),
         "## Runs",
         _ledger(results),
         "## Test accuracy",
@@ -28,6 +33,8 @@ def markdown(results: Results, found: Sequence[Difference], figures: Sequence[Pi
         "## Paired differences",
         _differences(results, found),
     ]
+    if found:
+        sections += ["## Published claims", claims(sources, found, results)]
     if figures:
         sections += ["## Figures", *(_figure(picture) for picture in figures)]
     if results.plan.done:
@@ -83,9 +90,6 @@ def _comparison(results: Results) -> str:
     header, rows = tables.comparison(results)
     names = len(header) - len(results.matrix.policies)
     shown = [[*(escape(text) for text in row[:names]), *(_emphasised(text) for text in row[names:])] for row in rows]
-    for index in range(len(shown) - 1, 0, -1):
-        if rows[index][: names - 1] == rows[index - 1][: names - 1]:
-            shown[index][: names - 1] = [""] * (names - 1)
     seeds = count(len(results.matrix.seeds), "seed")
     note = (
         f"Accuracy on the test split in percent: mean over {seeds} ± half-width of the 95 % interval in percent "

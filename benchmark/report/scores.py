@@ -15,9 +15,9 @@ CLASSES_SHOWN = 12
 
 NOTE = (
     "Means over the done seeds, of the chosen checkpoint on the test split unless named otherwise. Macro F1: "
-    "unweighted mean over the classes. Log loss: mean cross-entropy. Validation: the accuracy that chose the checkpoint. "
-    "Last epoch: test accuracy without choosing. Article's way: the best test accuracy over all epochs, optimistic. ECE: expected "
-    f"calibration error in {BINS} bins; it is biased upward on few images."
+    "unweighted mean over the classes. Log loss: mean cross-entropy. Validation: the accuracy that chose the "
+    "checkpoint. Last epoch: test accuracy without choosing. Article's way: the best test accuracy over all epochs, "
+    f"optimistic. ECE: expected calibration error in {BINS} bins; it is biased upward on few images."
 )
 
 

@@ -289,3 +289,24 @@ def test_many_classes_are_cut_to_the_hardest_and_that_is_said(tmp_path: Path) ->
     matrix = made_up.matrix(datasets=["pets"], input_modes=["grey-1ch"], policies=["finetune"])
     shown = texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent(images=370)))["report.md"]
     assert "The 12 classes of lowest mean recall, of 37." in shown
+
+
+def test_claims_get_their_verdicts_in_the_report(filled: Store) -> None:
+    shown = texts(MATRIX, filled)["report.md"].partition("## Published claims")[2].partition("## Figures")[0]
+    assert "beats training from scratch**: supported in 6 of 6 comparisons." in shown
+    assert "beats changing the model (grey-1ch)**: undecided in 3 of 3 comparisons." in shown
+    assert "| elpv | finetune − scratch | mean of grey-3ch and grey-1ch | supported | no |" in shown
+
+
+def test_the_recommendation_is_a_grey_cell_chosen_on_validation(tmp_path: Path) -> None:
+    matrix = made_up.matrix(policies=["finetune", "scratch"])
+    store = made_up.fill(tmp_path, matrix, made_up.latent())
+    for spec in expand(matrix):
+        record, predictions = made_up.record_of(spec, made_up.latent()(spec))
+        assert record.validation is not None
+        chosen = (spec.input_mode, spec.policy) == ("grey-1ch", "scratch")
+        validation = record.validation.model_copy(update={"accuracy": 0.99 if chosen else 0.5})
+        store.save(record.model_copy(update={"validation": validation}), predictions)
+    shown = texts(matrix, store)["report.md"].partition("### Recommendation")[2].partition("## Runs")[0]
+    assert "**beans**: grey-1ch with scratch" in shown
+    assert "Test contradicts validation: it is behind grey-3ch with finetune" in shown

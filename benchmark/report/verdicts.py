@@ -1,0 +1,106 @@
+"""The published claims with their verdicts, and a recommendation for each dataset, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from benchmark.analysis.claims import Judged, Source, Verdict, judge
+from benchmark.analysis.differences import Difference, paired_values
+from benchmark.analysis.inference import smallest_visible
+from benchmark.analysis.results import Cell, Results
+from benchmark.analysis.statistics import SEEDS_FOR_A_VERDICT, crossed_mean
+from benchmark.inputs import INPUT_MODES
+from benchmark.report.tables import mean_of
+from benchmark.report.text import count, escape, listed, percent, points_with_interval, table, with_interval
+
+ORDER: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not run")
+
+
+def claims(sources: Sequence[Source], found: Sequence[Difference], results: Results) -> str:
+    """Return each source's claims with their verdicts, Markdown."""
+    parts = [
+        "Supported: the claimed side is better after Holm's correction. Contradicted: the other side is, or the two "
+        "are shown to differ by less than the margin of equivalence. Undecided: neither; then the smallest true "
+        "difference that this matrix would have shown with 80 % power stands beside it."
+    ]
+    for source in sources:
+        parts.append(f"Source: {escape(source.source)}")
+        for claim in source.claims:
+            verdicts = judge(claim, found, results)
+            if not verdicts:
+                parts.append(f"**{escape(claim.text)}**: not run, this matrix does not hold the comparison.")
+                continue
+            counted = Counter(item.verdict for item in verdicts)
+            summary = listed([f"{word} in {counted[word]}" for word in ORDER if counted[word]])
+            parts.append(f"**{escape(claim.text)}**: {summary} of {count(len(verdicts), 'comparison')}.")
+            parts.append(_table(verdicts, several=len(results.matrix.models) > 1))
+    return "\n\n".join(parts)
+
+
+def _table(verdicts: Sequence[Judged], several: bool) -> str:
+    header = ["dataset", *(["model"] if several else []), "comparison", "in", "verdict", "said by the source", "points"]
+    rows = []
+    for item in verdicts:
+        contrast, interval = item.difference.contrast, item.difference.interval
+        names = [contrast.dataset, *([contrast.model] if several else []), f"{contrast.first} − {contrast.second}"]
+        word: str = item.verdict
+        visible = None if interval is None else smallest_visible(interval)
+        if word == "undecided":
+            word += " (too few seeds)" if visible is None else f" (visible: {percent(visible)})"
+        said = "yes" if item.by_the_source else "no"
+        shown = "" if interval is None else points_with_interval(interval)
+        rows.append([*(escape(text) for text in [*names, contrast.context, word]), said, shown])
+    return table(header, rows, left=len(header) - 1)
+
+
+def recommendations(results: Results) -> str:
+    """Return, for each dataset with a done run, which grey mode and policy to take, and what cannot be told apart."""
+    lines = [_recommendation(dataset, results) for dataset in results.datasets if dataset not in results.controls]
+    return "\n".join(line for line in lines if line)
+
+
+def _recommendation(dataset: str, results: Results) -> str:
+    """Return one item: the grey cell of the best validation accuracy, and the cheaper cells that it does not beat.
+
+    The choice is made on validation, not on the test accuracies shown beside it, which are therefore not flattered.
+    """
+    grey = [c for c in results.cells.values() if c.key[0] == dataset and INPUT_MODES[c.key[1]].grey and c.records]
+    complete = [cell for cell in grey if len(cell.seeds) == len(cell.asked)]
+    if not complete:
+        return f"- **{escape(dataset)}**: none, no grey cell has all its seeds." if grey else ""
+    chosen = max(complete, key=lambda cell: mean_of(cell, "validation.accuracy") or 0.0)
+    assert chosen.accuracy is not None
+    text = (
+        f"- **{escape(dataset)}**: {_named(chosen, results)}, {with_interval(chosen.accuracy)} % on test"
+        f"{_seconds(chosen)}. It has the highest validation accuracy of the grey cells."
+    )
+    if len(chosen.seeds) < SEEDS_FOR_A_VERDICT:
+        return f"{text} From {count(len(chosen.seeds), 'seed')} this is no more than a first impression."
+    beaten: list[str] = []
+    even: list[str] = []
+    better: list[str] = []
+    for other in complete:
+        if other is chosen:
+            continue
+        values, _ = paired_values([(chosen, other)])
+        interval = crossed_mean(values)
+        described = f"{_named(other, results)} ({points_with_interval(interval)}{_seconds(other)})"
+        {1: beaten, 0: even, -1: better}[interval.sign].append(described)
+    if beaten:
+        text += f" On test it is ahead of {listed(beaten)}."
+    if even:
+        text += f" It cannot be told apart from {listed(even)}: where one of them is cheaper, take it."
+    if better:
+        text += f" Test contradicts validation: it is behind {listed(better)}."
+    return text + " (Points: its lead in test accuracy, 95 %, not corrected for the number of cells.)"
+
+
+def _named(cell: Cell, results: Results) -> str:
+    _, mode, policy, model = cell.key
+    return f"{mode} with {policy}" + (f" ({escape(model)})" if len(results.matrix.models) > 1 else "")
+
+
+def _seconds(cell: Cell) -> str:
+    seconds = mean_of(cell, "timing.train_seconds")
+    return "" if seconds is None else f", {seconds:.0f} s of training"
