@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,11 +124,12 @@ def _execute(selection: Selection, todo: list[RunSpec], workers: int | None, dat
         )
         shown.starting(len(todo), context.workers)
         failed = []
-        for outcome in run_locally(todo, context, matrix.timeout, shown.event):
-            record = selection.store.save(outcome.record, outcome.predictions)
-            shown.finished(record)
-            if record.status != "done":
-                failed.append(record)
+        with closing(run_locally(todo, context, matrix.timeout, shown.event)) as outcomes:
+            for outcome in outcomes:
+                record = selection.store.save(outcome.record, outcome.predictions)
+                shown.finished(record)
+                if record.status != "done":
+                    failed.append(record)
     return failed
 
 

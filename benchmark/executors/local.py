@@ -7,9 +7,10 @@ import multiprocessing.managers
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +21,9 @@ from benchmark.executors.events import EpochDone, Event, Started
 from benchmark.matrix import RunSpec
 from benchmark.records import RunRecord, Status
 from benchmark.runs import Outcome, RunContext, execute, now
+
+POOLS = 3
+"""How often a pool is started anew when all of its workers died before they took a run."""
 
 _events: Any = None
 """In a worker: the queue to the parent."""
@@ -60,7 +64,7 @@ def run_locally(
     context: RunContext,
     timeout: float | None,
     on_event: Callable[[Event], None],
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Execute runs in ``context.workers`` processes and yield their outcomes as they finish.
 
     Workers live on from run to run and are replaced when they die; a run whose worker dies or exceeds its time comes
@@ -87,30 +91,51 @@ def run_locally(
 
         listener = threading.Thread(target=listen, daemon=True)
         listener.start()
-        pool = ProcessPool(
-            max_workers=min(context.workers, len(specs)), context=spawn, initializer=_start_worker, initargs=[events]
-        )
         try:
-            futures: dict[Any, RunSpec] = {
-                pool.schedule(_work, args=[spec, context], timeout=timeout): spec for spec in specs
-            }
-            for future in as_completed(futures):
-                spec = futures.pop(future)
-                began = started.get(spec.id, now())
-                try:
-                    outcome = future.result()
-                except FutureTimeout:
-                    outcome = _lost(spec, "timeout", f"exceeded its time of {timeout:g} s", began)
-                except ProcessExpired as error:
-                    outcome = _lost(spec, "killed", _how_it_ended(error.exitcode), began)
-                yield outcome
-            pool.close()
+            left = list(specs)
+            for _ in range(POOLS):
+                for spec, outcome in _in_one_pool(left, context, timeout, events, started):
+                    left.remove(spec)
+                    yield outcome
+                if not left:
+                    return
+            now_lost = f"{POOLS} times all workers died before they took a run; see the system's log"
+            yield from (_lost(spec, "killed", now_lost, now()) for spec in left)
         finally:
-            pool.stop()
-            pool.join()
             events.put(None)
             listener.join()
             manager.shutdown()
+
+
+def _in_one_pool(
+    specs: Sequence[RunSpec], context: RunContext, timeout: float | None, events: Any, started: dict[str, str]
+) -> Iterator[tuple[RunSpec, Outcome]]:
+    """Execute runs in a pool of workers until they are done, or until a death among idle workers ends the pool."""
+    pool = ProcessPool(
+        max_workers=min(context.workers, len(specs)),
+        context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=[events],
+    )
+    try:
+        futures: dict[Any, RunSpec] = {
+            pool.schedule(_work, args=[spec, context], timeout=timeout): spec for spec in specs
+        }
+        for future in as_completed(futures):
+            spec = futures[future]
+            began = started.get(spec.id, now())
+            try:
+                outcome = future.result()
+            except FutureTimeout:
+                outcome = _lost(spec, "timeout", f"exceeded its time of {timeout:g} s", began)
+            except BrokenProcessPool:
+                continue
+            except ProcessExpired as error:
+                outcome = _lost(spec, "killed", _how_it_ended(error.exitcode), began)
+            yield spec, outcome
+    finally:
+        pool.stop()
+        pool.join()
 
 
 def _how_it_ended(code: int | None) -> str:
