@@ -13,7 +13,7 @@ from benchmark.matrix import Matrix
 from benchmark.matrix_file import experiments_folder
 from benchmark.plan import Plan
 from benchmark.records import Store, write_atomically
-from benchmark.report import runs_file, tables
+from benchmark.report import page, runs_file, tables
 from benchmark.report.figures import pictures
 from benchmark.report.latex import latex
 from benchmark.report.markdown import markdown
@@ -23,6 +23,9 @@ from benchmark.report.text import count
 FIGURES = "figures"
 """Folder of the pictures inside the results folder; nothing else belongs there."""
 
+
+PAGE = "report.html"
+"""The report as one file with its figures inside."""
 
 RUNS = "runs.parquet"
 """One row a run."""
@@ -49,8 +52,9 @@ def render(matrix: Matrix, plan: Plan, store: Store) -> dict[str, bytes]:
         UserError: a record or its predictions are damaged or contradict each other.
     """
     texts, figures = texts_and_pictures(load(matrix, plan, store))
-    runs = {RUNS: runs_file.encode(runs_file.runs_frame(plan))}
-    return texts | runs | {_path(picture): picture.png() for picture in figures}
+    html = page.page(texts["report.md"].decode(), _title(matrix), figures)
+    others = {PAGE: html.encode(), RUNS: runs_file.encode(runs_file.runs_frame(plan))}
+    return texts | others | {_path(picture): picture.png() for picture in figures}
 
 
 def write(matrix: Matrix, plan: Plan, store: Store) -> list[Path]:
@@ -73,8 +77,8 @@ def write(matrix: Matrix, plan: Plan, store: Store) -> list[Path]:
 def check(matrix: Matrix, plan: Plan, store: Store) -> list[str]:
     """Compare the report on disk with what the records give.
 
-    Texts are compared byte for byte, runs.parquet by its content, pictures by the hash of the data that they carry (and
-    by their own checksums).
+    Texts are compared byte for byte, runs.parquet by its content, pictures, also those in report.html, by the hash of
+    the data that they carry and by their own checksums.
 
     Returns:
         One line a file that differs, empty where all agree.
@@ -90,6 +94,11 @@ def check(matrix: Matrix, plan: Plan, store: Store) -> list[str]:
             lines.append(f"{name}: missing")
         elif path.read_bytes() != content:
             lines.append(f"{name}: changed")
+    html = store.folder / PAGE
+    if not html.is_file():
+        lines.append(f"{PAGE}: missing")
+    elif not _same_page(html.read_bytes(), texts["report.md"].decode(), _title(matrix), figures):
+        lines.append(f"{PAGE}: changed")
     runs = store.folder / RUNS
     if not runs.is_file():
         lines.append(f"{RUNS}: missing")
@@ -121,6 +130,17 @@ def terminal_table(matrix: Matrix, plan: Plan, store: Store) -> str:
     )
     body = tabulate(rows, headers=header, tablefmt="simple", disable_numparse=True)
     return f"{matrix.name}: {count(len(plan.runs), 'run')}: {counted}\n\n{body}\n\n{note}"
+
+
+def _title(matrix: Matrix) -> str:
+    return f"Greyscale transfer benchmark: {matrix.name}"
+
+
+def _same_page(content: bytes, markdown: str, title: str, figures: list[Picture]) -> bool:
+    try:
+        return page.agrees(content.decode(), markdown, title, figures)
+    except UnicodeDecodeError:
+        return False
 
 
 def _path(picture: Picture) -> str:

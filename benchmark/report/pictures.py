@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,16 +50,34 @@ class Picture:
 
     def png(self) -> bytes:
         """Draw the figure. The file holds the data's hash and no date."""
+        return self._drawn("png", {HASH_KEY: self.digest, "Software": None})
+
+    def svg(self) -> str:
+        """Draw the figure as an ``svg`` element, for a page: no XML header, no date, its title for screen readers."""
+        text = self._drawn("svg", {"Date": None, "Creator": None, "Title": self.title}).decode()
+        text = (
+            text[text.index("<svg") :]
+            .strip()
+            .replace("<svg ", f'<svg role="img" aria-label="{escape(self.title)}" ', 1)
+        )
+        return "\n".join(line.rstrip() for line in text.splitlines())
+
+    def _drawn(self, kind: str, metadata: dict[str, str | None]) -> bytes:
         import matplotlib
 
         matplotlib.use("Agg", force=False)
         from matplotlib import pyplot as plt
 
-        with plt.rc_context({"font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False}):
+        settings: Any = {
+            "font.family": "DejaVu Sans",
+            "font.size": 9,
+            "axes.spines.top": False,
+            "svg.hashsalt": self.name,
+        }
+        with plt.rc_context(settings):
             figure = self.draw(self.data)
             buffer = io.BytesIO()
-            metadata = {HASH_KEY: self.digest, "Software": None}
-            figure.savefig(buffer, format="png", dpi=144, metadata=metadata, facecolor="white")
+            figure.savefig(buffer, format=kind, dpi=144, metadata=metadata, facecolor="white")
             plt.close(figure)
         return buffer.getvalue()
 

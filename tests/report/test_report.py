@@ -64,7 +64,9 @@ def test_written_twice_it_is_the_same_and_agrees_with_its_records(small: Store) 
     assert sum(path.suffix == ".png" for path in paths) >= 3
 
 
-@pytest.mark.parametrize("name", ["report.md", "table.csv", "differences.csv", "table.tex", "figures/accuracy.png"])
+@pytest.mark.parametrize(
+    "name", ["report.md", "table.csv", "differences.csv", "table.tex", "report.html", "figures/accuracy.png"]
+)
 def test_check_catches_one_changed_byte_anywhere(small: Store, name: str) -> None:
     plan = made_up.plan_of(SMALL, small)
     path = small.folder / name

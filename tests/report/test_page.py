@@ -1,0 +1,112 @@
+"""report.html in Chromium, where there is one: it sorts, filters, asks for nothing, and fits a telephone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark import report
+from tests.report import made_up
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MATRIX = made_up.matrix(datasets=["beans", "elpv"])
+
+PROBE = """
+<script>
+const found = {};
+window.addEventListener("load", () => {
+  const table = [...document.querySelectorAll("table")].find((t) => t.tHead.textContent.includes("log loss"));
+  const column = [...table.tHead.rows[0].cells].findIndex((c) => c.textContent.includes("macro F1"));
+  const texts = () => [...table.tBodies[0].rows].filter((r) => !r.hidden).map((r) => r.cells[column].textContent);
+  table.tHead.rows[0].cells[column].querySelector("button").click();
+  found.ascending = texts();
+  table.tHead.rows[0].cells[column].querySelector("button").click();
+  found.descending = texts();
+  const input = table.parentElement.previousElementSibling;
+  input.value = "elpv scratch";
+  input.dispatchEvent(new Event("input"));
+  found.filtered = [...table.tBodies[0].rows].filter((r) => !r.hidden).map((r) => r.textContent);
+  found.requests = performance.getEntriesByType("resource").map((entry) => entry.name);
+  found.width = [document.documentElement.scrollWidth, window.innerWidth];
+  found.background = getComputedStyle(document.body).backgroundColor;
+  found.figures = document.querySelectorAll("figure svg").length;
+  const out = document.createElement("pre");
+  out.id = "found";
+  out.textContent = JSON.stringify(found);
+  document.body.append(out);
+});
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    store = made_up.fill(tmp_path_factory.mktemp("page"), MATRIX, made_up.latent())
+    return report.render(MATRIX, made_up.plan_of(MATRIX, store), store)["report.html"].decode()
+
+
+def opened(page: str, folder: Path, *options: str) -> tuple[dict[str, Any], str]:
+    """Open the page with a probe in it; return what the probe found and what the browser logged."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    path = folder / "probe.html"
+    path.write_text(page.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+    fixed = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom")
+    command = [CHROMIUM, *fixed, f"--user-data-dir={folder / 'profile'}", *options, path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    match = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert match, done.stderr[-2000:]
+    return json.loads(unescape(match.group(1))), done.stderr
+
+
+@pytest.mark.slow
+def test_tables_sort_and_filter_without_a_request_or_an_error(page: str, tmp_path: Path) -> None:
+    found, log = opened(page, tmp_path)
+    numbers = [float(text) for text in found["ascending"]]
+    assert len(numbers) == 15
+    assert numbers == sorted(numbers)
+    assert [float(text) for text in found["descending"]] == sorted(numbers, reverse=True)
+    assert len(found["filtered"]) == 2
+    assert all("elpv" in text and "scratch" in text for text in found["filtered"])
+    assert found["requests"] == []
+    assert found["figures"] == 5
+    assert "CONSOLE" not in log
+
+
+@pytest.mark.slow
+def test_on_a_telephone_nothing_scrolls_sideways(page: str, tmp_path: Path) -> None:
+    framed = page.replace("<body>", '<body style="width: 375px">', 1)
+    found, _ = opened(framed, tmp_path, "--window-size=500,800")
+    assert found["width"][0] <= found["width"][1]
+
+
+@pytest.mark.slow
+def test_a_dark_system_gets_a_dark_page(page: str, tmp_path: Path) -> None:
+    light, _ = opened(page, tmp_path)
+    dark, _ = opened(page, tmp_path, "--blink-settings=preferredColorScheme=0")
+    assert light["background"] == "rgb(255, 255, 255)"
+    assert dark["background"] == "rgb(22, 22, 22)"
+
+
+def test_the_page_names_no_address_to_load_from(page: str) -> None:
+    loading = re.findall(r'(?:src|href|xlink:href)="([^"]*)"', page)
+    assert {target for target in loading if not target.startswith("#")} <= {"table.csv", "differences.csv"}
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_every_figure_of_the_report_is_inside_the_page(page: str) -> None:
+    assert re.findall(r'<figure data-name="([^"]+)"', page) == [
+        "accuracy",
+        "differences",
+        "time",
+        "curves-beans",
+        "curves-elpv",
+    ]
