@@ -133,9 +133,15 @@ def _related(listing: Listing, sets: list[list[int]], *, exact: bool) -> Iterato
     """Report sets of images that are the same, or look it: the worst thing that is true of each set."""
     word = "duplicates" if exact else "near-duplicates"
     kinds: dict[str, tuple[Severity, str]] = {
-        f"{word} with conflicting labels": ("error" if exact else "warning", "one of the labels is wrong"),
-        f"{word} across splits": ("error" if exact else "warning", "leakage: the test split knows the training split"),
-        word: ("warning" if exact else "note", "counted more than once"),
+        f"{word} with conflicting labels": (
+            "error" if exact else "warning",
+            "one of the labels is wrong" if exact else "look at them",
+        ),
+        f"{word} across splits": (
+            "error" if exact else "warning",
+            "leakage: what is tested was trained on" if exact else "leakage, if they are",
+        ),
+        word: ("warning" if exact else "note", "counted more than once" if exact else "hardly differ"),
     }
     images: dict[str, dict[str, str]] = {kind: {} for kind in kinds}
     for members in sets:

@@ -1,8 +1,8 @@
 """The decode cache: a dataset's images at one size, decoded once, as one memory-mapped file shared by all processes.
 
 File: the pixels, uint8, shape (N, size, size, channels), row by row; then a footer of `_FOOTER` bytes, JSON padded with
-spaces, with the shape, the pixels' SHA-256 and a mark. A build writes another name and renames, so a file under its
-final name is whole; opening checks size and footer, `verify` the checksum too.
+spaces, with the shape, a mark, and the SHA-256 of the images' SHA-256s, one after the other. A build writes another
+name and renames, so a file under its final name is whole; opening checks size and footer, `verify` the checksum too.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from numpy.typing import NDArray
 from benchmark.datasets.locations import cache_directory
 from benchmark.datasets.parallel import Progress, map_files
 from benchmark.datasets.pixels import RULE
-from benchmark.datasets.storage import building
+from benchmark.datasets.storage import building, written_back
 from benchmark.errors import UserError
 
 _FOOTER = 512
-_MARK = "greyscale-benchmark-images-1"
+_MARK = "greyscale-benchmark-images-2"
 
 
 def cache_file(name: str, content: str, size: int, grey: bool) -> Path:
     """Return where the pixels of a dataset's content are kept.
 
-    The name hashes the content, the size, the resize rule, colour or grey, and Pillow's version, whose decoders may
-    change their last bits.
+    The name hashes the format, the content, the size, the resize rule, colour or grey, and Pillow's version, whose
+    decoders may change their last bits.
     """
-    decisive = json.dumps([content, size, RULE, grey, PIL.__version__])
+    decisive = json.dumps([_MARK, content, size, RULE, grey, PIL.__version__])
     key = hashlib.sha256(decisive.encode()).hexdigest()[:16]
     return cache_directory() / "images" / f"{name}-{size}-{'grey' if grey else 'rgb'}-{key}.images"
 
@@ -80,32 +80,33 @@ def _build(
     pixels = int(np.prod(shape))
     with temporary.open("r+b") as file:
         file.truncate(pixels)
-    task = {"kind": "decode", "file": str(temporary), "images": count, "size": size, "grey": channels == 1}
+    task = {"kind": "decode", "file": str(temporary), "size": size, "grey": channels == 1}
     items = [[row, str(path), sha256] for row, (path, sha256) in enumerate(files)]
     answers = map_files(task, items, stage="decoding", progress=progress)
-    bad = sorted((row, reason) for row, reason in answers if reason is not None)
+    hashes = [""] * count
+    bad = []
+    with written_back(temporary):
+        for row, sha256, reason in answers:
+            hashes[row] = sha256
+            if reason is not None:
+                bad.append((row, reason))
     if bad:
         raise UserError(
             "\n".join(
                 [
                     f"dataset {name}: {len(bad)} images cannot be decoded.",
-                    *(f"{files[row][0]}: {reason}" for row, reason in bad),
+                    *(f"{files[row][0]}: {reason}" for row, reason in sorted(bad)),
                 ]
             )
         )
-    facts = {"mark": _MARK, "shape": list(shape), "sha256": _sha256(temporary, pixels)}
+    facts = {"mark": _MARK, "shape": list(shape), "sha256": _joined(hashes)}
     with temporary.open("r+b") as file:
         file.seek(pixels)
         file.write(json.dumps(facts).encode().ljust(_FOOTER))
 
 
-def _sha256(path: Path, length: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while length and (block := file.read(min(1 << 20, length))):
-            digest.update(block)
-            length -= len(block)
-    return digest.hexdigest()
+def _joined(hashes: Sequence[str]) -> str:
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _footer(path: Path) -> dict[str, Any] | None:
@@ -130,4 +131,5 @@ def verify(path: Path) -> bool:
     facts = _footer(path)
     if facts is None or path.stat().st_size != int(np.prod(facts["shape"])) + _FOOTER:
         return False
-    return bool(_sha256(path, int(np.prod(facts["shape"]))) == facts["sha256"])
+    images = np.memmap(path, dtype=np.uint8, mode="r", shape=tuple(facts["shape"]))
+    return bool(_joined([hashlib.sha256(image.tobytes()).hexdigest() for image in images]) == facts["sha256"])

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -308,8 +307,3 @@ class _Assigned:
 
     def _positions(self, split: SplitName) -> NDArray[np.int64]:
         return np.array([i for i, word in enumerate(self.splits) if word == split], dtype=np.int64)
-
-
-def index_files(name: str) -> list[Path]:
-    """Return the cached index and scan files of a dataset."""
-    return sorted((cache_directory() / "index").glob(f"{name}-*.parquet"))

@@ -11,16 +11,22 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+if TYPE_CHECKING:  # the processes that decode start in half the time without it
+    import numpy as np
+    from numpy.typing import NDArray
 
 RULE = "bilinear-antialiased-1"
 """Names the rule above; a change of the rule changes the name, and with it every decode cache."""
 
 MAX_PIXELS = 89_478_485
 """Larger images are refused: Pillow's own limit for a picture that is not an attack."""
+
+
+_ORIENTATION = 0x0112
 
 
 class BadImage(Exception):
@@ -42,7 +48,8 @@ def read_image(content: bytes) -> Image.Image:
             if image.width * image.height > MAX_PIXELS:
                 raise BadImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
             image.load()
-        return _opaque(ImageOps.exif_transpose(image), image.format)
+        turned = image.getexif().get(_ORIENTATION, 1) != 1  # exif_transpose would copy the others
+        return _opaque(ImageOps.exif_transpose(image) if turned else image, image.format)
     except UnidentifiedImageError:
         raise BadImage("not an image that Pillow knows") from None
     except Image.DecompressionBombError:
@@ -66,15 +73,22 @@ def _opaque(image: Image.Image, file_format: str | None) -> Image.Image:
 
 
 def _sixteen_bits(image: Image.Image, file_format: str | None) -> Image.Image:
+    import numpy as np
+
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535 or (image.mode == "I" and file_format not in ("PNG", "PPM")):
         raise BadImage("32-bit integer pixels have no defined white; save it with 8 or 16 bits")
     return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
 
 
+def resized(image: Image.Image, size: int, grey: bool) -> Image.Image:
+    """Return an image of `read_image` with both sides of ``size`` pixels, mode ``L`` for grey, else ``RGB``."""
+    return image.convert("L" if grey else "RGB").resize((size, size), Image.Resampling.BILINEAR)
+
+
 def to_array(image: Image.Image, size: int, grey: bool) -> NDArray[np.uint8]:
-    """Return an image of `read_image` as uint8, shape (size, size, 1) for grey or (size, size, 3) for RGB."""
-    converted = image.convert("L" if grey else "RGB")
-    resized = converted.resize((size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(resized, dtype=np.uint8)
+    """Return `resized` as uint8, shape (size, size, 1) for grey or (size, size, 3) for RGB."""
+    import numpy as np
+
+    pixels = np.asarray(resized(image, size, grey), dtype=np.uint8)
     return pixels[:, :, None] if grey else pixels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,29 @@ def building(target: Path) -> Iterator[Path | None]:
             f"{target}: cannot be written ({error.strerror or error}). "
             "BENCHMARK_CACHE_DIR names another folder for caches."
         ) from error
+
+
+@contextlib.contextmanager
+def written_back(path: Path, every: float = 0.2) -> Iterator[None]:
+    """While the block fills a file, bring what it has written to disk, so that the last sync has little left to do.
+
+    Args:
+        path: the file.
+        every: seconds between two syncs.
+    """
+    ended = threading.Event()
+
+    def bring() -> None:
+        while not ended.wait(every):
+            sync(path)
+
+    thread = threading.Thread(target=bring, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def sync(path: Path) -> None:

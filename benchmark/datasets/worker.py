@@ -4,8 +4,8 @@ The first line is the task, each further line a list of items. Tasks:
 
 - ``{"kind": "scan"}``, item ``[id, path]``: answers ``[id, facts]``, the facts of `scan_file`.
 - ``{"kind": "inspect"}``, item ``[id, path]``: answers ``[id, facts]``, the facts of `inspection.inspect`.
-- ``{"kind": "decode", "file": F, "images": N, "size": S, "grey": B}``, item ``[row, path, sha256]``: writes the pixels
-  into row ``row`` of the raw file F, answers ``[row, null]`` or ``[row, reason]``.
+- ``{"kind": "decode", "file": F, "size": S, "grey": B}``, item ``[row, path, sha256]``: writes the pixels into row
+  ``row`` of the raw file F, answers ``[row, SHA-256 of the pixels, null]`` or ``[row, "", reason]``.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ import base64
 import hashlib
 import io
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.datasets.pixels import BadImage, read_image, to_array
+from benchmark.datasets.pixels import BadImage, read_image, resized
 
 THUMBNAIL = 24
 """Sides of the grey thumbnails that near-duplicates are found by, pixels."""
@@ -47,12 +46,12 @@ def scan_file(path: str) -> dict[str, Any]:
         return {**facts, "problem": str(error)}
     with Image.open(io.BytesIO(content)) as header:
         facts |= {"width": header.width, "height": header.height, "mode": header.mode}
-    thumbnail = to_array(image, THUMBNAIL, grey=True)
+    thumbnail = resized(image, THUMBNAIL, grey=True)
     return {**facts, "thumbnail": base64.b64encode(thumbnail.tobytes()).decode()}
 
 
-def decode_file(path: str, sha256: str, size: int, grey: bool) -> NDArray[np.uint8]:
-    """Return one file's pixels, uint8, shape (size, size, 1 or 3).
+def decode_file(path: str, sha256: str, size: int, grey: bool) -> bytes:
+    """Return one file's pixels, size x size x (1 or 3) bytes, row by row.
 
     Raises:
         BadImage: the file is not the one that was indexed, or cannot be decoded.
@@ -63,7 +62,7 @@ def decode_file(path: str, sha256: str, size: int, grey: bool) -> NDArray[np.uin
         raise BadImage(f"cannot be read: {error.strerror}") from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise BadImage("its content changed after it was indexed")
-    return to_array(read_image(content), size, grey)
+    return resized(read_image(content), size, grey).tobytes()
 
 
 def run(task: dict[str, Any], items: list[list[Any]]) -> list[list[Any]]:
@@ -74,17 +73,19 @@ def run(task: dict[str, Any], items: list[list[Any]]) -> list[list[Any]]:
         from benchmark.datasets.inspection import inspect  # its hashes take a second to import
 
         return [[name, inspect(path)] for name, path in items]
-    shape = (task["images"], task["size"], task["size"], 1 if task["grey"] else 3)
-    pixels = np.memmap(task["file"], dtype=np.uint8, mode="r+", shape=shape)
+    handle = os.open(task["file"], os.O_WRONLY | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "wb") as file:
+        return [_decode_into(file, task["size"], task["grey"], *item) for item in items]
 
-    def decode(row: int, path: str, sha256: str) -> str | None:
-        try:
-            pixels[row] = decode_file(path, sha256, task["size"], task["grey"])
-        except BadImage as error:
-            return str(error)
-        return None
 
-    return [[row, decode(row, path, sha256)] for row, path, sha256 in items]
+def _decode_into(file: BinaryIO, size: int, grey: bool, row: int, path: str, sha256: str) -> list[Any]:
+    try:
+        pixels = decode_file(path, sha256, size, grey)
+    except BadImage as error:
+        return [row, "", str(error)]
+    file.seek(row * len(pixels))
+    file.write(pixels)
+    return [row, hashlib.sha256(pixels).hexdigest(), None]
 
 
 def main() -> None:

@@ -1,0 +1,79 @@
+"""How fast a dataset is decoded: the project's parallel build against one process with a plain Pillow loop.
+
+    python tests/performance/decode_throughput.py rps --data-dir DIR [--size 224] [--colour] [--rounds 3]
+
+Both do the same decode, greying and resize, and end with the same array, which is compared. They take turns, so that a
+machine that others use too slows both; the best of the rounds counts. The build includes starting its processes,
+verifying every file's hash, the checksum, and writing to disk; the loop keeps its array in memory. Then the time to
+open the finished cache is taken. Give --least 1.8 to fail below that ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmark.datasets.decoded import open_images
+from benchmark.datasets.index import open_index
+from benchmark.datasets.opening import find
+from benchmark.datasets.parallel import processors
+
+
+def plain_loop(paths: list[Path], size: int, grey: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Return the images decoded one after the other, uint8, shape (n, size, size, 1 or 3)."""
+    images = np.empty((len(paths), size, size, 1 if grey else 3), np.uint8)
+    for row, path in enumerate(paths):
+        with Image.open(path) as image:
+            resized = image.convert("L" if grey else "RGB").resize((size, size), Image.Resampling.BILINEAR)
+        images[row] = np.asarray(resized).reshape(images.shape[1:])
+    return images
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("dataset")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--colour", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--least", type=float, default=0.0)
+    options = parser.parse_args()
+    grey = not options.colour
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["BENCHMARK_CACHE_DIR"] = cache
+        listing = find(options.dataset, options.data_dir)
+        index = open_index(listing, 0)  # also brings the files into the system's cache, for both
+        files = [(file.path, sha256) for file, sha256 in zip(listing.files, index.sha256, strict=True)]
+        loop, build = [], []
+        for number in range(options.rounds):
+            started = time.perf_counter()
+            expected = plain_loop([path for path, _ in files], options.size, grey)
+            loop.append(time.perf_counter() - started)
+            name = f"round{number}"
+            started = time.perf_counter()
+            images = open_images(name, index.content, files, size=options.size, grey=grey)
+            build.append(time.perf_counter() - started)
+            assert (images == expected).all(), "the two do not agree"
+        started = time.perf_counter()
+        again = find(options.dataset, options.data_dir)
+        open_images(name, open_index(again, 0).content, files, size=options.size, grey=grey)
+        opened = time.perf_counter() - started
+    count, ratio = len(files), min(loop) / min(build)
+    what = f"{count} images to {options.size} px, {'grey' if grey else 'RGB'}"
+    print(f"{options.dataset}, {what}, {processors()} processors")
+    print(f"plain loop: {' '.join(f'{seconds:.2f}' for seconds in loop)} s, best {count / min(loop):.0f} images/s")
+    print(f"build:      {' '.join(f'{seconds:.2f}' for seconds in build)} s, best {count / min(build):.0f} images/s")
+    print(f"ratio of the best: {ratio:.2f}; opening the finished cache: {opened:.3f} s")
+    sys.exit(ratio < options.least)
+
+
+if __name__ == "__main__":
+    main()
