@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.analysis.inference import SIGNIFICANCE, holm, p_value, pooled
 from benchmark.analysis.results import Cell, CellKey, Results
-from benchmark.analysis.statistics import Interval, crossed_mean
+from benchmark.analysis.statistics import UNTESTED, Interval, mean_of_scores
 from benchmark.inputs import INPUT_MODES
 from benchmark.policies import POLICIES
 
@@ -147,7 +147,8 @@ def paired_values(pairs: Sequence[tuple[Cell, Cell]]) -> tuple[np.ndarray, tuple
 
     Returns:
         Integers of shape (seeds, images) with sum over pairs of first - second, and the seeds. Rows are the seeds done
-        in every cell, columns the images present in every cell, both in ascending order of their names.
+        in every cell, columns the images present in every cell, both in ascending order of their names; `UNTESTED`
+        where a seed's fold does not hold the image.
     """
     cells = [cell for pair in pairs for cell in pair]
     seeds = sorted(set.intersection(*(set(cell.seeds) for cell in cells)))
@@ -163,15 +164,19 @@ def paired_values(pairs: Sequence[tuple[Cell, Cell]]) -> tuple[np.ndarray, tuple
         return (own if own.columns.equals(images) else own[images]).to_numpy().astype(np.int64)
 
     total = np.zeros((len(seeds), len(images)), dtype=np.int64)
+    untested = np.zeros(total.shape, dtype=bool)
     for first, second in pairs:
-        total += aligned(first) - aligned(second)
+        a, b = aligned(first), aligned(second)
+        total += a - b
+        untested |= (a == UNTESTED) | (b == UNTESTED)
+    total[untested] = UNTESTED
     return total, tuple(seeds)
 
 
 def _measure(contrast: Contrast, results: Results) -> Difference:
     pairs = [(results.cells[first], results.cells[second]) for first, second in contrast.pairs]
     values, seeds = paired_values(pairs)
-    interval = crossed_mean(values, scale=len(pairs)) if values.size else None
+    interval = mean_of_scores(values, pairs[0][0].folds, scale=len(pairs)) if values.size else None
     return Difference(contrast, interval, seeds, asked=len(results.matrix.seeds))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.quality import calibration_error, confusion
-from benchmark.analysis.statistics import Interval, crossed_mean
+from benchmark.analysis.statistics import UNTESTED, Interval, mean_of_scores
 from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.errors import UserError
 from benchmark.matrix import Matrix, NotApplicable, RunSpec, not_applicable
@@ -35,8 +35,8 @@ class Cell:
         key: (dataset, input mode, policy, model).
         asked: the matrix's seeds.
         records: done records by seed, seeds ascending.
-        correct: int8, 1 where the prediction is the label; index: seeds ascending, columns: image ids ascending.
-            Empty where no run is done.
+        correct: int8, 1 where the prediction is the label, `UNTESTED` where the image is in another fold than the
+            seed's; index: seeds ascending, columns: image ids ascending. Empty where no run is done.
         confusion: images by true class (row) and predicted class (column), summed over the done seeds; (0, 0) if none.
         calibration_errors: of each done seed, 0..1, seeds ascending.
     """
@@ -56,7 +56,12 @@ class Cell:
     @cached_property
     def accuracy(self) -> Interval | None:
         """Test accuracy of the chosen checkpoint, 0..1, with its interval; None where no run is done."""
-        return crossed_mean(self.correct.to_numpy()) if self.records else None
+        return mean_of_scores(self.correct.to_numpy(), self.folds) if self.records else None
+
+    @property
+    def folds(self) -> int | None:
+        """Folds of the cross-validation that the seeds stand for; None where all were tested on the same images."""
+        return next((record.dataset.folds for record in self.records.values() if record.dataset), None)
 
 
 @dataclass(frozen=True)
@@ -127,8 +132,11 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
 def _matrix(rows: Mapping[int, pd.Series[int]]) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(dtype="int8")
-    images = next(iter(rows.values())).index
-    return pd.DataFrame(np.stack([row.to_numpy() for row in rows.values()]), index=list(rows), columns=images)
+    first = next(iter(rows.values())).index
+    if all(row.index.equals(first) for row in rows.values()):
+        return pd.DataFrame(np.stack([row.to_numpy() for row in rows.values()]), index=list(rows), columns=first)
+    tested = pd.DataFrame(dict(rows)).T.sort_index(axis=1)
+    return tested.fillna(UNTESTED).astype("int8")
 
 
 def _by_cell(matrix: Matrix, plan: Plan) -> dict[CellKey, list[RunSpec]]:
@@ -225,4 +233,7 @@ def _test_split(frame: pd.DataFrame, path: Path) -> _TestSplit:
 
 
 def _images(record: RunRecord) -> str:
-    return json.dumps([record.spec.dataset, record.spec.source.model_dump(mode="json")], sort_keys=True)
+    """Return a key that runs share which were tested on the same images."""
+    folds = record.dataset.folds if record.dataset else None
+    fold = None if folds is None else record.spec.seed % folds
+    return json.dumps([record.spec.dataset, record.spec.source.model_dump(mode="json"), fold], sort_keys=True)

@@ -35,7 +35,9 @@ says so in `Interval.basis`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -48,6 +50,12 @@ SEEDS_FOR_A_VERDICT = 3
 """Seeds from which the intervals cover what they state (below: see `tests/analysis/coverage.md`)."""
 
 
+Basis = Literal["seeds and images", "images", "folds"]
+
+UNTESTED = -128
+"""Stands for a value that was not measured: the image was not in the seed's fold. Beyond any sum of differences."""
+
+
 @dataclass(frozen=True)
 class Interval:
     """A mean and its 95 % interval, in the unit of the values (shares, 0..1 or -1..1).
@@ -58,7 +66,8 @@ class Interval:
         df: degrees of freedom; None with the half-width.
         seeds: number of seeds.
         images: number of test images.
-        basis: ``seeds and images``, or ``images`` where one seed leaves the seed's part unseen.
+        basis: ``seeds and images``; ``images`` where one seed leaves the seed's part unseen; ``folds`` where each seed
+            was tested on another fold of a cross-validation.
         floored: the half-width is the floor of 3 / images, not the estimate.
     """
 
@@ -67,7 +76,7 @@ class Interval:
     df: float | None
     seeds: int
     images: int
-    basis: Literal["seeds and images", "images"]
+    basis: Basis
     floored: bool = False
 
     @property
@@ -145,7 +154,7 @@ def crossed_mean(values: np.ndarray, scale: int = 1) -> Interval:
     n = seeds * images
     total, _, _, of_all = _sums(values)
     mean = total / (n * scale)
-    basis: Literal["seeds and images", "images"] = "images" if seeds == 1 else "seeds and images"
+    basis: Basis = "images" if seeds == 1 else "seeds and images"
     if images < 2:
         return Interval(mean, None, None, seeds, images, basis)
     if seeds == 1:
@@ -161,6 +170,69 @@ def crossed_mean(values: np.ndarray, scale: int = 1) -> Interval:
     half_width = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * math.sqrt(variance) / scale
     floor = 3 / images
     return Interval(mean, max(half_width, floor), df, seeds, images, basis, floored=half_width < floor)
+
+
+def mean_over_folds(values: np.ndarray, folds: int, scale: int = 1) -> Interval:
+    """Return the mean of the folds' means with its 95 % interval: each seed was tested on one fold of K.
+
+    The corrected resampled t-test (Nadeau and Bengio 2003, "Inference for the generalization error"): the training sets
+    of two folds overlap, so that the variance of the S fold means counts with 1/S + n_test/n_train = 1/S + 1/(K-1)
+    instead of 1/S, t with S - 1 degrees of freedom. Beyond K seeds folds come back with other seeds (repeated
+    cross-validation; Bouckaert and Frank 2004, "Evaluating the replicability of significance tests"). Few fold means
+    can agree by chance, so the variance is never taken below that of the mean over the distinct images, and no
+    half-width is below 3 / images.
+
+    Args:
+        values: integers, shape (seeds, images), at least two seeds; `UNTESTED` where a seed did not see an image.
+        folds: K.
+        scale: what the values are divided by.
+
+    Raises:
+        ValueError: fewer than two seeds or folds, or a seed without an image.
+    """
+    seeds, _ = _shape(values)
+    tested = values != UNTESTED
+    if seeds < 2 or folds < 2 or not tested.any(axis=1).all():
+        raise ValueError(f"folds need two seeds, each with images, got {tested.sum(axis=1)} images of {folds} folds")
+    scores = np.where(tested, values, 0).astype(np.int64)
+    means = _ratios(scores.sum(axis=1), tested.sum(axis=1) * scale)
+    mean = sum(means, Fraction(0)) / seeds
+    of_folds = _sample_variance(means) * (Fraction(1, seeds) + Fraction(1, folds - 1))
+    seen = tested.any(axis=0)
+    by_image = _ratios(scores.sum(axis=0)[seen], tested.sum(axis=0)[seen] * scale)
+    of_images = _sample_variance(by_image) / len(by_image) if len(by_image) > 1 else Fraction(0)
+    df = float(seeds - 1)
+    half_width = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * math.sqrt(max(of_folds, of_images))
+    floor = 3 / len(by_image)
+    return Interval(float(mean), max(half_width, floor), df, seeds, len(by_image), "folds", floored=half_width < floor)
+
+
+def _ratios(numerators: np.ndarray, denominators: np.ndarray) -> list[Fraction]:
+    return [Fraction(a, b) for a, b in zip(numerators.tolist(), denominators.tolist(), strict=True)]
+
+
+def _sample_variance(values: Sequence[Fraction]) -> Fraction:
+    mean = sum(values, Fraction(0)) / len(values)
+    return sum(((value - mean) ** 2 for value in values), Fraction(0)) / (len(values) - 1)
+
+
+def mean_of_scores(values: np.ndarray, folds: int | None, scale: int = 1) -> Interval:
+    """Return the mean and interval of scores, whichever way the seeds were tested.
+
+    Args:
+        values: integers, shape (seeds, images); `UNTESTED` where a seed did not see an image.
+        folds: None: every seed was tested on every image (`crossed_mean`); else K (`mean_over_folds`).
+        scale: what the values are divided by.
+
+    Raises:
+        ValueError: without folds, a value is missing.
+    """
+    tested = values != UNTESTED
+    if folds is None and not tested.all():
+        raise ValueError("a seed was not tested on every image")
+    if folds is None or len(values) == 1:
+        return crossed_mean(values[:, tested.all(axis=0)], scale)
+    return mean_over_folds(values, folds, scale)
 
 
 def _shape(values: np.ndarray) -> tuple[int, int]:

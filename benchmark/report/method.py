@@ -33,6 +33,10 @@ PROTOCOL = """\
   at least 92 % of the cases from three seeds on (those of single cells in at least 89 %), and with two in as few as
   87 %: below three no verdict is given."""
 
+CROSS_VALIDATION = """\
+- {dataset} is small and evaluated by {folds}-fold cross-validation: the seed chooses the fold that is tested. Its
+  intervals are those of the corrected resampled t-test (Nadeau and Bengio 2003) over the folds."""
+
 _NAMES: dict[str, str] = {
     "image_size": "image size (px, both sides)",
     "batch_size": "batch size",
@@ -69,7 +73,9 @@ def protocol(results: Results) -> str:
     """Return the rules of measurement and the words for modes and policies, Markdown."""
     words = [f"- `{mode}`: {INPUT_MODES[mode].summary}." for mode in results.matrix.input_modes]
     words += [f"- `{policy}`: {POLICIES[policy].summary}." for policy in results.matrix.policies]
-    return "\n".join([f"Protocol version {PROTOCOL_VERSION}.", "", PROTOCOL, "", *words])
+    folded = {cell.key[0]: cell.folds for cell in results.cells.values() if cell.folds}
+    rules = [PROTOCOL, *(CROSS_VALIDATION.format(dataset=escape(name), folds=k) for name, k in folded.items())]
+    return "\n".join([f"Protocol version {PROTOCOL_VERSION}.", "", *rules, "", *words])
 
 
 def settings(matrix: Matrix) -> str:

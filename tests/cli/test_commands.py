@@ -12,9 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import psutil
 import pytest
 import yaml
+from PIL import Image
 
 TRAINING = {
     "image_size": 32,
@@ -280,3 +283,38 @@ def test_an_interrupted_run_exits_130_leaves_no_worker_and_goes_on_later(project
     psutil.wait_procs([worker], timeout=10)
     assert not worker.is_running()
     assert all(record["status"] == "done" for record in project.records())
+
+
+@pytest.mark.slow
+def test_a_small_folder_is_evaluated_by_cross_validation_from_matrix_to_report(project: Project) -> None:
+    generator = np.random.default_rng(0)
+    for name, value in (("dark", 60), ("light", 190)):
+        (project.folder / "my images" / name).mkdir(parents=True)
+        for number in range(40):
+            pixels = generator.integers(value - 50, value + 50, (40, 40), dtype=np.uint8)
+            Image.fromarray(pixels).save(project.folder / "my images" / name / f"{number}.png")
+    matrix = project.matrix(
+        datasets=["folder:my images"], input_modes=["rgb", "grey-3ch", "grey-1ch"], seeds=[0, 1, 2, 3, 4, 5]
+    )
+    done = project.run("run", "--matrix", matrix)
+    assert done.returncode == 0, done.stderr
+    tested = {}
+    for record in project.records():
+        dataset, spec = record["dataset"], record["spec"]
+        assert isinstance(dataset, dict) and isinstance(spec, dict)
+        assert dataset["folds"] == 5
+        predictions = pd.read_parquet(project.folder / "results" / "tiny" / "records" / f"{record['id']}.parquet")
+        assert len(predictions) == 16
+        tested[spec["input_mode"], spec["seed"]] = set(predictions["image_id"])
+    assert {mode for mode, _ in tested} == {"grey-3ch", "grey-1ch"}, "rgb is not applicable to images without colour"
+    assert len(set.union(*(tested["grey-1ch", seed] for seed in range(5)))) == 80, "five folds hold every image once"
+    assert tested["grey-1ch", 5] == tested["grey-1ch", 0] == tested["grey-3ch", 0]
+    report = (project.folder / "results" / "tiny" / "report.md").read_text()
+    assert "5-fold cross-validation" in report
+    assert str(project.folder) not in report
+    assert project.run("report", "--check").returncode == 0
+    assert project.run("status", "--matrix", matrix).stdout.split() == ["12", "done"]
+    Image.new("L", (40, 40)).save(project.folder / "my images" / "dark" / "0.png")
+    refused = project.run("run", "--matrix", matrix)
+    assert refused.returncode == 2
+    assert "--name" in refused.stderr
