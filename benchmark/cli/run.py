@@ -139,8 +139,9 @@ def _conclude(selection: Selection, failed: list[RunRecord]) -> None:
     matrix: Matrix = selection.matrix
     plan = make_plan((run.spec for run in selection.plan.runs), selection.store)
     typer.echo(report.terminal_table(matrix, plan, selection.store))
-    paths = report.write(matrix, plan, selection.store)
-    typer.echo(f"report: {paths[0]}")
+    if report.check(matrix, plan, selection.store):  # nothing is drawn again that shows the records as they are
+        report.write(matrix, plan, selection.store)
+    typer.echo(f"report: {selection.store.folder / 'report.md'}")
     for record in failed:
         typer.echo(f"{record.status}: {record.spec} ({record.id}): {record.reason}", err=True)
     if failed:
