@@ -4,8 +4,10 @@ import math
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -178,7 +180,9 @@ def test_flips_are_decided_per_image_and_anew_in_each_epoch() -> None:
         same = (a == b).flatten(1).all(1)
         turned = (a.flip(-1) == b).flatten(1).all(1)
         assert bool((same ^ turned).all()), "an image is shown as it is or mirrored, nothing else"
-        shares.append(turned)
+        by_image = torch.empty_like(turned)
+        by_image[order_of(epoch + 1)] = turned
+        shares.append(by_image)
     assert 0.2 < torch.cat(shares).float().mean() < 0.8
     assert not torch.equal(shares[0], shares[1])
 
@@ -230,15 +234,20 @@ def test_training_randomness_is_seeded_by_the_run_and_not_by_the_librarys_42() -
 
 def test_the_best_epochs_weights_are_restored_and_its_logits_are_theirs() -> None:
     spec = synthetic.spec(epochs=6)
-    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    data = synthetic.dataset()
+    scrambled = np.random.default_rng(0).permutation(data.validation.labels)  # so that the last epoch is not the best
+    data = replace(data, validation=replace(data.validation, labels=scrambled))
+    built, images = synthetic.network_and_images(spec, data)
     trained = train(built.network, spec, images, "fp32")
     history = trained.progress.history
     key = [(epoch.val_accuracy, -epoch.val_loss) for epoch in history]
     assert trained.best.epoch == history[key.index(max(key))].epoch
+    assert trained.best.epoch < len(history), "the test needs a best epoch that is not the last"
     assert not built.network.training
     with torch.inference_mode():
         logits = built.network(images.test.__getitems__(list(range(20)))[0])
     assert torch.equal(logits, trained.best.test_logits)
+    assert not all(torch.equal(tensor, trained.best.state[name]) for name, tensor in trained.last_state.items())
 
 
 def test_ties_go_to_the_lower_validation_loss_and_then_to_the_earlier_epoch() -> None:
