@@ -140,6 +140,43 @@ def forest(data: Any) -> Figure:
     return figure
 
 
+def confusion(data: Any) -> Figure:
+    """Draw confusion matrices in percent of the true class, one row a mode, one column a policy."""
+    classes, cells = data["classes"], {(c["mode"], c["policy"]): c["counts"] for c in data["cells"]}
+    modes = list(dict.fromkeys(mode for mode, _ in cells))
+    policies = list(dict.fromkeys(policy for _, policy in cells))
+    side = 0.9 + 0.36 * len(classes)
+    size = (max(side * len(policies) + 1.6, 3.8), side * len(modes) + 1.0)
+    figure, grid = plt.subplots(
+        len(modes), len(policies), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    names = [name if len(name) <= 14 else f"{name[:13]}…" for name in classes]
+    for row, mode in enumerate(modes):
+        for column, policy in enumerate(policies):
+            axes: Axes = grid[row][column]
+            axes.set_title(f"{mode}, {policy}", fontsize=8, parse_math=False)
+            axes.spines[:].set_visible(False)
+            if (mode, policy) not in cells:
+                axes.text(0.5, 0.5, "no run", ha="center", va="center", transform=axes.transAxes, color=GREY)
+                continue
+            shares = [[100 * n / sum(line) if sum(line) else 0.0 for n in line] for line in cells[mode, policy]]
+            edges = [k - 0.5 for k in range(len(names) + 1)]
+            axes.pcolormesh(edges, edges, shares, cmap="Greys", vmin=0, vmax=100)  # vectors: no picture in the SVG
+            axes.set(aspect="equal", ylim=(edges[-1], edges[0]))
+            for i, line in enumerate(shares):
+                for j, share in enumerate(line):
+                    ink = "white" if share > 65 else "black"
+                    axes.text(j, i, f"{share:.0f}", ha="center", va="center", color=ink, fontsize=7)
+            axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
+            axes.set_yticks(range(len(names)), names, fontsize=7)
+            axes.tick_params(length=0)
+            for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
+                label.set_parse_math(False)
+    figure.supxlabel("predicted class (numbers: % of the true class)", fontsize=8)
+    figure.supylabel("true class", fontsize=8)
+    return figure
+
+
 def _panels(titles: Sequence[str], width: float, height: float) -> tuple[Figure, list[Axes]]:
     columns = min(len(titles), PANELS_A_ROW)
     rows = math.ceil(len(titles) / PANELS_A_ROW)

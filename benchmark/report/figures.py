@@ -17,6 +17,9 @@ from benchmark.report.tables import mean_of
 DECIMALS = 5
 """Of shares and losses in a figure's data."""
 
+CLASSES_IN_A_CONFUSION = 10
+"""Most classes that a confusion matrix can show with readable numbers."""
+
 
 def pictures(results: Results, found: Sequence[Difference]) -> list[Picture]:
     """Return the report's figures in its order; none where no run is done."""
@@ -34,6 +37,7 @@ def pictures(results: Results, found: Sequence[Difference]) -> list[Picture]:
             own = [cell for cell in cells if cell.key[0] == dataset]
             if own:
                 made.append(_curves(dataset, own, f"-{_slug(dataset)}{suffix}", named))
+                made.extend(_confusion(dataset, own, f"-{_slug(dataset)}{suffix}", named))
     return made
 
 
@@ -138,6 +142,28 @@ def _curves(dataset: str, cells: Sequence[Cell], suffix: str, named: str) -> Pic
         data=data,
         draw=drawing.curves,
     )
+
+
+def _confusion(dataset: str, cells: Sequence[Cell], suffix: str, named: str) -> list[Picture]:
+    """Return the confusion matrices of a dataset's cells; none where there are too many classes to read."""
+    record = next(iter(cells[0].records.values()))
+    assert record.dataset is not None
+    if len(record.dataset.classes) > CLASSES_IN_A_CONFUSION:
+        return []
+    data = {
+        "classes": list(record.dataset.classes),
+        "cells": [{"mode": c.key[1], "policy": c.key[2], "counts": c.confusion.tolist()} for c in cells],
+    }
+    return [
+        Picture(
+            name=f"confusion{suffix}",
+            title=f"Confusion on the test images of {dataset}{named}",
+            caption="Percent of the images of a true class (row) that were taken for a class (column), over the done "
+            f"seeds together. Datasets of more than {CLASSES_IN_A_CONFUSION} classes have the table of recalls only.",
+            data=data,
+            draw=drawing.confusion,
+        )
+    ]
 
 
 def _band(cell: Cell, what: str) -> list[list[float]]:

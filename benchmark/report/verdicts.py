@@ -9,12 +9,19 @@ from benchmark.analysis.claims import Judged, Source, Verdict, judge
 from benchmark.analysis.differences import Difference, paired_values
 from benchmark.analysis.inference import smallest_visible
 from benchmark.analysis.results import Cell, Results
-from benchmark.analysis.statistics import SEEDS_FOR_A_VERDICT, crossed_mean
+from benchmark.analysis.statistics import SEEDS_FOR_A_VERDICT, mean_of_scores
 from benchmark.inputs import INPUT_MODES
 from benchmark.report.tables import mean_of
 from benchmark.report.text import count, escape, listed, percent, points_with_interval, table, with_interval
 
 ORDER: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not run")
+
+
+LEGEND = (
+    "The choice is made on validation, among the grey cells with all their seeds. In brackets: its lead over the other "
+    "cell in percent points of test accuracy with the 95 % interval, not corrected for the number of cells, and the "
+    "other cell's training time. One matrix cannot tell about other models, resolutions or learning rates."
+)
 
 
 def claims(sources: Sequence[Source], found: Sequence[Difference], results: Results) -> str:
@@ -57,7 +64,9 @@ def _table(verdicts: Sequence[Judged], several: bool) -> str:
 def recommendations(results: Results) -> str:
     """Return, for each dataset with a done run, which grey mode and policy to take, and what cannot be told apart."""
     lines = [_recommendation(dataset, results) for dataset in results.datasets if dataset not in results.controls]
-    return "\n".join(line for line in lines if line)
+    if not any(lines):
+        return "None: no grey cell is measured on real images."
+    return "\n".join([*(line for line in lines if line), "", LEGEND])
 
 
 def _recommendation(dataset: str, results: Results) -> str:
@@ -65,16 +74,22 @@ def _recommendation(dataset: str, results: Results) -> str:
 
     The choice is made on validation, not on the test accuracies shown beside it, which are therefore not flattered.
     """
-    grey = [c for c in results.cells.values() if c.key[0] == dataset and INPUT_MODES[c.key[1]].grey and c.records]
+    grey = [c for c in results.cells.values() if c.key[0] == dataset and INPUT_MODES[c.key[1]].grey]
     complete = [cell for cell in grey if len(cell.seeds) == len(cell.asked)]
     if not complete:
-        return f"- **{escape(dataset)}**: none, no grey cell has all its seeds." if grey else ""
-    chosen = max(complete, key=lambda cell: mean_of(cell, "validation.accuracy") or 0.0)
+        return f"- **{escape(dataset)}**: none, no grey cell has all its seeds." if any(c.records for c in grey) else ""
+    among = f"the {len(grey)} grey cells"
+    if len(complete) < len(grey):
+        among = f"the {len(complete)} grey cells of {len(grey)} that have all their seeds"
+    validation = [mean_of(cell, "validation.accuracy") or 0.0 for cell in complete]
+    highest = [cell for cell, mean in zip(complete, validation, strict=True) if mean == max(validation)]
+    chosen = highest[0]
     assert chosen.accuracy is not None
     text = (
         f"- **{escape(dataset)}**: {_named(chosen, results)}, {with_interval(chosen.accuracy)} % on test"
-        f"{_seconds(chosen)}. It has the highest validation accuracy of the grey cells."
+        f"{_seconds(chosen)}. It has the highest validation accuracy of {among}"
     )
+    text += f", shared with {listed([_named(cell, results) for cell in highest[1:]])}." if highest[1:] else "."
     if len(chosen.seeds) < SEEDS_FOR_A_VERDICT:
         return f"{text} From {count(len(chosen.seeds), 'seed')} this is no more than a first impression."
     beaten: list[str] = []
@@ -84,7 +99,7 @@ def _recommendation(dataset: str, results: Results) -> str:
         if other is chosen:
             continue
         values, _ = paired_values([(chosen, other)])
-        interval = crossed_mean(values)
+        interval = mean_of_scores(values, chosen.folds)
         described = f"{_named(other, results)} ({points_with_interval(interval)}{_seconds(other)})"
         {1: beaten, 0: even, -1: better}[interval.sign].append(described)
     if beaten:
@@ -93,7 +108,7 @@ def _recommendation(dataset: str, results: Results) -> str:
         text += f" It cannot be told apart from {listed(even)}: where one of them is cheaper, take it."
     if better:
         text += f" Test contradicts validation: it is behind {listed(better)}."
-    return text + " (Points: its lead in test accuracy, 95 %, not corrected for the number of cells.)"
+    return text
 
 
 def _named(cell: Cell, results: Results) -> str:

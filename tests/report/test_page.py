@@ -76,7 +76,7 @@ def test_tables_sort_and_filter_without_a_request_or_an_error(page: str, tmp_pat
     assert len(found["filtered"]) == 2
     assert all("elpv" in text and "scratch" in text for text in found["filtered"])
     assert found["requests"] == []
-    assert found["figures"] == 5
+    assert found["figures"] == 7
     assert "CONSOLE" not in log
 
 
@@ -108,5 +108,7 @@ def test_every_figure_of_the_report_is_inside_the_page(page: str) -> None:
         "differences",
         "time",
         "curves-beans",
+        "confusion-beans",
         "curves-elpv",
+        "confusion-elpv",
     ]
