@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from benchmark.batches import EpochOrder
+from benchmark.datasets.augmentations import parse
 from benchmark.freezing import set_trainable
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec
@@ -196,6 +197,16 @@ def test_other_augmentations_are_the_same_in_every_cell_and_new_in_each_epoch() 
     assert not any(torch.equal(a, b) for a, b in zip(reference, plain, strict=True))
     one_image = [torch.cat(reference[epoch * 5 : epoch * 5 + 5])[order_of(epoch + 1).index(0)] for epoch in range(3)]
     assert not torch.equal(one_image[0], one_image[1])
+
+
+def test_what_happens_to_an_image_does_not_depend_on_its_batch() -> None:
+    _, images = synthetic.network_and_images(synthetic.spec(), synthetic.dataset())
+    images.train.augment([parse("hflip"), parse("rotation"), parse("noise")], seed=0, epoch=1)
+    together, _ = images.train.__getitems__([3, 7, 11])
+    alone, _ = images.train.__getitems__([11])
+    assert torch.equal(together[2], alone[0])
+    images.train.augment([], seed=0, epoch=1)
+    assert not torch.equal(images.train.__getitems__([11])[0][0], alone[0])
 
 
 def test_evaluation_never_mirrors_and_never_trains() -> None:
