@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from scipy import stats
 
-from benchmark.analysis.statistics import CONFIDENCE, Interval
+from benchmark.analysis.statistics import CONFIDENCE, Basis, Interval
 
 SIGNIFICANCE = 1 - CONFIDENCE
 POWER = 0.80
@@ -15,6 +15,9 @@ POWER = 0.80
 
 EQUIVALENCE_MARGIN = 0.01
 """Differences below this share of the test images (1.0 point) count as none that matters."""
+
+
+_WEAKEST_FIRST: tuple[Basis, ...] = ("images", "folds", "seeds and images")
 
 
 def standard_error(interval: Interval) -> float | None:
@@ -96,7 +99,7 @@ def pooled(intervals: Sequence[Interval]) -> Interval:
         df=df,
         seeds=min(interval.seeds for interval in intervals),
         images=sum(interval.images for interval in intervals),
-        basis="images" if any(interval.basis == "images" for interval in intervals) else "seeds and images",
+        basis=min((interval.basis for interval in intervals), key=_WEAKEST_FIRST.index),
         floored=all(interval.floored for interval in intervals),
     )
 

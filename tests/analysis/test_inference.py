@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +76,12 @@ def test_pooling_weighs_each_dataset_the_same() -> None:
     assert standard_error(made) == pytest.approx(math.sqrt(0.0001 + 0.0004) / 2)
     assert made.df == pytest.approx(0.0005**2 / (0.0001**2 / 4 + 0.0004**2 / 10))
     assert (made.seeds, made.images) == (3, 400)
+
+
+def test_a_pooled_interval_stands_on_the_weakest_of_its_parts() -> None:
+    one = interval(0.05, 0.02)
+    assert pooled([one, replace(one, basis="folds")]).basis == "folds"
+    assert pooled([replace(one, basis="folds"), replace(one, basis="images")]).basis == "images"
 
 
 def test_pooling_copies_of_one_interval_keeps_the_mean_and_narrows_it() -> None:
