@@ -21,6 +21,7 @@ Progress = Callable[[str, int, int], None]
 """Called with (what is being done, items done, items in all)."""
 
 _CHUNK = 16
+_AHEAD = 3  # chunks that a worker is given before its first answer is read: it never waits for this process
 
 
 def processors() -> int:
@@ -108,20 +109,31 @@ def _serve(
 ) -> None:
     """Feed one worker until the chunks are used up. Runs in a thread of its own."""
     assert process.stdin is not None
-    assert process.stdout is not None
+    waiting = 0
     try:
         process.stdin.write(json.dumps(task) + "\n")
         while (chunk := chunks.get()) is not None:
             process.stdin.write(json.dumps(chunk) + "\n")
             process.stdin.flush()
-            line = process.stdout.readline()
-            if not line:
-                raise RuntimeError(f"a worker on image files ended early, with exit code {process.wait()}")
-            reply = json.loads(line)
-            if "error" in reply:
-                raise RuntimeError(f"a worker on image files failed: {reply['error']}")
-            answers.put(reply["done"])
+            waiting += 1
+            if waiting == _AHEAD:
+                answers.put(_reply(process))
+                waiting -= 1
+        for _ in range(waiting):
+            answers.put(_reply(process))
         process.stdin.close()
         answers.put(None)
     except BaseException as error:  # handed to the caller, which raises it
         answers.put(error)
+
+
+def _reply(process: subprocess.Popen[str]) -> list[Any]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"a worker on image files ended early, with exit code {process.wait()}")
+    reply = json.loads(line)
+    if "error" in reply:
+        raise RuntimeError(f"a worker on image files failed: {reply['error']}")
+    done: list[Any] = reply["done"]
+    return done
