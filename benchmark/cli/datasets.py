@@ -94,7 +94,8 @@ def prepare_datasets(
     from benchmark import matrix_file
     from benchmark.datasets import open_dataset
     from benchmark.datasets.catalogue import CATALOGUE
-    from benchmark.datasets.index import open_index
+    from benchmark.datasets.identity import identified
+    from benchmark.datasets.index import open_index, without_bad_images
     from benchmark.datasets.opening import find
     from benchmark.datasets.prepare import prepare
     from benchmark.inputs import INPUT_MODES
@@ -104,9 +105,12 @@ def prepare_datasets(
     wanted = list(dict.fromkeys([*(names or []), *(entry.name for entry in (loaded.datasets if loaded else ()))]))
     if not wanted:
         raise UserError("datasets prepare: name a dataset, or a matrix with --matrix.")
+    drop = loaded is not None and loaded.on_bad_image == "drop"
     with _progress() as progress:
         for name in wanted:
             listing = prepare(CATALOGUE[name], data_dir, progress) if name in CATALOGUE else find(name, data_dir)
+            if drop:
+                listing = without_bad_images(listing, progress)
             index = open_index(listing, loaded.split_seed if loaded else 0, progress=progress)
             counts = Counter(index.splits)
             typer.echo(
@@ -115,16 +119,17 @@ def prepare_datasets(
             )
             for note in index.notes:
                 typer.echo(f"  {note}")
-        for source, grey in dict.fromkeys(
-            (spec.source, INPUT_MODES[spec.input_mode].grey) for spec in (expand(loaded) if loaded else ())
-        ):
-            assert loaded is not None
+        if loaded is None:
+            return
+        runs = expand(identified(loaded, progress=progress))
+        for source, grey in dict.fromkeys((run.source, INPUT_MODES[run.input_mode].grey) for run in runs):
             open_dataset(
                 source,
                 split_seed=loaded.split_seed,
                 image_size=loaded.training.image_size,
                 grey=grey,
                 data_dir=data_dir,
+                drop_bad_images=drop,
                 progress=progress,
             )
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.datasets.assignment import Assignment
 from benchmark.datasets.catalogue import SPLITS, SplitName
 from benchmark.datasets.listing import Listing, make_listing
 from benchmark.datasets.locations import cache_directory
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 VERSION = 3
 """Of the two files; raised whenever what they hold, or how splits are drawn, changes."""
-
-FOLDS = 5
-"""Of the cross-validation of small folders."""
 
 COLOURLESS = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes that hold no colour."""
@@ -117,7 +115,7 @@ def open_index(listing: Listing, split_seed: int, *, fold: int = 0, progress: Pr
 
     Missing splits are drawn: test from all images (15 %) where there is none, then validation (as many) from train; by
     group, stratified, from ``split_seed``. Where the listing asks for cross-validation, all images are dealt into
-    `FOLDS` folds; fold ``fold`` is the test split, and validation is drawn from the others.
+    `assignment.FOLDS` folds; fold ``fold`` is the test split, and validation is drawn from the others.
 
     Raises:
         UserError: images cannot be decoded (all are named), or a split would be empty.
@@ -187,7 +185,7 @@ def _make(listing: Listing, scanned: pa.Table, split_seed: int, fold: int) -> pa
 
     labels = np.array([file.label for file in listing.files], dtype=np.int64)
     sha256: list[str] = scanned["sha256"].to_pylist()
-    assigned = _Assigned(listing, scanned, labels, sha256)
+    assigned = Assignment(listing, scanned, labels, sha256)
     if listing.folds:
         assigned.deal(split_seed, fold)
     assigned.complete(split_seed)
@@ -223,87 +221,3 @@ def _digest(rows: Iterable[tuple[object, ...]]) -> str:
     for row in rows:
         digest.update(json.dumps(row).encode() + b"\n")
     return digest.hexdigest()
-
-
-class _Assigned:
-    """The split of every image: official, or drawn here.
-
-    Attributes:
-        splits: n words of `SPLITS`.
-        groups: int64, shape (n,); -1 where nothing was drawn from the image's split.
-        notes: what was drawn, in words.
-        comparable: under cross-validation, each image's fold: what stands in the fingerprint instead of the split, so
-            that the folds of one dataset count as the same images.
-    """
-
-    def __init__(self, listing: Listing, scanned: pa.Table, labels: NDArray[np.int64], sha256: list[str]) -> None:
-        self.splits: list[SplitName] = [file.split or "train" for file in listing.files]
-        self.groups: NDArray[np.int64] = np.full(len(labels), -1, dtype=np.int64)
-        self.notes: list[str] = []
-        self.comparable: list[str] | None = None
-        self._clips = [file.clip for file in listing.files]
-        self._scanned, self._labels, self._sha256 = scanned, labels, sha256
-
-    def _thumbnails(self) -> NDArray[np.uint8]:
-        joined = b"".join(self._scanned["thumbnail"].to_pylist())
-        return np.frombuffer(joined, np.uint8).reshape(len(self._labels), -1)
-
-    def _group(self, pool: NDArray[np.int64]) -> str:
-        """Find the groups among some images; return in words what they are."""
-        from benchmark.datasets.groups import find_groups
-
-        found = find_groups(
-            self._thumbnails()[pool],
-            self._labels[pool],
-            [self._sha256[i] for i in pool],
-            [self._clips[i] for i in pool],
-        )
-        self.groups[pool] = found.ids
-        how = f"near-duplicates within {found.limit:.1f} grey levels" if found.limit else "clips or equal files"
-        return f"whole groups ({len(set(found.ids.tolist()))} groups of {how} among {len(pool)} images)"
-
-    def deal(self, split_seed: int, fold: int) -> None:
-        """Deal all images into folds; ``fold`` becomes the test split, the rest train."""
-        from benchmark.datasets.splits import folds
-
-        how = self._group(np.arange(len(self._labels), dtype=np.int64))
-        dealt = folds(self._labels, self.groups, FOLDS, split_seed).tolist()
-        self.splits = ["test" if mine == fold else "train" for mine in dealt]
-        self.comparable = [f"fold {mine}" for mine in dealt]
-        self.notes.append(
-            f"cross-validation: the seed chooses one of {FOLDS} folds as the test split, stratified, {how}, "
-            f"split_seed {split_seed}"
-        )
-
-    def complete(self, split_seed: int) -> None:
-        """Draw the splits that are missing."""
-        from benchmark.datasets.splits import FRACTION, draw
-
-        wanted: list[tuple[SplitName, float]] = []
-        if "test" not in self.splits:
-            wanted.append(("test", FRACTION))
-        if "validation" not in self.splits:
-            wanted.append(("validation", FRACTION / (1 - FRACTION) if wanted else FRACTION))
-        pool = self._positions("train")
-        if not wanted or not len(pool):
-            return
-        how = "" if (self.groups[pool] >= 0).all() else self._group(pool)
-        for split, fraction in wanted:
-            rest = self._positions("train")
-            drawn = draw(
-                self._labels[rest],
-                self.groups[rest],
-                self._thumbnails()[rest],
-                fraction=fraction,
-                seed=split_seed,
-                purpose=split,
-            )
-            for i in rest[drawn].tolist():
-                self.splits[i] = split
-            self.notes.append(
-                f"{split} split: drawn here, {int(drawn.sum())} of {len(rest)} images, stratified, "
-                f"{how or 'whole groups'}, split_seed {split_seed}"
-            )
-
-    def _positions(self, split: SplitName) -> NDArray[np.int64]:
-        return np.array([i for i, word in enumerate(self.splits) if word == split], dtype=np.int64)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmark.datasets.assignment import FOLDS
 from benchmark.datasets.catalogue import CATALOGUE, FOLDER, SplitName
 from benchmark.datasets.decoded import open_images
 from benchmark.datasets.folders import list_folder
-from benchmark.datasets.index import FOLDS, Index, open_index, without_bad_images
+from benchmark.datasets.index import Index, open_index, without_bad_images
 from benchmark.datasets.layouts import list_dataset
 from benchmark.datasets.listing import Listing
 from benchmark.datasets.parallel import Progress

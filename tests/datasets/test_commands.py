@@ -51,6 +51,24 @@ def test_prepare_with_a_matrix_decodes_what_it_needs(data: Path, cache: Path, tm
     ]
 
 
+def test_prepare_takes_a_folder_of_grey_images_and_drops_bad_ones_when_the_matrix_says_so(
+    cache: Path, tmp_path: Path
+) -> None:
+    for label, name in enumerate(("a", "b")):
+        for index in range(12):
+            save(picture(100 * label + index).convert("L"), tmp_path / "mine" / name / f"{index}.png")
+    (tmp_path / "mine" / "a" / "bad.png").write_bytes(b"")
+    matrix = tmp_path / "m.yaml"
+    matrix.write_text(
+        f"name: m\nmodels: [timm/test_resnet]\nweights: none\ndatasets: ['folder:{tmp_path / 'mine'}']\n"
+        "input_modes: [rgb, grey-1ch]\npolicies: [scratch]\nseeds: [0]\non_bad_image: drop\n"
+        "training: {image_size: 24, epochs: 2, head_epochs: 1}\n"
+    )
+    output = invoke("prepare", "--matrix", str(matrix))
+    assert "1 of 25 images dropped" in output
+    assert [path.name.rsplit("-", 1)[0] for path in (cache / "images").glob("*.images")] == ["mine-24-grey"]
+
+
 @pytest.mark.parametrize("words", [["prepare", "baens"], ["check", "baens"], ["show", "baens"]])
 def test_a_misspelt_dataset_is_told_with_the_right_word(words: list[str]) -> None:
     with pytest.raises(UserError, match="Did you mean 'beans'"):
