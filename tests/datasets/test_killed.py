@@ -50,7 +50,7 @@ def command(tmp_path: Path) -> Iterator[list[str]]:
         (served / f"{name}.zip").write_bytes(zipped(names))
         pairs.append(f"{name}.zip={sha256((served / f'{name}.zip').read_bytes())}")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(served)))
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     address = f"http://127.0.0.1:{server.server_address[1]}"
     yield [sys.executable, "-c", SCRIPT, address, str(tmp_path / "data"), *pairs]
