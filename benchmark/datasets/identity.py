@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from benchmark.datasets.catalogue import FOLDER
 from benchmark.datasets.folders import list_folder
-from benchmark.datasets.index import COLOURLESS, scan
+from benchmark.datasets.index import scan
 from benchmark.datasets.parallel import Progress
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import DatasetEntry, Matrix
@@ -54,6 +54,4 @@ def _identified(entry: DatasetEntry, progress: Progress | None) -> DatasetEntry:
             f"{entry.name}: its images, classes or splits have changed since the matrix was made. "
             "Give the new ones results of their own with --name, and take `content` out of the matrix."
         )
-    modes = zip(table["mode"].to_pylist(), table["problem"].to_pylist(), strict=True)
-    colour = any(mode not in COLOURLESS for mode, problem in modes if problem is None)
-    return entry.model_copy(update={"content": content, "colour": colour})
+    return entry.model_copy(update={"content": content, "colour": any(table["colour"].to_pylist())})

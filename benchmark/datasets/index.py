@@ -27,11 +27,8 @@ from benchmark.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = 3
+VERSION = 4
 """Of the two files; raised whenever what they hold, or how splits are drawn, changes."""
-
-COLOURLESS = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
-"""Pillow's modes that hold no colour."""
 
 _SHOWN = 20
 
@@ -48,7 +45,7 @@ class Index:
         groups: int64, shape (n,): images of one group are near-duplicates; -1 where no split had to be drawn.
         fingerprint: 64 hexadecimal digits over every image's name, content, class and split.
         content: 64 hexadecimal digits over names and contents alone.
-        colour: False when every file is of a mode without colour.
+        colour: whether any image has colour: red, green and blue differ somewhere, whatever the files' modes.
         notes: how missing splits were drawn, in words.
     """
 
@@ -70,7 +67,7 @@ class Index:
 def scan(listing: Listing, progress: Progress | None = None) -> pa.Table:
     """Return what opening every file found, one row an image, in the listing's order; from the cache where it is there.
 
-    Columns: id, bytes, sha256, width, height, mode, thumbnail (576 bytes), problem (null where it can be decoded).
+    Columns: id, bytes, sha256, width, height, mode, colour, thumbnail (576 bytes), problem (null where it can be read).
 
     Raises:
         UserError: the cache folder cannot be written.
@@ -104,6 +101,7 @@ def _scan_schema() -> pa.Schema:
             ("width", pa.int32()),
             ("height", pa.int32()),
             ("mode", pa.string()),
+            ("colour", pa.bool_()),
             ("thumbnail", pa.binary()),
             ("problem", pa.string()),
         ]
@@ -140,7 +138,7 @@ def open_index(listing: Listing, split_seed: int, *, fold: int = 0, progress: Pr
         groups=table["group"].to_numpy().astype(np.int64),
         fingerprint=facts["fingerprint"],
         content=facts["content"],
-        colour=any(mode not in COLOURLESS for mode in table["mode"].unique().to_pylist()),
+        colour=any(table["colour"].to_pylist()),
         notes=tuple(facts["notes"]),
     )
 
@@ -210,6 +208,7 @@ def _make(listing: Listing, scanned: pa.Table, split_seed: int, fold: int) -> pa
             "width": scanned["width"],
             "height": scanned["height"],
             "mode": scanned["mode"],
+            "colour": scanned["colour"],
             "sha256": sha256,
         }
     )

@@ -13,7 +13,7 @@ import io
 import warnings
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 if TYPE_CHECKING:  # the processes that decode start in half the time without it
     import numpy as np
@@ -56,6 +56,15 @@ def read_image(content: bytes) -> Image.Image:
         raise BadImage(f"more than {2 * MAX_PIXELS:,} pixels") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise BadImage(f"cannot be decoded: {error}") from None
+
+
+def has_colour(image: Image.Image) -> bool:
+    """Return whether the red, green and blue of any pixel differ; takes what `read_image` gives."""
+    if image.mode == "L":
+        return False
+    red, green, blue = image.split()
+    differences = (ImageChops.difference(red, other) for other in (green, blue))
+    return any(difference.getbbox() is not None for difference in differences)
 
 
 def _opaque(image: Image.Image, file_format: str | None) -> Image.Image:

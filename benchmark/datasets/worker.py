@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from benchmark.datasets.pixels import BadImage, read_image, resized
+from benchmark.datasets.pixels import BadImage, has_colour, read_image, resized
 
 THUMBNAIL = 24
 """Sides of the grey thumbnails that near-duplicates are found by, pixels."""
@@ -32,9 +32,10 @@ def scan_file(path: str) -> dict[str, Any]:
     """Return what an index says of one file.
 
     Keys: ``bytes``, ``sha256``, ``width``, ``height`` (as stored, before EXIF rotation), ``mode`` (Pillow's),
-    ``thumbnail`` (base64 of 24 x 24 grey bytes), and ``problem``, None where the file can be decoded.
+    ``colour`` (whether a pixel's channels differ, whatever the mode), ``thumbnail`` (base64 of 24 x 24 grey bytes), and
+    ``problem``, None where the file can be decoded.
     """
-    facts: dict[str, Any] = {"width": 0, "height": 0, "mode": "", "thumbnail": "", "problem": None}
+    facts: dict[str, Any] = {"width": 0, "height": 0, "mode": "", "colour": False, "thumbnail": "", "problem": None}
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -47,6 +48,7 @@ def scan_file(path: str) -> dict[str, Any]:
     with Image.open(io.BytesIO(content)) as header:
         facts |= {"width": header.width, "height": header.height, "mode": header.mode}
     thumbnail = resized(image, THUMBNAIL, grey=True)
+    facts["colour"] = has_colour(image)
     return {**facts, "thumbnail": base64.b64encode(thumbnail.tobytes()).decode()}
 
 

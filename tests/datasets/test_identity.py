@@ -64,6 +64,18 @@ def test_a_folder_without_colour_has_no_rgb_runs(tmp_path: Path) -> None:
         identified(matrix(tmp_path / "cells", "input_modes=[rgb]"))
 
 
+def test_a_folder_of_grey_images_saved_in_colour_has_no_colour_either(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "cells", colour=False)
+    for path in folder.rglob("*.png"):
+        Image.open(path).convert("RGB").save(path)
+    made = identified(matrix(folder))
+    assert {spec.input_mode for spec in expand(made)} == {"grey-3ch", "grey-1ch"}
+    pixels = np.asarray(Image.open(folder / "good" / "0.png")).copy()
+    pixels[3, 4, 2] ^= 1
+    Image.fromarray(pixels).save(folder / "good" / "0.png")
+    assert {spec.input_mode for spec in expand(identified(matrix(folder)))} == {"rgb", "grey-3ch", "grey-1ch"}
+
+
 def test_the_kept_matrix_gives_the_same_ids_without_the_folder(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cells", colour=True)
     made = identified(matrix(folder))
