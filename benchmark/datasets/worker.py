@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import json
 import os
 import sys
@@ -91,15 +92,23 @@ def _decode_into(file: BinaryIO, size: int, grey: bool, row: int, path: str, sha
 
 
 def main() -> None:
-    """Serve until the input ends."""
-    task = json.loads(sys.stdin.readline())
-    for line in sys.stdin:
+    """Serve until the input ends. A killed parent leaves a line without its end, and nobody who reads answers."""
+    lines = itertools.takewhile(lambda line: line.endswith("\n"), sys.stdin)
+    first = next(lines, None)
+    if first is None:
+        return
+    task = json.loads(first)
+    for line in lines:
         try:
             reply: dict[str, Any] = {"done": run(task, json.loads(line))}
         except Exception:
             reply = {"error": traceback.format_exc()}
-        sys.stdout.write(json.dumps(reply) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(json.dumps(reply) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+            return
 
 
 if __name__ == "__main__":

@@ -74,3 +74,21 @@ def test_a_worker_imports_neither_torch_nor_pandas_nor_numpy() -> None:
     script = "import benchmark.datasets.worker, sys; print(sorted({'torch', 'pandas', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("written", ["", '{"kind": "sc', '{"kind": "scan"}\n[["a", "'])
+def test_a_worker_whose_parent_dies_in_the_middle_of_a_line_ends_without_a_word(written: str) -> None:
+    command = [sys.executable, "-m", "benchmark.datasets.worker"]
+    done = subprocess.run(command, input=written, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_worker_whose_answer_nobody_reads_ends_without_a_word() -> None:
+    command = [sys.executable, "-m", "benchmark.datasets.worker"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
+        process.stdout.close()
+        process.stdin.write('{"kind": "scan"}\n[["a", "/nowhere"]]\n')
+        process.stdin.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
