@@ -91,7 +91,9 @@ def test_a_seed_gives_the_same_head_in_every_input_mode_and_another_seed_another
     assert not torch.equal(heads[0], other)
 
 
-@pytest.mark.parametrize("model", [LITE0, "timm/resnetrs50.tf_in1k", "timm/test_vit"])
+@pytest.mark.parametrize(
+    "model", [LITE0, pytest.param("timm/resnetrs50.tf_in1k", marks=pytest.mark.slow), "timm/test_vit"]
+)
 def test_random_weights_depend_on_seed_and_tensor_name_and_not_on_the_stems_shape(model: str) -> None:
     three, one = (build(model, mode).network.state_dict() for mode in ("grey-3ch", "grey-1ch"))
     stem = next(name for name in three if three[name].shape != one[name].shape)
@@ -103,6 +105,7 @@ def test_random_weights_depend_on_seed_and_tensor_name_and_not_on_the_stems_shap
     assert not [name for name in random if torch.equal(three[name], other[name])]
 
 
+@pytest.mark.slow
 def test_random_weights_follow_the_librarys_own_distribution() -> None:
     ours = build("timm/resnetrs50", "rgb", classes=1000).network.state_dict()
     torch.manual_seed(0)

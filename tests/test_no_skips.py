@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 IMPORT = "import pytest\n\npytest.importorskip('a_library_that_is_not_there')\n\ndef test_it():\n    pass\n"
 SKIP = (
     "import pytest\n\n@pytest.mark.skipif(True, reason='no')\ndef test_it():\n    pass\n\ndef test_other():\n    pass\n"

@@ -104,6 +104,7 @@ def test_a_run_out_of_memory_is_recorded_as_oom(tmp_path: Path, monkeypatch: pyt
     assert runs.execute(synthetic.spec(), context(tmp_path)).record.status == "oom"
 
 
+@pytest.mark.slow
 def test_validation_at_one_for_three_epochs_is_flagged(tmp_path: Path) -> None:
     record = measured(synthetic.spec(epochs=12), tmp_path).record
     perfect = sum(epoch.val_accuracy == 1.0 for epoch in record.history)

@@ -110,7 +110,9 @@ def test_plan_of_full_lists_81_runs(project: Project) -> None:
         ({"policies": ["finetun"]}, ["tiny.yaml:", "policies", "'finetune'"]),
         ({"datasets": ["shape-contrl"]}, ["tiny.yaml:", "datasets", "'shape-control'"]),
         ({"input_modes": ["gray-1ch"]}, ["tiny.yaml:", "input_modes", "'grey-1ch'"]),
-        ({"models": ["timm/test_resnt"]}, ["tiny.yaml:", "models", "'test_resnet'"]),
+        pytest.param(
+            {"models": ["timm/test_resnt"]}, ["tiny.yaml:", "models", "'test_resnet'"], marks=pytest.mark.slow
+        ),
         ({"training": {**TRAINING, "epoch": 3}}, ["tiny.yaml:", "training.epoch", "'epochs'"]),
     ],
 )
@@ -132,6 +134,7 @@ def test_rgb_on_images_without_colour_is_refused_when_it_is_all_that_is_asked(pr
     assert "rgb on elpv: its images have no colour" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_missing_dataset_exits_2_before_anything_is_trained(project: Project) -> None:
     matrix = project.matrix(datasets=["beans"])
     done = project.run("run", "--matrix", matrix, "--data-dir", str(project.folder / "empty"))

@@ -55,6 +55,7 @@ def test_the_mean_colour_alone_tells_the_hues_apart() -> None:
     assert ((means[:, 2] > means[:, 0]) == (hue.test.labels == 1)).all()
 
 
+@pytest.mark.slow
 def test_mean_colour_and_luma_say_nothing_of_the_shape() -> None:
     shape = open_dataset(DatasetSource(name="shape-control"), split_seed=0, image_size=32, grey=False)
     means = shape.images[shape.train.rows].mean(axis=(1, 2))
