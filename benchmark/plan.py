@@ -9,7 +9,8 @@ from typing import Literal
 
 from benchmark import PROTOCOL_VERSION
 from benchmark.matrix import RunSpec
-from benchmark.records import DamagedRecord, RunRecord, Store
+from benchmark.records import RunRecord
+from benchmark.store import DamagedRecord, Store
 
 State = Literal["done", "failed", "diverged", "timeout", "oom", "killed", "stale", "damaged", "pending"]
 STATES: tuple[State, ...] = (

@@ -1,20 +1,13 @@
-"""What one run left behind: the record's schema, field by field, and the store that holds records."""
+"""What one run left behind: the record's schema, field by field."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark import PROTOCOL_VERSION
-from benchmark.errors import UserError
 from benchmark.matrix import RunSpec
 
 if TYPE_CHECKING:  # `plan` and `status` read records without loading pandas
@@ -169,6 +162,8 @@ class RunRecord(_Part):
     reason: str | None = None
     """Why it is not done, in one line."""
     traceback: str | None = None
+    log: tuple[str, ...] = ()
+    """The last lines that the worker wrote during a run that is not done: its log, warnings, what libraries print."""
     spec: RunSpec
     started_at: str
     """UTC, ISO 8601."""
@@ -215,137 +210,3 @@ class PredictionTable:
         for k in range(self.probabilities.shape[1]):
             columns[f"p{k}"] = self.probabilities[:, k].astype("float32")
         return pd.DataFrame(columns)
-
-
-class DamagedRecord(_Part):
-    """A file among the records that is not a whole record."""
-
-    path: Path
-    reason: str
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part.
-
-    Temporary file in the same folder, fsync, rename, fsync of the folder.
-
-    Raises:
-        UserError: the disk is full, or the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        if hasattr(os, "O_DIRECTORY"):
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}). Nothing was changed there.") from error
-
-
-_VERSIONS = {"schema_version", "protocol_version"}
-_OF_A_DONE_RUN = (
-    "environment",
-    "dataset",
-    "model",
-    "history",
-    "best_epoch",
-    "validation",
-    "test",
-    "last_epoch_test_accuracy",
-    "article_accuracy",
-    "validation_saturated",
-    "timing",
-    "memory",
-    "predictions",
-)
-
-
-class Store:
-    """The records of one matrix: ``<folder>/records/<id>.json`` with ``<id>.parquet`` beside it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.records = folder / "records"
-
-    def path(self, run_id: str) -> Path:
-        """Return the record's path."""
-        return self.records / f"{run_id}.json"
-
-    def save(self, record: RunRecord, predictions: PredictionTable | None = None) -> RunRecord:
-        """Write a record; its predictions first, so that a record on disk is always whole.
-
-        Returns:
-            The record as written, with the predictions' file and hash.
-        """
-        if predictions is not None:
-            buffer = io.BytesIO()
-            predictions.to_frame().to_parquet(buffer, index=False, compression="zstd")
-            name = f"{record.id}.parquet"
-            write_atomically(self.records / name, buffer.getvalue())
-            digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-            rows = len(predictions.image_id)
-            record = record.model_copy(update={"predictions": Predictions(file=name, sha256=digest, rows=rows)})
-        write_atomically(self.path(record.id), (record.model_dump_json(indent=1) + "\n").encode())
-        return record
-
-    def load(self, path: Path) -> RunRecord | DamagedRecord:
-        """Read one record file; a file that is not a whole record of its own name comes back as damaged."""
-        try:
-            record = RunRecord.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "file"
-            return DamagedRecord(path=path, reason=f"{where}: {first['msg']}")
-        except OSError as error:
-            return DamagedRecord(path=path, reason=f"cannot be read: {error.strerror}")
-        if record.id != path.stem:
-            return DamagedRecord(path=path, reason=f"holds the record of another run, {record.id}")
-        if record.spec.id != record.id:
-            return DamagedRecord(path=path, reason=f"its spec belongs to another run, {record.spec.id}")
-        if record.schema_version != SCHEMA_VERSION or not record.model_fields_set >= _VERSIONS:
-            return DamagedRecord(path=path, reason=f"not of schema version {SCHEMA_VERSION}")
-        if record.status == "done":
-            absent = [key for key in _OF_A_DONE_RUN if getattr(record, key) in (None, ())]
-            if absent:
-                return DamagedRecord(path=path, reason=f"says done but has no {', '.join(absent)}")
-        if record.predictions is not None and record.predictions.file != f"{record.id}.parquet":
-            return DamagedRecord(path=path, reason="names the predictions of another run")
-        return record
-
-    def scan(self) -> Iterator[RunRecord | DamagedRecord]:
-        """Read every record, in the order of ids."""
-        for path in sorted(self.records.glob("*.json")):
-            yield self.load(path)
-
-    def predictions(self, record: RunRecord) -> pd.DataFrame:
-        """Return a done run's test predictions: image_id, label, predicted, p0 … p(k-1).
-
-        Raises:
-            UserError: the file is missing or is not the one that the record names.
-        """
-        assert record.predictions is not None, f"{record.id} has no predictions"
-        path = self.records / record.predictions.file
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise UserError(
-                f"{path}: predictions cannot be read ({error.strerror}). Run it again with --force."
-            ) from None
-        if hashlib.sha256(content).hexdigest() != record.predictions.sha256:
-            raise UserError(f"{path}: not the predictions that {record.id}.json names. Run it again with --force.")
-        import pandas as pd
-
-        return pd.read_parquet(io.BytesIO(content))

@@ -18,6 +18,7 @@ from torch import Tensor
 from benchmark import datasets, environment, models
 from benchmark.batches import Normaliser, SplitImages
 from benchmark.datasets.prepared import PreparedDataset
+from benchmark.files import write_atomically
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec
 from benchmark.metrics import score
@@ -31,7 +32,6 @@ from benchmark.records import (
     RunRecord,
     Status,
     Timing,
-    write_atomically,
 )
 from benchmark.training import Diverged, Images, Trained, train
 

@@ -9,7 +9,8 @@ import pytest
 from benchmark import PROTOCOL_VERSION
 from benchmark.matrix import expand
 from benchmark.plan import STATES, State, make_plan
-from benchmark.records import DatasetRecord, RunRecord, Status, Store
+from benchmark.records import DatasetRecord, RunRecord, Status
+from benchmark.store import Store
 from tests.matrices import done, matrix, predictions, spec
 
 SPECS = expand(matrix(seeds=[0, 1, 2]))

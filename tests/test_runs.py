@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from benchmark import matrix_file, runs
 from benchmark.matrix import RunSpec, expand
-from benchmark.records import RunRecord, Store
+from benchmark.records import RunRecord
+from benchmark.store import Store
 from tests import synthetic
 
 

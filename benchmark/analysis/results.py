@@ -18,7 +18,8 @@ from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.errors import UserError
 from benchmark.matrix import Matrix, NotApplicable, RunSpec, not_applicable
 from benchmark.plan import Plan
-from benchmark.records import RunRecord, Store
+from benchmark.records import RunRecord
+from benchmark.store import Store
 
 CellKey: TypeAlias = tuple[str, str, str, str]
 """(dataset, input mode, policy, model), as `RunSpec.cell`."""

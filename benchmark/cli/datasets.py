@@ -145,7 +145,7 @@ def check_dataset(
 
     from benchmark.datasets.check import check
     from benchmark.datasets.opening import find
-    from benchmark.records import write_atomically
+    from benchmark.files import write_atomically
 
     listing = find(name, data_dir)
     with _progress() as progress:

@@ -13,7 +13,7 @@ from benchmark import matrix_file
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import Matrix, expand
 from benchmark.plan import STATES, Plan, PlannedRun, make_plan
-from benchmark.records import Store
+from benchmark.store import Store
 
 MatrixOption = Annotated[str, typer.Option("--matrix", help="A shipped matrix's name, or a YAML file.")]
 SetOption = Annotated[

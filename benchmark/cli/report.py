@@ -29,7 +29,7 @@ def report(
     from benchmark import report as reports
     from benchmark.matrix import expand
     from benchmark.plan import make_plan
-    from benchmark.records import Store
+    from benchmark.store import Store
 
     chosen = names or sorted(path.parent.name for path in results.glob("*/matrix.yaml"))
     if not chosen:

@@ -23,9 +23,9 @@ from benchmark.cli.options import (
     select,
 )
 from benchmark.errors import UserError
+from benchmark.files import write_atomically
 from benchmark.matrix import Matrix, expand
 from benchmark.plan import make_plan
-from benchmark.records import write_atomically
 
 if TYPE_CHECKING:
     from benchmark.matrix import RunSpec

@@ -9,16 +9,17 @@ from tabulate import tabulate
 from benchmark.analysis.claims import load_claims
 from benchmark.analysis.differences import differences
 from benchmark.analysis.results import Results, load
+from benchmark.files import write_atomically
 from benchmark.matrix import Matrix
 from benchmark.matrix_file import experiments_folder
 from benchmark.plan import Plan
-from benchmark.records import Store, write_atomically
 from benchmark.report import page, runs_file, tables
 from benchmark.report.figures import pictures
 from benchmark.report.latex import latex
 from benchmark.report.markdown import markdown
 from benchmark.report.pictures import Picture, stated_digest
 from benchmark.report.text import count
+from benchmark.store import Store
 
 FIGURES = "figures"
 """Folder of the pictures inside the results folder; nothing else belongs there."""

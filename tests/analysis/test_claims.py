@@ -14,7 +14,7 @@ from benchmark.analysis.results import Results, load
 from benchmark.analysis.statistics import Interval
 from benchmark.errors import UserError
 from benchmark.matrix_file import experiments_folder
-from benchmark.records import Store
+from benchmark.store import Store
 from tests.report import made_up
 
 CLAIM = Claim(text="first wins", question="channels", better="first", datasets=("beans",))

@@ -13,7 +13,7 @@ from benchmark.analysis.inference import holm, p_value
 from benchmark.analysis.results import Results, load
 from benchmark.errors import UserError
 from benchmark.matrix import Matrix, RunSpec, expand
-from benchmark.records import Store
+from benchmark.store import Store
 from tests.report import made_up
 
 MODEL = "timm/tf_efficientnet_lite0"

@@ -21,9 +21,9 @@ from benchmark.records import (
     RunRecord,
     SplitMetrics,
     StageRecord,
-    Store,
     Timing,
 )
+from benchmark.store import Store
 
 Correct = Callable[[RunSpec], np.ndarray]
 """Spec -> 0/1 by image, in the dataset's order."""

@@ -18,9 +18,9 @@ import pytest
 from benchmark import report
 from benchmark.analysis.results import load
 from benchmark.matrix import Matrix, RunSpec, expand
-from benchmark.records import Store
 from benchmark.report import runs_file
 from benchmark.report.pictures import stated_digest
+from benchmark.store import Store
 from tests.report import made_up
 
 MATRIX = made_up.matrix(datasets=["beans", "elpv"])

@@ -1,0 +1,123 @@
+"""The store of records: written whole or not at all, read whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from benchmark.errors import UserError
+from benchmark.files import write_atomically
+from benchmark.records import SCHEMA_VERSION, Predictions, PredictionTable, RunRecord
+
+if TYPE_CHECKING:  # `plan` and `status` read records without loading pandas
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class DamagedRecord:
+    """A file among the records that is not a whole record."""
+
+    path: Path
+    reason: str
+
+
+_VERSIONS = {"schema_version", "protocol_version"}
+_OF_A_DONE_RUN = (
+    "environment",
+    "dataset",
+    "model",
+    "history",
+    "best_epoch",
+    "validation",
+    "test",
+    "last_epoch_test_accuracy",
+    "article_accuracy",
+    "validation_saturated",
+    "timing",
+    "memory",
+    "predictions",
+)
+
+
+class Store:
+    """The records of one matrix: ``<folder>/records/<id>.json`` with ``<id>.parquet`` beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.records = folder / "records"
+
+    def path(self, run_id: str) -> Path:
+        """Return the record's path."""
+        return self.records / f"{run_id}.json"
+
+    def save(self, record: RunRecord, predictions: PredictionTable | None = None) -> RunRecord:
+        """Write a record; its predictions first, so that a record on disk is always whole.
+
+        Returns:
+            The record as written, with the predictions' file and hash.
+        """
+        if predictions is not None:
+            buffer = io.BytesIO()
+            predictions.to_frame().to_parquet(buffer, index=False, compression="zstd")
+            name = f"{record.id}.parquet"
+            write_atomically(self.records / name, buffer.getvalue())
+            digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+            rows = len(predictions.image_id)
+            record = record.model_copy(update={"predictions": Predictions(file=name, sha256=digest, rows=rows)})
+        write_atomically(self.path(record.id), (record.model_dump_json(indent=1) + "\n").encode())
+        return record
+
+    def load(self, path: Path) -> RunRecord | DamagedRecord:
+        """Read one record file; a file that is not a whole record of its own name comes back as damaged."""
+        try:
+            record = RunRecord.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "file"
+            return DamagedRecord(path=path, reason=f"{where}: {first['msg']}")
+        except OSError as error:
+            return DamagedRecord(path=path, reason=f"cannot be read: {error.strerror}")
+        if record.id != path.stem:
+            return DamagedRecord(path=path, reason=f"holds the record of another run, {record.id}")
+        if record.spec.id != record.id:
+            return DamagedRecord(path=path, reason=f"its spec belongs to another run, {record.spec.id}")
+        if record.schema_version != SCHEMA_VERSION or not record.model_fields_set >= _VERSIONS:
+            return DamagedRecord(path=path, reason=f"not of schema version {SCHEMA_VERSION}")
+        if record.status == "done":
+            absent = [key for key in _OF_A_DONE_RUN if getattr(record, key) in (None, ())]
+            if absent:
+                return DamagedRecord(path=path, reason=f"says done but has no {', '.join(absent)}")
+        if record.predictions is not None and record.predictions.file != f"{record.id}.parquet":
+            return DamagedRecord(path=path, reason="names the predictions of another run")
+        return record
+
+    def scan(self) -> Iterator[RunRecord | DamagedRecord]:
+        """Read every record, in the order of ids."""
+        for path in sorted(self.records.glob("*.json")):
+            yield self.load(path)
+
+    def predictions(self, record: RunRecord) -> pd.DataFrame:
+        """Return a done run's test predictions: image_id, label, predicted, p0 … p(k-1).
+
+        Raises:
+            UserError: the file is missing or is not the one that the record names.
+        """
+        assert record.predictions is not None, f"{record.id} has no predictions"
+        path = self.records / record.predictions.file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"{path}: predictions cannot be read ({error.strerror}). Run it again with --force."
+            ) from None
+        if hashlib.sha256(content).hexdigest() != record.predictions.sha256:
+            raise UserError(f"{path}: not the predictions that {record.id}.json names. Run it again with --force.")
+        import pandas as pd
+
+        return pd.read_parquet(io.BytesIO(content))
