@@ -256,6 +256,8 @@ class Matrix(_Frozen):
     threads: Count = 1
     timeout: Positive | None = None
     keep_weights: Literal["none", "best", "all"] = "none"
+    equivalence_margin: Annotated[float, Field(gt=0, le=100, strict=True)] = 1.0
+    """Percent points of test accuracy below which a difference counts as none that matters; the report's alone."""
 
     @field_validator("datasets", mode="before")
     @classmethod

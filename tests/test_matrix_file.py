@@ -321,6 +321,7 @@ def matrices(draw: st.DrawFn) -> Matrix:
         },
         "timeout": draw(st.none() | positive),
         "keep_weights": draw(st.sampled_from(["none", "best", "all"])),
+        "equivalence_margin": draw(st.floats(0.01, 100)),
     }
     try:
         return Matrix.model_validate(data)

@@ -11,7 +11,6 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.analysis.differences import Difference, Family
-from benchmark.analysis.inference import equivalent
 from benchmark.analysis.results import Results
 from benchmark.errors import UserError
 
@@ -97,6 +96,6 @@ def verdict(claim: Claim, difference: Difference) -> Verdict:
     claimed = 1 if claim.better == "first" else -1
     if difference.sign == claimed:
         return "supported"
-    if difference.sign == -claimed or equivalent(difference.interval):
+    if difference.sign == -claimed or difference.equivalent:
         return "contradicted"
     return "undecided"

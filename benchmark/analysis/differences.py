@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from benchmark.analysis.inference import SIGNIFICANCE, holm, p_value, pooled
+from benchmark.analysis.inference import SIGNIFICANCE, equivalent, holm, p_value, pooled
 from benchmark.analysis.results import Cell, CellKey, Results
 from benchmark.analysis.statistics import UNTESTED, Interval, mean_of_scores
 from benchmark.inputs import INPUT_MODES
@@ -61,12 +61,14 @@ class Difference:
         asked: seeds that the matrix asks for.
         adjusted_p: Holm's p-value: of a headline among the headlines of its family, of any other among all of its
             family; None where the interval carries no verdict.
+        margin: the matrix's margin of equivalence, in shares.
     """
 
     contrast: Contrast
     interval: Interval | None
     seeds: tuple[int, ...]
     asked: int
+    margin: float
     adjusted_p: float | None = None
 
     @property
@@ -75,6 +77,11 @@ class Difference:
         if self.interval is None or self.adjusted_p is None or self.adjusted_p >= SIGNIFICANCE:
             return 0
         return self.interval.sign
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether the difference is shown to be smaller than the margin, whichever its sign."""
+        return self.interval is not None and equivalent(self.interval, self.margin)
 
 
 def differences(results: Results) -> list[Difference]:
@@ -112,7 +119,7 @@ def _over_datasets(own: Sequence[Difference], results: Results) -> list[Differen
             pairs=tuple(pair for difference in group for pair in difference.contrast.pairs),
         )
         fewest = min((difference.seeds for difference in group), key=len)
-        pooled_ones.append(Difference(contrast, pooled(intervals), fewest, group[0].asked))
+        pooled_ones.append(Difference(contrast, pooled(intervals), fewest, group[0].asked, group[0].margin))
     return pooled_ones
 
 
@@ -177,7 +184,8 @@ def _measure(contrast: Contrast, results: Results) -> Difference:
     pairs = [(results.cells[first], results.cells[second]) for first, second in contrast.pairs]
     values, seeds = paired_values(pairs)
     interval = mean_of_scores(values, pairs[0][0].folds, scale=len(pairs)) if values.size else None
-    return Difference(contrast, interval, seeds, asked=len(results.matrix.seeds))
+    margin = results.matrix.equivalence_margin / 100
+    return Difference(contrast, interval, seeds, asked=len(results.matrix.seeds), margin=margin)
 
 
 def _modes_compared(

@@ -13,10 +13,6 @@ SIGNIFICANCE = 1 - CONFIDENCE
 POWER = 0.80
 """Of the smallest difference that a comparison could have shown."""
 
-EQUIVALENCE_MARGIN = 0.01
-"""Differences below this share of the test images (1.0 point) count as none that matters."""
-
-
 _WEAKEST_FIRST: tuple[Basis, ...] = ("images", "folds", "seeds and images")
 
 
@@ -63,16 +59,26 @@ def smallest_visible(interval: Interval) -> float | None:
     return (_t((1 + CONFIDENCE) / 2, interval.df) + _t(POWER, interval.df)) * error
 
 
-def equivalent(interval: Interval, margin: float = EQUIVALENCE_MARGIN) -> bool:
-    """Return whether the difference is shown to be smaller than ``margin``, whichever its sign.
+def equivalence_p_value(interval: Interval, margin: float) -> float | None:
+    """Return the p-value of two one-sided tests that the difference is at least ``margin``, whichever its sign.
 
-    Two one-sided tests at 5 % each, that is: the 90 % interval lies within the margin (Schuirmann 1987, "A comparison
-    of the two one-sided tests procedure and the power approach"). Never where the interval carries no verdict.
+    The larger of the two (Schuirmann 1987, "A comparison of the two one-sided tests procedure and the power approach"):
+    below 0.05 exactly where the 90 % interval lies within the margin. None where the interval carries no verdict.
+
+    Args:
+        interval: of a difference, in shares.
+        margin: in shares, above zero.
     """
     error = standard_error(interval)
-    if error is None or interval.df is None or not interval.carries_a_verdict:
-        return False
-    return abs(interval.mean) + _t(CONFIDENCE, interval.df) * error < margin
+    if error is None or not interval.carries_a_verdict:
+        return None
+    return float(stats.t.sf((margin - abs(interval.mean)) / error, interval.df))
+
+
+def equivalent(interval: Interval, margin: float) -> bool:
+    """Return whether the difference is shown to be smaller than ``margin`` (shares): both one-sided tests at 5 %."""
+    p = equivalence_p_value(interval, margin)
+    return p is not None and p < SIGNIFICANCE
 
 
 def pooled(intervals: Sequence[Interval]) -> Interval:

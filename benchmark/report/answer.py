@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.analysis.differences import QUESTIONS, Difference, Family
-from benchmark.analysis.inference import EQUIVALENCE_MARGIN, equivalent
 from benchmark.analysis.results import Results
 from benchmark.analysis.statistics import SEEDS_FOR_A_VERDICT
-from benchmark.report.text import count, escape, listed, points_with_interval, with_interval
+from benchmark.report.text import count, escape, listed, margin_in_words, points_with_interval, with_interval
 
 UNDECIDED = "could not tell"
 
@@ -26,8 +25,8 @@ def reading(difference: Difference) -> str:
         return f"{contrast.first if difference.sign > 0 else contrast.second} is better"
     if interval.sign:
         return f"{UNDECIDED} after Holm's correction"
-    if equivalent(interval):
-        return f"no difference beyond {100 * EQUIVALENCE_MARGIN:g} point"
+    if difference.equivalent:
+        return f"no difference beyond {margin_in_words(difference.margin)}"
     return UNDECIDED
 
 

@@ -13,7 +13,7 @@ from benchmark.report.answer import answer, families_in, reading
 from benchmark.report.costs import costs
 from benchmark.report.pictures import Picture
 from benchmark.report.scores import other_scores, recall_tables
-from benchmark.report.text import count, escape, p_text, percent, points_with_interval, table
+from benchmark.report.text import count, escape, margin_in_words, p_text, percent, points_with_interval, table
 from benchmark.report.verdicts import claims, recommendations
 
 
@@ -137,13 +137,14 @@ def _differences(results: Results, found: Sequence[Difference]) -> str:
         parts.append("\n\n".join([f"### {QUESTIONS[family]}", *body]))
     if not parts:
         return "This matrix holds none of the four comparisons."
+    margin = margin_in_words(found[0].margin)
     note = (
         "First minus second, in percent points of test accuracy ± half-width of the 95 % interval, on the same seeds "
         "and the same images. Bold: the rows that answer the question, with Holm's p-values among themselves; those of "
         "the other rows are among all rows of the question. Visible: the smallest true difference (points) that this "
-        "comparison would have shown with 80 % power. *No difference beyond 1 point*: shown by two one-sided tests at "
-        "5 %. A mean of datasets weighs each the same, generated controls left out. More numbers: "
-        "[differences.csv](differences.csv)."
+        f"comparison would have shown with 80 % power. *No difference beyond {margin}*: shown by two one-sided tests "
+        "at 5 % (the margin is the matrix's `equivalence_margin`). A mean of datasets weighs each the same, generated "
+        "controls left out. More numbers: [differences.csv](differences.csv)."
     )
     return "\n\n".join([note, *parts])
 

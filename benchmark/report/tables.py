@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmark.analysis.differences import Difference
-from benchmark.analysis.inference import equivalent, p_value, smallest_visible
+from benchmark.analysis.inference import equivalence_p_value, p_value, smallest_visible
 from benchmark.analysis.results import Cell, CellKey, Results
 from benchmark.analysis.statistics import Interval
 from benchmark.plan import STATES
@@ -145,6 +145,8 @@ DIFFERENCE_COLUMNS = (
     "p_value",
     "p_value_holm",
     "smallest_visible_difference",
+    "equivalence_margin",
+    "p_value_equivalence",
     "equivalent_within_margin",
 )
 """Columns of differences.csv. ``difference`` is the accuracy of first minus that of second, in shares (-1..1)."""
@@ -172,7 +174,9 @@ def differences_csv(found: Iterable[Difference]) -> str:
                 "p_value": _decimals(p_value(difference.interval)),
                 "p_value_holm": _decimals(difference.adjusted_p),
                 "smallest_visible_difference": _decimals(smallest_visible(difference.interval)),
-                "equivalent_within_margin": _yes(equivalent(difference.interval)),
+                "equivalence_margin": _decimals(difference.margin),
+                "equivalent_within_margin": _yes(difference.equivalent),
+                "p_value_equivalence": _decimals(equivalence_p_value(difference.interval, difference.margin)),
             }
         rows.append(row)
     return _csv(DIFFERENCE_COLUMNS, rows)

@@ -42,6 +42,11 @@ def points_with_interval(interval: Interval) -> str:
     return f"{points(interval.mean)} ± {half_width(interval)}"
 
 
+def margin_in_words(share: float) -> str:
+    """Return a margin of equivalence as ``1 point`` or ``0.5 points``."""
+    return f"{100 * share:g} point" + ("" if share == 0.01 else "s")
+
+
 def p_text(p: float | None) -> str:
     """Return a p-value with three decimals, ``< 0.001`` below them, nothing where there is none."""
     if p is None:

@@ -12,7 +12,16 @@ from benchmark.analysis.results import Cell, Results
 from benchmark.analysis.statistics import SEEDS_FOR_A_VERDICT, mean_of_scores
 from benchmark.inputs import INPUT_MODES
 from benchmark.report.tables import mean_of
-from benchmark.report.text import count, escape, listed, percent, points_with_interval, table, with_interval
+from benchmark.report.text import (
+    count,
+    escape,
+    listed,
+    margin_in_words,
+    percent,
+    points_with_interval,
+    table,
+    with_interval,
+)
 
 ORDER: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not run")
 
@@ -26,9 +35,10 @@ LEGEND = (
 
 def claims(sources: Sequence[Source], found: Sequence[Difference], results: Results) -> str:
     """Return each source's claims with their verdicts, Markdown."""
+    margin = results.matrix.equivalence_margin / 100
     parts = [
         "Supported: the claimed side is better after Holm's correction. Contradicted: the other side is, or the two "
-        "are shown to differ by less than the margin of equivalence. Undecided: neither; then the smallest true "
+        f"are shown to differ by less than {margin_in_words(margin)}. Undecided: neither; then the smallest true "
         "difference that this matrix would have shown with 80 % power stands beside it."
     ]
     for source in sources:

@@ -24,7 +24,7 @@ CONTRAST = Contrast("channels", "beans", "timm/x", "grey-3ch", "grey-1ch", "fine
 def difference(mean: float, half_width: float, p: float | None) -> Difference:
     """Return a measured difference with Holm's p-value."""
     interval = Interval(mean, half_width, 8.0, 5, 2000, "seeds and images")
-    return Difference(CONTRAST, interval, (0, 1, 2, 3, 4), 5, p)
+    return Difference(CONTRAST, interval, (0, 1, 2, 3, 4), 5, 0.01, p)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def difference(mean: float, half_width: float, p: float | None) -> Difference:
         (difference(0.05, 0.02, 0.20), "undecided"),
         (difference(0.01, 0.05, 0.60), "undecided"),
         (difference(0.001, 0.004, 0.60), "contradicted"),
-        (Difference(CONTRAST, None, (), 5), "not run"),
+        (Difference(CONTRAST, None, (), 5, 0.01), "not run"),
     ],
 )
 def test_a_claim_is_supported_contradicted_undecided_or_not_run(measured: Difference, expected: str) -> None:
@@ -46,6 +46,11 @@ def test_the_claim_of_the_other_side_turns_the_verdict_round() -> None:
     other = CLAIM.model_copy(update={"better": "second"})
     assert verdict(other, difference(0.05, 0.02, 0.01)) == "contradicted"
     assert verdict(other, difference(-0.05, 0.02, 0.01)) == "supported"
+
+
+def test_the_matrixs_margin_decides_what_contradicts_a_claim() -> None:
+    assert verdict(CLAIM, replace(difference(0.001, 0.004, 0.60), margin=0.003)) == "undecided"
+    assert verdict(CLAIM, replace(difference(0.01, 0.05, 0.60), margin=0.10)) == "contradicted"
 
 
 def test_two_seeds_support_nothing() -> None:

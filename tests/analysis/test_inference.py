@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmark.analysis.inference import equivalent, holm, p_value, pooled, smallest_visible, standard_error
+from benchmark.analysis.inference import (
+    equivalence_p_value,
+    equivalent,
+    holm,
+    p_value,
+    pooled,
+    smallest_visible,
+    standard_error,
+)
 from benchmark.analysis.statistics import Interval
 
 
@@ -37,7 +45,7 @@ def test_the_p_value_is_below_five_percent_where_the_interval_excludes_zero(
 
 def test_two_seeds_have_no_p_value_and_show_nothing() -> None:
     made = interval(0.0, 1e-5, seeds=2)
-    assert (p_value(made), smallest_visible(made), equivalent(made)) == (None, None, False)
+    assert (p_value(made), smallest_visible(made), equivalent(made, 0.01)) == (None, None, False)
 
 
 def test_holm_agrees_with_a_computation_by_hand() -> None:
@@ -65,9 +73,18 @@ def test_the_smallest_visible_difference_is_seen_in_about_eighty_percent() -> No
 
 def test_equivalence_is_the_ninety_percent_interval_within_the_margin() -> None:
     limit = (0.01 - 0.002) / stats.t.ppf(0.95, 8)
-    assert equivalent(interval(0.002, limit * 0.999))
-    assert equivalent(interval(-0.002, limit * 0.999))
-    assert not equivalent(interval(0.002, limit * 1.001))
+    assert equivalent(interval(0.002, limit * 0.999), 0.01)
+    assert equivalent(interval(-0.002, limit * 0.999), 0.01)
+    assert not equivalent(interval(0.002, limit * 1.001), 0.01)
+
+
+def test_the_p_value_of_equivalence_is_the_larger_of_two_one_sided_t_tests() -> None:
+    values = np.random.default_rng(5).normal(0.002, 0.01, size=9)
+    error = values.std(ddof=1) / 3
+    made = interval(float(values.mean()), float(error))
+    upper = stats.ttest_1samp(values, 0.01, alternative="less").pvalue
+    lower = stats.ttest_1samp(values, -0.01, alternative="greater").pvalue
+    assert equivalence_p_value(made, 0.01) == pytest.approx(max(upper, lower))
 
 
 def test_pooling_weighs_each_dataset_the_same() -> None:

@@ -131,6 +131,17 @@ def test_each_datasets_best_is_marked_once_and_colourless_rgb_is_not_applicable(
     assert [(r["dataset"], r["input_mode"]) for r in absent] == [("elpv", "rgb")] * 3
 
 
+def test_the_matrixs_margin_reaches_the_report_and_changes_no_run(tmp_path: Path) -> None:
+    matrices = [made_up.matrix(name=f"m{margin}", equivalence_margin=margin) for margin in (1.0, 30.0)]
+    stores = [made_up.fill(tmp_path, matrix, made_up.latent()) for matrix in matrices]
+    narrow, wide = (texts(matrix, store) for matrix, store in zip(matrices, stores, strict=True))
+    assert "no difference beyond 30 points on beans" in wide["report.md"]
+    assert "no difference beyond" not in narrow["report.md"].partition("## Runs")[0]
+    assert {r["equivalent_within_margin"] for r in rows(narrow["differences.csv"])} == {"no"}
+    assert {r["equivalence_margin"] for r in rows(wide["differences.csv"])} == {"0.30000"}
+    assert [spec.id for spec in expand(matrices[0])] == [spec.id for spec in expand(matrices[1])]
+
+
 def test_without_a_done_run_it_says_so(tmp_path: Path) -> None:
     store = Store(tmp_path / "empty")
     plan = made_up.plan_of(MATRIX, store)
