@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any
 
-import timm
 import torch
 from torch import nn
 
 from benchmark import weights
-from benchmark.errors import UserError, did_you_mean
+from benchmark.architectures import Architecture, architecture
+from benchmark.errors import UserError
+from benchmark.heads import HeadInit, classifier, head_parameters, initialise_head
 from benchmark.initialisation import seeded_build
-from benchmark.inputs import InputMode
+from benchmark.inputs import InputMode, Triple, needs_pretrained_stem
+from benchmark.stems import find_stem, load_stem, verify_stem
+
+__all__ = [
+    "BuiltModel",
+    "build",
+    "check_batch",
+    "check_image_size",
+    "check_name",
+    "classifier",
+    "head_parameters",
+    "load_pretrained",
+    "minimum_image_size",
+]
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,10 @@ class BuiltModel:
         std: likewise.
         weights_origin: in words.
         weights_sha256: of the three-channel checkpoint; None for random weights.
+        pretrained_mean: three means of the pretrained weights, whatever the mode makes of them.
+        pretrained_std: likewise.
+        stem: name of the convolution that is executed first; None where a network has none.
+        pretrained_stem: the checkpoint's weights of it, shape (out, 3, kh, kw); None for random weights.
     """
 
     network: nn.Module
@@ -33,6 +50,10 @@ class BuiltModel:
     std: tuple[float, ...]
     weights_origin: str
     weights_sha256: str | None
+    pretrained_mean: Triple
+    pretrained_std: Triple
+    stem: str | None
+    pretrained_stem: torch.Tensor | None
 
     @property
     def input_channels(self) -> int:
@@ -40,152 +61,174 @@ class BuiltModel:
         return len(self.mean)
 
 
-def check_name(model: str) -> str:
-    """Return timm's name of ``timm/NAME[.TAG]``.
+def check_name(model: str) -> None:
+    """Check that a library has ``timm/NAME[.TAG]`` or ``torchvision/NAME``.
 
     Raises:
-        UserError: timm has no such model.
+        UserError: it has not; the message gives the nearest name.
     """
-    name = model.partition("/")[2]
-    architecture, _, tag = name.partition(".")
-    if not timm.is_model(architecture):
-        known = timm.list_models()
-        raise UserError(f"timm has no model {architecture!r}.{did_you_mean(architecture, known)}")
-    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
-    if tag and tag not in tags:
-        raise UserError(f"timm/{architecture} has no weights tagged {tag!r}.{did_you_mean(tag, tags)}")
-    return name
+    architecture(model)
 
 
-def classifier(network: nn.Module) -> nn.Module:
-    """Return the network's classifier.
+def minimum_image_size(model: str) -> int:
+    """Return the pixels a side below which the model's library says that it cannot work; 1 where it says nothing.
+
+    torchvision's ``min_size`` of its weights (Inception v3: 75), timm's ``min_input_size``. Not every limit is
+    declared: `check_batch` tries.
 
     Raises:
-        UserError: it is not one module with parameters.
+        UserError: there is no such model.
     """
-    module = cast(Any, network).get_classifier()
-    if not isinstance(module, nn.Module) or not any(True for _ in module.parameters()):
-        raise UserError(f"{type(network).__name__} has no single classifier module; it cannot be given a new head.")
-    return module
+    return architecture(model).minimum_side
 
 
-def head_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the classifier's parameters under their names in the network."""
-    own = {id(parameter) for parameter in classifier(network).parameters()}
-    return {name: parameter for name, parameter in network.named_parameters() if id(parameter) in own}
+def check_image_size(model: str, side: int) -> None:
+    """Check a size of image against the model's declared minimum.
+
+    Raises:
+        UserError: there is no such model, or the images are too small for it.
+    """
+    _refuse_small_images(architecture(model), side)
 
 
-def adapt_stem(weight: torch.Tensor, how: Literal["keep", "sum"]) -> torch.Tensor:
-    """Turn a pretrained three-channel first convolution into the input mode's.
+def _refuse_small_images(known: Architecture, side: int) -> None:
+    if side < known.minimum_side:
+        raise UserError(
+            f"{known.title} needs images of {known.minimum_side} pixels a side or more; these have {side}. "
+            "Raise training.image_size."
+        )
 
-    ``keep``: unchanged. ``sum``: W1 = W_r + W_g + W_b, the convolution that answers a grey image g exactly as the
-    three-channel one answers (g, g, g); summed in float64, returned in the weight's own type.
+
+def check_batch(network: nn.Module, channels: int, side: int, classes: int, title: str) -> str | None:
+    """Send one image of noise through a network in eval mode.
 
     Args:
-        weight: float, shape (out, 3, kernel height, kernel width).
-        how: see above.
+        network: on the CPU; left in train mode.
+        channels: of the mode.
+        side: pixels a side.
+        classes: outputs expected.
+        title: the model's, for messages.
 
     Returns:
-        Shape (out, 3, kh, kw) for ``keep``, (out, 1, kh, kw) for ``sum``.
-    """
-    if how == "keep":
-        return weight
-    return weight.double().sum(dim=1, keepdim=True).to(weight.dtype)
-
-
-def _resized(state: weights.State, network: nn.Module, skip: Iterable[str]) -> list[str]:
-    own = network.state_dict()
-    return [name for name in own if name not in skip and name in state and state[name].shape != own[name].shape]
-
-
-def load_pretrained(network: nn.Module, checkpoint: weights.Checkpoint, mode: InputMode, title: str) -> None:
-    """Copy a three-channel checkpoint into a network of the mode's channels, in place; the head keeps its own values.
-
-    The first convolution is found by shape: of the tensors outside the head it is the only one that may differ from
-    the checkpoint's, (out, 1, kh, kw) against (out, 3, kh, kw).
+        The name of the convolution that was executed first; None where there is none.
 
     Raises:
-        UserError: a tensor is missing, or anything but one first convolution differs in shape.
+        UserError: the network does not take such an image, or does not answer with one finite number for each class.
     """
-    head = head_parameters(network)
-    own = network.state_dict()
-    missing = sorted(set(own) - set(head) - set(checkpoint.state))
-    if missing:
+    order: list[str] = []
+
+    def note(name: str) -> Any:
+        return lambda module, inputs: order.append(name)
+
+    hooks = [m.register_forward_pre_hook(note(n)) for n, m in network.named_modules() if isinstance(m, nn.Conv2d)]
+    network.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            logits = network(torch.randn(1, channels, side, side))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a library's network may raise anything
         raise UserError(
-            f"{title}: the checkpoint lacks {len(missing)} tensors, e.g. {missing[0]} ({checkpoint.origin})."
-        )
-    different = _resized(checkpoint.state, network, head)
-    if mode.channels == 1:
-        stem = different[0] if len(different) == 1 else None
-        if stem is None or checkpoint.state[stem].dim() != 4 or checkpoint.state[stem].shape[1] != 3:
-            raise UserError(
-                f"{title}: {mode.name} needs exactly one three-channel first convolution to adapt; "
-                f"this model has {different or 'none'}."
-            )
-        different = []
-    else:
-        stem = None
-    if different:
-        raise UserError(f"{title}: the checkpoint's {different[0]} has another shape ({checkpoint.origin}).")
-    new = {}
-    for name, value in own.items():
-        if name in head:
-            new[name] = value
-        elif name == stem:
-            new[name] = adapt_stem(checkpoint.state[name], mode.stem)
-        else:
-            new[name] = checkpoint.state[name]
-    network.load_state_dict(new, strict=True)
-    _verify(network, checkpoint, set(head), stem)
+            f"{title} does not take images of {side} x {side} pixels and {channels} channels "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+        network.train()
+    if not isinstance(logits, torch.Tensor) or logits.shape != (1, classes) or not logits.isfinite().all():
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise UserError(f"{title} answers one image with {shape}, not with {classes} finite numbers.")
+    return order[0] if order else None
 
 
-def _verify(network: nn.Module, checkpoint: weights.Checkpoint, head: set[str], stem: str | None) -> None:
+def load_pretrained(network: nn.Module, checkpoint: weights.Checkpoint, mode: InputMode, known: Architecture) -> None:
+    """Copy a three-channel checkpoint into a network of the mode's channels, in place; the head keeps its own values.
+
+    Afterwards everything outside head and stem is compared with the checkpoint, tensor by tensor, and the stem with
+    what the mode says.
+
+    Raises:
+        UserError: a tensor is missing or has another shape, or the stem cannot be adapted.
+    """
+    head = set(head_parameters(network))
+    stem = find_stem(network, checkpoint.state, head, mode, known.title)
+    adapted = {f"{name}.{kind}" for name in stem for kind in ("weight", "bias")}
+    own = network.state_dict()
+    kept = {name: own[name] if name in head or name in adapted else checkpoint.state[name] for name in own}
+    network.load_state_dict(kept, strict=True)
+    load_stem(network, stem, checkpoint.state, mode.stem, known)
     for name, tensor in network.state_dict().items():
-        if name in head:
-            continue
-        source = checkpoint.state[name]
-        if name == stem:
-            torch.testing.assert_close(tensor, source.sum(dim=1, keepdim=True), rtol=1e-5, atol=1e-6)
-        elif not torch.equal(tensor, source):
+        if name not in head and name not in adapted and not torch.equal(tensor, checkpoint.state[name]):
             raise RuntimeError(f"{name} is not the checkpoint's after loading")
-
-
-def _with_a_new_head(name: str, classes: int, channels: int) -> nn.Module:
-    network: nn.Module = timm.create_model(name, num_classes=classes, in_chans=channels)
-    cast(Any, network).reset_classifier(classes)
-    return network
+    verify_stem(network, stem, checkpoint.state, mode.stem, known)
 
 
 def build(
-    model: str, mode: InputMode, *, classes: int, source: Literal["hub", "pypi", "none"], seed: int
+    model: str,
+    mode: InputMode,
+    *,
+    classes: int,
+    source: str,
+    seed: int,
+    head_init: HeadInit = "default",
+    image_size: int | None = None,
 ) -> BuiltModel:
     """Build a network for an input mode.
 
-    The head, and with ``none`` every tensor, is drawn from (seed, tensor name). The head is the one that timm's
-    ``reset_classifier`` makes, PyTorch's own initialisation of a linear layer, uniform within 1 / sqrt(inputs), as in
-    any replaced head. (timm's initialisation of a whole EfficientNet scales the head by 1 / sqrt(classes), meant for a
+    The head, and with ``none`` every tensor, is drawn from (seed, tensor name). The head is one layer in PyTorch's own
+    initialisation, uniform within 1 / sqrt(inputs), as in any replaced head, unless ``head_init`` says otherwise.
+    (timm's initialisation of a whole EfficientNet scales the head by 1 / sqrt(classes), meant for a
     thousand of them: with two classes the first loss is 6 instead of 0.7.) Other random tensors follow the library's
     own scheme; scratch stems are initialised for their own number of channels. Normalisation follows the model's
     pretrained configuration in every case.
 
     Args:
-        model: ``timm/NAME[.TAG]``.
+        model: ``timm/NAME[.TAG]`` or ``torchvision/NAME``.
         mode: gives the channels and the stem's adaptation.
         classes: outputs of the head.
-        source: where the pretrained weights come from; ``none``: random ones.
+        source: where the pretrained weights come from, see `benchmark.weights.load`; ``none``: random ones.
         seed: the run's.
+        head_init: see `benchmark.heads.initialise_head`.
+        image_size: pixels a side of the images to come, one of which is tried; None: those the weights were made on.
 
     Raises:
-        UserError: unknown model, weights that cannot be had, or a first convolution that cannot be adapted.
+        UserError: unknown model, weights that cannot be had, a first convolution that cannot be adapted, a head that
+            cannot be initialised so, or images that the network does not take.
     """
-    name = check_name(model)
-    network = seeded_build(lambda: _with_a_new_head(name, classes, mode.channels), seed)
-    config = timm.get_pretrained_cfg(name)
-    if config is None:
-        raise UserError(f"{model} has no pretrained configuration, so no mean and std to normalise with.")
-    mean, std = mode.normalisation(tuple(config.mean), tuple(config.std))
-    if source == "none":
-        return BuiltModel(network, mean, std, "random", None)
-    checkpoint = weights.load(name, source)
-    load_pretrained(network, checkpoint, mode, model)
-    return BuiltModel(network, mean, std, checkpoint.origin, checkpoint.sha256)
+    known = architecture(model)
+    side = known.native_side if image_size is None else image_size
+    _refuse_small_images(known, side)
+    if source == "none" and needs_pretrained_stem(mode.name):
+        raise UserError(f"{mode.name} changes a pretrained stem; random weights have none. Leave it out of scratch.")
+    network = _random_network(known, classes, mode.channels, seed)
+    mean, std = mode.normalisation(known.mean, known.std)
+    checkpoint = None if source == "none" else weights.load(model, source)
+    if checkpoint is not None:
+        load_pretrained(network, checkpoint, mode, known)
+    initialise_head(network, head_init, seed=seed, pretrained=None if checkpoint is None else checkpoint.state)
+    stem = check_batch(network, mode.channels, side, classes, known.title)
+    return BuiltModel(
+        network,
+        mean,
+        std,
+        weights_origin="random" if checkpoint is None else checkpoint.origin,
+        weights_sha256=None if checkpoint is None else checkpoint.sha256,
+        pretrained_mean=known.mean,
+        pretrained_std=known.std,
+        stem=stem,
+        pretrained_stem=None if checkpoint is None or stem is None else checkpoint.state[f"{stem}.weight"],
+    )
+
+
+def _random_network(known: Architecture, classes: int, channels: int, seed: int) -> nn.Module:
+    try:
+        return seeded_build(lambda: known.create(classes, channels), seed)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:  # a library's builder may raise anything
+        raise UserError(
+            f"{known.title} cannot be built for {channels} channels and {classes} classes "
+            f"({type(error).__name__}: {error})."
+        ) from error

@@ -36,7 +36,7 @@ def check_models(specs: Sequence[RunSpec]) -> Iterator[tuple[str, Callable[[], o
         yield "models", partial(models.check_name, model)
     for model, source in dict.fromkeys((spec.model, spec.weights) for spec in specs):
         if source != "none":
-            yield "weights", partial(weights.load, model.partition("/")[2], source)
+            yield "weights", partial(weights.load, model, source)
 
 
 def prepare_images(specs: Sequence[RunSpec], data_dir: Path | None, progress: Callable[[str, int, int], None]) -> None:

@@ -7,7 +7,10 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from benchmark.batches import EpochOrder, Normaliser, mirrored_positions
-from benchmark.inputs import INPUT_MODES
+from benchmark.inputs import INPUT_MODES, identical_by_construction, needs_pretrained_stem
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+UNIFORM = ((0.1, 0.1, 0.1), (0.7, 0.7, 0.7))
 
 
 def photo(seed: int = 0) -> Image.Image:
@@ -67,3 +70,45 @@ def test_mirroring_is_fair_and_repeatable() -> None:
     assert share == pytest.approx(0.5, abs=0.02)
     assert torch.equal(mirrored_positions(50, 0, 1), mirrored_positions(50, 0, 1))
     assert not torch.equal(mirrored_positions(50, 0, 1), mirrored_positions(50, 0, 2))
+
+
+@pytest.mark.parametrize("mode", [mode for mode in INPUT_MODES if mode not in ("rgb", "grey-3ch")])
+def test_modes_that_share_a_normalisation_take_the_averages_on_every_channel(mode: str) -> None:
+    mean, std = INPUT_MODES[mode].normalisation(*IMAGENET)
+    assert len(mean) == len(std) == INPUT_MODES[mode].channels
+    assert set(mean) == {sum(IMAGENET[0]) / 3}
+    assert set(std) == {sum(IMAGENET[1]) / 3}
+
+
+@pytest.mark.parametrize("mode", INPUT_MODES)
+def test_a_mean_that_is_the_same_on_three_channels_is_used_to_the_last_bit(mode: str) -> None:
+    assert sum(UNIFORM[0]) / 3 != UNIFORM[0][0], "the average would be a bit beside it"
+    mean, std = INPUT_MODES[mode].normalisation(*UNIFORM)
+    assert (set(mean), set(std)) == ({0.1}, {0.7})
+
+
+def test_only_ablations_of_the_stem_need_a_pretrained_one() -> None:
+    needy = [mode for mode in INPUT_MODES if needs_pretrained_stem(mode)]
+    assert needy == ["grey-1ch-mean", "grey-1ch-random-stem", "grey-1ch-folded"]
+
+
+def test_modes_identical_by_construction_depend_on_the_normalisation_and_on_whether_the_stem_is_trained() -> None:
+    modes = list(INPUT_MODES)
+    assert identical_by_construction(modes, *IMAGENET, stem_is_trained=True) == ()
+    assert identical_by_construction(modes, *IMAGENET, stem_is_trained=False) == (("grey-1ch", "grey-3ch-shared-norm"),)
+    assert identical_by_construction(modes, *UNIFORM, stem_is_trained=True) == (
+        ("grey-3ch", "grey-3ch-shared-norm"),
+        ("grey-1ch", "grey-1ch-folded"),
+    )
+    assert identical_by_construction(modes, *UNIFORM, stem_is_trained=False) == (
+        ("grey-3ch", "grey-1ch", "grey-3ch-shared-norm", "grey-1ch-folded"),
+    )
+
+
+def test_equal_means_alone_make_no_modes_identical() -> None:
+    assert identical_by_construction(list(INPUT_MODES), UNIFORM[0], IMAGENET[1], stem_is_trained=True) == ()
+
+
+def test_modes_that_are_not_asked_for_are_in_no_group() -> None:
+    assert identical_by_construction(["grey-3ch-shared-norm", "grey-1ch"], *UNIFORM, stem_is_trained=True) == ()
+    assert identical_by_construction(["rgb", "grey-1ch-mean"], *UNIFORM, stem_is_trained=False) == ()

