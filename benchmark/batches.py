@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from benchmark.datasets.prepared import Split
 from benchmark.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
+
+EVALUATION_BATCH = 128
+"""Images a batch in evaluation; fixed, because the batch size can change the last bits of the logits."""
 
 
 class Normaliser:
@@ -50,6 +54,25 @@ class Normaliser:
         return ((pixels - self._shift) / self._scale).contiguous(memory_format=torch.channels_last)
 
 
+class Source(Protocol):
+    """What a network is trained and evaluated on, in whole batches by list of positions."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def labels(self) -> Tensor:
+        """int64, shape (n,), on the device."""
+        ...
+
+    def augment(self, steps: Sequence[Step], seed: int, epoch: int) -> None:
+        """Show what these steps make of it from now on."""
+        ...
+
+    def __getitems__(self, positions: list[int]) -> Batch:
+        """Return (inputs, labels)."""
+        ...
+
+
 class SplitImages(Dataset[Batch]):
     """A split on a device; whole batches by list of positions.
 
@@ -58,14 +81,24 @@ class SplitImages(Dataset[Batch]):
         split: which of its rows, with labels.
         normaliser: applied to each batch.
         device: where batches go.
+        crop: pixels a side of the central part that is shown; None: all. A random crop among the augmentations gives
+            images of this size itself.
     """
 
-    def __init__(self, images: NDArray[np.uint8], split: Split, normaliser: Normaliser, device: torch.device) -> None:
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        split: Split,
+        normaliser: Normaliser,
+        device: torch.device,
+        crop: int | None = None,
+    ) -> None:
         self._images = images
         self._rows = split.rows
         self._labels = torch.from_numpy(split.labels.copy()).to(device)
         self._normalise = normaliser
         self._device = device
+        self._crop = crop
         self._steps: tuple[Step, ...] = ()
         self._seed = 0
         self._epoch = 0
@@ -95,16 +128,39 @@ class SplitImages(Dataset[Batch]):
         self._steps = tuple(step for step in steps if step.name != "hflip")
         self._seed, self._epoch = seed, epoch
 
+    def plain(self, positions: list[int], *, mirrored: bool = False) -> Tensor:
+        """Return images without augmentation, all of them mirrored or none: float32 (len, channels, h, w)."""
+        stored = self._central(self._stored(positions))
+        return self._normalise(stored.flip(-1) if mirrored else stored)
+
+    def _stored(self, positions: list[int]) -> Tensor:
+        return torch.from_numpy(self._images[self._rows[positions]]).permute(0, 3, 1, 2).to(self._device)
+
+    def _central(self, images: Tensor) -> Tensor:
+        if self._crop is None or images.shape[-1] == self._crop:
+            return images
+        first = (images.shape[-1] - self._crop) // 2
+        return images[:, :, first : first + self._crop, first : first + self._crop]
+
     def __getitems__(self, positions: list[int]) -> Batch:
         """Return (images, labels): float32 (len, channels, h, w) and int64 (len,), on the device."""
-        stored = torch.from_numpy(self._images[self._rows[positions]]).permute(0, 3, 1, 2).to(self._device)
+        stored = self._stored(positions)
         where = torch.tensor(positions, device=self._device)
         if self._mirrored is not None:
             stored = torch.where(self._mirrored[where].view(-1, 1, 1, 1), stored.flip(-1), stored)
         if self._steps:
             seeds = [derive_seed(self._seed, "augment", self._epoch, position) for position in positions]
-            stored = augment(stored, self._steps, seeds)
-        return self._normalise(stored), self._labels[where]
+            stored = augment(stored, self._steps, seeds, self._crop)
+        return self._normalise(self._central(stored)), self._labels[where]
+
+
+@dataclass(frozen=True)
+class Images:
+    """The three splits on the device."""
+
+    train: Source
+    validation: Source
+    test: Source
 
 
 class EpochOrder(Sampler[int]):
@@ -141,10 +197,10 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def loader(images: SplitImages, batch_size: int, order: Sampler[int] | None = None) -> DataLoader[Batch]:
+def loader(images: Source, batch_size: int, order: Sampler[int] | None = None) -> DataLoader[Batch]:
     """Return a loader without worker processes: each batch is one slice of the decoded array."""
     return DataLoader(
-        images,
+        cast(Dataset[Batch], images),
         batch_size=batch_size,
         sampler=order,
         shuffle=False,

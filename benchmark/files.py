@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmark.errors import UserError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
 
     Temporary file in the same folder, fsync, rename, fsync of the folder.

@@ -5,40 +5,25 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from benchmark import policies
-from benchmark.datasets.augmentations import Step, as_entry, needing_colour, parse
+from benchmark.datasets.augmentations import needing_colour
 from benchmark.datasets.catalogue import CATALOGUE, FOLDER
 from benchmark.errors import MisplacedValueError, did_you_mean
-from benchmark.inputs import INPUT_MODES
+from benchmark.inputs import INPUT_MODES, needs_pretrained_stem
+from benchmark.optimisation import DEFAULT_HEAD, Head
+from benchmark.policies import POLICIES, Policy, Stage
+from benchmark.policies import stages as stages_of
+from benchmark.settings import Augmentation, Count, Frozen, NonEmpty, Positive, Seed, Some, TrainingSettings
 
-NonEmpty = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1, strict=True)]
-Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
-Positive = Annotated[float, Field(gt=0, strict=True)]
-Item = TypeVar("Item", bound=Hashable)
-
-
-def _distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
-    for item, count in Counter(items).items():
-        if count > 1:
-            raise ValueError(f"{item!r} stands there twice")
-    return items
+WEIGHTS = ("hub", "pypi", "none")
+FILE = "file:"
+CONTENT = "#sha256="
+"""Between a weights file's path and the hash of its content, which the kept matrix carries."""
 
 
 def _one_of(known: Mapping[str, object], what: str) -> AfterValidator:
@@ -52,9 +37,17 @@ def _one_of(known: Mapping[str, object], what: str) -> AfterValidator:
 
 def _a_library_and_a_name(model: str) -> str:
     library, _, name = model.partition("/")
-    if library != "timm" or not name:
-        raise ValueError(f"{model!r} is not a model: write timm/NAME, e.g. timm/resnetrs50.tf_in1k")
+    if library not in ("timm", "torchvision") or not name:
+        raise ValueError(f"{model!r} is not a model: write timm/NAME or torchvision/NAME, e.g. timm/resnetrs50.tf_in1k")
     return model
+
+
+def _a_source_of_weights(weights: str) -> str:
+    if weights.startswith(FILE) and weights != FILE:
+        return weights
+    if weights not in WEIGHTS:
+        raise ValueError(f"unknown weights {weights!r}.{did_you_mean(weights, (*WEIGHTS, 'file:PATH'))}")
+    return weights
 
 
 def _fit_for_a_table(label: str) -> str:
@@ -65,7 +58,24 @@ def _fit_for_a_table(label: str) -> str:
 
 ModelName = Annotated[str, AfterValidator(_a_library_and_a_name)]
 InputModeName = Annotated[str, _one_of(INPUT_MODES, "input mode")]
-PolicyName = Annotated[str, _one_of(policies.POLICIES, "policy")]
+WeightsName = Annotated[str, AfterValidator(_a_source_of_weights)]
+
+
+def _a_policy(name: str, info: ValidationInfo) -> str:
+    known = [*POLICIES, *info.data.get("own_policies", {})]
+    if name not in known:
+        raise ValueError(f"unknown policy {name!r}.{did_you_mean(name, known)}")
+    return name
+
+
+def _new(name: str) -> str:
+    if name in POLICIES:
+        raise ValueError(f"{name!r} is known already; give yours another name")
+    return name
+
+
+PolicyName = Annotated[str, AfterValidator(_a_policy)]
+OwnName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=40), AfterValidator(_new)]
 
 
 def _a_dataset(name: str) -> str:
@@ -80,48 +90,7 @@ DatasetName = Annotated[str, AfterValidator(_a_dataset)]
 Label = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_fit_for_a_table)]
 
 
-def _each_once(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    _distinct(tuple(step.name for step in steps))
-    return steps
-
-
-Augmentation = Annotated[Step, BeforeValidator(parse), PlainSerializer(as_entry)]
-"""In a file: a name, or a name with its parameters."""
-Some = Annotated[tuple[Item, ...], Field(min_length=1), AfterValidator(_distinct)]
-"""A list with an item at least, none of them twice."""
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class EarlyStopping(_Frozen):
-    """When a stage ends before its last epoch."""
-
-    patience: Count
-    """Epochs without a better validation accuracy."""
-
-
-class TrainingSettings(_Frozen):
-    """The ``training`` block; the defaults are the article's settings."""
-
-    image_size: Annotated[int, Field(ge=8, le=2048, strict=True)] = 224
-    """Both sides after resizing, pixels."""
-    batch_size: Count = 32
-    epochs: Count = 60
-    """At most, all stages together."""
-    head_epochs: Count = 20
-    """Stage 1 of `finetune`."""
-    optimizer: Literal["adamw"] = "adamw"
-    lr: Positive = 1e-3
-    weight_decay: Annotated[float, Field(ge=0, strict=True)] = 0.01
-    scheduler: Literal["cosine"] = "cosine"
-    augment: Annotated[tuple[Augmentation, ...], AfterValidator(_each_once)] = (parse("hflip"),)
-    early_stopping: EarlyStopping | None = EarlyStopping(patience=10)
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
-
-
-class DatasetSource(_Frozen):
+class DatasetSource(Frozen):
     """Which images: a catalogue name or ``folder:PATH``, and how much of it."""
 
     name: DatasetName
@@ -183,7 +152,7 @@ class DatasetEntry(DatasetSource):
         return DatasetSource.model_validate(self.model_dump(exclude={"label"}))
 
 
-class RunSpec(_Frozen):
+class RunSpec(Frozen):
     """One run: a cell with a seed, and every value that decides its result."""
 
     dataset: str
@@ -193,17 +162,24 @@ class RunSpec(_Frozen):
     policy: str
     seed: int
     model: str
-    """``timm/NAME[.TAG]``."""
-    weights: Literal["hub", "pypi", "none"]
-    """``none`` where the policy starts from random weights."""
+    """``timm/NAME[.TAG]`` or ``torchvision/NAME``."""
+    weights: str
+    """``hub``, ``pypi``, ``file:PATH#sha256=HASH``; ``none`` where the policy starts from random weights."""
     split_seed: int
     on_bad_image: Literal["refuse", "drop"] = "refuse"
-    stages: tuple[policies.Stage, ...]
+    stages: tuple[Stage, ...]
     image_size: int
     batch_size: int
     augment: tuple[Augmentation, ...]
     precision: str
     threads: int
+    crop_size: int | None = None
+    head_init: Head = DEFAULT_HEAD
+
+    @property
+    def input_size(self) -> int:
+        """Pixels a side of what the network sees."""
+        return self.crop_size or self.image_size
 
     @property
     def id(self) -> str:
@@ -217,8 +193,17 @@ class RunSpec(_Frozen):
             del source["colour"]
         else:
             del source["content"], source["colour"]
-        if self.on_bad_image == "refuse":
-            del decisive["on_bad_image"]
+        if self.weights.startswith(FILE):
+            path, marked, content = self.weights.rpartition(CONTENT)
+            if not marked:
+                raise ValueError(f"{path or content} has no id before its content is identified")
+            decisive["weights"] = FILE + CONTENT + content
+        for stage, written in zip(self.stages, decisive["stages"], strict=True):
+            if stage.head_lr_factor == 1:
+                del written["head_lr_factor"]
+        for key, usual in (("on_bad_image", "refuse"), ("crop_size", None), ("head_init", DEFAULT_HEAD)):
+            if getattr(self, key) == usual:
+                del decisive[key]
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -231,22 +216,31 @@ class RunSpec(_Frozen):
         return f"{self.dataset} {self.input_mode} {self.policy} seed {self.seed}"
 
 
-class NotApplicable(_Frozen):
+class NotApplicable(Frozen):
     """A combination that a matrix names but that has no meaning."""
 
     dataset: str
     input_mode: str
+    policies: tuple[str, ...]
+    """All of the matrix's, or some of them."""
+    of_all: bool
     reason: str
 
+    def __str__(self) -> str:
+        with_policies = "" if self.of_all else f" with {', '.join(self.policies)}"
+        return f"{self.input_mode} on {self.dataset}{with_policies} ({self.reason})"
 
-class Matrix(_Frozen):
+
+class Matrix(Frozen):
     """A matrix file. ``experiments/README.md`` describes every key."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
     models: Some[ModelName]
-    weights: Literal["hub", "pypi", "none"] = "hub"
+    weights: WeightsName = "hub"
     datasets: Annotated[tuple[DatasetEntry, ...], Field(min_length=1)]
     input_modes: Some[InputModeName]
+    own_policies: Mapping[OwnName, Policy] = {}
+    """Policies that this matrix defines, by name."""
     policies: Some[PolicyName]
     seeds: Some[Seed]
     split_seed: Seed = 0
@@ -266,6 +260,10 @@ class Matrix(_Frozen):
             return [{"name": item} if isinstance(item, str) else item for item in value]
         return value
 
+    def policy(self, name: str) -> Policy:
+        """Return a policy by its name: the matrix's own, or one that is known everywhere."""
+        return self.own_policies.get(name) or POLICIES[name]
+
     @model_validator(mode="after")
     def _consistent(self) -> Matrix:
         seen: set[str] = set()
@@ -274,63 +272,75 @@ class Matrix(_Frozen):
                 message = f"{entry.title!r} stands there twice; give one of them a label of its own"
                 raise MisplacedValueError(f"datasets.{index}: {message}", f"datasets.{index}")
             seen.add(entry.title)
-        for policy in self.policies:
-            policies.stages(policy, self.training)
+        for name in self.policies:
+            stages_of(name, self.policy(name), self.training)
         grey = [mode for mode in self.input_modes if INPUT_MODES[mode].grey]
         if grey and (coloured := needing_colour(self.training.augment)):
             message = f"training.augment: {', '.join(coloured)} needs colour, which {', '.join(grey)} does not have"
             raise MisplacedValueError(message, "training.augment", "input_modes")
         if not _applicable(self):
-            reasons = "; ".join(f"{n.input_mode} on {n.dataset}: {n.reason}" for n in not_applicable(self))
+            reasons = "; ".join(str(pair) for pair in not_applicable(self))
             message = f"input_modes: no combination is left to run ({reasons})"
             raise MisplacedValueError(message, "input_modes", "datasets")
         return self
 
 
-def _colourless(entry: DatasetEntry, mode: str) -> bool:
-    return not INPUT_MODES[mode].grey and not entry.has_colour
+def _why_not(matrix: Matrix, entry: DatasetEntry, mode: str, policy: str) -> str | None:
+    """Return why a combination has no meaning; None: it has one."""
+    if not INPUT_MODES[mode].grey and not entry.has_colour:
+        return "its images have no colour"
+    random_weights = matrix.weights == "none" or not matrix.policy(policy).pretrained
+    if random_weights and needs_pretrained_stem(mode):
+        return "random weights have no pretrained stem to change"
+    return None
 
 
-def _applicable(matrix: Matrix) -> list[tuple[DatasetEntry, str]]:
-    pairs = itertools.product(matrix.datasets, matrix.input_modes)
-    return [(entry, mode) for entry, mode in pairs if not _colourless(entry, mode)]
+def _applicable(matrix: Matrix) -> list[tuple[DatasetEntry, str, str]]:
+    combinations = itertools.product(matrix.datasets, matrix.input_modes, matrix.policies)
+    return [combination for combination in combinations if _why_not(matrix, *combination) is None]
 
 
 def not_applicable(matrix: Matrix) -> list[NotApplicable]:
-    """Return the (dataset, input mode) pairs that `expand` leaves out, with the reason."""
-    return [
-        NotApplicable(dataset=entry.title, input_mode=mode, reason="its images have no colour")
-        for entry, mode in itertools.product(matrix.datasets, matrix.input_modes)
-        if _colourless(entry, mode)
-    ]
+    """Return the (dataset, input mode, policies) that `expand` leaves out, with the reason."""
+    found = []
+    for entry, mode in itertools.product(matrix.datasets, matrix.input_modes):
+        reasons = {policy: _why_not(matrix, entry, mode, policy) for policy in matrix.policies}
+        for reason in dict.fromkeys(reason for reason in reasons.values() if reason is not None):
+            policies = tuple(policy for policy, why in reasons.items() if why == reason)
+            of_all = policies == matrix.policies
+            found.append(
+                NotApplicable(dataset=entry.title, input_mode=mode, policies=policies, of_all=of_all, reason=reason)
+            )
+    return found
 
 
 def _runs(matrix: Matrix) -> Iterator[RunSpec]:
     training = matrix.training
+    stages = {name: stages_of(name, matrix.policy(name), training) for name in matrix.policies}
     for model in matrix.models:
-        for entry, mode in _applicable(matrix):
+        for entry, mode, name in _applicable(matrix):
             source = entry.source
-            for policy in matrix.policies:
-                stages = policies.stages(policy, training)
-                weights = matrix.weights if policies.POLICIES[policy].pretrained else "none"
-                for seed in matrix.seeds:
-                    yield RunSpec(
-                        dataset=entry.title,
-                        source=source,
-                        input_mode=mode,
-                        policy=policy,
-                        seed=seed,
-                        model=model,
-                        weights=weights,
-                        split_seed=matrix.split_seed,
-                        on_bad_image=matrix.on_bad_image,
-                        stages=stages,
-                        image_size=training.image_size,
-                        batch_size=training.batch_size,
-                        augment=training.augment,
-                        precision=training.precision,
-                        threads=matrix.threads,
-                    )
+            weights = matrix.weights if matrix.policy(name).pretrained else "none"
+            for seed in matrix.seeds:
+                yield RunSpec(
+                    dataset=entry.title,
+                    source=source,
+                    input_mode=mode,
+                    policy=name,
+                    seed=seed,
+                    model=model,
+                    weights=weights,
+                    split_seed=matrix.split_seed,
+                    on_bad_image=matrix.on_bad_image,
+                    stages=stages[name],
+                    image_size=training.image_size,
+                    batch_size=training.batch_size,
+                    augment=training.augment,
+                    precision=training.precision,
+                    threads=matrix.threads,
+                    crop_size=training.crop_size,
+                    head_init=training.head_init,
+                )
 
 
 def expand(matrix: Matrix) -> list[RunSpec]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark import PROTOCOL_VERSION
 from benchmark.matrix import RunSpec
+from benchmark.policies import BatchNorm, Trainable
 
 if TYPE_CHECKING:  # `plan` and `status` read records without loading pandas
     import numpy as np
@@ -73,11 +74,13 @@ class DatasetRecord(_Part):
 class StageRecord(_Part):
     """What one stage trained."""
 
-    trainable: Literal["head", "all"]
+    trainable: Trainable
     trainable_parameters: int
-    batch_norm: Literal["train", "eval"]
+    batch_norm: BatchNorm
     epochs_run: int
     stopped_early: bool
+    cached_features: bool = False
+    """The head was trained on kept features of the frozen backbone, exact to the last bits."""
 
 
 class ModelRecord(_Part):
@@ -104,15 +107,21 @@ class Timing(_Part):
     """Building the model and loading its weights."""
     train_seconds: float
     """Training steps of all epochs."""
+    feature_seconds: float = 0.0
+    """Features of a frozen backbone: computing them, or reading those that another run computed."""
     eval_seconds: float
     """Evaluation on validation and test, all epochs and the final one."""
     total_seconds: float
-    """Whole run, in the worker."""
+    """Whole run, in the worker, the time before interruptions included."""
     train_images_per_second: float
-    """Images through forward and backward passes / train_seconds."""
+    """Images through forward and backward passes of the whole network / their seconds; of the head alone on kept
+    features where nothing else was trained."""
     eval_images_per_second: float
     contended: bool | None
-    """True when the run waited for a processor for more than 5 % of its time; None where that cannot be measured."""
+    """True when the run (since its last interruption) waited for a processor for more than 5 % of its time; None where
+    that cannot be measured."""
+    resumed_after: tuple[int, ...] = ()
+    """Epochs after which the run went on from a checkpoint, having been interrupted."""
 
 
 class Memory(_Part):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import time
 import traceback
@@ -15,13 +17,18 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from benchmark import datasets, environment, models
-from benchmark.batches import Normaliser, SplitImages
+from benchmark import PROTOCOL_VERSION, datasets, environment, models
+from benchmark.batches import Images, Normaliser, SplitImages
+from benchmark.checkpoints import Checkpoints
+from benchmark.datasets.locations import cache_directory
 from benchmark.datasets.prepared import PreparedDataset
+from benchmark.errors import UserError, did_you_mean
 from benchmark.files import write_atomically
+from benchmark.heads import HeadInit
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec
 from benchmark.metrics import score
+from benchmark.progress import Progress
 from benchmark.records import (
     DatasetRecord,
     Environment,
@@ -33,7 +40,7 @@ from benchmark.records import (
     Status,
     Timing,
 )
-from benchmark.training import Diverged, Images, Trained, train
+from benchmark.training import Diverged, Support, Trained, train
 
 Precision = Literal["fp32", "fp16", "bf16"]
 
@@ -51,6 +58,7 @@ class RunContext:
     Attributes:
         data_dir: as given to ``--data-dir``; None: the default.
         weights_folder: where ``keep_weights`` puts its files.
+        checkpoints: folder for the states of unfinished runs; None: none are kept, and none are looked for.
         keep_weights: ``none``, ``best`` or ``all`` (best and last epoch).
         workers: runs that share the machine.
     """
@@ -59,6 +67,7 @@ class RunContext:
     weights_folder: Path
     keep_weights: Literal["none", "best", "all"] = "none"
     workers: int = 1
+    checkpoints: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -169,20 +178,36 @@ def measure(
 
     data = open_data()
     data_ready = time.perf_counter()
-    built = models.build(spec.model, mode, classes=len(data.classes), source=spec.weights, seed=spec.seed)
+    built = models.build(
+        spec.model,
+        mode,
+        classes=len(data.classes),
+        source=spec.weights,
+        seed=spec.seed,
+        head_init=_head_init(spec, data.classes),
+        image_size=spec.input_size,
+    )
     built.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model_ready = time.perf_counter()
 
     normaliser = Normaliser(built.mean, built.std, device)
     images = Images(
-        *(SplitImages(data.images, split, normaliser, device) for split in (data.train, data.validation, data.test))
+        *(
+            SplitImages(data.images, split, normaliser, device, spec.crop_size)
+            for split in (data.train, data.validation, data.test)
+        )
     )
-    trained = train(built.network, spec, images, precision, on_epoch)
+    about = _about_images(spec, data, built, device)
+    kept = None
+    if context.checkpoints is not None:
+        kept = Checkpoints(context.checkpoints, spec.id, _identity(spec, about, built))
+    support = Support(on_epoch, kept, cache_directory() / "features", about)
+    trained = train(built.network, spec, images, precision, support)
     if context.keep_weights != "none":
         _keep_weights(spec, context, trained)
 
     progress = trained.progress
-    total = time.perf_counter() - started
+    total = model_ready - started + progress.seconds()
     saturated = sum(epoch.val_accuracy == 1.0 for epoch in progress.history) >= SATURATED_EPOCHS
     test_labels = images.test.labels.cpu()
     record = RunRecord(
@@ -213,11 +238,13 @@ def measure(
             data_seconds=data_ready - started,
             model_seconds=model_ready - data_ready,
             train_seconds=progress.train_seconds,
+            feature_seconds=progress.feature_seconds,
             eval_seconds=progress.eval_seconds,
             total_seconds=total,
-            train_images_per_second=progress.images_trained / progress.train_seconds,
+            train_images_per_second=_training_rate(progress),
             eval_images_per_second=progress.images_evaluated / progress.eval_seconds,
-            contended=_contended(waited, total),
+            contended=_contended(waited, time.perf_counter() - started),
+            resumed_after=tuple(progress.resumed_after),
         ),
         memory=Memory(
             peak_rss_bytes=environment.peak_rss_bytes(),
@@ -231,6 +258,59 @@ def measure(
         probabilities=trained.best.test_logits.double().softmax(dim=1).float().numpy(),
     )
     return Outcome(record, predictions)
+
+
+def _head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
+    """Return what the head starts from; random weights, which have no source rows, start as ``default``.
+
+    Raises:
+        UserError: a row is named for a class that the dataset does not have.
+    """
+    if spec.head_init.name != "source-rows":
+        return spec.head_init.name
+    rows = spec.head_init.rows or {}
+    for name in rows:
+        if name not in classes:
+            raise UserError(f"training.head_init: {spec.dataset} has no class {name!r}.{did_you_mean(name, classes)}")
+    return "default" if spec.weights == "none" else [rows.get(name) for name in classes]
+
+
+def _training_rate(progress: Progress) -> float:
+    if progress.whole_network_images:
+        return progress.whole_network_images / progress.whole_network_seconds
+    return progress.images_trained / progress.train_seconds
+
+
+def _about_images(
+    spec: RunSpec, data: PreparedDataset, built: models.BuiltModel, device: torch.device
+) -> dict[str, object]:
+    """Return what decides the tensors that the network is shown, as JSON values."""
+    rows = hashlib.sha256()
+    for split in (data.train, data.validation, data.test):
+        rows.update(f"{len(split)} ".encode() + split.rows.tobytes())
+    return {
+        "fingerprint": data.fingerprint,
+        "rows": rows.hexdigest(),
+        "stored": list(data.images.shape),
+        "crop": spec.crop_size,
+        "mean": list(built.mean),
+        "std": list(built.std),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+    }
+
+
+def _identity(spec: RunSpec, about: dict[str, object], built: models.BuiltModel) -> dict[str, str]:
+    """Return what a checkpoint must share with a run that goes on from it, for the same end to the last bit."""
+    commit, dirty = environment.git_revision()
+    return {
+        "run": spec.id,
+        "protocol": str(PROTOCOL_VERSION),
+        "libraries": json.dumps(environment.package_versions(), sort_keys=True),
+        "source revision": f"{commit} {dirty}",
+        "processor": f"{environment.cpu_name()} {torch.backends.cpu.get_cpu_capability()}",
+        "images": json.dumps(about, sort_keys=True),
+        "weights": str(built.weights_sha256),
+    }
 
 
 def _dataset_record(data: PreparedDataset) -> DatasetRecord:

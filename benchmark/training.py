@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,61 +18,40 @@ from pytorch_accelerated.callbacks import StopTrainingError
 from pytorch_accelerated.trainer import Trainer
 from torch import Tensor, nn
 
-from benchmark.batches import EpochOrder, SplitImages, loader
+from benchmark import features
+from benchmark.batches import EVALUATION_BATCH, EpochOrder, Images, loader
+from benchmark.checkpoints import Checkpoints, random_state, restore_random_state
 from benchmark.freezing import set_modes, set_trainable
 from benchmark.matrix import RunSpec
 from benchmark.metrics import accuracy, log_loss
+from benchmark.optimizers import make_optimizer, make_schedule
 from benchmark.policies import Stage
+from benchmark.progress import Best, Progress
 from benchmark.records import EpochRecord, StageRecord
 from benchmark.seeding import derive_seed
 
 log = logging.getLogger(__name__)
-
-EVALUATION_BATCH = 128
-"""Images a batch in evaluation; fixed, because the batch size can change the last bits of the logits."""
 
 
 class Diverged(Exception):
     """A loss is no longer finite."""
 
 
-@dataclass
-class Best:
-    """The chosen checkpoint so far: better validation accuracy, then lower validation loss, then earlier.
+@dataclass(frozen=True)
+class Support:
+    """What surrounds the training of a run; nothing of it decides the result.
 
     Attributes:
-        epoch: 1-based, over all stages.
-        state: the network's tensors, on the device.
-        validation_logits: float32, shape (n, classes), on the CPU.
-        test_logits: likewise.
+        on_epoch: called after each epoch.
+        checkpoints: where the state after each epoch is kept; None: nowhere.
+        features: folder of the features that runs share; None: each run computes its own.
+        about_images: what decides the normalised images, as JSON values, to find shared features by.
     """
 
-    epoch: int
-    key: tuple[float, float]
-    state: dict[str, Tensor]
-    validation_logits: Tensor
-    test_logits: Tensor
-
-
-@dataclass
-class Progress:
-    """What a run has reached, over all of its stages."""
-
-    history: list[EpochRecord] = field(default_factory=list)
-    stages: list[StageRecord] = field(default_factory=list)
-    images_trained: int = 0
-    images_evaluated: int = 0
-    train_seconds: float = 0.0
-    eval_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Images:
-    """The three splits on the device."""
-
-    train: SplitImages
-    validation: SplitImages
-    test: SplitImages
+    on_epoch: Callable[[EpochRecord], None] = lambda record: None
+    checkpoints: Checkpoints | None = None
+    features: Path | None = None
+    about_images: Mapping[str, object] = field(default_factory=dict)
 
 
 class _QuietAccelerator(Accelerator):
@@ -85,12 +65,20 @@ def reset_accelerate() -> None:
     GradientState._reset_state()
 
 
-def cosine(step: int, steps: int) -> float:
-    """Return the learning rate's factor at a step: (1 + cos(pi step / steps)) / 2.
+def _accelerator(precision: str) -> Accelerator:
+    return _QuietAccelerator(mixed_precision="no" if precision == "fp32" else precision)
 
-    Loshchilov and Hutter 2017 (SGDR) without restarts or warm-up: 1 at step 0, zero after the last of ``steps``.
-    """
-    return 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
+
+class _Head(nn.Module):
+    """The classifier by itself; a module around it, because accelerate changes the ``forward`` of what it trains."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, given: Tensor) -> Tensor:
+        logits: Tensor = self.head(given)
+        return logits
 
 
 class StageTrainer(Trainer):
@@ -99,65 +87,85 @@ class StageTrainer(Trainer):
     Differs from the library where its defaults corrupt results or cost time (library-traps.md): the run's seed is set
     after the library's own 42, a new optimizer and scheduler belong to each stage, frozen modules are put into eval
     mode in each epoch, early stopping and the best checkpoint are kept here instead of in callbacks (whose errors are
-    swallowed), and the loss stays on the device until the epoch ends.
+    swallowed), the state after each epoch is kept whole, and the loss stays on the device until the epoch ends.
+
+    Args:
+        network: on the images' device; frozen as the stage says.
+        trained: what the images go through: the network, or the head alone where ``images`` are features.
+        stage: what is trained, and how.
+        spec: the run.
+        images: the splits, or their features.
+        progress: filled in.
+        precision: ``fp32``, ``fp16`` or ``bf16``.
+        support: see there.
+        resumed: the state of a checkpoint in the middle of this stage.
     """
 
     def __init__(
         self,
         network: nn.Module,
+        trained: nn.Module,
         stage: Stage,
         spec: RunSpec,
         images: Images,
         progress: Progress,
         precision: str,
-        on_epoch: Callable[[EpochRecord], None],
+        support: Support,
+        resumed: Mapping[str, Any] | None,
     ) -> None:
+        self._network = network
         self._precision = precision
         self._stage = stage
         self._spec = spec
         self._images = images
         self._progress = progress
-        self._on_epoch = on_epoch
+        self._support = support
+        self._resumed = resumed
+        self._epochs_done = resumed["epochs_done"] if resumed else 0
+        self._since_best = resumed["since_best"] if resumed else 0
+        self._best_accuracy = resumed["best_accuracy"] if resumed else -1.0
+        self.stopped_early = resumed["stopped_early"] if resumed else False
+        self.best = Best.from_data(resumed["best"]) if resumed and resumed["best_epoch"] is not None else None
         self._epochs_before = len(progress.history)
         self._stage_number = len(progress.stages) + 1
         self._order = EpochOrder(len(images.train), spec.batch_size, spec.seed)
         self._applied_lr: list[float] = []
         self._validation_logits: list[Tensor] = []
-        self._since_best = 0
-        self._best_accuracy = -1.0
-        self.best: Best | None = None
-        self.stopped_early = False
-        parameters = set_trainable(network, stage.trainable)
-        self.trainable_parameters = sum(parameter.numel() for parameter in parameters)
-        optimizer = torch.optim.AdamW(parameters, lr=stage.lr, weight_decay=stage.weight_decay, fused=True)
-        super().__init__(network, nn.CrossEntropyLoss(), optimizer, callbacks=())
+        super().__init__(trained, nn.CrossEntropyLoss(), make_optimizer(network, stage), callbacks=())
 
     def run(self) -> None:
-        """Train the stage; the history and `best` are filled on return.
+        """Train the stage, or what is left of it; the history and `best` are filled on return.
 
         Raises:
             Diverged: the training or validation loss is not finite at the end of an epoch.
         """
-        self.train(
-            train_dataset=self._images.train,
-            eval_dataset=self._images.validation,
-            num_epochs=self._stage.epochs,
-            per_device_batch_size=self._spec.batch_size,
-            create_scheduler_fn=self._make_scheduler,
-        )
+        left = 0 if self.stopped_early else self._stage.epochs - self._epochs_done
+        if left:
+            self.train(
+                train_dataset=self._images.train,
+                eval_dataset=self._images.validation,
+                num_epochs=left,
+                per_device_batch_size=self._spec.batch_size,
+                create_scheduler_fn=self._make_scheduler,
+            )
+        trainable = [parameter.numel() for parameter in self._network.parameters() if parameter.requires_grad]
         self._progress.stages.append(
             StageRecord(
                 trainable=self._stage.trainable,
-                trainable_parameters=self.trainable_parameters,
+                trainable_parameters=sum(trainable),
                 batch_norm=self._stage.batch_norm,
-                epochs_run=len(self._progress.history) - self._epochs_before,
+                epochs_run=self._epochs_done,
                 stopped_early=self.stopped_early,
+                cached_features=not self._whole_network,
             )
         )
 
+    @property
+    def _whole_network(self) -> bool:
+        return not isinstance(self._images.train, features.FeatureImages)
+
     def _create_accelerator(self) -> Accelerator:
-        mixed = "no" if self._precision == "fp32" else self._precision
-        return _QuietAccelerator(mixed_precision=mixed)
+        return _accelerator(self._precision)
 
     def create_train_dataloader(self, batch_size: int, train_dl_kwargs: dict[str, Any] | None = None) -> Any:
         return loader(self._images.train, batch_size, self._order)
@@ -166,8 +174,7 @@ class StageTrainer(Trainer):
         return loader(self._images.validation, EVALUATION_BATCH)
 
     def _make_scheduler(self, optimizer: Any) -> torch.optim.lr_scheduler.LambdaLR:
-        steps = self._stage.epochs * len(self._train_dataloader)
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine(step, steps))
+        return make_schedule(optimizer, self._stage, len(self._train_dataloader))
 
     @property
     def _epoch(self) -> int:
@@ -175,10 +182,17 @@ class StageTrainer(Trainer):
         return self._epochs_before + int(self.run_history.current_epoch)
 
     def training_run_start(self) -> None:
-        torch.manual_seed(derive_seed(self._spec.seed, "training", self._stage_number))
+        if self._resumed is None:
+            torch.manual_seed(derive_seed(self._spec.seed, "training", self._stage_number))
+            return
+        self.optimizer.load_state_dict(self._resumed["optimizer"])
+        self.scheduler.load_state_dict(self._resumed["scheduler"])
+        if self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(self._resumed["scaler"])
+        restore_random_state(self._resumed["random"])
 
     def train_epoch_start(self) -> None:
-        set_modes(self.model, self._stage.trainable, self._stage.batch_norm)
+        set_modes(self._network, self._stage.trainable, self._stage.batch_norm)
         self._order.epoch = self._epoch
         self._images.train.augment(self._spec.augment, self._spec.seed, self._epoch)
         self._applied_lr = []
@@ -202,6 +216,9 @@ class StageTrainer(Trainer):
         self._epoch_seconds = time.perf_counter() - self._started
         self._progress.train_seconds += self._epoch_seconds
         self._progress.images_trained += self._loss_count
+        if self._whole_network:
+            self._progress.whole_network_seconds += self._epoch_seconds
+            self._progress.whole_network_images += self._loss_count
         if not math.isfinite(loss):
             raise Diverged(f"the training loss is {loss} in epoch {self._epoch}")
         self._train_loss = loss
@@ -243,24 +260,44 @@ class StageTrainer(Trainer):
         if not math.isfinite(record.val_loss):
             raise Diverged(f"the validation loss is {record.val_loss} in epoch {self._epoch}")
         self._progress.history.append(record)
-        self._on_epoch(record)
-        self._stop_if_no_better(record)
+        self._epochs_done += 1
+        self._count_patience(record)
+        self._keep_checkpoint()
+        self._support.on_epoch(record)
+        if self.stopped_early:
+            raise StopTrainingError(f"no better validation accuracy for {self._since_best} epochs")
 
     def _keep_if_best(self, record: EpochRecord, validation: Tensor, test: Tensor) -> None:
         key = (record.val_accuracy, -record.val_loss)
         if self.best is None or key > self.best.key:
-            state = {name: tensor.detach().clone() for name, tensor in self.get_model().state_dict().items()}
+            state = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
             self.best = Best(record.epoch, key, state, validation.cpu(), test.cpu())
 
-    def _stop_if_no_better(self, record: EpochRecord) -> None:
+    def _count_patience(self, record: EpochRecord) -> None:
         if record.val_accuracy > self._best_accuracy:
             self._best_accuracy = record.val_accuracy
             self._since_best = 0
             return
         self._since_best += 1
-        if self._stage.patience is not None and self._since_best >= self._stage.patience:
-            self.stopped_early = True
-            raise StopTrainingError(f"no better validation accuracy for {self._since_best} epochs")
+        self.stopped_early = self._stage.patience is not None and self._since_best >= self._stage.patience
+
+    def _keep_checkpoint(self) -> None:
+        if self._support.checkpoints is None or self.best is None:
+            return
+        state = {
+            "stage": self._stage_number,
+            "epochs_done": self._epochs_done,
+            "since_best": self._since_best,
+            "best_accuracy": self._best_accuracy,
+            "stopped_early": self.stopped_early,
+            "network": self._network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self._accelerator.scaler.state_dict() if self._accelerator.scaler is not None else None,
+            "random": random_state(),
+            "progress": self._progress.as_data(),
+        }
+        self._support.checkpoints.save(state, self.best.epoch, self.best.as_data())
 
 
 @dataclass(frozen=True)
@@ -283,30 +320,64 @@ def train(
     spec: RunSpec,
     images: Images,
     precision: str,
-    on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+    support: Support | None = None,
 ) -> Trained:
-    """Take a network through the stages of its policy, in place.
+    """Take a network through the stages of its policy, in place; from its last checkpoint on where there is one.
 
     Args:
         network: on the images' device, channels-last.
         spec: stages, seed, batch size, augmentation.
         images: the three splits.
         precision: ``fp32``, ``fp16`` or ``bf16``.
-        on_epoch: called after each epoch.
+        support: checkpoints, shared features, who is told; None: nothing of it.
 
     Raises:
         Diverged: a loss is not finite.
     """
     reset_accelerate()
-    progress = Progress()
-    trainer = None
-    for stage in spec.stages:
-        trainer = StageTrainer(network, stage, spec, images, progress, precision, on_epoch)
-        trainer.run()
-        network = trainer.get_model()
-    if trainer is None or trainer.best is None:
+    support = support or Support()
+    resumed = support.checkpoints.load() if support.checkpoints else None
+    progress = Progress.from_data(resumed["progress"]) if resumed else Progress()
+    if resumed:
+        network.load_state_dict(resumed["network"], strict=True)
+    best = None
+    try:
+        for stage in spec.stages[len(progress.stages) :]:
+            set_trainable(network, stage.trainable)
+            seen = _as_features(network, stage, spec, images, precision, support, progress)
+            trained: nn.Module = network if seen is None else _Head(seen.head)
+            shown = images if seen is None else seen.images
+            trainer = StageTrainer(network, trained, stage, spec, shown, progress, precision, support, resumed)
+            trainer.run()
+            best, resumed = trainer.best, None
+    finally:
+        if support.checkpoints:
+            support.checkpoints.close()
+    if best is None:
         raise RuntimeError("a policy has at least one stage of at least one epoch")
     last_state = deepcopy(network.state_dict())
-    network.load_state_dict(trainer.best.state, strict=True)
+    network.load_state_dict(best.state, strict=True)
     network.eval()
-    return Trained(progress, trainer.best, last_state)
+    return Trained(progress, best, last_state)
+
+
+def _as_features(
+    network: nn.Module,
+    stage: Stage,
+    spec: RunSpec,
+    images: Images,
+    precision: str,
+    support: Support,
+    progress: Progress,
+) -> features.Frozen | None:
+    """Return the splits as features of the frozen backbone; None where the stage needs the images themselves."""
+    if not features.applicable(stage, spec.augment):
+        return None
+    started = time.perf_counter()
+    reset_accelerate()
+    set_modes(network, stage.trainable, stage.batch_norm)
+    about = {**support.about_images, "precision": precision, "threads": spec.threads}
+    shared = support.features if not progress.stages else None
+    found = features.frozen(network, images, spec.augment, _accelerator(precision).autocast, shared, about)
+    progress.feature_seconds += time.perf_counter() - started
+    return found

@@ -6,11 +6,10 @@ import numpy as np
 import torch
 
 from benchmark import matrix_file, models
-from benchmark.batches import Normaliser, SplitImages
+from benchmark.batches import Images, Normaliser, SplitImages
 from benchmark.datasets.prepared import PreparedDataset, Split
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec, expand
-from benchmark.training import Images
 
 TINY = "timm/test_resnet"
 

@@ -4,7 +4,7 @@ import timm
 from torch import nn
 
 from benchmark.freezing import set_modes
-from benchmark.models import classifier
+from benchmark.heads import classifier
 
 
 def network() -> nn.Module:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import Matrix, RunSpec, expand, not_applicable
+from benchmark.optimisation import HeadChoice
 from benchmark.policies import POLICIES
 from tests.matrices import matrix
 
@@ -122,6 +123,20 @@ DECISIVE: list[dict[str, Any]] = [
     {"training": {"early_stopping": None}},
     {"training": {"early_stopping": {"patience": 9}}},
     {"training": {"precision": "fp32"}},
+    {"training": {"crop_size": 200}},
+    {"training": {"head_init": "xavier"}},
+    {"training": {"head_init": {"source-rows": {"healthy": 3}}}},
+    {"training": {"head_init": {"source-rows": {"healthy": 4}}}},
+    {"training": {"optimizer": "adam"}},
+    {"training": {"optimizer": {"sgd": {"momentum": 0.9}}}},
+    {"training": {"optimizer": {"sgd": {"momentum": 0.0}}}},
+    {"training": {"scheduler": "constant"}},
+    {"training": {"scheduler": {"step": {"size": 10, "gamma": 0.1}}}},
+    {"training": {"scheduler": {"step": {"size": 9, "gamma": 0.1}}}},
+    {"policies": ["finetune-whole"], "weights": "file:/a#sha256=" + "0" * 64},
+    {"policies": ["finetune-whole"], "weights": "file:/a#sha256=" + "1" * 64},
+    {"policies": ["discriminative"]},
+    {"policies": ["freeze-early"]},
     {"policies": ["finetune"], "training": {"head_epochs": 19}},
 ]
 
@@ -129,6 +144,16 @@ DECISIVE: list[dict[str, Any]] = [
 def test_whatever_decides_the_result_gives_another_id() -> None:
     ids = [only_run().id, *(only_run(**changes).id for changes in DECISIVE)]
     assert len(set(ids)) == len(ids)
+
+
+def test_a_weights_file_enters_the_id_by_its_content_and_not_by_its_path() -> None:
+    def run_id(path: str) -> str:
+        return only_run(policies=["finetune-whole"], weights=f"file:{path}#sha256={'0' * 64}").id
+
+    assert run_id("/a/model.safetensors") == run_id("b.pth")
+    unread = only_run(policies=["finetune-whole"], weights="file:b.pth")
+    with pytest.raises(ValueError, match="no id before its content is identified"):
+        _ = unread.id
 
 
 def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
@@ -148,6 +173,8 @@ def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
         "augment": (),
         "precision": "fp16",
         "threads": 2,
+        "crop_size": 8,
+        "head_init": HeadChoice(name="xavier"),
     }
     assert {*other, "dataset"} == set(RunSpec.model_fields)
     ids = {spec.model_copy(update={key: value}).id for key, value in other.items()} | {spec.id}
@@ -207,9 +234,17 @@ def test_rgb_on_a_dataset_without_colour_is_left_out_of_a_mixed_matrix_and_named
     assert "no colour" in left_out.reason
 
 
+def test_an_ablation_of_the_pretrained_stem_is_left_out_of_scratch_and_named() -> None:
+    made = matrix(weights="pypi", input_modes=["grey-1ch", "grey-1ch-mean"], policies=["finetune-whole", "scratch"])
+    runs = [(run.input_mode, run.policy) for run in expand(made)]
+    assert runs == [("grey-1ch", "finetune-whole"), ("grey-1ch", "scratch"), ("grey-1ch-mean", "finetune-whole")]
+    (left_out,) = not_applicable(made)
+    assert str(left_out).startswith("grey-1ch-mean on beans with scratch (random weights")
+
+
 def test_rgb_on_a_dataset_without_colour_is_refused_when_it_is_all_that_is_asked() -> None:
     with pytest.raises(
-        ValidationError, match=r"no combination is left to run \(rgb on elpv: its images have no colour"
+        ValidationError, match=r"no combination is left to run \(rgb on elpv \(its images have no colour"
     ):
         matrix(datasets=["elpv"])
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from benchmark import matrix_file
-from benchmark.matrix import EarlyStopping, Matrix, TrainingSettings, expand
+from benchmark.matrix import Matrix, expand
+from benchmark.settings import EarlyStopping, TrainingSettings
 
 RUNS = {"full": 81, "cpu": 90, "smoke": 12, "quick": 18}
 

@@ -12,7 +12,6 @@ from benchmark.analysis.inference import SIGNIFICANCE, equivalent, holm, p_value
 from benchmark.analysis.results import Cell, CellKey, Results
 from benchmark.analysis.statistics import UNTESTED, Interval, mean_of_scores
 from benchmark.inputs import INPUT_MODES
-from benchmark.policies import POLICIES
 
 Family = Literal["colour", "channels", "pretraining", "stages"]
 
@@ -194,8 +193,12 @@ def _modes_compared(
     modes = results.modes(dataset)
     if first not in modes or second not in modes:
         return
-    policies = results.matrix.policies
-    pretrained = [policy for policy in policies if POLICIES[policy].pretrained]
+    policies = [
+        policy
+        for policy in results.matrix.policies
+        if {(dataset, first, policy, model), (dataset, second, policy, model)} <= set(results.cells)
+    ]
+    pretrained = [policy for policy in policies if results.matrix.policy(policy).pretrained]
 
     def contrast(used: Sequence[str], context: str, headline: bool) -> Contrast:
         pairs = tuple(((dataset, first, p, model), (dataset, second, p, model)) for p in used)
@@ -218,7 +221,11 @@ def _channels(family: Family, dataset: str, model: str, results: Results) -> Ite
 def _policies_compared(
     family: Family, first: str, second: str, dataset: str, model: str, results: Results
 ) -> Iterator[Contrast]:
-    modes = results.modes(dataset)
+    modes = [
+        mode
+        for mode in results.modes(dataset)
+        if {(dataset, mode, first, model), (dataset, mode, second, model)} <= set(results.cells)
+    ]
     grey = [mode for mode in modes if INPUT_MODES[mode].grey]
 
     def contrast(used: Sequence[str], context: str, headline: bool) -> Contrast:
@@ -234,9 +241,9 @@ def _policies_compared(
 
 
 def _pretraining(family: Family, dataset: str, model: str, results: Results) -> Iterator[Contrast]:
-    policies = results.matrix.policies
-    for second in (policy for policy in policies if not POLICIES[policy].pretrained):
-        for first in (policy for policy in policies if POLICIES[policy].pretrained):
+    policies = {name: results.matrix.policy(name) for name in results.matrix.policies}
+    for second in (name for name, policy in policies.items() if not policy.pretrained):
+        for first in (name for name, policy in policies.items() if policy.pretrained):
             yield from _policies_compared(family, first, second, dataset, model, results)
 
 

@@ -94,7 +94,8 @@ class Results:
 
     def modes(self, dataset: str) -> tuple[str, ...]:
         """Return the input modes that a dataset can be shown in, in the matrix's order."""
-        left_out = {item.input_mode for item in self.not_applicable if item.dataset == dataset}
+        everything = self.matrix.policies
+        left_out = {i.input_mode for i in self.not_applicable if i.dataset == dataset and i.policies == everything}
         return tuple(mode for mode in self.matrix.input_modes if mode not in left_out)
 
     def best(self, dataset: str) -> tuple[CellKey, ...]:

@@ -36,6 +36,6 @@ def plan(
         headers = ("id", "dataset", "input mode", "policy", "model", "seed", "state")
         typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
     for pair in not_applicable(selection.matrix):
-        typer.echo(f"not applicable: {pair.input_mode} on {pair.dataset} ({pair.reason})")
+        typer.echo(f"not applicable: {pair}")
     counts = ", ".join(f"{number} {state}" for state, number in selection.plan.counts().items())
     typer.echo(f"{len(rows)} of {len(selection.plan.runs)} runs listed. In all: {counts}.")

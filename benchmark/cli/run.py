@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 SOME_RUN_FAILED = 1
 INTERRUPTED = 130
+ENDED = ("done", "failed", "diverged")
+"""States after which a run has nothing to go on from; one that was cut off (killed, timeout, oom) keeps its
+checkpoint."""
 
 
 def run(
@@ -61,7 +64,7 @@ def run(
         _keep_matrix(selection)
     else:
         try:
-            failed = _execute(selection, todo, number, data_dir)
+            failed = _execute(selection, todo, number, data_dir, anew=force)
         except KeyboardInterrupt:
             typer.echo("interrupted: finished runs are kept; the same command goes on from here.", err=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -100,7 +103,10 @@ def _keep_matrix(selection: Selection) -> None:
         write_atomically(selection.matrix_path, content)
 
 
-def _execute(selection: Selection, todo: list[RunSpec], workers: int | None, data_dir: Path | None) -> list[RunRecord]:
+def _execute(
+    selection: Selection, todo: list[RunSpec], workers: int | None, data_dir: Path | None, *, anew: bool
+) -> list[RunRecord]:
+    from benchmark import checkpoints
     from benchmark.cli.display import display
     from benchmark.executors.local import run_locally
     from benchmark.preparation import check_models, default_workers, prepare_images
@@ -121,12 +127,18 @@ def _execute(selection: Selection, todo: list[RunSpec], workers: int | None, dat
             weights_folder=selection.store.folder / "weights",
             keep_weights=matrix.keep_weights,
             workers=min(workers or default_workers(matrix.threads), len(todo)),
+            checkpoints=selection.store.folder / "checkpoints",
         )
+        if anew:
+            for spec in todo:
+                checkpoints.remove(selection.store.folder / "checkpoints", spec.id)
         shown.starting(len(todo), context.workers)
         failed = []
         with closing(run_locally(todo, context, matrix.timeout, shown.event)) as outcomes:
             for outcome in outcomes:
                 record = selection.store.save(outcome.record, outcome.predictions)
+                if record.status in ENDED:
+                    checkpoints.remove(selection.store.folder / "checkpoints", record.id)
                 shown.finished(record)
                 if record.status != "done":
                     failed.append(record)

@@ -21,16 +21,17 @@ Generators = Sequence[np.random.Generator]
 _LUMA = (19595, 38470, 7471)
 
 
-def augment(images: Tensor, steps: Sequence[Step], seeds: Sequence[int]) -> Tensor:
+def augment(images: Tensor, steps: Sequence[Step], seeds: Sequence[int], crop_size: int | None = None) -> Tensor:
     """Return the images with every step applied, in order.
 
     Args:
         images: uint8, shape (n, channels, height, width), 1 or 3 channels; left as it is.
         steps: from `augmentations.parse`.
         seeds: n seeds; equal image, seed and steps give equal pixels.
+        crop_size: pixels a side that a random crop is brought to; None: the image's own.
 
     Returns:
-        uint8, the same shape, on the same device.
+        uint8, the same shape (but after a crop with a ``crop_size``), on the same device.
 
     Raises:
         ValueError: a step needs colour and the images have one channel, or the shapes do not fit.
@@ -44,7 +45,10 @@ def augment(images: Tensor, steps: Sequence[Step], seeds: Sequence[int]) -> Tens
         if AUGMENTATIONS[step.name].needs_colour and images.shape[1] != 3:
             raise ValueError(f"augmentation {step.name} needs colour, the images have {images.shape[1]} channel")
         generators = [np.random.default_rng(derive_seed(seed, step.name, position)) for seed in seeds]
-        images = _OPERATIONS[step.name](images, step, generators)
+        if step.name == "crop":
+            images = _crop(images, step, generators, crop_size)
+        else:
+            images = _OPERATIONS[step.name](images, step, generators)
     return images
 
 
@@ -71,9 +75,10 @@ def _luma(images: Tensor) -> Tensor:
     return ((torch.as_tensor(weighted) + 32768) >> 16).to(torch.uint8)
 
 
-def _resampled(images: Tensor, matrices: Tensor, fill: str = "reflection") -> Tensor:
+def _resampled(images: Tensor, matrices: Tensor, fill: str = "reflection", size: int | None = None) -> Tensor:
     """Sample each image where its affine map (n, 2, 3) sends the output's points; coordinates are -1..1."""
-    grid = functional.affine_grid(matrices.to(images.device), list(images.shape), align_corners=False)
+    shape = [*images.shape[:2], *((size, size) if size else images.shape[2:])]
+    grid = functional.affine_grid(matrices.to(images.device), shape, align_corners=False)
     sampled = functional.grid_sample(images.float(), grid, mode="bilinear", padding_mode=fill, align_corners=False)
     return _to_bytes(sampled)
 
@@ -100,13 +105,13 @@ def _resize(images: Tensor, step: Step, generators: Generators) -> Tensor:
     return torch.stack(results)
 
 
-def _crop(images: Tensor, step: Step, generators: Generators) -> Tensor:
+def _crop(images: Tensor, step: Step, generators: Generators, size: int | None) -> Tensor:
     area = _uniform(generators, step["area"], 1.0, images)
     ratio = _uniform(generators, np.log(3 / 4), np.log(4 / 3), images).exp()
     width, height = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
     dx = _uniform(generators, -1.0, 1.0, images) * (1 - width)
     dy = _uniform(generators, -1.0, 1.0, images) * (1 - height)
-    return _resampled(images, _matrices(width, height, dx, dy))
+    return _resampled(images, _matrices(width, height, dx, dy), size=size)
 
 
 def _rotate(images: Tensor, step: Step, generators: Generators) -> Tensor:
@@ -174,7 +179,6 @@ def _random_greyscale(images: Tensor, step: Step, generators: Generators) -> Ten
 
 _OPERATIONS: Mapping[str, Callable[[Tensor, Step, Generators], Tensor]] = {
     "resize": _resize,
-    "crop": _crop,
     "hflip": _flip,
     "vflip": _flip,
     "rotation": _rotate,

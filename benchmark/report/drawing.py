@@ -21,8 +21,14 @@ _OKABE_ITO = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", 
 MODE_COLOURS = {mode: _OKABE_ITO[index % len(_OKABE_ITO)] for index, mode in enumerate(INPUT_MODES)}
 """One colour a mode in every figure."""
 
-POLICY_MARKERS = {policy: "osD^vPX*"[index % 8] for index, policy in enumerate(POLICIES)}
-"""One marker a policy in every figure."""
+_MARKERS = "osD^vPX*"
+
+
+def policy_marker(policy: str, shown: Sequence[str]) -> str:
+    """Return the policy's marker: the same in every figure; own policies of a matrix take theirs by position."""
+    known = list(POLICIES)
+    return _MARKERS[(known.index(policy) if policy in known else shown.index(policy)) % len(_MARKERS)]
+
 
 PANELS_A_ROW = 3
 GREY = "#666666"
@@ -52,7 +58,7 @@ def cost(data: Any) -> Figure:
     for axes, dataset in zip(panels, data["datasets"], strict=True):
         cells = [c for c in data["cells"] if c["dataset"] == dataset]
         for cell in cells:
-            _bar(axes, cell["seconds"], cell, POLICY_MARKERS[cell["policy"]])
+            _bar(axes, cell["seconds"], cell, policy_marker(cell["policy"], data["policies"]))
         seconds = [cell["seconds"] for cell in cells]
         if min(seconds) > 0 and max(seconds) > 10 * min(seconds):
             axes.set_xscale("log")
@@ -67,7 +73,8 @@ def cost(data: Any) -> Figure:
     _accuracy_axis(panels)
     policies = [p for p in data["policies"] if any(c["policy"] == p for c in data["cells"])]
     markers = [
-        Line2D([], [], color=GREY, marker=POLICY_MARKERS[p], linestyle="", markersize=5, label=p) for p in policies
+        Line2D([], [], color=GREY, marker=policy_marker(p, data["policies"]), linestyle="", markersize=5, label=p)
+        for p in policies
     ]
     _legend(figure, [*_mode_handles(data["modes"], ""), *markers])
     return figure

@@ -11,7 +11,6 @@ from benchmark.analysis.results import Results
 from benchmark.datasets.augmentations import in_words
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import Matrix
-from benchmark.policies import POLICIES
 from benchmark.records import Environment, RunRecord
 from benchmark.report.text import count, duration, escape, listed, table
 
@@ -72,7 +71,7 @@ OURS = "our choice"
 def protocol(results: Results) -> str:
     """Return the rules of measurement and the words for modes and policies, Markdown."""
     words = [f"- `{mode}`: {INPUT_MODES[mode].summary}." for mode in results.matrix.input_modes]
-    words += [f"- `{policy}`: {POLICIES[policy].summary}." for policy in results.matrix.policies]
+    words += [f"- `{policy}`: {escape(results.matrix.policy(policy).summary)}." for policy in results.matrix.policies]
     folded = {cell.key[0]: cell.folds for cell in results.cells.values() if cell.folds}
     rules = [PROTOCOL, *(CROSS_VALIDATION.format(dataset=escape(name), folds=k) for name, k in folded.items())]
     return "\n".join([f"Protocol version {PROTOCOL_VERSION}.", "", *rules, "", *words])

@@ -33,17 +33,17 @@ def comparison(results: Results) -> tuple[list[str], list[list[str]]]:
     """Return header and rows: dataset x input mode (x model where there are several) against policies; plain text."""
     several = len(results.matrix.models) > 1
     header = ["dataset", *(["model"] if several else []), "input mode", *results.matrix.policies]
-    reasons = {(item.dataset, item.input_mode): item.reason for item in results.not_applicable}
+    reasons = {(i.dataset, i.input_mode, policy): i.reason for i in results.not_applicable for policy in i.policies}
     rows = []
     for dataset in results.datasets:
         best = results.best(dataset)
         for model in results.matrix.models:
             for mode in results.matrix.input_modes:
-                if (dataset, mode) in reasons:
-                    cells = [f"n/a: {reasons[dataset, mode]}"] * len(results.matrix.policies)
-                else:
-                    keys = [(dataset, mode, policy, model) for policy in results.matrix.policies]
-                    cells = [cell_text(results, key, key in best) for key in keys]
+                keys = [(dataset, mode, policy, model) for policy in results.matrix.policies]
+                cells = [
+                    f"n/a: {reasons[key[:3]]}" if key[:3] in reasons else cell_text(results, key, key in best)
+                    for key in keys
+                ]
                 rows.append([dataset, *([model] if several else []), mode, *cells])
     return header, rows
 
@@ -116,9 +116,8 @@ def cells_csv(results: Results) -> str:
             row |= _interval(cell.accuracy, "accuracy")
             row |= {"best_of_dataset": _yes(key in results.best(dataset)), **_means(cell)}
         rows.append(row)
-    for item, model, policy in itertools.product(
-        results.not_applicable, results.matrix.models, results.matrix.policies
-    ):
+    left_out = [(item, policy) for item in results.not_applicable for policy in item.policies]
+    for (item, policy), model in itertools.product(left_out, results.matrix.models):
         row = {"dataset": item.dataset, "model": model, "input_mode": item.input_mode, "policy": policy}
         rows.append(row | {"seeds_asked": "0", "seeds_done": "0", "note": f"not applicable: {item.reason}"})
     return _csv(CELL_COLUMNS, rows)

@@ -1,0 +1,155 @@
+"""What a run has reached after its last whole epoch, on disk, so that an interrupted run goes on from there."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+import random
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark.errors import UserError
+from benchmark.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+
+def snapshot(value: Any) -> Any:
+    """Return a copy of nested dicts, lists and tuples in which every tensor is a copy on the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: snapshot(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(snapshot(item) for item in value)
+    return value
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of every global random generator: PyTorch's on CPU and GPUs, Python's, NumPy's."""
+    kind, key, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": random.getstate(),
+        "numpy": (str(kind), torch.from_numpy(np.asarray(key, dtype=np.int64)), position, has_gauss, gauss),
+    }
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Put every global random generator where `random_state` found it."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    random.setstate(state["python"])
+    kind, key, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((kind, key.numpy().astype(np.uint32), position, has_gauss, gauss))
+
+
+class Checkpoints:
+    """The last checkpoint of one run: ``<id>.checkpoint``, and the chosen epoch's weights in ``<id>.best-<epoch>``.
+
+    Written by a thread, the chosen weights before the state that names them; each file whole or not at all. Only what
+    PyTorch loads with ``weights_only=True`` is read.
+
+    Args:
+        folder: made when it is needed.
+        run_id: the run's.
+        identity: what must be equal for a resumed run to end as if it had never been interrupted (versions, images,
+            weights, device); a checkpoint with another identity is not used.
+    """
+
+    def __init__(self, folder: Path, run_id: str, identity: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._id = run_id
+        self._identity = dict(identity)
+        self._best_on_disk: int | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+
+    @property
+    def _state_file(self) -> Path:
+        return self._folder / f"{self._id}.checkpoint"
+
+    def _best_file(self, epoch: int) -> Path:
+        return self._folder / f"{self._id}.best-{epoch}"
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the kept state, with the chosen epoch's under ``best``; None: there is none that can be used."""
+        if not self._state_file.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self._state_file, map_location="cpu", weights_only=True)
+            different = sorted(k for k in {*state["identity"], *self._identity} if self._differs(state["identity"], k))
+            if different:
+                log.warning("the run starts anew: its checkpoint was made with another %s", ", ".join(different))
+                return None
+            epoch = state["best_epoch"]
+            if epoch is not None:
+                state["best"] = torch.load(self._best_file(epoch), map_location="cpu", weights_only=True)
+                self._best_on_disk = epoch
+        except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+            log.warning("the run starts anew: its checkpoint cannot be read (%s)", error)
+            return None
+        return state
+
+    def _differs(self, kept: Mapping[str, str], key: str) -> bool:
+        return kept.get(key) != self._identity.get(key)
+
+    def save(self, state: Mapping[str, Any], best_epoch: int | None, best: Mapping[str, Any]) -> None:
+        """Keep a state in place of the last one; returns when it is copied, before it is written.
+
+        Args:
+            state: nested dicts, lists and tuples of tensors, numbers and text.
+            best_epoch: the chosen epoch so far; None: none yet.
+            best: the chosen epoch's; copied only when the epoch is new.
+        """
+        self._finish()
+        copied = snapshot({**state, "identity": self._identity, "best_epoch": best_epoch})
+        new_best = snapshot(best) if best_epoch is not None and best_epoch != self._best_on_disk else None
+        self._pending = self._thread.submit(self._write, copied, best_epoch, new_best)
+
+    def _write(self, state: dict[str, Any], best_epoch: int | None, best: dict[str, Any] | None) -> None:
+        if best is not None and best_epoch is not None:
+            write_atomically(self._best_file(best_epoch), _bytes(best))
+        write_atomically(self._state_file, _bytes(state))
+        if best_epoch is not None:
+            self._best_on_disk = best_epoch
+        for file in self._folder.glob(f"{self._id}.best-*"):
+            if best_epoch is None or file != self._best_file(best_epoch):
+                file.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        if self._pending is None:
+            return
+        try:
+            self._pending.result()
+        except UserError as error:
+            log.warning("the run goes on without this checkpoint: %s", error)
+        self._pending = None
+
+    def close(self) -> None:
+        """Wait until what was saved is on disk."""
+        self._finish()
+        self._thread.shutdown()
+
+
+def remove(folder: Path, run_id: str) -> None:
+    """Delete what `Checkpoints` keeps of a run, unfinished files included."""
+    for pattern in (f"{run_id}.checkpoint", f"{run_id}.best-*", f".{run_id}.checkpoint.*.tmp", f".{run_id}.best-*.tmp"):
+        for file in folder.glob(pattern):
+            file.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _bytes(value: Mapping[str, Any]) -> memoryview:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getbuffer()

@@ -1,0 +1,82 @@
+"""The ``training`` block of a matrix, and the kinds of values that a matrix has. Pure: no torch, no disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from benchmark.datasets.augmentations import Step, as_entry, parse
+from benchmark.errors import MisplacedValueError
+from benchmark.optimisation import ADAMW, COSINE, DEFAULT_HEAD, Head, Optimizer, Schedule
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+Positive = Annotated[float, Field(gt=0, strict=True)]
+Item = TypeVar("Item", bound=Hashable)
+
+
+def _distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
+    for item, count in Counter(items).items():
+        if count > 1:
+            raise ValueError(f"{item!r} stands there twice")
+    return items
+
+
+def _each_once(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    _distinct(tuple(step.name for step in steps))
+    return steps
+
+
+Augmentation = Annotated[Step, BeforeValidator(parse), PlainSerializer(as_entry)]
+"""In a file: a name, or a name with its parameters."""
+Some = Annotated[tuple[Item, ...], Field(min_length=1), AfterValidator(_distinct)]
+"""A list with an item at least, none of them twice."""
+
+
+class Frozen(BaseModel):
+    """A block of keys: immutable, unknown keys refused, numbers finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EarlyStopping(Frozen):
+    """When a stage ends before its last epoch."""
+
+    patience: Count
+    """Epochs without a better validation accuracy."""
+
+
+class TrainingSettings(Frozen):
+    """The ``training`` block; the defaults are the article's settings."""
+
+    image_size: Annotated[int, Field(ge=8, le=2048, strict=True)] = 224
+    """Both sides after resizing, pixels."""
+    crop_size: Annotated[int, Field(ge=8, le=2048, strict=True)] | None = None
+    """The network sees the central part of this many pixels a side; None: everything."""
+    batch_size: Count = 32
+    epochs: Count = 60
+    """At most, all stages together."""
+    head_epochs: Count = 20
+    """Stage 1 of `finetune`."""
+    optimizer: Optimizer = ADAMW
+    lr: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, strict=True)] = 0.01
+    scheduler: Schedule = COSINE
+    head_init: Head = DEFAULT_HEAD
+    augment: Annotated[tuple[Augmentation, ...], AfterValidator(_each_once)] = (parse("hflip"),)
+    early_stopping: EarlyStopping | None = EarlyStopping(patience=10)
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+
+    @model_validator(mode="after")
+    def _crop_within_the_image(self) -> TrainingSettings:
+        if self.crop_size is not None and self.crop_size > self.image_size:
+            raise MisplacedValueError(
+                f"crop_size ({self.crop_size}) is more than image_size ({self.image_size})",
+                "training.crop_size",
+                "training.image_size",
+            )
+        return self

@@ -1,0 +1,215 @@
+"""A run that goes on from its last epoch ends as if it had never been interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.checkpoints import Checkpoints, random_state, remove, restore_random_state
+from benchmark.matrix import RunSpec
+from benchmark.records import EpochRecord
+from benchmark.training import Diverged, Support, Trained, train
+from tests import synthetic
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends a process between two epochs."""
+
+
+def trained(spec: RunSpec, folder: Path | None, stop_after: int | None = None, precision: str = "fp32") -> Trained:
+    """Train with checkpoints in a folder; ``stop_after``: be interrupted after that epoch."""
+    torch.manual_seed(987)  # whatever the process did before
+    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    kept = Checkpoints(folder, spec.id, {"code": "1"}) if folder else None
+
+    def on_epoch(record: EpochRecord) -> None:
+        if record.epoch == stop_after:
+            raise Interrupted
+
+    return train(built.network, spec, images, precision, Support(on_epoch, kept))
+
+
+def without_times(run: Trained) -> list[EpochRecord]:
+    return [epoch.model_copy(update={"train_seconds": 0}) for epoch in run.progress.history]
+
+
+def assert_the_same(first: Trained, second: Trained) -> None:
+    assert without_times(first) == without_times(second)
+    assert first.progress.stages == second.progress.stages
+    assert first.best.epoch == second.best.epoch
+    for a, b in ((first.last_state, second.last_state), (first.best.state, second.best.state)):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    assert torch.equal(first.best.test_logits, second.best.test_logits)
+    assert torch.equal(first.best.validation_logits, second.best.validation_logits)
+    assert first.progress.images_trained == second.progress.images_trained
+    assert first.progress.images_evaluated == second.progress.images_evaluated
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
+def test_a_run_interrupted_after_any_epoch_ends_bit_for_bit_as_one_that_never_was(
+    stop_after: int, tmp_path: Path
+) -> None:
+    spec = synthetic.spec(policy="finetune", epochs=4, head_epochs=2, augment="[hflip, noise]")
+    whole = trained(spec, None)
+    with pytest.raises(Interrupted):
+        trained(spec, tmp_path, stop_after)
+    resumed = trained(spec, tmp_path)
+    assert_the_same(whole, resumed)
+    assert resumed.progress.resumed_after == [stop_after]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adam", "{sgd: {momentum: 0.9}}"], ids=["adam", "sgd"])
+@pytest.mark.parametrize("scheduler", ["{step: {size: 1, gamma: 0.5}}", "constant"], ids=["step", "constant"])
+def test_every_optimizer_and_schedule_goes_on_where_it_was(optimizer: str, scheduler: str, tmp_path: Path) -> None:
+    model = "timm/test_efficientnet"
+    spec = synthetic.spec(
+        policy="discriminative", model=model, epochs=3, lr=1e-2, optimizer=optimizer, scheduler=scheduler
+    )
+    whole = trained(spec, None)
+    for stop_after in (1, 2):
+        with pytest.raises(Interrupted):
+            trained(spec, tmp_path, stop_after)
+    resumed = trained(spec, tmp_path)
+    assert_the_same(whole, resumed)
+    assert resumed.progress.resumed_after == [1, 2]
+
+
+def test_random_numbers_drawn_in_training_go_on_where_they_were(tmp_path: Path) -> None:
+    spec = synthetic.spec(epochs=3)
+
+    def draws(kept: Checkpoints | None, stop_after: int | None, seed: int) -> list[tuple[float, ...]]:
+        built, images = synthetic.network_and_images(spec, synthetic.dataset())
+        drawn: list[tuple[float, ...]] = []
+
+        def on_epoch(record: EpochRecord) -> None:
+            if record.epoch == stop_after:
+                raise Interrupted
+
+        def draw(*_: object) -> None:
+            if torch.is_grad_enabled():
+                drawn.append((float(torch.rand(())), random.random(), float(np.random.rand())))
+
+        built.network.register_forward_pre_hook(draw)
+        random.seed(seed)
+        np.random.seed(seed)
+        with contextlib.suppress(Interrupted):
+            train(built.network, spec, images, "fp32", Support(on_epoch, kept))
+        return drawn
+
+    whole = draws(None, None, seed=1)
+    first = draws(Checkpoints(tmp_path, spec.id, {}), 2, seed=1)
+    second = draws(Checkpoints(tmp_path, spec.id, {}), None, seed=2)
+    assert first and second
+    assert first + second == whole
+
+
+def test_the_state_of_every_generator_comes_back() -> None:
+    before = random_state()
+    drawn = (torch.rand(3), random.random(), np.random.rand())
+    restore_random_state(before)
+    assert torch.equal(torch.rand(3), drawn[0])
+    assert (random.random(), np.random.rand()) == drawn[1:]
+
+
+def test_early_stopping_counts_over_an_interruption(tmp_path: Path) -> None:
+    spec = synthetic.spec(epochs=40, early_stopping="{patience: 3}")
+    whole = trained(spec, None)
+    last = len(whole.progress.history)
+    assert last < 40
+    for stop_after in (last - 1, last):
+        with pytest.raises(Interrupted):
+            trained(spec, tmp_path, stop_after)
+    assert_the_same(whole, trained(spec, tmp_path))
+
+
+def test_a_checkpoint_of_other_versions_is_not_gone_on_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spec = synthetic.spec(epochs=2)
+    with pytest.raises(Interrupted):
+        trained(spec, tmp_path, 1)
+    assert Checkpoints(tmp_path, spec.id, {"code": "1"}).load() is not None
+    with caplog.at_level(logging.WARNING):
+        assert Checkpoints(tmp_path, spec.id, {"code": "2"}).load() is None
+    assert "the run starts anew: its checkpoint was made with another code" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "without its best"])
+def test_a_damaged_checkpoint_is_not_gone_on_from(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = synthetic.spec(epochs=2)
+    with pytest.raises(Interrupted):
+        trained(spec, tmp_path, 1)
+    state, (best,) = tmp_path / f"{spec.id}.checkpoint", tmp_path.glob("*.best-*")
+    content = state.read_bytes()
+    match damage:
+        case "truncated":
+            state.write_bytes(content[: len(content) // 2])
+        case "empty":
+            state.write_bytes(b"")
+        case "garbage":
+            state.write_bytes(b"\x80\x04\x95" + content[3:])
+        case _:
+            best.unlink()
+    assert Checkpoints(tmp_path, spec.id, {"code": "1"}).load() is None
+    assert "its checkpoint cannot be read" in caplog.text
+    assert_the_same(trained(spec, None), trained(spec, tmp_path))
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    spec = synthetic.spec(epochs=2)
+    witness = tmp_path / "witness"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (witness,)
+
+    torch.save({"identity": {}, "best_epoch": None, "progress": Evil()}, tmp_path / f"{spec.id}.checkpoint")
+    assert Checkpoints(tmp_path, spec.id, {}).load() is None
+    assert not witness.exists()
+
+
+def test_one_checkpoint_is_kept_and_none_after_it_is_removed(tmp_path: Path) -> None:
+    spec = synthetic.spec(epochs=4)
+    trained(spec, tmp_path)
+    assert sorted(file.suffix.partition("-")[0] for file in tmp_path.iterdir()) == [".best", ".checkpoint"]
+    (tmp_path / f".{spec.id}.checkpoint.abc.tmp").write_bytes(b"cut off")
+    (tmp_path / "another.checkpoint").write_bytes(b"")
+    remove(tmp_path, spec.id)
+    assert [file.name for file in tmp_path.iterdir()] == ["another.checkpoint"]
+    remove(tmp_path, "another")
+    assert not tmp_path.exists()
+    remove(tmp_path, "another")
+
+
+def test_a_run_goes_on_where_checkpoints_cannot_be_written_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    spec = synthetic.spec(epochs=2)
+    assert_the_same(trained(spec, None), trained(spec, blocked))
+    assert "the run goes on without this checkpoint" in caplog.text
+
+
+def test_a_diverged_run_leaves_no_thread_behind(tmp_path: Path) -> None:
+    with pytest.raises(Diverged):
+        trained(synthetic.spec(lr=1e30), tmp_path)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("checkpoint")]
+
+
+@pytest.mark.slow
+def test_a_run_in_mixed_precision_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    spec = synthetic.spec(policy="finetune", epochs=3)
+    whole = trained(spec, None, precision="bf16")
+    with pytest.raises(Interrupted):
+        trained(spec, tmp_path, 2, precision="bf16")
+    assert_the_same(whole, trained(spec, tmp_path, precision="bf16"))

@@ -1,0 +1,104 @@
+"""The steps that an optimizer and a schedule take, against PyTorch's own by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from benchmark.freezing import set_trainable
+from benchmark.heads import head_parameters
+from benchmark.matrix import RunSpec
+from benchmark.optimisation import ScheduleChoice
+from benchmark.optimizers import lr_factor, make_optimizer
+from benchmark.training import train
+from tests import synthetic
+
+A_STAGE = math.ceil(40 / 8)
+
+
+def groups_at_each_step(spec: RunSpec) -> list[list[dict[str, Any]]]:
+    """Return (lr, weight decay, momentum, number of parameters) of each group at each optimizer step of a run."""
+    steps: list[list[dict[str, Any]]] = []
+
+    def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        steps.append(
+            [
+                {
+                    "kind": type(optimizer).__name__,
+                    "lr": group["lr"],
+                    "weight_decay": group["weight_decay"],
+                    "momentum": group.get("momentum"),
+                    "parameters": sum(parameter.numel() for parameter in group["params"]),
+                }
+                for group in optimizer.param_groups
+            ]
+        )
+
+    handle = register_optimizer_step_pre_hook(before)
+    try:
+        built, images = synthetic.network_and_images(spec, synthetic.dataset())
+        train(built.network, spec, images, "fp32")
+    finally:
+        handle.remove()
+    return steps
+
+
+def test_sgd_has_the_momentum_and_the_weight_decay_of_the_matrix() -> None:
+    steps = groups_at_each_step(
+        synthetic.spec(epochs=1, optimizer="{sgd: {momentum: 0.8}}", weight_decay=0.003, scheduler="constant", lr=0.02)
+    )
+    assert [(g["kind"], g["lr"], g["weight_decay"], g["momentum"]) for (g,) in steps] == [("SGD", 0.02, 0.003, 0.8)] * 5
+
+
+def test_a_step_schedule_falls_by_its_factor_after_its_epochs() -> None:
+    steps = groups_at_each_step(synthetic.spec(epochs=5, scheduler="{step: {size: 2, gamma: 0.1}}", lr=0.01))
+    expected = [0.01] * 2 * A_STAGE + [0.001] * 2 * A_STAGE + [0.0001] * A_STAGE
+    assert [group["lr"] for (group,) in steps] == pytest.approx(expected)
+
+
+def test_discriminative_trains_the_head_at_ten_times_the_learning_rate_all_the_way() -> None:
+    spec = synthetic.spec(policy="discriminative", lr=0.001)
+    steps = groups_at_each_step(spec)
+    built, _ = synthetic.network_and_images(spec, synthetic.dataset())
+    head = sum(parameter.numel() for parameter in head_parameters(built.network).values())
+    everything = sum(parameter.numel() for parameter in built.network.parameters())
+    assert steps[0][0]["lr"] == 0.001
+    for backbone, classifier in steps:
+        assert classifier["lr"] == pytest.approx(10 * backbone["lr"])
+        assert (backbone["parameters"], classifier["parameters"]) == (everything - head, head)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adam", "{sgd: {momentum: 0.9}}"])
+def test_a_step_is_the_one_that_pytorchs_optimizer_takes(kind: str) -> None:
+    spec = synthetic.spec(optimizer=kind, weight_decay=0.1, lr=0.01)
+    mine, _ = synthetic.network_and_images(spec, synthetic.dataset())
+    theirs, _ = synthetic.network_and_images(spec, synthetic.dataset())
+    set_trainable(mine.network, "all")
+    ours = make_optimizer(mine.network, spec.stages[0])
+    reference: torch.optim.Optimizer = {
+        "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1, foreach=False, fused=False),
+        "adam": lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.1, foreach=False, fused=False),
+        "{sgd: {momentum: 0.9}}": lambda p: torch.optim.SGD(
+            p, lr=0.01, weight_decay=0.1, momentum=0.9, foreach=False, fused=False
+        ),
+    }[kind](theirs.network.parameters())
+    for step in range(3):
+        for network, optimizer in ((mine.network, ours), (theirs.network, reference)):
+            for number, parameter in enumerate(network.parameters()):
+                generator = torch.Generator().manual_seed(1000 * step + number)
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            optimizer.step()
+    for a, b in zip(mine.network.parameters(), theirs.network.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_the_cosine_starts_at_one_is_half_in_the_middle_and_ends_at_zero() -> None:
+    choice = ScheduleChoice(name="cosine")
+    assert lr_factor(choice, 0, 10, 4) == 1
+    assert lr_factor(choice, 20, 10, 4) == pytest.approx(0.5)
+    assert lr_factor(choice, 40, 10, 4) == pytest.approx(0)
+    assert lr_factor(choice, 41, 10, 4) == pytest.approx(0)
