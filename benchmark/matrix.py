@@ -228,7 +228,7 @@ class NotApplicable(Frozen):
 
     def __str__(self) -> str:
         with_policies = "" if self.of_all else f" with {', '.join(self.policies)}"
-        return f"{self.input_mode} on {self.dataset}{with_policies} ({self.reason})"
+        return f"{self.input_mode} on {self.dataset}{with_policies}: {self.reason}"
 
 
 class Matrix(Frozen):

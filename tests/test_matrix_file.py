@@ -290,6 +290,30 @@ LABELS = st.text(
 ) | st.sampled_from(["yes", "no", "010", "1e3", "1e-3", "1:30", "null", "~", "0x1F", "2020-01-01", "true", "- a", "#"])
 
 
+SCHEDULES = st.sampled_from(["cosine", "constant", {"step": {"size": 3, "gamma": 0.1}}])
+OWN_POLICY = st.fixed_dictionaries(
+    {
+        "pretrained": st.just(True),
+        "summary": st.sampled_from(["one stage", "no: 'a' # b"]),
+        "stages": st.lists(
+            st.fixed_dictionaries(
+                {"trainable": st.sampled_from(["head", "later-half", "all"])},
+                optional={
+                    "lr_factor": st.floats(0.01, 10),
+                    "head_lr_factor": st.floats(0.01, 10),
+                    "batch_norm": st.sampled_from(["train", "eval", "eval-where-frozen"]),
+                    "optimizer": st.sampled_from(["adam", {"sgd": {"momentum": 0.0}}]),
+                    "scheduler": SCHEDULES,
+                    "weight_decay": st.floats(0, 1),
+                },
+            ),
+            min_size=1,
+            max_size=1,
+        ),
+    }
+)
+
+
 @st.composite
 def matrices(draw: st.DrawFn) -> Matrix:
     def some(words: object) -> st.SearchStrategy[list[str]]:
@@ -307,7 +331,8 @@ def matrices(draw: st.DrawFn) -> Matrix:
         "weights": draw(st.sampled_from(["hub", "pypi", "none"])),
         "datasets": entries,
         "input_modes": draw(some(INPUT_MODES)),
-        "policies": draw(some(POLICIES)),
+        "policies": draw(some([*POLICIES, "mine"])),
+        "own_policies": {"mine": draw(OWN_POLICY)},
         "seeds": draw(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4, unique=True)),
         "split_seed": draw(st.integers(0, 2**32 - 1)),
         "training": {
@@ -316,6 +341,9 @@ def matrices(draw: st.DrawFn) -> Matrix:
             "head_epochs": draw(st.integers(1, epochs - 1)),
             "lr": draw(positive),
             "weight_decay": draw(st.floats(min_value=0, allow_infinity=False)),
+            "optimizer": draw(st.sampled_from(["adamw", "adam", {"sgd": {"momentum": 0.5}}])),
+            "scheduler": draw(SCHEDULES),
+            "head_init": draw(st.sampled_from(["default", "xavier", {"source-rows": {"a": 1, "no": 0}}])),
             "augment": draw(st.sampled_from([[], ["hflip"]])),
             "early_stopping": draw(st.none() | st.fixed_dictionaries({"patience": st.integers(1, 99)})),
         },
@@ -325,8 +353,10 @@ def matrices(draw: st.DrawFn) -> Matrix:
     }
     try:
         return Matrix.model_validate(data)
-    except ValidationError:  # rgb alone on images without colour, or two equal labels
-        return Matrix.model_validate({**data, "datasets": ["beans"]})
+    except (
+        ValidationError
+    ):  # rgb alone on images without colour, a stem's ablation alone from scratch, two equal labels
+        return Matrix.model_validate({**data, "datasets": ["beans"], "weights": "hub", "policies": ["mine"]})
 
 
 @given(matrices())
