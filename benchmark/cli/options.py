@@ -14,6 +14,7 @@ from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import Matrix, expand
 from benchmark.plan import STATES, Plan, PlannedRun, make_plan
 from benchmark.store import Store
+from benchmark.weights_identity import with_weights_identified
 
 MatrixOption = Annotated[str, typer.Option("--matrix", help="A shipped matrix's name, or a YAML file.")]
 SetOption = Annotated[
@@ -85,6 +86,7 @@ def select(
         from benchmark.datasets.identity import identified
 
         loaded = identified(loaded, verify=verify)
+    loaded = with_weights_identified(loaded, verify=verify)
     store = Store(results / loaded.name)
     plan = make_plan(expand(loaded), store)
     return Selection(loaded, source, tuple(overrides or ()), store, plan, _filter(plan, only or ()))

@@ -10,7 +10,7 @@ from benchmark import PROTOCOL_VERSION
 from benchmark.analysis.results import Results
 from benchmark.datasets.augmentations import in_words
 from benchmark.inputs import INPUT_MODES
-from benchmark.matrix import Matrix
+from benchmark.matrix import CONTENT, Matrix
 from benchmark.records import Environment, RunRecord
 from benchmark.report.text import count, duration, escape, listed, table
 
@@ -84,7 +84,7 @@ def settings(matrix: Matrix) -> str:
         shown = _setting(matrix, key)
         rows.append([name, escape(shown), _compared(key, shown)])
     rows += [
-        ["weights", matrix.weights, OURS],
+        ["weights", _weights(matrix.weights), OURS],
         ["seeds", ", ".join(str(seed) for seed in matrix.seeds), OURS],
         ["split seed", str(matrix.split_seed), OURS],
         ["threads a run", str(matrix.threads), OURS],
@@ -97,6 +97,12 @@ def settings(matrix: Matrix) -> str:
         origin = "the same" if entry.name in _ARTICLES_DATASETS and whole else OURS
         rows.append([f"dataset {escape(entry.title)}", f"{name}, {taken}{classes}", origin])
     return table(["setting", "here", "the article"], rows, left=3)
+
+
+def _weights(source: str) -> str:
+    """Return where weights come from; a file by its content, whatever its path is here."""
+    path, marked, content = source.rpartition(CONTENT)
+    return f"a file with SHA-256 {content[:12]}…" if marked and path else source
 
 
 def _without_tag(models: Sequence[str]) -> str:
