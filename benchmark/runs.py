@@ -184,7 +184,7 @@ def measure(
         classes=len(data.classes),
         source=spec.weights,
         seed=spec.seed,
-        head_init=_head_init(spec, data.classes),
+        head_init=head_init(spec, data.classes),
         image_size=spec.input_size,
     )
     built.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -260,7 +260,7 @@ def measure(
     return Outcome(record, predictions)
 
 
-def _head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
+def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
     """Return what the head starts from; random weights, which have no source rows, start as ``default``.
 
     Raises:

@@ -39,7 +39,7 @@ class PlainDisplay:
         """Tell once for each thing that is prepared."""
         if what not in self._prepared:
             self._prepared.add(what)
-            typer.echo(f"{what} ({total} images)")
+            typer.echo(f"{what} ({total})")
 
     def starting(self, runs: int, workers: int) -> None:
         """Tell that execution begins."""
@@ -70,7 +70,7 @@ class LiveDisplay:
         """Move the bar of one thing that is prepared."""
         with self._lock:
             if what not in self._prepared:
-                self._prepared[what] = self._progress.add_task(what, total=total, detail="images")
+                self._prepared[what] = self._progress.add_task(what, total=total, detail="")
             self._progress.update(self._prepared[what], completed=done, visible=done < total)
 
     def starting(self, runs: int, workers: int) -> None:

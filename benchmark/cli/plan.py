@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
+from benchmark.cli.checks import require_preflight
 from benchmark.cli.options import (
     DEFAULT_MATRIX,
     DEFAULT_RESULTS,
+    DataDirOption,
     MatrixOption,
     NameOption,
     OnlyOption,
     ResultsOption,
+    Selection,
     SetOption,
     select,
 )
@@ -23,8 +29,17 @@ def plan(
     only: OnlyOption = None,
     name: NameOption = None,
     results: ResultsOption = DEFAULT_RESULTS,
+    data_dir: DataDirOption = None,
+    preflight: Annotated[
+        bool,
+        typer.Option("--preflight", help="Look at everything the runs need: images, weights, networks, memory, disk."),
+    ] = False,
 ) -> None:
-    """List a matrix's runs, each with its state. Trains nothing, writes nothing."""
+    """List a matrix's runs, each with its state. Trains nothing, writes no results.
+
+    With --preflight, images and weights are fetched where they are not there, and everything that would stop a run is
+    told at once.
+    """
     from tabulate import tabulate
 
     selection = select(matrix, overrides, only, name, results)
@@ -39,3 +54,32 @@ def plan(
         typer.echo(f"not applicable: {pair}")
     counts = ", ".join(f"{number} {state}" for state, number in selection.plan.counts().items())
     typer.echo(f"{len(rows)} of {len(selection.plan.runs)} runs listed. In all: {counts}.")
+    if preflight:
+        _show_preflight(selection, data_dir)
+
+
+def _show_preflight(selection: Selection, data_dir: Path | None) -> None:
+    from tabulate import tabulate
+
+    from benchmark.cli.display import display
+    from benchmark.preparation import default_workers
+
+    todo = [run.spec for run in selection.selected if run.state != "done"]
+    with display(len(todo)) as shown:
+        workers = default_workers(selection.matrix.threads)
+        found = require_preflight(selection, todo, data_dir, workers, shown.preparing)
+    rows = [
+        (
+            each.model,
+            each.input_mode,
+            each.policy,
+            each.classes,
+            ", then ".join(f"{n:,}" for n in each.trainable),
+            f"{each.memory / 1e6:,.0f} MB",
+        )
+        for each in found.checked
+    ]
+    headers = ("model", "input mode", "policy", "classes", "trained parameters", "memory a run")
+    if rows:
+        typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
+    typer.echo(f"preflight: {len(todo)} runs to do, nothing in their way.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchmark import matrix_file
+from benchmark.cli.checks import require_preflight
 from benchmark.cli.options import (
     DEFAULT_MATRIX,
     DEFAULT_RESULTS,
@@ -109,24 +110,19 @@ def _execute(
     from benchmark import checkpoints
     from benchmark.cli.display import display
     from benchmark.executors.local import run_locally
-    from benchmark.preparation import check_models, default_workers, prepare_images
+    from benchmark.preparation import default_workers
     from benchmark.runs import RunContext
 
     matrix = selection.matrix
-    for key, check in check_models(todo):
-        try:
-            check()
-        except UserError as error:
-            place = matrix_file.place(selection.source, selection.overrides, key)
-            raise UserError(f"{place}: {key}: {error}") from None
+    number = min(workers or default_workers(matrix.threads), len(todo))
     with display(len(todo)) as shown:
-        prepare_images(todo, data_dir, shown.preparing)
+        require_preflight(selection, todo, data_dir, number, shown.preparing)
         _keep_matrix(selection)
         context = RunContext(
             data_dir=data_dir,
             weights_folder=selection.store.folder / "weights",
             keep_weights=matrix.keep_weights,
-            workers=min(workers or default_workers(matrix.threads), len(todo)),
+            workers=number,
             checkpoints=selection.store.folder / "checkpoints",
         )
         if anew:
