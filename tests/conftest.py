@@ -40,3 +40,12 @@ class NoSkips:
 def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("CI") == "true":
         config.pluginmanager.register(NoSkips(), "no-skips")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave tests out that take minutes, unless they are asked for by ``-m stress``."""
+    if "stress" not in (config.option.markexpr or ""):
+        kept = [item for item in items if item.get_closest_marker("stress") is None]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept

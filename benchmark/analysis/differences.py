@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from benchmark.analysis.folds import UNTESTED, mean_difference
 from benchmark.analysis.inference import SIGNIFICANCE, equivalent, holm, p_value, pooled
+from benchmark.analysis.interval import Interval
 from benchmark.analysis.results import Cell, CellKey, Results
-from benchmark.analysis.statistics import UNTESTED, Interval, mean_of_scores
 from benchmark.inputs import INPUT_MODES
 
 Family = Literal["colour", "channels", "pretraining", "stages"]
@@ -109,7 +110,7 @@ def _over_datasets(own: Sequence[Difference], results: Results) -> list[Differen
             groups.setdefault(key, []).append(difference)
     pooled_ones = []
     for group in groups.values():
-        intervals = [d.interval for d in group if d.interval is not None and d.interval.half_width is not None]
+        intervals = [d.interval for d in group if d.interval is not None and d.interval.df is not None]
         if len(group) < 2 or len(intervals) < len(group):
             continue
         contrast = replace(
@@ -160,14 +161,15 @@ def paired_values(pairs: Sequence[tuple[Cell, Cell]]) -> tuple[np.ndarray, tuple
     seeds = sorted(set.intersection(*(set(cell.seeds) for cell in cells)))
     if not seeds:
         return np.zeros((0, 0), dtype=np.int64), ()
-    images = cells[0].correct.columns
+    images = cells[0].images
     for cell in cells:
-        if not cell.correct.columns.equals(images):
-            images = images.intersection(cell.correct.columns, sort=True)
+        if not np.array_equal(cell.images, images):
+            images = np.intersect1d(images, cell.images)
 
     def aligned(cell: Cell) -> np.ndarray:
-        own = cell.correct.loc[seeds]
-        return (own if own.columns.equals(images) else own[images]).to_numpy().astype(np.int64)
+        rows = cell.correct[[cell.seeds.index(seed) for seed in seeds]]
+        same = np.array_equal(cell.images, images)
+        return (rows if same else rows[:, np.searchsorted(cell.images, images)]).astype(np.int64)
 
     total = np.zeros((len(seeds), len(images)), dtype=np.int64)
     untested = np.zeros(total.shape, dtype=bool)
@@ -182,7 +184,7 @@ def paired_values(pairs: Sequence[tuple[Cell, Cell]]) -> tuple[np.ndarray, tuple
 def _measure(contrast: Contrast, results: Results) -> Difference:
     pairs = [(results.cells[first], results.cells[second]) for first, second in contrast.pairs]
     values, seeds = paired_values(pairs)
-    interval = mean_of_scores(values, pairs[0][0].folds, scale=len(pairs)) if values.size else None
+    interval = mean_difference(values, pairs[0][0].folds, scale=len(pairs)) if values.size else None
     margin = results.matrix.equivalence_margin / 100
     return Difference(contrast, interval, seeds, asked=len(results.matrix.seeds), margin=margin)
 

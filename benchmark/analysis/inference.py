@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from scipy import stats
 
-from benchmark.analysis.statistics import CONFIDENCE, Basis, Interval
+from benchmark.analysis.interval import CONFIDENCE, Basis, Interval, t_quantile
 
 SIGNIFICANCE = 1 - CONFIDENCE
 POWER = 0.80
@@ -16,19 +16,12 @@ POWER = 0.80
 _WEAKEST_FIRST: tuple[Basis, ...] = ("images", "folds", "seeds and images")
 
 
-def standard_error(interval: Interval) -> float | None:
-    """Return half-width / t(0.975, df): the floor of the half-width counts; None without an interval."""
-    if interval.half_width is None or interval.df is None:
-        return None
-    return interval.half_width / _t((1 + CONFIDENCE) / 2, interval.df)
-
-
 def p_value(interval: Interval) -> float | None:
     """Return the two-sided p-value of a mean of zero, from the same t that the interval is made of.
 
     It is below 0.05 exactly where the interval excludes zero. None where the interval carries no verdict.
     """
-    error = standard_error(interval)
+    error = interval.standard_error
     if error is None or not interval.carries_a_verdict:
         return None
     return float(2 * stats.t.sf(abs(interval.mean) / error, interval.df))
@@ -53,10 +46,10 @@ def smallest_visible(interval: Interval) -> float | None:
     (t(0.975, df) + t(0.80, df)) x standard error: Bloom 1995, "Minimum detectable effects". None where the interval
     carries no verdict.
     """
-    error = standard_error(interval)
+    error = interval.standard_error
     if error is None or interval.df is None or not interval.carries_a_verdict:
         return None
-    return (_t((1 + CONFIDENCE) / 2, interval.df) + _t(POWER, interval.df)) * error
+    return (t_quantile((1 + CONFIDENCE) / 2, interval.df) + t_quantile(POWER, interval.df)) * error
 
 
 def equivalence_p_value(interval: Interval, margin: float) -> float | None:
@@ -69,7 +62,7 @@ def equivalence_p_value(interval: Interval, margin: float) -> float | None:
         interval: of a difference, in shares.
         margin: in shares, above zero.
     """
-    error = standard_error(interval)
+    error = interval.standard_error
     if error is None or not interval.carries_a_verdict:
         return None
     return float(stats.t.sf((margin - abs(interval.mean)) / error, interval.df))
@@ -91,24 +84,23 @@ def pooled(intervals: Sequence[Interval]) -> Interval:
     Raises:
         ValueError: nothing to pool, or an interval without a half-width.
     """
-    errors = [standard_error(interval) for interval in intervals]
+    errors = [interval.standard_error for interval in intervals]
     if not intervals or any(error is None for error in errors):
         raise ValueError("pooling needs intervals with a half-width")
     variances = [error**2 for error in errors if error is not None]
     total = math.fsum(variances)
     df = total**2 / math.fsum(v**2 / i.df for v, i in zip(variances, intervals, strict=True) if i.df)
     mean = math.fsum(interval.mean for interval in intervals) / len(intervals)
-    half_width = _t((1 + CONFIDENCE) / 2, df) * math.sqrt(total) / len(intervals)
+    error = math.sqrt(total) / len(intervals)
+    half_width = t_quantile((1 + CONFIDENCE) / 2, df) * error
     return Interval(
         mean=mean,
-        half_width=half_width,
+        low=mean - half_width,
+        high=mean + half_width,
+        standard_error=error,
         df=df,
         seeds=min(interval.seeds for interval in intervals),
         images=sum(interval.images for interval in intervals),
         basis=min((interval.basis for interval in intervals), key=_WEAKEST_FIRST.index),
         floored=all(interval.floored for interval in intervals),
     )
-
-
-def _t(quantile: float, df: float) -> float:
-    return float(stats.t.ppf(quantile, df))

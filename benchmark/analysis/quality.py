@@ -1,39 +1,84 @@
-"""What accuracy alone does not tell: calibration, and which classes are taken for which."""
+"""What accuracy alone does not tell: F1, log loss, calibration, and which classes are taken for which."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 BINS = 15
 """Bins of the calibration error."""
 
 
-def calibration_error(probabilities: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
-    """Return the expected calibration error, 0..1 (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+SCORES = ("macro_f1", "log_loss", "calibration_error")
+"""The scores of `Quality`, in its order."""
 
-    ECE = sum over bins of (images in the bin / all) x |accuracy - mean confidence|, with confidence the largest
-    probability and bins of equal width, each without its lower edge: (k / bins, (k + 1) / bins].
+UNIT = 2.0**-24
+"""Log losses and confidences are rounded to multiples of it: their weighted sums are then exact in any order."""
+
+LEAST_PROBABILITY = 2.0**-126
+"""Of float32, in which predictions are kept: a smaller one became zero there."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Scores of one run on the test images.
+
+    Attributes:
+        scores: macro F1 (0..1), log loss (nats per image) and expected calibration error (0..1) on the images.
+        resampled: the same on resamples of the images, float64, shape (3, resamples).
+    """
+
+    scores: tuple[float, float, float]
+    resampled: np.ndarray
+
+
+def quality(label: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, counts: np.ndarray) -> Quality:
+    """Return macro F1, log loss and calibration error of one run, on its test images and on resamples of them.
+
+    Macro F1 is the unweighted mean of 2 tp / (2 tp + fp + fn) over the classes that are true or predicted anywhere, as
+    in torchmetrics. ECE = sum over bins of (images in the bin / all) x |accuracy - mean confidence| (Guo et al. 2017,
+    "On Calibration of Modern Neural Networks"), with confidence the largest probability and bins of equal width, each
+    without its lower edge: (k / bins, (k + 1) / bins].
 
     Args:
+        label: int, 0..classes-1, shape (images,).
+        predicted: the same for predictions.
         probabilities: shape (images, classes).
-        correct: 0 or 1, shape (images,).
-        bins: number of bins.
+        counts: how often each image stands in each resample, float64, shape (images, resamples).
 
     Raises:
         ValueError: no image, or shapes that do not belong together.
     """
-    if probabilities.ndim != 2 or len(probabilities) != len(correct) or not len(correct):
-        raise ValueError(f"probabilities {probabilities.shape} and correct {correct.shape} do not belong together")
-    confidence = probabilities.astype(np.float64).max(axis=1)
-    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = []
-    for k in range(bins):
-        inside = bin_of == k
-        if inside.any():
-            gaps.append(abs(int(correct[inside].sum(dtype=np.int64)) - math.fsum(confidence[inside])))
-    return math.fsum(gaps) / len(correct)
+    images, classes = probabilities.shape if probabilities.ndim == 2 else (0, 0)
+    if not images or len(label) != images or len(predicted) != images or len(counts) != images:
+        shapes = ", ".join(str(array.shape) for array in (label, predicted, probabilities, counts))
+        raise ValueError(f"labels, predictions, probabilities and counts do not belong together: {shapes}")
+    wide = probabilities.astype(np.float64)
+    confidence = np.rint(wide.max(axis=1) / UNIT) * UNIT
+    loss = np.rint(-np.log(np.maximum(wide[np.arange(images), label], LEAST_PROBABILITY)) / UNIT) * UNIT
+    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    right = label == predicted
+    columns = np.concatenate(
+        [label, classes + predicted, 2 * classes + label[right], np.full(images, 3 * classes), 3 * classes + 1 + bins]
+    )
+    rows = np.concatenate([np.arange(images)] * 2 + [np.flatnonzero(right)] + [np.arange(images)] * 2)
+    values = np.concatenate([np.ones(2 * images + int(right.sum())), loss, right - confidence])
+    what = sparse.csr_array((values, (columns, rows)), shape=(3 * classes + 1 + BINS, images))
+    sums = np.hstack([what.sum(axis=1)[:, None], what @ counts])
+    true, taken, both = (sums[k * classes : (k + 1) * classes] for k in range(3))
+    met = true + taken > 0
+    f1 = np.divide(2 * both, true + taken, out=np.zeros_like(both), where=met)
+    found = np.stack(
+        [
+            f1.sum(axis=0) / met.sum(axis=0),
+            sums[3 * classes] / images,
+            np.abs(sums[3 * classes + 1 :]).sum(axis=0) / images,
+        ]
+    )
+    first = found[:, 0].tolist()
+    return Quality((first[0], first[1], first[2]), found[:, 1:])
 
 
 def confusion(label: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

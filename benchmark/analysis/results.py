@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import pandas as pd
 
-from benchmark.analysis.quality import calibration_error, confusion
-from benchmark.analysis.statistics import UNTESTED, Interval, mean_of_scores
+from benchmark.analysis.bootstrap import mean_score
+from benchmark.analysis.folds import UNTESTED, mean_accuracy, telling_images
+from benchmark.analysis.interval import Interval
+from benchmark.analysis.predictions import Tested, TestImages, checked
+from benchmark.analysis.quality import SCORES
 from benchmark.datasets.catalogue import CATALOGUE
-from benchmark.errors import UserError
 from benchmark.matrix import Matrix, NotApplicable, RunSpec, not_applicable
 from benchmark.plan import Plan
 from benchmark.records import RunRecord
@@ -23,9 +22,6 @@ from benchmark.store import Store
 
 CellKey: TypeAlias = tuple[str, str, str, str]
 """(dataset, input mode, policy, model), as `RunSpec.cell`."""
-
-SAME_ACCURACY = 1e-6
-"""Largest difference between a record's accuracy and the one counted from its predictions: float32's rounding."""
 
 
 @dataclass(frozen=True)
@@ -36,33 +32,66 @@ class Cell:
         key: (dataset, input mode, policy, model).
         asked: the matrix's seeds.
         records: done records by seed, seeds ascending.
-        correct: int8, 1 where the prediction is the label, `UNTESTED` where the image is in another fold than the
-            seed's; index: seeds ascending, columns: image ids ascending. Empty where no run is done.
-        confusion: images by true class (row) and predicted class (column), summed over the done seeds; (0, 0) if none.
-        calibration_errors: of each done seed, 0..1, seeds ascending.
+        tests: what their predictions give, by seed, in the same order.
     """
 
     key: CellKey
     asked: tuple[int, ...]
     records: Mapping[int, RunRecord]
-    correct: pd.DataFrame = field(repr=False)
-    confusion: np.ndarray = field(repr=False)
-    calibration_errors: tuple[float, ...]
+    tests: Mapping[int, Tested] = field(repr=False)
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds whose run is done, ascending."""
         return tuple(self.records)
 
-    @cached_property
-    def accuracy(self) -> Interval | None:
-        """Test accuracy of the chosen checkpoint, 0..1, with its interval; None where no run is done."""
-        return mean_of_scores(self.correct.to_numpy(), self.folds) if self.records else None
-
     @property
     def folds(self) -> int | None:
         """Folds of the cross-validation that the seeds stand for; None where all were tested on the same images."""
         return next((record.dataset.folds for record in self.records.values() if record.dataset), None)
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """Ids of the images that any done seed was tested on, ascending."""
+        distinct = {id(test.images): test.images.ids for test in self.tests.values()}
+        ids = list(distinct.values())
+        return ids[0] if len(ids) == 1 else np.unique(np.concatenate(ids)) if ids else np.zeros(0, dtype=object)
+
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """int8, shape (seeds, images): 1 right, 0 wrong, `UNTESTED` where the seed's fold does not hold the image."""
+        rows = np.full((len(self.tests), len(self.images)), UNTESTED, dtype=np.int8)
+        for row, test in zip(rows, self.tests.values(), strict=True):
+            row[np.searchsorted(self.images, test.images.ids)] = test.correct
+        return rows
+
+    @cached_property
+    def accuracy(self) -> Interval | None:
+        """Test accuracy of the chosen checkpoint, 0..1, with its interval; None where no run is done."""
+        return mean_accuracy(self.correct, self.folds) if self.records else None
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """Images by true class (row) and predicted class (column), summed over the done seeds; (0, 0) if none."""
+        counts = [test.confusion for test in self.tests.values()]
+        return np.sum(counts, axis=0) if counts else np.zeros((0, 0), dtype=np.int64)
+
+    @cached_property
+    def scores(self) -> Mapping[str, Interval]:
+        """Macro F1, log loss and calibration error of the chosen checkpoint, by `SCORES`; empty without a done run."""
+        if not self.tests:
+            return {}
+        own = [test.quality for test in self.tests.values()]
+        return {
+            name: mean_score(
+                [quality.scores[k] for quality in own],
+                np.stack([quality.resampled[k] for quality in own]),
+                len(self.images),
+                self.folds,
+                telling_images(self.correct) if name == "macro_f1" else None,
+            )
+            for k, name in enumerate(SCORES)
+        }
 
 
 @dataclass(frozen=True)
@@ -108,37 +137,17 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
     """Read the predictions of a plan's done runs and check them against their records.
 
     Raises:
-        UserError: a record or its predictions are damaged, or do not agree with each other or with the dataset's other
-            runs; the file is named. A wrong number is worse than no report.
+        UserError: predictions are damaged, or do not agree with their record or with the dataset's other runs; the file
+            is named. A wrong number is worse than no report. (A damaged record is no done run: the ledger names it.)
     """
-    if plan.damaged:
-        named = "\n".join(f"  {item.path}: {item.reason}" for item in plan.damaged)
-        raise UserError(f"damaged records; delete them and run the matrix again:\n{named}")
     done = {run.spec.id: run.record for run in plan.runs if run.state == "done" and run.record is not None}
-    splits: dict[str, _TestSplit] = {}
+    images: dict[str, TestImages] = {}
     cells: dict[CellKey, Cell] = {}
     for key, specs in _by_cell(matrix, plan).items():
         records = {spec.seed: done[spec.id] for spec in specs if spec.id in done}
-        tests = {seed: _checked(record, store, splits) for seed, record in records.items()}
-        cells[key] = Cell(
-            key=key,
-            asked=tuple(spec.seed for spec in specs),
-            records=records,
-            correct=_matrix({seed: test.correct for seed, test in tests.items()}),
-            confusion=np.sum([test.confusion for test in tests.values()], axis=0) if tests else np.zeros((0, 0), int),
-            calibration_errors=tuple(test.calibration_error for test in tests.values()),
-        )
+        tests = {seed: checked(record, store, images) for seed, record in records.items()}
+        cells[key] = Cell(key=key, asked=tuple(spec.seed for spec in specs), records=records, tests=tests)
     return Results(matrix, plan, cells, tuple(not_applicable(matrix)))
-
-
-def _matrix(rows: Mapping[int, pd.Series[int]]) -> pd.DataFrame:
-    if not rows:
-        return pd.DataFrame(dtype="int8")
-    first = next(iter(rows.values())).index
-    if all(row.index.equals(first) for row in rows.values()):
-        return pd.DataFrame(np.stack([row.to_numpy() for row in rows.values()]), index=list(rows), columns=first)
-    tested = pd.DataFrame(dict(rows)).T.sort_index(axis=1)
-    return tested.fillna(UNTESTED).astype("int8")
 
 
 def _by_cell(matrix: Matrix, plan: Plan) -> dict[CellKey, list[RunSpec]]:
@@ -157,85 +166,3 @@ def _by_cell(matrix: Matrix, plan: Plan) -> dict[CellKey, list[RunSpec]]:
     for spec in sorted((run.spec for run in plan.runs), key=place):
         grouped.setdefault(spec.cell, []).append(spec)
     return grouped
-
-
-@dataclass(frozen=True)
-class _TestSplit:
-    """A dataset's test images as the first of its runs lists them."""
-
-    listed: pd.Series[str]
-    """Image ids in the order of that run's predictions."""
-    order: np.ndarray
-    """Positions that sort them."""
-    images: pd.Index[str]
-    """Image ids, ascending."""
-    labels: np.ndarray
-    """By image, ascending ids."""
-
-
-@dataclass(frozen=True)
-class _Test:
-    """What one run's predictions give."""
-
-    correct: pd.Series[int]
-    """1 or 0 by image id, ids ascending."""
-    confusion: np.ndarray
-    calibration_error: float
-
-
-def _checked(record: RunRecord, store: Store, splits: dict[str, _TestSplit]) -> _Test:
-    """Return a run's test results, checked; ``splits`` collects each dataset's test split as first seen."""
-    frame = store.predictions(record)
-    path = store.path(record.id)
-    assert record.predictions is not None and record.test is not None and record.dataset is not None, record.id
-    classes = len(record.dataset.classes)
-    if len(frame) != record.predictions.rows or len(frame) != record.dataset.test_images or frame.empty:
-        raise UserError(
-            f"{path}: {len(frame)} predictions for {record.dataset.test_images} test images. Run it again with --force."
-        )
-    split = splits.get(_images(record))
-    if split is None or not split.listed.equals(frame["image_id"]):
-        own = _test_split(frame, path)
-        split = splits.setdefault(_images(record), own)
-        order = own.order
-        same = own.images.equals(split.images)
-    else:
-        order, same = split.order, True
-    label, predicted = frame["label"].to_numpy()[order], frame["predicted"].to_numpy()[order]
-    for name, values in (("label", label), ("predicted", predicted)):
-        if values.min() < 0 or values.max() >= classes:
-            raise UserError(f"{path}: a {name} lies outside the {classes} classes. Run it again with --force.")
-    if not same or not np.array_equal(label, split.labels):
-        raise UserError(
-            f"{path}: its test images or labels differ from those of the other runs on {record.spec.dataset}. "
-            "Run it again with --force."
-        )
-    correct = (predicted == label).astype(np.int8)
-    counted = int(correct.sum(dtype=np.int64)) / len(correct)
-    if abs(counted - record.test.accuracy) > SAME_ACCURACY:
-        raise UserError(
-            f"{path}: says test accuracy {record.test.accuracy:.6f}, its predictions count to {counted:.6f}. "
-            "Run it again with --force."
-        )
-    probabilities = frame[[f"p{k}" for k in range(classes)]].to_numpy()[order]
-    return _Test(
-        pd.Series(correct, index=split.images),
-        confusion(label, predicted, classes),
-        calibration_error(probabilities, correct),
-    )
-
-
-def _test_split(frame: pd.DataFrame, path: Path) -> _TestSplit:
-    listed = frame["image_id"]
-    if not listed.is_unique:
-        twice = sorted(listed[listed.duplicated()])[0]
-        raise UserError(f"{path}: image {twice!r} is predicted twice. Run it again with --force.")
-    order = listed.argsort().to_numpy()
-    return _TestSplit(listed, order, pd.Index(listed.iloc[order]), frame["label"].to_numpy()[order])
-
-
-def _images(record: RunRecord) -> str:
-    """Return a key that runs share which were tested on the same images."""
-    folds = record.dataset.folds if record.dataset else None
-    fold = None if folds is None else record.spec.seed % folds
-    return json.dumps([record.spec.dataset, record.spec.source.model_dump(mode="json"), fold], sort_keys=True)

@@ -9,6 +9,7 @@ from tabulate import tabulate
 from benchmark.analysis.claims import load_claims
 from benchmark.analysis.differences import differences
 from benchmark.analysis.results import Results, load
+from benchmark.analysis.score_differences import score_differences
 from benchmark.files import write_atomically
 from benchmark.matrix import Matrix
 from benchmark.matrix_file import experiments_folder
@@ -36,11 +37,13 @@ def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture
     """Return the text files (relative path -> content) and the pictures, which are not drawn yet."""
     found = differences(results)
     figures = pictures(results, found)
+    own = (d.contrast for d in found if d.contrast.headline and d.contrast.dataset in results.datasets)
+    scores = {contrast: score_differences(contrast, results) for contrast in own}
     sources = load_claims(experiments_folder() / "published")
     texts = {
-        "report.md": markdown(results, found, figures, sources),
+        "report.md": markdown(results, found, scores, figures, sources),
         "table.csv": tables.cells_csv(results),
-        "differences.csv": tables.differences_csv(found),
+        "differences.csv": tables.differences_csv(found, scores),
         "table.tex": latex(results),
     }
     return {name: text.encode() for name, text in texts.items()}, figures
@@ -127,7 +130,7 @@ def terminal_table(matrix: Matrix, plan: Plan, store: Store) -> str:
     header, rows = tables.comparison(results)
     counted = ", ".join(f"{number} {state}" for state, number in tables.ledger(results))
     note = (
-        f"test accuracy in %: mean over seeds ± 95 % interval (seeds and images); {tables.BEST} highest of its dataset"
+        f"test accuracy in %: mean over seeds (95 % interval, seeds and images); {tables.BEST} highest of its dataset"
     )
     body = tabulate(rows, headers=header, tablefmt="simple", disable_numparse=True)
     return f"{matrix.name}: {count(len(plan.runs), 'run')}: {counted}\n\n{body}\n\n{note}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.analysis.differences import QUESTIONS, Difference, Family
+from benchmark.analysis.interval import SEEDS_FOR_A_VERDICT
 from benchmark.analysis.results import Results
-from benchmark.analysis.statistics import SEEDS_FOR_A_VERDICT
 from benchmark.report.text import count, escape, listed, margin_in_words, points_with_interval, with_interval
 
 UNDECIDED = "could not tell"
@@ -42,9 +42,9 @@ def answer(results: Results, found: Sequence[Difference]) -> str:
             lines.append(f"- **{QUESTIONS[family]}** {_sentences(headlines, several_models)}")
     lines.append(_best(results))
     lines.append(
-        "- Numbers are percent points of test accuracy ± half-width of the 95 % interval. *Better* holds after Holm's "
-        "correction for the number of comparisons that answer a question. *Could not tell* does not mean that there is "
-        "no difference: it may be as large as the interval's ends. "
+        "- Differences are percent points of test accuracy ± half-width of the 95 % interval. *Better* holds after "
+        "Holm's correction for the number of comparisons that answer a question. *Could not tell* does not mean that "
+        "there is no difference: it may be as large as the interval's ends. "
         f"Below {SEEDS_FOR_A_VERDICT} seeds no verdict is given."
     )
     missing = sum(number for state, number in results.plan.counts().items() if state != "done")
@@ -81,7 +81,7 @@ def _best(results: Results) -> str:
         names = [
             f"{mode} with {policy}" + (f" ({escape(model)})" if several else "") for _, mode, policy, model in keys
         ]
-        parts.append(f"{escape(dataset)}: {listed(names)}, {with_interval(interval)} %")
+        parts.append(f"{escape(dataset)}: {listed(names)}, {with_interval(interval)} % (95 % interval)")
     return (
         f"- **Highest means.** {'; '.join(parts)}. The highest of several means flatters itself: what is better than "
         "what stands in the paired differences."

@@ -201,9 +201,9 @@ def _panels(titles: Sequence[str], width: float, height: float) -> tuple[Figure,
 
 
 def _bar(axes: Axes, x: float, cell: Any, marker: str = "o") -> None:
-    colour, y, half = MODE_COLOURS[cell["mode"]], 100 * cell["mean"], cell["half_width"]
-    if half is not None:
-        low, high = max(y - 100 * half, 0), min(y + 100 * half, 100)
+    colour, y = MODE_COLOURS[cell["mode"]], 100 * cell["mean"]
+    if cell["low"] is not None:
+        low, high = 100 * cell["low"], 100 * cell["high"]
         axes.plot([x, x], [low, high], color=colour, linewidth=1.4, linestyle=":" if cell["seeds"] == 1 else "-")
     axes.plot(
         [x],

@@ -67,7 +67,8 @@ def _point(cell: Cell) -> dict[str, Any]:
         "mode": mode,
         "policy": policy,
         "mean": _round(cell.accuracy.mean),
-        "half_width": _round(cell.accuracy.half_width),
+        "low": _round(cell.accuracy.low),
+        "high": _round(cell.accuracy.high),
         "seeds": cell.accuracy.seeds,
     }
 

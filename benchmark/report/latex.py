@@ -24,6 +24,7 @@ _SPECIAL = {
     "|": r"\textbar{}",
     "±": r"$\pm$",
     "−": r"$-$",
+    "–": "--",
 }
 _ANY = re.compile("|".join(re.escape(sign) for sign in _SPECIAL))
 
@@ -61,8 +62,8 @@ def latex(results: Results) -> str:
 def _caption(results: Results) -> str:
     counted = ", ".join(f"{number} {state}" for state, number in tables.ledger(results))
     return (
-        f"Test accuracy in percent, mean over {count(len(results.matrix.seeds), 'seed')} ± half-width of the 95 % "
-        f"interval for crossed random seeds and test images. Bold: highest mean of the dataset. "
+        f"Test accuracy in percent, mean over {count(len(results.matrix.seeds), 'seed')} and 95 % interval for "
+        f"crossed random seeds and test images. Bold: highest mean of the dataset. "
         f"Matrix {results.matrix.name}: {count(len(results.plan.runs), 'run')}, {counted}."
     )
 

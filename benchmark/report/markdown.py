@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmark.analysis.claims import Source
-from benchmark.analysis.differences import QUESTIONS, Difference
+from benchmark.analysis.differences import QUESTIONS, Contrast, Difference
 from benchmark.analysis.inference import smallest_visible
+from benchmark.analysis.interval import Interval
 from benchmark.analysis.results import Results
-from benchmark.report import method, tables
+from benchmark.report import method, tables, trust
 from benchmark.report.answer import answer, families_in, reading
 from benchmark.report.costs import costs
 from benchmark.report.pictures import Picture
-from benchmark.report.scores import other_scores, recall_tables
+from benchmark.report.scores import other_scores, recall_tables, score_differences_table
 from benchmark.report.text import count, escape, margin_in_words, p_text, percent, points_with_interval, table
 from benchmark.report.verdicts import claims, recommendations
 
 
 def markdown(
-    results: Results, found: Sequence[Difference], figures: Sequence[Picture], sources: Sequence[Source]
+    results: Results,
+    found: Sequence[Difference],
+    scores: Mapping[Contrast, Mapping[str, Interval]],
+    figures: Sequence[Picture],
+    sources: Sequence[Source],
 ) -> str:
     """Return the whole report as GitHub's Markdown."""
     sections = [
@@ -40,12 +45,14 @@ def markdown(
     if results.plan.done:
         sections += [
             *("## Other scores", other_scores(results)),
+            *(["### Differences in other scores", text] if (text := score_differences_table(scores, results)) else []),
             *("## Recall by class", recall_tables(results)),
             *("## Cost", costs(results)),
         ]
     sections += [
         "## How it was measured",
         method.protocol(results),
+        *(["### How far the intervals can be trusted", trust.coverage(results)] if results.plan.done else []),
         "### Settings",
         'The article is C. Hughes, "Transfer Learning on Greyscale Images: How to Fine-Tune Pretrained Models on '
         'Black-and-White Datasets" (2022). Its script is not available; what it leaves open is our choice.',
@@ -74,6 +81,9 @@ def _ledger(results: Results) -> str:
     if results.plan.foreign:
         ids = ", ".join(f"`{run_id}`" for run_id in results.plan.foreign)
         parts.append(f"Records that belong to no run of this matrix, left out: {ids}.")
+    if results.plan.damaged:
+        files = "\n".join(f"- `records/{item.path.name}`: {escape(item.reason)}" for item in results.plan.damaged)
+        parts.append(f"Damaged files among the records, refused; delete them and run the matrix again:\n\n{files}")
     wrong = [
         f"- {escape(str(run.spec))} (`{run.spec.id}`): {run.state}{_reason(run.record.reason)}"
         for run in results.plan.runs
@@ -92,8 +102,8 @@ def _comparison(results: Results) -> str:
     shown = [[*(escape(text) for text in row[:names]), *(_emphasised(text) for text in row[names:])] for row in rows]
     seeds = count(len(results.matrix.seeds), "seed")
     note = (
-        f"Accuracy on the test split in percent: mean over {seeds} ± half-width of the 95 % interval in percent "
-        f"points. {tables.BEST} is the dataset's highest mean. n: seeds done, where fewer than asked. More columns: "
+        f"Accuracy on the test split in percent: mean over {seeds}, in brackets the 95 % interval. "
+        f"{tables.BEST} is the dataset's highest mean. n: seeds done, where fewer than asked. More columns: "
         "[table.csv](table.csv)."
     )
     return f"{table(header, shown, left=names)}\n\n{note}"

@@ -22,19 +22,19 @@ PROTOCOL = """\
 - A seed gives the head's weights, the order of the batches and the flips, the same in every cell that shares it. Splits
   come from `split_seed`, never from the run's seed: every cell sees the same images.
 - An interval is 95 %, for seeds and test images as two crossed random effects: variance components by analysis of
-  variance (negative ones taken as zero), t with Satterthwaite's degrees of freedom. No half-width is below
-  3 / test images (the rule of three), so that a cell without an error does not claim to be certain. With one seed the
-  interval is over the images alone: the seeds' part is missing. The intervals say nothing about other splits, other
-  hyperparameters or other datasets, and they are not widened for the number of comparisons; verdicts are
+  variance (negative ones taken as zero), t with degrees of freedom after Satterthwaite. Of a cell's accuracy it is
+  Wilson's score interval with the effective number of images, so that a cell without an error does not claim to be
+  certain; of a difference it is symmetric, and where fewer than ten images tell two cells apart no half-width is below
+  3 / test images (the rule of three). Other scores: the crossed bootstrap, seeds and images resampled independently.
+  With one seed the interval is over the images alone: the seeds' part is missing. The intervals say nothing about other
+  splits, other hyperparameters or other datasets, and they are not widened for the number of comparisons; verdicts are
   corrected for it (Holm).
 - A paired difference uses only the seeds done, and the images present, on both sides. Where its interval holds zero, it
-  could not tell. In simulations (`tests/analysis/coverage.md`) the intervals of differences covered the truth in
-  at least 92 % of the cases from three seeds on (those of single cells in at least 89 %), and with two in as few as
-  87 %: below three no verdict is given."""
+  could not tell. Below three seeds no verdict is given."""
 
 CROSS_VALIDATION = """\
 - {dataset} is small and evaluated by {folds}-fold cross-validation: the seed chooses the fold that is tested. Its
-  intervals are those of the corrected resampled t-test (Nadeau and Bengio 2003) over the folds."""
+  intervals count that training sets overlap, as in the corrected resampled t-test (Nadeau and Bengio 2003)."""
 
 _NAMES: dict[str, str] = {
     "image_size": "image size (px, both sides)",

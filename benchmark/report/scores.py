@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from benchmark.analysis.quality import BINS, recalls
+from benchmark.analysis.differences import Contrast
+from benchmark.analysis.interval import Interval
+from benchmark.analysis.quality import BINS, SCORES, recalls
 from benchmark.analysis.results import Results
 from benchmark.report.tables import mean_of
 from benchmark.report.text import escape, shown, table
@@ -14,34 +16,71 @@ CLASSES_SHOWN = 12
 """A dataset with more shows its classes of lowest recall; the report says so."""
 
 NOTE = (
-    "Means over the done seeds, of the chosen checkpoint on the test split unless named otherwise. Macro F1: "
-    "unweighted mean over the classes. Log loss: mean cross-entropy. Validation: the accuracy that chose the "
-    "checkpoint. Last epoch: test accuracy without choosing. Article's way: the best test accuracy over all epochs, "
-    f"optimistic. ECE: expected calibration error in {BINS} bins; it is biased upward on few images."
+    "Means over the done seeds, of the chosen checkpoint on the test split unless named otherwise, ± half-width of the "
+    "95 % interval by the crossed bootstrap (seeds and images). Macro F1: unweighted mean over the classes. Log loss: "
+    f"mean cross-entropy. ECE: expected calibration error in {BINS} bins; it is biased upward on few images, and its "
+    "interval is about what so many images show on average. Validation: the accuracy that chose the checkpoint. Last "
+    "epoch: test accuracy without choosing. Article's way: the best test accuracy over all epochs, optimistic."
 )
+
+_COLUMNS: Mapping[str, tuple[str, float, int]] = {
+    "macro_f1": ("macro F1 (%)", 0.01, 1),
+    "log_loss": ("log loss (nats)", 1, 3),
+    "calibration_error": ("ECE (%)", 0.01, 1),
+}
+"""Score -> (title, unit, decimals)."""
+
+_READINGS: Mapping[str, str] = {
+    "validation.accuracy": "validation (%)",
+    "last_epoch_test_accuracy": "last epoch (%)",
+    "article_accuracy": "article's way (%)",
+}
 
 
 def other_scores(results: Results) -> str:
     """Return a row a cell: macro F1, log loss, calibration error, validation, last epoch, the article's reading."""
     several = len(results.matrix.models) > 1
-    fields: Sequence[tuple[str, str, float, int]] = (
-        ("macro F1 (%)", "test.macro_f1", 0.01, 1),
-        ("log loss (nats)", "test.log_loss", 1, 3),
-        ("validation (%)", "validation.accuracy", 0.01, 1),
-        ("last epoch (%)", "last_epoch_test_accuracy", 0.01, 1),
-        ("article's way (%)", "article_accuracy", 0.01, 1),
-    )
-    header = ["dataset", *(["model"] if several else []), "input mode", "policy", *(name for name, *_ in fields)]
-    header.append("ECE (%)")
+    titles = [*(title for title, _, _ in _COLUMNS.values()), *_READINGS.values()]
+    header = ["dataset", *(["model"] if several else []), "input mode", "policy", *titles]
     rows = []
     for cell in results.cells.values():
         if cell.records:
             dataset, mode, policy, model = cell.key
             names = [dataset, *([model] if several else []), mode, policy]
-            numbers = [shown(mean_of(cell, field), unit, digits) for _, field, unit, digits in fields]
-            calibration = math.fsum(cell.calibration_errors) / len(cell.calibration_errors)
-            rows.append([*(escape(name) for name in names), *numbers, shown(calibration, 0.01, 1)])
-    return f"{NOTE}\n\n{table(header, rows, left=len(header) - len(fields) - 1)}"
+            numbers = [_with_half_width(cell.scores[name], name) for name in SCORES]
+            readings = [shown(mean_of(cell, field), 0.01, 1) for field in _READINGS]
+            rows.append([*(escape(name) for name in names), *numbers, *readings])
+    return f"{NOTE}\n\n{table(header, rows, left=len(header) - len(titles))}"
+
+
+def score_differences_table(scores: Mapping[Contrast, Mapping[str, Interval]], results: Results) -> str:
+    """Return a row a headline with its differences in the other scores; empty where nothing is measured."""
+    several = len(results.matrix.models) > 1
+    header = ["dataset", *(["model"] if several else []), "difference", "in"]
+    titles = [title.replace("%", "points") for title, _, _ in _COLUMNS.values()]
+    rows = [
+        [
+            *(escape(name) for name in (contrast.dataset, *([contrast.model] if several else []))),
+            escape(f"{contrast.first} − {contrast.second}"),
+            escape(contrast.context),
+            *(_with_half_width(found[name], name, sign=True) for name in SCORES),
+        ]
+        for contrast, found in scores.items()
+        if found
+    ]
+    if not rows:
+        return ""
+    note = (
+        "The comparisons that answer the questions, in scores beside accuracy: first minus second ± half-width of the "
+        "95 % interval. Of log loss and ECE less is better. Not corrected for the number of comparisons."
+    )
+    return f"{note}\n\n{table([*header, *titles], rows, left=len(header))}"
+
+
+def _with_half_width(interval: Interval, name: str, sign: bool = False) -> str:
+    _, unit, decimals = _COLUMNS[name]
+    mean = shown(interval.mean, unit, decimals, sign)
+    return f"{mean} ± {shown(interval.half_width, unit, decimals) or '?'}"
 
 
 def recall_tables(results: Results) -> str:

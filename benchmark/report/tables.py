@@ -7,13 +7,13 @@ import io
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmark.analysis.differences import Difference
+from benchmark.analysis.differences import Contrast, Difference
 from benchmark.analysis.inference import equivalence_p_value, p_value, smallest_visible
+from benchmark.analysis.interval import Interval
 from benchmark.analysis.results import Cell, CellKey, Results
-from benchmark.analysis.statistics import Interval
 from benchmark.plan import STATES
 from benchmark.records import RunRecord
 from benchmark.report.text import with_interval
@@ -49,7 +49,7 @@ def comparison(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def cell_text(results: Results, key: CellKey, best: bool) -> str:
-    """Return ``91.4 ± 2.1`` in percent, with ``n=2`` where seeds are missing, or the states of the missing runs."""
+    """Return ``91.4 (88.9–93.5)`` in percent, with ``n=2`` where seeds are missing, or the missing runs' states."""
     cell = results.cells[key]
     if cell.accuracy is None:
         return ", ".join(f"{number} {state}" for state, number in cell_states(results, key))
@@ -74,16 +74,18 @@ CELL_COLUMNS = (
     "seeds_done",
     "test_images",
     "accuracy",
-    "half_width_95",
     "low_95",
     "high_95",
     "degrees_of_freedom",
     "interval_over",
-    "half_width_is_the_floor",
+    "limited_by_few_images",
     "best_of_dataset",
     "macro_f1",
+    "macro_f1_half_width_95",
     "log_loss",
-    "expected_calibration_error",
+    "log_loss_half_width_95",
+    "calibration_error",
+    "calibration_error_half_width_95",
     "last_epoch_test_accuracy",
     "article_accuracy",
     "validation_accuracy",
@@ -114,7 +116,7 @@ def cells_csv(results: Results) -> str:
         }
         if cell.accuracy is not None:
             row |= _interval(cell.accuracy, "accuracy")
-            row |= {"best_of_dataset": _yes(key in results.best(dataset)), **_means(cell)}
+            row |= {"best_of_dataset": _yes(key in results.best(dataset)), **_scores(cell.scores), **_means(cell)}
         rows.append(row)
     left_out = [(item, policy) for item in results.not_applicable for policy in item.policies]
     for (item, policy), model in itertools.product(left_out, results.matrix.models):
@@ -140,19 +142,32 @@ DIFFERENCE_COLUMNS = (
     "high_95",
     "degrees_of_freedom",
     "interval_over",
-    "half_width_is_the_floor",
+    "limited_by_few_images",
     "p_value",
     "p_value_holm",
     "smallest_visible_difference",
     "equivalence_margin",
     "p_value_equivalence",
     "equivalent_within_margin",
+    "macro_f1_difference",
+    "macro_f1_difference_half_width_95",
+    "log_loss_difference",
+    "log_loss_difference_half_width_95",
+    "calibration_error_difference",
+    "calibration_error_difference_half_width_95",
 )
-"""Columns of differences.csv. ``difference`` is the accuracy of first minus that of second, in shares (-1..1)."""
+"""Columns of differences.csv. ``difference`` is the accuracy of first minus that of second, in shares (-1..1).
+
+The other scores' differences stand in the rows that answer a question (headlines of one dataset)."""
 
 
-def differences_csv(found: Iterable[Difference]) -> str:
-    """Return differences.csv: one row a paired difference, those without a common seed included."""
+def differences_csv(found: Iterable[Difference], scores: Mapping[Contrast, Mapping[str, Interval]]) -> str:
+    """Return differences.csv: one row a paired difference, those without a common seed included.
+
+    Args:
+        found: the differences.
+        scores: of headlines, the differences in the other scores.
+    """
     rows = []
     for difference in found:
         contrast = difference.contrast
@@ -170,6 +185,7 @@ def differences_csv(found: Iterable[Difference]) -> str:
         if difference.interval is not None:
             row |= _interval(difference.interval, "difference")
             row |= {
+                "half_width_95": _decimals(difference.interval.half_width),
                 "p_value": _decimals(p_value(difference.interval)),
                 "p_value_holm": _decimals(difference.adjusted_p),
                 "smallest_visible_difference": _decimals(smallest_visible(difference.interval)),
@@ -177,7 +193,7 @@ def differences_csv(found: Iterable[Difference]) -> str:
                 "equivalent_within_margin": _yes(difference.equivalent),
                 "p_value_equivalence": _decimals(equivalence_p_value(difference.interval, difference.margin)),
             }
-        rows.append(row)
+        rows.append(row | _scores(scores.get(contrast, {}), "_difference"))
     return _csv(DIFFERENCE_COLUMNS, rows)
 
 
@@ -204,8 +220,6 @@ def _value(record: RunRecord, field: str) -> float | None:
 
 
 _MEANS = {
-    "macro_f1": ("test.macro_f1", 5),
-    "log_loss": ("test.log_loss", 5),
     "last_epoch_test_accuracy": ("last_epoch_test_accuracy", 5),
     "article_accuracy": ("article_accuracy", 5),
     "validation_accuracy": ("validation.accuracy", 5),
@@ -221,9 +235,15 @@ def _means(cell: Cell) -> dict[str, str]:
     means = {column: (mean_of(cell, field), digits) for column, (field, digits) in _MEANS.items()}
     records = list(cell.records.values())
     return {column: "" if mean is None else f"{mean:.{digits}f}" for column, (mean, digits) in means.items()} | {
-        "expected_calibration_error": _decimals(math.fsum(cell.calibration_errors) / len(records)),
         "validation_saturated_runs": str(sum(record.validation_saturated is True for record in records)),
         "contended_runs": str(sum(record.timing is not None and record.timing.contended is True for record in records)),
+    }
+
+
+def _scores(scores: Mapping[str, Interval], suffix: str = "") -> dict[str, str]:
+    means = {f"{name}{suffix}": _decimals(interval.mean) for name, interval in scores.items()}
+    return means | {
+        f"{name}{suffix}_half_width_95": _decimals(interval.half_width) for name, interval in scores.items()
     }
 
 
@@ -231,12 +251,11 @@ def _interval(interval: Interval, name: str) -> dict[str, str]:
     return {
         name: _decimals(interval.mean),
         "test_images": str(interval.images),
-        "half_width_95": _decimals(interval.half_width),
         "low_95": _decimals(interval.low),
         "high_95": _decimals(interval.high),
         "degrees_of_freedom": _decimals(interval.df, 1),
         "interval_over": interval.basis,
-        "half_width_is_the_floor": _yes(interval.floored),
+        "limited_by_few_images": _yes(interval.floored),
     }
 
 

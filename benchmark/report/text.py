@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from benchmark.analysis.statistics import Interval
+from benchmark.analysis.interval import Interval
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 _LINE = re.compile(r"\s+")
@@ -23,23 +23,20 @@ def percent(share: float) -> str:
 
 def points(share: float) -> str:
     """Return a difference of shares in percent points with its sign: ``+2.1``, ``−0.4``, ``0.0``."""
-    text = f"{100 * share:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else _minus(text)
-
-
-def half_width(interval: Interval) -> str:
-    """Return the half-width in percent points, ``?`` where there is none."""
-    return "?" if interval.half_width is None else f"{100 * interval.half_width:.1f}"
+    return shown(share, 0.01, 1, sign=True)
 
 
 def with_interval(interval: Interval) -> str:
-    """Return ``91.4 ± 2.1``."""
-    return f"{percent(interval.mean)} ± {half_width(interval)}"
+    """Return a share in percent with the ends of its interval: ``91.4 (88.9–93.5)``, ``?`` where there are none."""
+    if interval.low is None or interval.high is None:
+        return f"{percent(interval.mean)} (?)"
+    return f"{percent(interval.mean)} ({percent(interval.low)}–{percent(interval.high)})"
 
 
 def points_with_interval(interval: Interval) -> str:
     """Return ``+2.1 ± 1.0``."""
-    return f"{points(interval.mean)} ± {half_width(interval)}"
+    half_width = "?" if interval.half_width is None else f"{100 * interval.half_width:.1f}"
+    return f"{points(interval.mean)} ± {half_width}"
 
 
 def margin_in_words(share: float) -> str:
@@ -54,9 +51,12 @@ def p_text(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def shown(value: float | None, unit: float, decimals: int) -> str:
-    """Return a value in a unit with fixed decimals, nothing where there is none."""
-    return "" if value is None else _minus(f"{value / unit:.{decimals}f}")
+def shown(value: float | None, unit: float, decimals: int, sign: bool = False) -> str:
+    """Return a value in a unit with fixed decimals, with a plus where asked, nothing where there is none."""
+    if value is None:
+        return ""
+    text = f"{value / unit:{'+' if sign else ''}.{decimals}f}"
+    return _minus(text if float(text) else text.lstrip("+-"))
 
 
 def duration(seconds: float) -> str:

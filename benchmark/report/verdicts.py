@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from benchmark.analysis.claims import Judged, Source, Verdict, judge
 from benchmark.analysis.differences import Difference, paired_values
+from benchmark.analysis.folds import mean_difference
 from benchmark.analysis.inference import smallest_visible
+from benchmark.analysis.interval import SEEDS_FOR_A_VERDICT
 from benchmark.analysis.results import Cell, Results
-from benchmark.analysis.statistics import SEEDS_FOR_A_VERDICT, mean_of_scores
 from benchmark.inputs import INPUT_MODES
 from benchmark.report.tables import mean_of
 from benchmark.report.text import (
@@ -109,7 +110,7 @@ def _recommendation(dataset: str, results: Results) -> str:
         if other is chosen:
             continue
         values, _ = paired_values([(chosen, other)])
-        interval = mean_of_scores(values, chosen.folds)
+        interval = mean_difference(values, chosen.folds)
         described = f"{_named(other, results)} ({points_with_interval(interval)}{_seconds(other)})"
         {1: beaten, 0: even, -1: better}[interval.sign].append(described)
     if beaten:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from benchmark.analysis.claims import Claim, judge, load_claims, verdict
 from benchmark.analysis.differences import Contrast, Difference
+from benchmark.analysis.interval import Interval
 from benchmark.analysis.results import Results, load
-from benchmark.analysis.statistics import Interval
 from benchmark.errors import UserError
 from benchmark.matrix_file import experiments_folder
 from benchmark.store import Store
@@ -23,7 +24,8 @@ CONTRAST = Contrast("channels", "beans", "timm/x", "grey-3ch", "grey-1ch", "fine
 
 def difference(mean: float, half_width: float, p: float | None) -> Difference:
     """Return a measured difference with Holm's p-value."""
-    interval = Interval(mean, half_width, 8.0, 5, 2000, "seeds and images")
+    error = half_width / float(stats.t.ppf(0.975, 8))
+    interval = Interval(mean, mean - half_width, mean + half_width, error, 8.0, 5, 2000, "seeds and images")
     return Difference(CONTRAST, interval, (0, 1, 2, 3, 4), 5, 0.01, p)
 
 

@@ -18,14 +18,14 @@ from benchmark.analysis.inference import (
     p_value,
     pooled,
     smallest_visible,
-    standard_error,
 )
-from benchmark.analysis.statistics import Interval
+from benchmark.analysis.interval import Interval
 
 
 def interval(mean: float, error: float, df: float = 8.0, seeds: int = 5) -> Interval:
     """Return an interval with the given standard error."""
-    return Interval(mean, float(stats.t.ppf(0.975, df)) * error, df, seeds, 200, "seeds and images")
+    half_width = float(stats.t.ppf(0.975, df)) * error
+    return Interval(mean, mean - half_width, mean + half_width, error, df, seeds, 200, "seeds and images")
 
 
 def test_the_p_value_is_that_of_the_t_test() -> None:
@@ -90,7 +90,7 @@ def test_the_p_value_of_equivalence_is_the_larger_of_two_one_sided_t_tests() -> 
 def test_pooling_weighs_each_dataset_the_same() -> None:
     made = pooled([interval(0.02, 0.01, df=4), interval(0.06, 0.02, df=10, seeds=3)])
     assert made.mean == pytest.approx(0.04)
-    assert standard_error(made) == pytest.approx(math.sqrt(0.0001 + 0.0004) / 2)
+    assert made.standard_error == pytest.approx(math.sqrt(0.0001 + 0.0004) / 2)
     assert made.df == pytest.approx(0.0005**2 / (0.0001**2 / 4 + 0.0004**2 / 10))
     assert (made.seeds, made.images) == (3, 400)
 
@@ -105,5 +105,5 @@ def test_pooling_copies_of_one_interval_keeps_the_mean_and_narrows_it() -> None:
     one = interval(0.05, 0.02)
     made = pooled([one] * 4)
     assert made.mean == pytest.approx(0.05)
-    assert standard_error(made) == pytest.approx(0.01)
+    assert made.standard_error == pytest.approx(0.01)
     assert made.df == pytest.approx(32)

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from benchmark import report
+from benchmark.analysis import coverage
 from benchmark.analysis.results import load
 from benchmark.matrix import Matrix, RunSpec, expand
 from benchmark.report import runs_file
@@ -113,10 +114,12 @@ def test_pictures_hold_their_datas_hash_and_no_date(small: Store) -> None:
         assert b"Matplotlib" not in content
 
 
-def test_the_table_shows_means_and_half_widths_that_the_csv_holds(filled: Store) -> None:
+def test_the_table_shows_means_and_intervals_that_the_csv_holds(filled: Store) -> None:
     made = texts(MATRIX, filled)
     row = next(r for r in rows(made["table.csv"]) if (r["dataset"], r["policy"]) == ("elpv", "scratch"))
-    shown = f"{100 * float(row['accuracy']):.1f} ± {100 * float(row['half_width_95']):.1f}"
+    mean, low, high = (100 * float(row[column]) for column in ("accuracy", "low_95", "high_95"))
+    assert low < mean < high
+    shown = f"{mean:.1f} ({low:.1f}–{high:.1f})"
     assert shown in made["report.md"]
 
 
@@ -162,6 +165,21 @@ def test_one_seed_gives_intervals_over_images_alone_and_no_verdict(tmp_path: Pat
     assert "no verdict from 1 seed" in made["report.md"]
 
 
+def test_the_coverage_that_simulation_gives_for_the_reports_designs_stands_in_it(tmp_path: Path) -> None:
+    few = made_up.matrix(seeds=[0, 1, 2], policies=["finetune"], input_modes=["grey-3ch"])
+    store = made_up.fill(tmp_path, few, made_up.latent(), keep=lambda spec: spec.seed > 1)
+    shown = texts(few, store)["report.md"].partition("### How far the intervals can be trusted")[2]
+    found = coverage.nearest("accuracy", 1, 128)
+    low, high = (f"{100 * end:.0f}" for end in found.difference)
+    assert f"| 1, 128 | accuracy | {low}–{high} |" in shown
+    assert "With one seed the seeds' part of the uncertainty is missing" in shown
+    for spec in expand(few):
+        store.save(*made_up.record_of(spec, made_up.latent()(spec)))
+    shown = texts(few, store)["report.md"].partition("### How far the intervals can be trusted")[2]
+    assert {"| 3, 128 | accuracy |", "| 3, 128 | macro F1 |"} <= set(re.findall(r"\| 3, 128 \| [^|]+ \|", shown))
+    assert "With one seed" not in shown
+
+
 def test_missing_failed_and_stale_runs_are_counted_named_and_lower_n(tmp_path: Path) -> None:
     matrix = made_up.matrix(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
     specs = expand(matrix)
@@ -176,6 +194,16 @@ def test_missing_failed_and_stale_runs_are_counted_named_and_lower_n(tmp_path: P
     assert "(n=2)" in made
     assert "3 of 6 runs not done" in made
     assert "could not tell" not in made.partition("*Could not tell*")[0]
+
+
+def test_a_damaged_record_is_named_on_top_and_left_out(small: Store) -> None:
+    path = small.path(expand(SMALL)[2].id)
+    path.write_bytes(path.read_bytes()[:-40])
+    made = texts(SMALL, small)["report.md"]
+    assert "6 runs asked for: 5 done, 0 failed, 0 stale, 1 damaged, 0 pending." in made
+    assert f"- `records/{path.name}`: " in made
+    assert "(n=2)" in made
+    assert "report.md: changed" in report.check(SMALL, made_up.plan_of(SMALL, small), small)
 
 
 def test_a_pretrained_network_that_is_better_is_called_better_and_twins_are_not_told_apart(filled: Store) -> None:
@@ -206,8 +234,10 @@ def test_names_cannot_break_the_markdown(tmp_path: Path) -> None:
 def test_a_cell_without_an_error_is_not_printed_as_certain(tmp_path: Path) -> None:
     matrix = made_up.matrix()
     made = texts(matrix, made_up.fill(tmp_path, matrix, lambda spec: np.ones(128, dtype=np.int64)))
-    assert "100.0 ± 2.3" in made["report.md"]
-    assert "± 0.0" not in made["report.md"]
+    about_accuracy = made["report.md"].partition("## Other scores")[0]
+    assert "100.0 (97.0–100.0)" in about_accuracy
+    assert "± 2.3" in about_accuracy
+    assert "± 0.0" not in about_accuracy
 
 
 def test_records_in_another_order_on_disk_give_the_same_bytes(tmp_path: Path, filled: Store) -> None:
@@ -260,10 +290,10 @@ def test_the_latex_table_has_the_same_cells_as_the_report(filled: Store) -> None
     made = texts(MATRIX, filled)
     cells = [line.split(" & ") for line in made["table.tex"].splitlines() if line.endswith(r" \\")]
     assert len(cells) == 1 + 6
-    in_latex = sorted(re.findall(r"[\d.]+ \$\\pm\$ [\d.]+", made["table.tex"]))
+    in_latex = sorted(re.findall(r"[\d.]+ \([\d.]+--[\d.]+\)", made["table.tex"]))
     comparison = made["report.md"].partition("## Test accuracy")[2].partition("## Paired")[0]
-    in_report = sorted(re.findall(r"[\d.]+ ± [\d.]+", comparison))
-    assert [text.replace(r"$\pm$", "±") for text in in_latex] == in_report
+    in_report = sorted(re.findall(r"[\d.]+ \([\d.]+–[\d.]+\)", comparison))
+    assert [text.replace("--", "–") for text in in_latex] == in_report
     assert len(in_report) == 15
 
 

@@ -1,0 +1,110 @@
+"""Intervals for scores that are no means over images: the crossed bootstrap, seeded.
+
+Seeds and images are resampled independently of each other, with replacement, each image and each seed with its whole
+row of results: the pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1;
+McCullagh 2000, "Resampling and exchangeable arrays"). Let ``theta_bs`` be seed s's score on the b-th resample of the
+images. The bootstrap variance of the mean over seeds, its expectation over the draws of seeds taken exactly, is::
+
+    images   = variance over b of (mean over s of theta_bs)
+    seeds    = variance over s of theta_s / S                     theta_s: on the images as they are
+    residual = mean over b of (variance over s of theta_bs) / S - seeds
+
+    pigeonhole = images + (S - 1) / S (seeds + residual)
+
+Owen shows what that estimates: the part of the residual that seeds and images have together counts three times, and of
+few seeds the seeds' part is too small by (S - 1) / S. Both are known here, so that they are set right::
+
+    V = max(images - residual, 0) + max(seeds - residual, 0) + residual
+
+For a mean over images these three are the mean squares of `benchmark.analysis.statistics` over S I, up to the
+bootstrap's own error, and so is V; degrees of freedom are taken as there. In a cross-validation no two folds share an
+image, the residual is all that images do, and the rest of the seeds' part counts 1 + S / (K - 1) times
+(`benchmark.analysis.folds`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from benchmark.analysis.interval import Basis, Estimate, Interval, symmetric
+from benchmark.analysis.statistics import degrees_of_freedom
+
+RESAMPLES = 500
+"""Of the images. The standard error is itself known to 1 / sqrt(2 x 500) = 3 %."""
+
+SEED = 2007
+"""Of all draws: the same images are drawn in every run and every report."""
+
+
+@lru_cache(maxsize=16)
+def image_counts(images: int) -> np.ndarray:
+    """Return how often each image stands in each resample: float64, shape (images, RESAMPLES).
+
+    Drawn from the raw stream of PCG64, which NumPy keeps from version to version (NEP 19), not from its distributions,
+    which it does not. The array is shared: it must not be changed.
+    """
+    raw = np.random.PCG64([SEED, images]).random_raw(RESAMPLES * images).reshape(RESAMPLES, images)
+    drawn = ((raw >> np.uint64(11)).astype(np.float64) * 2.0**-53 * images).astype(np.int64)
+    counts = np.zeros((images, RESAMPLES))
+    for b, row in enumerate(drawn):
+        counts[:, b] = np.bincount(row, minlength=images)
+    counts.setflags(write=False)
+    return counts
+
+
+def mean_score(
+    scores: Sequence[float], resampled: np.ndarray, images: int, folds: int | None, telling: int | None = None
+) -> Interval:
+    """Return the mean over seeds of a score, or of a paired difference of scores, with its symmetric interval.
+
+    Args:
+        scores: of each seed on the images as they are.
+        resampled: the same on each resample, float64, shape (seeds, RESAMPLES).
+        images: distinct test images.
+        folds: None: every seed was tested on the same images; else the K of a cross-validation.
+        telling: images that show anything, as in `Estimate`; None: all.
+
+    Raises:
+        ValueError: shapes that do not belong together.
+    """
+    seeds = len(scores)
+    if resampled.shape != (seeds, RESAMPLES) or seeds == 0:
+        raise ValueError(f"{seeds} seeds and resamples of shape {resampled.shape} do not belong together")
+    basis: Basis = "images" if seeds == 1 else "seeds and images" if folds is None else "folds"
+    means = resampled.sum(axis=0) / seeds
+    variance: float | None = None
+    df: float | None = None
+    if images > 1:
+        variance, df = _variance(means), float(images - 1)
+        if seeds > 1:
+            of_seeds = _variance(scores) / seeds
+            spread = ((resampled - means) ** 2).sum(axis=0) / (seeds - 1)
+            residual = max(_mean(spread) / seeds - of_seeds, 0.0)
+            overlap = 1.0 if folds is None else 1 + seeds / (folds - 1)
+            variance = max(variance, residual) + overlap * max(of_seeds - residual, 0.0)
+            df = degrees_of_freedom(overlap * of_seeds, overlap * residual, variance, seeds, df)
+    return symmetric(
+        Estimate(
+            mean=_mean(scores),
+            variance=variance,
+            df=df,
+            seeds=seeds,
+            images=images,
+            observations=seeds * images,
+            telling=images if telling is None else telling,
+            basis=basis,
+        )
+    )
+
+
+def _mean(values: Sequence[float] | np.ndarray) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _variance(values: Sequence[float] | np.ndarray) -> float:
+    mean = _mean(values)
+    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)

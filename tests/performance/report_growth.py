@@ -1,0 +1,86 @@
+"""Seconds and memory of `report`, `report --check` and `status` as a matrix grows, on made-up records.
+
+    python -m tests.performance.report_growth [--runs 500 1000 2000]
+
+prints a table and one JSON line, and exits with 1 where 10 s or 500 MB are passed. Each command runs alone in a process
+of its own; memory is its peak resident set. The records are those of 8 dataset entries x 5 input modes x 5 policies x
+2, 5 or 10 seeds, with 372 test images and 3 classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmark import matrix_file
+from benchmark.matrix import Matrix
+from tests.report import made_up
+
+LIMIT_SECONDS = 10.0
+LIMIT_MB = 500.0
+CELLS = 8 * 5 * 5
+IMAGES = 372
+
+COMMANDS = {"report": ["report"], "report again": ["report"], "check": ["report", "--check"], "status": ["status"]}
+
+
+def matrix(runs: int) -> Matrix:
+    """Return a matrix of so many runs, a multiple of 200."""
+    if runs % CELLS:
+        raise SystemExit(f"--runs {runs}: write a multiple of {CELLS}.")
+    return made_up.matrix(
+        name=f"runs-{runs}",
+        datasets=[{"name": "beans", "limit": 100 + k, "label": f"set {k}"} for k in range(8)],
+        input_modes=["rgb", "grey-3ch", "grey-1ch", "grey-3ch-shared-norm", "grey-1ch-mean"],
+        policies=["finetune", "finetune-whole", "feature-extract", "discriminative", "freeze-early"],
+        seeds=list(range(runs // CELLS)),
+    )
+
+
+def measured(command: list[str], results: Path, name: str) -> dict[str, float]:
+    """Run one command alone; return its wall seconds, processor seconds and peak resident memory (MB)."""
+    where = [name] if command[0] == "report" else ["--matrix", name]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    arguments = [sys.executable, "-m", "benchmark", *command, *where, "--results", str(results)]
+    started = time.perf_counter()
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env=environment)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(arguments)} ended with status {status}")
+    return {
+        "seconds": round(time.perf_counter() - started, 2),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
+        "peak_mb": round(used.ru_maxrss / 1024),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=int, nargs="+", default=[500, 1000, 2000])
+    options = parser.parse_args()
+    found: list[dict[str, Any]] = []
+    print(f"{'runs':>6} {'command':14} {'seconds':>8} {'processor s':>12} {'peak MB':>8}")
+    with tempfile.TemporaryDirectory() as folder:
+        for runs in options.runs:
+            made = matrix(runs)
+            store = made_up.fill(Path(folder), made, made_up.latent(images=IMAGES))
+            (store.folder / "matrix.yaml").write_text(matrix_file.dump(made), encoding="utf-8")
+            for name, command in COMMANDS.items():
+                row = measured(command, Path(folder), made.name)
+                found.append({"runs": runs, "command": name, **row})
+                print(f"{runs:6} {name:14} {row['seconds']:8} {row['cpu_seconds']:12} {row['peak_mb']:8}", flush=True)
+    print(json.dumps({"images": IMAGES, "limit_seconds": LIMIT_SECONDS, "limit_mb": LIMIT_MB, "measured": found}))
+    over = [row for row in found if row["seconds"] > LIMIT_SECONDS or row["peak_mb"] > LIMIT_MB]
+    sys.exit(1 if over else 0)
+
+
+if __name__ == "__main__":
+    main()
