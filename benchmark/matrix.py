@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from benchmark.datasets.augmentations import needing_colour
 from benchmark.datasets.catalogue import CATALOGUE, FOLDER
 from benchmark.errors import MisplacedValueError, did_you_mean
+from benchmark.exhibits import Rule
 from benchmark.inputs import INPUT_MODES, needs_pretrained_stem
 from benchmark.optimisation import DEFAULT_HEAD, Head
 from benchmark.policies import POLICIES, Policy, Stage
@@ -250,6 +251,8 @@ class Matrix(Frozen):
     threads: Count = 1
     timeout: Positive | None = None
     keep_weights: Literal["none", "best", "all"] = "none"
+    keep_thumbnails: Rule = "licensed"
+    """Of which datasets runs keep small copies of the test images for the report; see `benchmark.exhibits`."""
     equivalence_margin: Annotated[float, Field(gt=0, le=100, strict=True)] = 1.0
     """Percent points of test accuracy below which a difference counts as none that matters; the report's alone."""
 

@@ -161,6 +161,15 @@ class Predictions(_Part):
     rows: int
 
 
+class ExhibitFiles(_Part):
+    """Files for the report's pictures, in the results folder's ``exhibits/``, shared among runs."""
+
+    thumbnails: str | None = None
+    """Of the test images; None where the licence does not allow them, or the matrix asks for none."""
+    stem: str | None = None
+    """The pretrained stem's filters; None for random weights."""
+
+
 class RunRecord(_Part):
     """One run's record, one JSON file. Fields after ``finished_at`` are null unless ``status`` is ``done``."""
 
@@ -193,6 +202,8 @@ class RunRecord(_Part):
     timing: Timing | None = None
     memory: Memory | None = None
     predictions: Predictions | None = None
+    exhibits: ExhibitFiles | None = None
+    """None in records that were made before runs left any."""
 
 
 @dataclass(frozen=True)

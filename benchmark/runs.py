@@ -17,12 +17,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from benchmark import PROTOCOL_VERSION, datasets, environment, models
+from benchmark import PROTOCOL_VERSION, datasets, environment, exhibits, models
 from benchmark.batches import Images, Normaliser, SplitImages
 from benchmark.checkpoints import Checkpoints
 from benchmark.datasets.locations import cache_directory
 from benchmark.datasets.prepared import PreparedDataset
 from benchmark.errors import UserError, did_you_mean
+from benchmark.exhibits import Exhibit, Rule
 from benchmark.files import write_atomically
 from benchmark.heads import HeadInit
 from benchmark.inputs import INPUT_MODES
@@ -33,6 +34,7 @@ from benchmark.records import (
     DatasetRecord,
     Environment,
     EpochRecord,
+    ExhibitFiles,
     Memory,
     ModelRecord,
     PredictionTable,
@@ -40,6 +42,7 @@ from benchmark.records import (
     Status,
     Timing,
 )
+from benchmark.stem_filters import stem_filters
 from benchmark.training import Diverged, Support, Trained, train
 
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -61,6 +64,8 @@ class RunContext:
         checkpoints: folder for the states of unfinished runs; None: none are kept, and none are looked for.
         keep_weights: ``none``, ``best`` or ``all`` (best and last epoch).
         workers: runs that share the machine.
+        exhibits: folder of what earlier runs left for the report; None: this run leaves nothing.
+        keep_thumbnails: of which datasets, see `benchmark.exhibits`.
     """
 
     data_dir: Path | None
@@ -68,14 +73,17 @@ class RunContext:
     keep_weights: Literal["none", "best", "all"] = "none"
     workers: int = 1
     checkpoints: Path | None = None
+    exhibits: Path | None = None
+    keep_thumbnails: Rule = "licensed"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `execute` returns; predictions only of a done run."""
+    """What `execute` returns; predictions and what is kept for the report only of a done run."""
 
     record: RunRecord
     predictions: PredictionTable | None = None
+    shown: tuple[Exhibit, ...] = ()
 
 
 def now() -> str:
@@ -206,6 +214,8 @@ def measure(
     if context.keep_weights != "none":
         _keep_weights(spec, context, trained)
 
+    thumbnails, stem = _exhibits(spec, context, data, built)
+
     progress = trained.progress
     total = model_ready - started + progress.seconds()
     saturated = sum(epoch.val_accuracy == 1.0 for epoch in progress.history) >= SATURATED_EPOCHS
@@ -250,6 +260,7 @@ def measure(
             peak_rss_bytes=environment.peak_rss_bytes(),
             peak_device_bytes=torch.cuda.max_memory_allocated() if device.type == "cuda" else None,
         ),
+        exhibits=ExhibitFiles(thumbnails=thumbnails and thumbnails.name, stem=stem and stem.name),
     )
     predictions = PredictionTable(
         image_id=data.test.image_ids,
@@ -257,7 +268,23 @@ def measure(
         predicted=trained.best.test_logits.argmax(dim=1).numpy(),
         probabilities=trained.best.test_logits.double().softmax(dim=1).float().numpy(),
     )
-    return Outcome(record, predictions)
+    return Outcome(record, predictions, tuple(exhibit for exhibit in (thumbnails, stem) if exhibit is not None))
+
+
+def _exhibits(
+    spec: RunSpec, context: RunContext, data: PreparedDataset, built: models.BuiltModel
+) -> tuple[Exhibit | None, Exhibit | None]:
+    """Return the thumbnails and the stem that the run leaves for the report."""
+    if context.exhibits is None:
+        return None, None
+    thumbnails = None
+    if exhibits.keeps_thumbnails(spec.source, context.keep_thumbnails):
+        thumbnails = exhibits.thumbnails(spec, data, INPUT_MODES[spec.input_mode].grey, context.exhibits)
+    stem = None
+    if built.stem is not None and built.pretrained_stem is not None and built.weights_sha256 is not None:
+        filters = stem_filters(built.pretrained_stem)
+        stem = exhibits.stem(filters, built.stem, built.weights_sha256, context.exhibits)
+    return thumbnails, stem
 
 
 def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from benchmark.errors import UserError
+from benchmark.exhibits import FOLDER as EXHIBITS
+from benchmark.exhibits import Exhibit, is_whole
 from benchmark.files import write_atomically
 from benchmark.records import SCHEMA_VERSION, Predictions, PredictionTable, RunRecord
 
@@ -46,18 +48,24 @@ _OF_A_DONE_RUN = (
 
 
 class Store:
-    """The records of one matrix: ``<folder>/records/<id>.json`` with ``<id>.parquet`` beside it."""
+    """The records of one matrix: ``<folder>/records/<id>.json``, ``<id>.parquet`` beside it, and ``exhibits/``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.records = folder / "records"
+        self.exhibits = folder / EXHIBITS
 
     def path(self, run_id: str) -> Path:
         """Return the record's path."""
         return self.records / f"{run_id}.json"
 
-    def save(self, record: RunRecord, predictions: PredictionTable | None = None) -> RunRecord:
-        """Write a record; its predictions first, so that a record on disk is always whole.
+    def save(
+        self,
+        record: RunRecord,
+        predictions: PredictionTable | None = None,
+        shown: Sequence[Exhibit] = (),
+    ) -> RunRecord:
+        """Write a record; its predictions and exhibits first, so that a record on disk is always whole.
 
         Returns:
             The record as written, with the predictions' file and hash.
@@ -70,6 +78,9 @@ class Store:
             digest = hashlib.sha256(buffer.getvalue()).hexdigest()
             rows = len(predictions.image_id)
             record = record.model_copy(update={"predictions": Predictions(file=name, sha256=digest, rows=rows)})
+        for exhibit in shown:
+            if exhibit.content is not None:
+                write_atomically(self.exhibits / exhibit.name, exhibit.content)
         write_atomically(self.path(record.id), (record.model_dump_json(indent=1) + "\n").encode())
         return record
 
@@ -121,3 +132,23 @@ class Store:
         import pandas as pd
 
         return pd.read_parquet(io.BytesIO(content))
+
+    def exhibit(self, name: str) -> bytes | None:
+        """Return an exhibit's content; None where the file is not there.
+
+        Raises:
+            UserError: it cannot be read, or does not hold what its name says.
+        """
+        path = self.exhibits / name
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+        if not is_whole(name, content):
+            raise UserError(
+                f"{path}: damaged. Delete it and run its runs again with --force, or without it the report "
+                "leaves its pictures out."
+            )
+        return content

@@ -187,6 +187,7 @@ def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
         {"name": "another"},
         {"timeout": 5.0},
         {"keep_weights": "all"},
+        {"keep_thumbnails": "none"},
         {"equivalence_margin": 2.5},
         {"datasets": [{"name": "beans", "label": "Leaves"}]},
         {"datasets": [{"name": "beans", "limit": None, "classes": None}]},

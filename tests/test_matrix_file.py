@@ -349,6 +349,7 @@ def matrices(draw: st.DrawFn) -> Matrix:
         },
         "timeout": draw(st.none() | positive),
         "keep_weights": draw(st.sampled_from(["none", "best", "all"])),
+        "keep_thumbnails": draw(st.sampled_from(["licensed", "all", "none"])),
         "equivalence_margin": draw(st.floats(0.01, 100)),
     }
     try:

@@ -87,7 +87,7 @@ def test_full_is_the_article() -> None:
 
 def test_full_marks_each_setting_as_the_articles_or_as_our_choice() -> None:
     settings = [line for line in text_of("full").splitlines() if re.match(r" *[a-z_]+:", line)]
-    bookkeeping = ("name:", "training:", "timeout:", "keep_weights:", "equivalence_margin:")
+    bookkeeping = ("name:", "training:", "timeout:", "keep_weights:", "keep_thumbnails:", "equivalence_margin:")
     unmarked = [line for line in settings if not re.search(r"article|our choice", line)]
     assert [line for line in unmarked if not line.startswith(bookkeeping)] == []
     for key in ("seeds", "split_seed", "head_epochs", "weight_decay", "precision", "threads"):

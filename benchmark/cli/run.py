@@ -124,6 +124,8 @@ def _execute(
             keep_weights=matrix.keep_weights,
             workers=number,
             checkpoints=selection.store.folder / "checkpoints",
+            exhibits=selection.store.exhibits,
+            keep_thumbnails=matrix.keep_thumbnails,
         )
         if anew:
             for spec in todo:
@@ -132,7 +134,7 @@ def _execute(
         failed = []
         with closing(run_locally(todo, context, matrix.timeout, shown.event)) as outcomes:
             for outcome in outcomes:
-                record = selection.store.save(outcome.record, outcome.predictions)
+                record = selection.store.save(outcome.record, outcome.predictions, outcome.shown)
                 if record.status in ENDED:
                     checkpoints.remove(selection.store.folder / "checkpoints", record.id)
                 shown.finished(record)

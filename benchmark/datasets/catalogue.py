@@ -67,6 +67,28 @@ class Download:
 
 
 @dataclass(frozen=True)
+class Thumbnails:
+    """Whether small copies of a dataset's test images may be kept with the results and shown in a report.
+
+    Attributes:
+        allowed: a run keeps them, see `benchmark.exhibits`.
+        reason: why, or why not, from the licence.
+        credit: whom the licence asks to be named beside them.
+    """
+
+    allowed: bool
+    reason: str
+    credit: str
+
+
+_NO_LICENCE = Thumbnails(
+    allowed=False,
+    reason="no licence is stated, so that nothing allows copies to be passed on",
+    credit="",
+)
+
+
+@dataclass(frozen=True)
 class DatasetInfo:
     """One catalogue entry.
 
@@ -76,6 +98,7 @@ class DatasetInfo:
         classes: class names in label order: label ``k`` is ``classes[k]``.
         colour: False when the images have no colour, so that ``rgb`` is not applicable.
         licence: of the images.
+        thumbnails: whether it lets a report show them.
         source: where the images come from.
         layout: how they lie on disk.
         images: number of images in each official split; ``train`` alone where there are no splits.
@@ -89,6 +112,7 @@ class DatasetInfo:
     classes: tuple[str, ...]
     colour: bool
     licence: str
+    thumbnails: Thumbnails
     source: str
     layout: ClassFolders | OwnLayout
     images: Mapping[SplitName, int]
@@ -109,6 +133,11 @@ _KNOWN = (
         classes=("angular_leaf_spot", "bean_rust", "healthy"),
         colour=True,
         licence="MIT",
+        thumbnails=Thumbnails(
+            allowed=True,
+            reason="the MIT licence allows copies that carry its notice",
+            credit="Makerere AI Lab, ibean (2020)",
+        ),
         source="data directory: beans/{train,validation,test}/<class>/",
         layout=ClassFolders(roots=("beans",), splits={"train": "train", "validation": "validation", "test": "test"}),
         images={"train": 1034, "validation": 133, "test": 128},
@@ -129,6 +158,11 @@ _KNOWN = (
         classes=("paper", "rock", "scissors"),
         colour=True,
         licence="CC BY 4.0",
+        thumbnails=Thumbnails(
+            allowed=True,
+            reason="CC BY allows copies that name the author",
+            credit="Laurence Moroney, Rock-Paper-Scissors (2019)",
+        ),
         source="data directory: rps/{rps,rps-test-set}/<class>/",
         layout=ClassFolders(
             roots=("rps", "."),
@@ -155,6 +189,11 @@ _KNOWN = (
         classes=PETS,
         colour=True,
         licence="CC BY-SA 4.0",
+        thumbnails=Thumbnails(
+            allowed=True,
+            reason="CC BY-SA allows copies, also made smaller, under the same licence that name the authors",
+            credit="Parkhi, Vedaldi, Zisserman and Jawahar, The Oxford-IIIT Pet Dataset (2012)",
+        ),
         source="data directory: oxford-iiit-pet/{images,annotations}/",
         layout=OwnLayout(kind="pets", roots=("oxford-iiit-pet", "pets")),
         images={"train": 3680, "test": 3669},
@@ -177,6 +216,7 @@ _KNOWN = (
         classes=FLOWERS,
         colour=True,
         licence="not stated; for research",
+        thumbnails=_NO_LICENCE,
         source="data directory: flowers-102/jpg/, imagelabels.mat, setid.mat",
         layout=OwnLayout(kind="flowers", roots=("flowers-102", "flowers102")),
         images={"train": 1020, "validation": 1020, "test": 6149},
@@ -194,6 +234,7 @@ _KNOWN = (
         classes=("hotdog", "not-hotdog"),
         colour=True,
         licence="not stated; from ImageNet, for research",
+        thumbnails=_NO_LICENCE,
         source="data directory: hotdog/hotdog/{train,test}/<class>/",
         layout=ClassFolders(roots=("hotdog/hotdog", "hotdog"), splits={"train": "train", "test": "test"}),
         images={"train": 2000, "test": 800},
@@ -212,6 +253,7 @@ _KNOWN = (
         classes=("ants", "bees"),
         colour=True,
         licence="not stated; from ImageNet, for research",
+        thumbnails=_NO_LICENCE,
         source="data directory: hymenoptera/hymenoptera_data/{train,val}/<class>/",
         layout=ClassFolders(
             roots=("hymenoptera/hymenoptera_data", "hymenoptera_data", "hymenoptera"),
@@ -229,6 +271,12 @@ _KNOWN = (
         classes=("functional", "defective"),
         colour=False,
         licence="CC BY-NC-SA 4.0",
+        thumbnails=Thumbnails(
+            allowed=True,
+            reason="CC BY-NC-SA allows copies, also made smaller, that name the authors, under the same licence and "
+            "for non-commercial purposes",
+            credit="Buerhop-Lutz, Deitsch, Maier and others, elpv-dataset, ZAE Bayern (2018)",
+        ),
         source="PyPI package elpv-dataset",
         layout=OwnLayout(kind="elpv"),
         images={"train": 2223},
@@ -240,6 +288,7 @@ _KNOWN = (
         classes=("red", "blue"),
         colour=True,
         licence="generated here",
+        thumbnails=Thumbnails(allowed=True, reason="generated here", credit="this benchmark"),
         source="generated",
         layout=OwnLayout(kind="generated"),
         images={"train": 480, "validation": 120, "test": 400},
@@ -251,6 +300,7 @@ _KNOWN = (
         classes=("lying", "standing"),
         colour=True,
         licence="generated here",
+        thumbnails=Thumbnails(allowed=True, reason="generated here", credit="this benchmark"),
         source="generated",
         layout=OwnLayout(kind="generated"),
         images={"train": 480, "validation": 120, "test": 400},

@@ -1,0 +1,178 @@
+"""What a run leaves for the report beside its numbers: small copies of its test images, and its stem's filters.
+
+Runs that have the same to show share one file, ``<folder>/exhibits/<kind>-<what>.<content>.<ending>``: ``what`` hashes
+what is shown and ``content`` the bytes, so that a worker sees without looking inside whether a file is there, and a
+reader whether it is whole. No torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from benchmark.datasets.catalogue import CATALOGUE
+
+if TYPE_CHECKING:  # the store imports this module: `plan` and `status` load no NumPy, the report no torch
+    import numpy as np
+
+    from benchmark.datasets.prepared import PreparedDataset
+    from benchmark.matrix import DatasetSource, RunSpec
+    from benchmark.stem_filters import StemFilters
+
+FOLDER = "exhibits"
+"""Inside a results folder."""
+
+SIDE = 48
+"""Pixels a side of a thumbnail; an image that is smaller stays as it is."""
+
+MOST_THUMBNAILS = 1000
+"""Test images of a dataset that have one, so that results stay small in git: 48 x 48 pixels are about a kilobyte."""
+
+QUALITY = 85
+"""Of the JPEG files, without subsampling of colour."""
+
+Rule = Literal["licensed", "all", "none"]
+"""Of which datasets thumbnails are kept: those whose licence allows it, all, none."""
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One file for the report.
+
+    Attributes:
+        name: of the file.
+        content: None where a whole file of this name lies in the store.
+    """
+
+    name: str
+    content: bytes | None
+
+
+class StemExhibit(BaseModel):
+    """A pretrained stem's strongest filters, as `benchmark.stem_filters.StemFilters` describes them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layer: str
+    total: int
+    positions: tuple[int, ...]
+    greyness: tuple[float, ...]
+    mean_greyness: float
+    scale: float
+    weights: tuple[tuple[tuple[tuple[float, ...], ...], ...], ...]
+    """Shape (n, 3, kernel height, kernel width), in -1..1."""
+
+
+def keeps_thumbnails(source: DatasetSource, rule: Rule) -> bool:
+    """Return whether a run keeps thumbnails of a dataset; of a folder, whose licence nobody knows, only under all."""
+    if rule == "licensed":
+        return not source.is_folder and CATALOGUE[source.name].thumbnails.allowed
+    return rule == "all"
+
+
+def thumbnails(spec: RunSpec, data: PreparedDataset, grey: bool, folder: Path) -> Exhibit:
+    """Return thumbnails of the test images as the network is shown them in evaluation, before normalisation.
+
+    Beyond `MOST_THUMBNAILS` images those of the lowest hash of their id are taken: the same in every input mode.
+
+    Args:
+        spec: gives the crop.
+        data: opened for the run.
+        grey: its images are luma.
+        folder: where exhibits lie that need not be made again.
+    """
+    order = sorted(range(len(data.test)), key=lambda k: hashlib.sha256(data.test.image_ids[k].encode()).digest())
+    chosen = sorted(order[:MOST_THUMBNAILS])
+    ids = [data.test.image_ids[k] for k in chosen]
+    about = [data.fingerprint, ids, grey, data.images.shape[1:], spec.crop_size, SIDE, QUALITY]
+    stem = f"thumbnails-{_digest(json.dumps(about).encode(), 12)}"
+    if (there := _whole(folder, stem)) is not None:
+        return Exhibit(there, None)
+    rows = data.test.rows[chosen].tolist()
+    files = [_jpeg(_central(data.images[row], spec.crop_size)) for row in rows]
+    return _exhibit(stem, encoded(ids, files), "parquet")
+
+
+def stem(filters: StemFilters, layer: str, weights_sha256: str, folder: Path) -> Exhibit:
+    """Return the filters of a pretrained stem.
+
+    Args:
+        filters: of the three-channel checkpoint.
+        layer: its name in the network.
+        weights_sha256: of the checkpoint.
+        folder: where exhibits lie that need not be made again.
+    """
+    name = f"stem-{weights_sha256[:12]}"
+    if (there := _whole(folder, name)) is not None:
+        return Exhibit(there, None)
+    shown = StemExhibit(
+        layer=layer,
+        total=filters.total,
+        positions=filters.positions,
+        greyness=filters.greyness,
+        mean_greyness=filters.mean_greyness,
+        scale=filters.scale,
+        weights=filters.weights.tolist(),
+    )
+    return _exhibit(name, (shown.model_dump_json() + "\n").encode(), "json")
+
+
+def encoded(ids: Sequence[str], files: Sequence[bytes]) -> bytes:
+    """Return a Parquet file with the columns image_id and jpeg."""
+    import pandas as pd
+
+    buffer = io.BytesIO()
+    pd.DataFrame({"image_id": list(ids), "jpeg": list(files)}).to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()
+
+
+def decoded(content: bytes) -> Mapping[str, bytes]:
+    """Return image id -> JPEG file."""
+    import pandas as pd
+
+    frame = pd.read_parquet(io.BytesIO(content))
+    return dict(zip(frame["image_id"], frame["jpeg"], strict=True))
+
+
+def is_whole(name: str, content: bytes) -> bool:
+    """Return whether a file holds what its name says."""
+    return name.rsplit(".", 2)[-2] == _digest(content, 16)
+
+
+def _whole(folder: Path, stem: str) -> str | None:
+    """Return the name of a whole file of this stem, the first by name; None where there is none."""
+    found: Iterable[Path] = sorted(folder.glob(f"{stem}.*.*"))
+    return next((path.name for path in found if is_whole(path.name, path.read_bytes())), None)
+
+
+def _exhibit(stem: str, content: bytes, ending: str) -> Exhibit:
+    return Exhibit(f"{stem}.{_digest(content, 16)}.{ending}", content)
+
+
+def _digest(content: bytes, digits: int) -> str:
+    return hashlib.sha256(content).hexdigest()[:digits]
+
+
+def _central(image: np.ndarray, crop: int | None) -> np.ndarray:
+    """Return the part that `benchmark.batches.SplitImages` shows in evaluation; uint8 (side, side, channels)."""
+    first = 0 if crop is None else (len(image) - crop) // 2
+    side = len(image) if crop is None else crop
+    return image[first : first + side, first : first + side]
+
+
+def _jpeg(image: np.ndarray) -> bytes:
+    from PIL import Image
+
+    small = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    if small.width > SIDE:
+        small = small.resize((SIDE, SIDE), Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=QUALITY, subsampling=0)
+    return buffer.getvalue()
