@@ -1,43 +1,16 @@
-"""Published claims as data, and what a matrix's paired differences say about them."""
+"""What a matrix's paired differences say about published claims."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from benchmark.analysis.differences import Difference, Family
+from benchmark.analysis.differences import Contrast, Difference, adjusted, measure, policies_compared
+from benchmark.analysis.published import Claim, PolicyClaim, QuestionClaim
 from benchmark.analysis.results import Results
-from benchmark.errors import UserError
 
 Verdict = Literal["supported", "contradicted", "undecided", "not run"]
-
-
-class Claim(BaseModel):
-    """One sentence of a source, as a comparison."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    text: str
-    question: Family
-    """Which family of differences tests it."""
-    better: Literal["first", "second"]
-    """Which side it says is better."""
-    datasets: tuple[str, ...]
-    """Catalogue names on which the source says it."""
-
-
-class Source(BaseModel):
-    """One file of claims."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: str
-    claims: tuple[Claim, ...]
 
 
 @dataclass(frozen=True)
@@ -45,55 +18,68 @@ class Judged:
     """A claim on one comparison.
 
     Attributes:
-        claim: what is said.
         difference: the headline that tests it.
         verdict: supported where the claimed side is better after Holm's correction; contradicted where the other side
             is, or where the two are shown to differ by less than the margin of equivalence; else undecided, or not run.
-        by_the_source: whether the source says it of this dataset, and not of a part of it.
+        by_the_source: whether the source says it of this dataset, and not of a part of it or of a case that the dataset
+            stands for.
     """
 
-    claim: Claim
     difference: Difference
     verdict: Verdict
     by_the_source: bool
 
 
-def load_claims(folder: Path) -> list[Source]:
-    """Read every ``*.yaml`` in a folder, by name.
+@dataclass(frozen=True)
+class JudgedClaim:
+    """A claim with its verdicts, none where the matrix does not hold the comparison."""
 
-    Raises:
-        UserError: a file is not one of claims; the file and the key are named.
+    claim: Claim
+    comparisons: tuple[Judged, ...]
+
+
+def judge(claims: Sequence[Claim], found: Sequence[Difference], results: Results) -> list[JudgedClaim]:
+    """Return the verdicts on the claims of one source; generated controls are no evidence.
+
+    A claim about a question is judged on that question's headlines, a claim about policies on differences of its own,
+    with Holm's correction among those of the source.
+
+    Args:
+        claims: of one source.
+        found: the matrix's differences.
+        results: its runs.
     """
-    sources = []
-    for path in sorted(folder.glob("*.yaml")):
-        try:
-            sources.append(Source.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))))
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: not valid YAML: {error}.") from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"{path}: {where}: {first['msg']}.") from None
-    return sources
-
-
-def judge(claim: Claim, found: Sequence[Difference], results: Results) -> list[Judged]:
-    """Return the claim's verdict on each headline of its question, in the report's order; controls are no evidence."""
+    named = [claim for claim in claims if isinstance(claim, PolicyClaim)]
+    contrasts = [(claim, contrast) for claim in named for contrast in _between_policies(claim, results)]
+    measured = adjusted([measure(contrast, results) for _, contrast in contrasts])
+    own = [(claim, difference) for (claim, _), difference in zip(contrasts, measured, strict=True)]
     whole = {e.title: e.name for e in results.matrix.datasets if e.limit is None and e.classes is None}
-    return [
-        Judged(claim, difference, verdict(claim, difference), whole.get(difference.contrast.dataset) in claim.datasets)
-        for difference in found
-        if difference.contrast.family == claim.question
-        and difference.contrast.headline
-        and difference.contrast.dataset not in results.controls
-    ]
+
+    def comparisons(claim: Claim) -> Iterator[Judged]:
+        if isinstance(claim, PolicyClaim):
+            yield from (Judged(d, verdict(claim, d), by_the_source=False) for other, d in own if other is claim)
+            return
+        for difference in found:
+            contrast = difference.contrast
+            if contrast.family == claim.question and contrast.headline and contrast.dataset not in results.controls:
+                yield Judged(difference, verdict(claim, difference), whole.get(contrast.dataset) in claim.datasets)
+
+    return [JudgedClaim(claim, tuple(comparisons(claim))) for claim in claims]
+
+
+def _between_policies(claim: PolicyClaim, results: Results) -> Iterator[Contrast]:
+    for dataset in results.datasets:
+        if dataset in claim.datasets and dataset not in results.controls:
+            for model in results.matrix.models:
+                compared = policies_compared("policies", claim.better, claim.than, dataset, model, results)
+                yield from (contrast for contrast in compared if contrast.headline)
 
 
 def verdict(claim: Claim, difference: Difference) -> Verdict:
     """Return what one paired difference says about a claim."""
     if difference.interval is None:
         return "not run"
-    claimed = 1 if claim.better == "first" else -1
+    claimed = -1 if isinstance(claim, QuestionClaim) and claim.better == "second" else 1
     if difference.sign == claimed:
         return "supported"
     if difference.sign == -claimed or difference.equivalent:

@@ -14,15 +14,18 @@ from benchmark.analysis.interval import Interval
 from benchmark.analysis.results import Cell, CellKey, Results
 from benchmark.inputs import INPUT_MODES
 
-Family = Literal["colour", "channels", "pretraining", "stages"]
+Question = Literal["colour", "channels", "pretraining", "stages"]
+Family = Literal[Question, "policies"]
+"""A question, or what published claims say of policies."""
 
 QUESTIONS: dict[Family, str] = {
     "pretraining": "Pretrained weights or training from scratch?",
     "channels": "Grey on three channels or on one?",
     "colour": "What does colour add?",
     "stages": "Head first, or everything at once?",
+    "policies": "Which layers to train?",
 }
-"""The four questions, in the order of the report."""
+"""The four questions, in the order of the report, and that of published claims."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,11 @@ class Difference:
 
 def differences(results: Results) -> list[Difference]:
     """Return every paired difference that the matrix holds, by family, dataset and model; means over datasets last."""
-    measured = [_measure(contrast, results) for contrast in contrasts(results)]
+    measured = [measure(contrast, results) for contrast in contrasts(results)]
     found: list[Difference] = []
     for family in _MAKERS:
         own = [difference for difference in measured if difference.contrast.family == family]
-        found += _adjusted(own + _over_datasets(own, results))
+        found += adjusted(own + _over_datasets(own, results))
     return found
 
 
@@ -123,7 +126,7 @@ def _over_datasets(own: Sequence[Difference], results: Results) -> list[Differen
     return pooled_ones
 
 
-def _adjusted(own: Sequence[Difference]) -> list[Difference]:
+def adjusted(own: Sequence[Difference]) -> list[Difference]:
     """Return a family's differences with Holm's p-values."""
     p_values = [None if d.interval is None else p_value(d.interval) for d in own]
 
@@ -181,7 +184,8 @@ def paired_values(pairs: Sequence[tuple[Cell, Cell]]) -> tuple[np.ndarray, tuple
     return total, tuple(seeds)
 
 
-def _measure(contrast: Contrast, results: Results) -> Difference:
+def measure(contrast: Contrast, results: Results) -> Difference:
+    """Return a contrast as its cells' done runs give it, without a p-value."""
     pairs = [(results.cells[first], results.cells[second]) for first, second in contrast.pairs]
     values, seeds = paired_values(pairs)
     interval = mean_difference(values, pairs[0][0].folds, scale=len(pairs)) if values.size else None
@@ -220,9 +224,10 @@ def _channels(family: Family, dataset: str, model: str, results: Results) -> Ite
     return _modes_compared(family, "grey-3ch", "grey-1ch", dataset, model, results)
 
 
-def _policies_compared(
+def policies_compared(
     family: Family, first: str, second: str, dataset: str, model: str, results: Results
 ) -> Iterator[Contrast]:
+    """Yield first - second in each input mode of a dataset that both have, and in the mean of its grey modes."""
     modes = [
         mode
         for mode in results.modes(dataset)
@@ -246,19 +251,19 @@ def _pretraining(family: Family, dataset: str, model: str, results: Results) -> 
     policies = {name: results.matrix.policy(name) for name in results.matrix.policies}
     for second in (name for name, policy in policies.items() if not policy.pretrained):
         for first in (name for name, policy in policies.items() if policy.pretrained):
-            yield from _policies_compared(family, first, second, dataset, model, results)
+            yield from policies_compared(family, first, second, dataset, model, results)
 
 
 def _stages(family: Family, dataset: str, model: str, results: Results) -> Iterator[Contrast]:
     if {"finetune", "finetune-whole"} <= set(results.matrix.policies):
-        yield from _policies_compared(family, "finetune", "finetune-whole", dataset, model, results)
+        yield from policies_compared(family, "finetune", "finetune-whole", dataset, model, results)
 
 
 def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-_MAKERS: dict[Family, Callable[[Family, str, str, Results], Iterator[Contrast]]] = {
+_MAKERS: dict[Question, Callable[[Family, str, str, Results], Iterator[Contrast]]] = {
     "pretraining": _pretraining,
     "channels": _channels,
     "colour": _colour,

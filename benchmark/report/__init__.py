@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmark.analysis.claims import load_claims
 from benchmark.analysis.differences import differences
+from benchmark.analysis.published import load_sources
 from benchmark.analysis.results import Results, load
 from benchmark.analysis.score_differences import score_differences
 from benchmark.files import write_atomically
@@ -39,7 +39,7 @@ def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture
     figures = pictures(results, found)
     own = (d.contrast for d in found if d.contrast.headline and d.contrast.dataset in results.datasets)
     scores = {contrast: score_differences(contrast, results) for contrast in own}
-    sources = load_claims(experiments_folder() / "published")
+    sources = load_sources(experiments_folder() / "published")
     texts = {
         "report.md": markdown(results, found, scores, figures, sources),
         "table.csv": tables.cells_csv(results),

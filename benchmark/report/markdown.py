@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmark.analysis.claims import Source
 from benchmark.analysis.differences import QUESTIONS, Contrast, Difference
 from benchmark.analysis.inference import smallest_visible
 from benchmark.analysis.interval import Interval
+from benchmark.analysis.published import Source
 from benchmark.analysis.results import Results
 from benchmark.report import method, tables, trust
 from benchmark.report.answer import answer, families_in, reading
@@ -15,7 +15,7 @@ from benchmark.report.costs import costs
 from benchmark.report.pictures import Picture
 from benchmark.report.scores import other_scores, recall_tables, score_differences_table
 from benchmark.report.text import count, escape, margin_in_words, p_text, percent, points_with_interval, table
-from benchmark.report.verdicts import claims, recommendations
+from benchmark.report.verdicts import published, recommendations
 
 
 def markdown(
@@ -38,8 +38,8 @@ def markdown(
         "## Paired differences",
         _differences(results, found),
     ]
-    if found:
-        sections += ["## Published claims", claims(sources, found, results)]
+    if text := published(sources, found, results):
+        sections += ["## Published claims and figures", text]
     if figures:
         sections += ["## Figures", *(_figure(picture) for picture in figures)]
     if results.plan.done:

@@ -1,15 +1,17 @@
-"""The published claims with their verdicts, and a recommendation for each dataset, in words."""
+"""Published claims and figures beside what was measured, and a recommendation for each dataset, in words."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from benchmark.analysis.claims import Judged, Source, Verdict, judge
+from benchmark.analysis.claims import Judged, JudgedClaim, Verdict, judge
 from benchmark.analysis.differences import Difference, paired_values
 from benchmark.analysis.folds import mean_difference
 from benchmark.analysis.inference import smallest_visible
 from benchmark.analysis.interval import SEEDS_FOR_A_VERDICT
+from benchmark.analysis.published import Metric, Source
+from benchmark.analysis.published_figures import Compared, compare
 from benchmark.analysis.results import Cell, Results
 from benchmark.inputs import INPUT_MODES
 from benchmark.report.tables import mean_of
@@ -20,6 +22,7 @@ from benchmark.report.text import (
     margin_in_words,
     percent,
     points_with_interval,
+    shown,
     table,
     with_interval,
 )
@@ -34,26 +37,92 @@ LEGEND = (
 )
 
 
-def claims(sources: Sequence[Source], found: Sequence[Difference], results: Results) -> str:
-    """Return each source's claims with their verdicts, Markdown."""
+def published(sources: Sequence[Source], found: Sequence[Difference], results: Results) -> str:
+    """Return the sources that the matrix touches: claims with their verdicts, figures beside ours, Markdown.
+
+    Empty where it holds no comparison and no cell of any source.
+    """
+    touched: list[str] = []
+    judges = False
+    for source in sources:
+        judged, compared = judge(source.claims, found, results), compare(source, results)
+        holds = any(item.comparisons for item in judged)
+        judges |= holds
+        if compared or holds:
+            several = len(results.matrix.models) > 1
+            touched += [f"Source: {escape(source.source)}", *_claims(judged, several), *_figures(source, compared)]
+    return "\n\n".join([*([_legend(results)] if judges else []), *touched])
+
+
+def _legend(results: Results) -> str:
     margin = results.matrix.equivalence_margin / 100
-    parts = [
+    return (
         "Supported: the claimed side is better after Holm's correction. Contradicted: the other side is, or the two "
         f"are shown to differ by less than {margin_in_words(margin)}. Undecided: neither; then the smallest true "
         "difference that this matrix would have shown with 80 % power stands beside it."
+    )
+
+
+def _claims(judged: Sequence[JudgedClaim], several: bool) -> Iterator[str]:
+    for item in judged:
+        text = escape(item.claim.text)
+        if not item.comparisons:
+            yield f"**{text}**: not run, this matrix does not hold the comparison."
+            continue
+        counted = Counter(comparison.verdict for comparison in item.comparisons)
+        summary = listed([f"{word} in {counted[word]}" for word in ORDER if counted[word]])
+        yield f"**{text}**: {summary} of {count(len(item.comparisons), 'comparison')}."
+        yield _table(item.comparisons, several)
+
+
+METRICS: dict[Metric, tuple[str, float, int]] = {
+    "last_epoch_test_accuracy": ("last epoch's test accuracy, %", 0.01, 1),
+    "last_epoch_train_loss": ("last epoch's training loss", 1.0, 3),
+}
+"""What stands in the table: the metric's name with its unit, the unit, decimals."""
+
+
+def _figures(source: Source, compared: Sequence[Compared]) -> Iterator[str]:
+    if not compared:
+        return
+    rows = []
+    for item in compared:
+        figure = item.figure
+        name, unit, decimals = METRICS[figure.metric]
+        words = {True: "within", False: "outside", None: "too few seeds" if item.values else "not run"}
+        word = words[item.within] if item.as_published else "not run: this matrix trains otherwise"
+        half_width = "" if item.half_width is None else f"± {shown(item.half_width, unit, decimals)}"
+        numbers = [
+            shown(figure.value, unit, decimals),
+            shown(item.ours, unit, decimals),
+            shown(item.difference, unit, decimals, sign=True),
+            half_width,
+            f"{len(item.values)} of {item.asked}",
+        ]
+        rows.append(
+            [*(escape(text) for text in (figure.dataset, figure.input_mode, figure.policy, name)), *numbers, word]
+        )
+    header = [
+        "dataset",
+        "input mode",
+        "policy",
+        "figure",
+        "theirs",
+        "ours",
+        "ours − theirs",
+        "interval",
+        "seeds",
+        "theirs is",
     ]
-    for source in sources:
-        parts.append(f"Source: {escape(source.source)}")
-        for claim in source.claims:
-            verdicts = judge(claim, found, results)
-            if not verdicts:
-                parts.append(f"**{escape(claim.text)}**: not run, this matrix does not hold the comparison.")
-                continue
-            counted = Counter(item.verdict for item in verdicts)
-            summary = listed([f"{word} in {counted[word]}" for word in ORDER if counted[word]])
-            parts.append(f"**{escape(claim.text)}**: {summary} of {count(len(verdicts), 'comparison')}.")
-            parts.append(_table(verdicts, several=len(results.matrix.models) > 1))
-    return "\n\n".join(parts)
+    yield (
+        "Published figures, each of one run, beside the mean of ours. The interval around ours is the 95 % prediction "
+        "interval of one more run with another seed on the same test images."
+    )
+    yield table(header, rows, left=4)
+    if source.not_compared:
+        yield "Not compared: " + "; ".join(escape(text) for text in source.not_compared) + "."
+    if source.differs:
+        yield "What differs in the set-up:\n\n" + "\n".join(f"- {escape(text)}." for text in source.differs)
 
 
 def _table(verdicts: Sequence[Judged], several: bool) -> str:
@@ -67,8 +136,8 @@ def _table(verdicts: Sequence[Judged], several: bool) -> str:
         if word == "undecided":
             word += " (too few seeds)" if visible is None else f" (visible: {percent(visible)})"
         said = "yes" if item.by_the_source else "no"
-        shown = "" if interval is None else points_with_interval(interval)
-        rows.append([*(escape(text) for text in [*names, contrast.context, word]), said, shown])
+        measured = "" if interval is None else points_with_interval(interval)
+        rows.append([*(escape(text) for text in [*names, contrast.context, word]), said, measured])
     return table(header, rows, left=len(header) - 1)
 
 

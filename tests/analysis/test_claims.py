@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from benchmark.analysis.claims import Claim, judge, load_claims, verdict
-from benchmark.analysis.differences import Contrast, Difference
+from benchmark import matrix_file
+from benchmark.analysis.claims import judge, verdict
+from benchmark.analysis.differences import Contrast, Difference, differences
+from benchmark.analysis.inference import holm, p_value
 from benchmark.analysis.interval import Interval
+from benchmark.analysis.published import PolicyClaim, QuestionClaim, Source, load_sources
 from benchmark.analysis.results import Results, load
 from benchmark.errors import UserError
 from benchmark.matrix_file import experiments_folder
 from benchmark.store import Store
 from tests.report import made_up
 
-CLAIM = Claim(text="first wins", question="channels", better="first", datasets=("beans",))
+CLAIM = QuestionClaim(text="first wins", question="channels", better="first", datasets=("beans",))
 CONTRAST = Contrast("channels", "beans", "timm/x", "grey-3ch", "grey-1ch", "finetune", (), headline=True)
 
 
@@ -61,23 +64,82 @@ def test_two_seeds_support_nothing() -> None:
     assert verdict(CLAIM, replace(clear, interval=replace(clear.interval, seeds=2))) == "undecided"
 
 
+def results_of(store: Store | None = None, **changes: Any) -> Results:
+    matrix, store = made_up.matrix(**changes), store or Store(Path("nowhere"))
+    return load(matrix, made_up.plan_of(matrix, store), store)
+
+
 def test_a_claim_counts_for_the_source_only_on_its_own_whole_datasets() -> None:
-    def results(**changes: Any) -> Results:
-        matrix, store = made_up.matrix(**changes), Store(Path("nowhere"))
-        return load(matrix, made_up.plan_of(matrix, store), store)
-
-    whole, part = results(datasets=["beans"]), results(datasets=[{"name": "beans", "limit": 100}])
+    whole, part = results_of(datasets=["beans"]), results_of(datasets=[{"name": "beans", "limit": 100}])
     found = [difference(0.05, 0.02, 0.01)]
-    assert [item.by_the_source for item in judge(CLAIM, found, whole)] == [True]
-    assert [item.by_the_source for item in judge(CLAIM, found, part)] == [False]
+    for results, expected in ((whole, True), (part, False)):
+        (judged,) = judge([CLAIM], found, results)
+        assert [item.by_the_source for item in judged.comparisons] == [expected]
 
 
-def test_the_shipped_claims_are_the_articles_two() -> None:
-    (article,) = load_claims(experiments_folder() / "published")
-    assert [claim.question for claim in article.claims] == ["pretraining", "channels"]
+SIZES: dict[str, Any] = {
+    "datasets": [{"name": "beans", "limit": 40, "label": "small"}, {"name": "beans", "label": "large"}],
+    "policies": ["finetune-whole", "feature-extract"],
+}
 
 
-def test_a_broken_file_of_claims_is_named_with_its_key(tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text("source: x\nclaims: [{text: a, question: taste, better: first, datasets: []}]\n")
-    with pytest.raises(UserError, match=r"bad\.yaml: claims\.0\.question"):
-        load_claims(tmp_path)
+def test_a_claim_about_policies_is_judged_on_the_datasets_that_it_names(tmp_path: Path) -> None:
+    matrix = made_up.matrix(**SIZES)
+    results = results_of(made_up.fill(tmp_path, matrix, made_up.latent(images=600)), **SIZES)
+    right = PolicyClaim(text="all", better="finetune-whole", than="feature-extract", datasets=("large",))
+    wrong = PolicyClaim(text="last", better="feature-extract", than="finetune-whole", datasets=("small", "elsewhere"))
+    absent = PolicyClaim(text="none", better="scratch", than="feature-extract", datasets=("large",))
+    judged = judge([right, wrong, absent], differences(results), results)
+    shown = [[(j.difference.contrast.dataset, j.verdict, j.by_the_source) for j in item.comparisons] for item in judged]
+    assert shown == [[("large", "supported", False)], [("small", "contradicted", False)], []]
+    (first,), (second,) = judged[0].comparisons, judged[1].comparisons
+    assert first.difference.contrast.context == "mean of grey-3ch and grey-1ch"
+    assert first.difference.interval is not None
+    assert second.difference.interval is not None
+    own = [p_value(item.difference.interval) for item in (first, second) if item.difference.interval is not None]
+    assert [first.difference.adjusted_p, second.difference.adjusted_p] == holm([p for p in own if p is not None])
+
+
+def test_the_shipped_claims_are_those_of_the_sources() -> None:
+    article, features, hotdog, size = load_sources(experiments_folder() / "published")
+    assert [claim.question for claim in article.claims if isinstance(claim, QuestionClaim)] == [
+        "pretraining",
+        "channels",
+    ]
+    of_policies = [claim for source in (features, size) for claim in source.claims if isinstance(claim, PolicyClaim)]
+    assert [(claim.better, claim.than, claim.datasets) for claim in of_policies] == [
+        ("finetune-whole", "feature-extract", ("rps large",)),
+        ("feature-extract", "finetune-whole", ("small similar",)),
+        ("finetune-whole", "feature-extract", ("large similar",)),
+        ("freeze-early", "feature-extract", ("small different",)),
+        ("finetune-whole", "scratch", ("large different",)),
+    ]
+    assert len(article.claims) + len(features.claims) + len(size.claims) == 7
+    assert hotdog.claims == ()
+
+
+@pytest.mark.parametrize(("name", "comparisons"), [("finetune-vs-features", 1), ("size-similarity", 4)])
+def test_each_claim_about_policies_is_held_by_its_matrix(name: str, comparisons: int) -> None:
+    matrix, store = matrix_file.load(matrix_file.find(name)), Store(Path("nowhere"))
+    results = load(matrix, made_up.plan_of(matrix, store), store)
+    source = next(s for s in load_sources(experiments_folder() / "published") if _names(s) <= set(results.datasets))
+    judged = judge(source.claims, differences(results), results)
+    assert [[item.verdict for item in claim.comparisons] for claim in judged] == [["not run"]] * comparisons
+
+
+def _names(source: Source) -> set[str]:
+    return {name for claim in source.claims for name in claim.datasets} or {"no claim"}
+
+
+@pytest.mark.parametrize(
+    ("claim", "key"),
+    [
+        ("{text: a, question: taste, better: first, datasets: []}", r"claims\.0\.question"),
+        ("{text: a, better: x, than: y, datasets: []}", r"claims\.0\.datasets"),
+        ("{text: a, better: x, datasets: [b]}", r"claims\.0\.question"),
+    ],
+)
+def test_a_broken_file_of_claims_is_named_with_its_key(claim: str, key: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(f"source: x\nclaims: [{claim}]\n")
+    with pytest.raises(UserError, match=rf"bad\.yaml: {key}"):
+        load_sources(tmp_path)

@@ -335,7 +335,9 @@ def test_many_classes_are_cut_to_the_hardest_and_that_is_said(tmp_path: Path) ->
 
 
 def test_claims_get_their_verdicts_in_the_report(filled: Store) -> None:
-    shown = texts(MATRIX, filled)["report.md"].partition("## Published claims")[2].partition("## Figures")[0]
+    shown = (
+        texts(MATRIX, filled)["report.md"].partition("## Published claims and figures")[2].partition("## Figures")[0]
+    )
     assert "beats training from scratch**: supported in 6 of 6 comparisons." in shown
     assert "beats changing the model (grey-1ch)**: undecided in 3 of 3 comparisons." in shown
     assert "| elpv | finetune − scratch | mean of grey-3ch and grey-1ch | supported | no |" in shown
