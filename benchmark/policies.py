@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
@@ -183,9 +184,17 @@ def stages(name: str, policy: Policy, settings: TrainingSettings) -> tuple[Stage
         settings: the matrix's ``training`` block.
 
     Raises:
-        MisplacedValueError: the settings leave a stage without an epoch.
+        MisplacedValueError: the settings leave a stage without an epoch, or a learning rate that is zero or infinite.
     """
     numbers = _epochs(name, policy, settings)
+    for rule in policy.stages:
+        for factor in (rule.lr_factor, rule.lr_factor * rule.head_lr_factor):
+            if not 0 < _times(settings.lr, factor) < math.inf:
+                raise MisplacedValueError(
+                    f"training.lr ({settings.lr}) times {factor:g}, as policy {name!r} asks, is no learning rate",
+                    "training.lr",
+                    f"own_policies.{name}",
+                )
     patience = settings.early_stopping.patience if settings.early_stopping else None
     last = len(numbers) - 1
     return tuple(

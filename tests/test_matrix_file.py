@@ -279,6 +279,14 @@ def test_two_values_at_odds_are_told_at_the_one_that_was_set(file: Path) -> None
     assert refusal(file, text.replace("30", "5")).startswith(f"m.yaml:9: {told}")
 
 
+def test_a_learning_rate_that_a_policy_makes_zero_or_infinite_is_told(file: Path) -> None:
+    told = "training.lr ({}) times {}, as policy '{}' asks, is no learning rate"
+    text = TEXT.replace("[scratch]", "[finetune]") + "  lr: 5e-324\n"
+    assert refusal(file, text).startswith("m.yaml:9: " + told.format("5e-324", "0.1", "finetune"))
+    text = TEXT.replace("[scratch]", "[discriminative]") + "  lr: 1e308\n"
+    assert refusal(file, text).startswith("m.yaml:9: " + told.format("1e+308", "10", "discriminative"))
+
+
 def test_name_replaces_the_name_even_a_wrong_one(file: Path) -> None:
     file.write_text(TEXT.replace("name: x", "name: 3"))
     assert matrix_file.load(file, name="mine").name == "mine"
@@ -339,7 +347,7 @@ def matrices(draw: st.DrawFn) -> Matrix:
             "image_size": draw(st.integers(8, 2048)),
             "epochs": epochs,
             "head_epochs": draw(st.integers(1, epochs - 1)),
-            "lr": draw(positive),
+            "lr": draw(st.floats(min_value=1e-290, max_value=1e290)),
             "weight_decay": draw(st.floats(min_value=0, allow_infinity=False)),
             "optimizer": draw(st.sampled_from(["adamw", "adam", {"sgd": {"momentum": 0.5}}])),
             "scheduler": draw(SCHEDULES),

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmark.datasets.augment import _OPERATIONS, augment
+from benchmark.datasets.augment import augment
 from benchmark.datasets.augmentations import AUGMENTATIONS, Step, needing_colour, parse
 from tests.datasets.conftest import picture
 
@@ -154,10 +154,6 @@ def test_what_is_wrong_with_an_entry_is_told(entry: str | dict[str, object], mes
 def test_a_name_alone_means_the_defaults() -> None:
     assert parse("rotation") == parse({"rotation": {"degrees": 15}})
     assert hash(parse("hflip")) == hash(parse({"hflip": {}}))
-
-
-def test_every_augmentation_that_is_named_can_be_carried_out() -> None:
-    assert set(_OPERATIONS) == set(AUGMENTATIONS)
 
 
 def test_hue_of_red_turned_by_a_third_is_green_or_blue() -> None:
