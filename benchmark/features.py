@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from benchmark import environment
-from benchmark.batches import EVALUATION_BATCH, Batch, Images, SplitImages, mirrored_positions
+from benchmark.batches import Batch, Images, SplitImages, evaluation_batch, mirrored_positions
 from benchmark.datasets.augmentations import Step
 from benchmark.files import write_atomically
 from benchmark.heads import classifier, head_parameters
+from benchmark.placement import to_device
 from benchmark.policies import Stage
 from benchmark.weights import fingerprint
 
@@ -58,6 +59,11 @@ class FeatureImages(Dataset[Batch]):
         """int64, shape (n,), on the device."""
         return self._labels
 
+    @property
+    def threads(self) -> int:
+        """None: a batch is two look-ups."""
+        return 0
+
     def augment(self, steps: Sequence[Step], seed: int, epoch: int) -> None:
         """Show the features of the images that `SplitImages.augment` shows; the flip is the only step there can be."""
         flips = [step["probability"] for step in steps]
@@ -65,7 +71,7 @@ class FeatureImages(Dataset[Batch]):
 
     def __getitems__(self, positions: list[int]) -> Batch:
         """Return (features, labels) of a batch."""
-        where = torch.tensor(positions, device=self._plain.device)
+        where = to_device(torch.tensor(positions), self._plain.device)
         if self._chosen is None or self._both is None:
             return self._plain[where], self._labels[where]
         return self._both[self._chosen[where].long(), where], self._labels[where]
@@ -171,9 +177,10 @@ def _of_split(
 ) -> Tensor:
     """Return the features of every image of a split, float32, on the CPU, in batches of a fixed size."""
     computed = []
+    size = evaluation_batch(images.labels.device)
     with torch.inference_mode(), autocast(), _in_eval_mode(network):
-        for first in range(0, len(images), EVALUATION_BATCH):
-            positions = list(range(first, min(first + EVALUATION_BATCH, len(images))))
+        for first in range(0, len(images), size):
+            positions = list(range(first, min(first + size, len(images))))
             batch = images.plain(positions, mirrored=name == "mirrored")
             computed.append(_captured(network, head, batch)[0].float().cpu())
     return torch.cat(computed).clone()
@@ -189,7 +196,7 @@ def _key(network: nn.Module, about: dict[str, object], names: Sequence[str]) -> 
         "splits": names,
         "packages": environment.package_versions(),
         "processor": torch.backends.cpu.get_cpu_capability(),
-        "batch": EVALUATION_BATCH,
+        "batch": evaluation_batch(next(network.parameters()).device),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]
 

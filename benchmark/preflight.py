@@ -22,7 +22,8 @@ from benchmark.heads import HeadInit
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec
 from benchmark.policies import Stage
-from benchmark.runs import head_init
+from benchmark.precision import check_precision
+from benchmark.runs import choose_device, head_init
 
 Progress = Callable[[str, int, int], None]
 
@@ -107,6 +108,9 @@ def preflight(
         except UserError as error:
             problems.append(Problem(key, str(error)))
 
+    for precision in dict.fromkeys(spec.precision for spec in specs):
+        with noting("training"):
+            check_precision(precision, choose_device())
     bad_models = set()
     for model in dict.fromkeys(spec.model for spec in specs):
         before = len(problems)

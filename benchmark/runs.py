@@ -29,6 +29,8 @@ from benchmark.heads import HeadInit
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec
 from benchmark.metrics import score
+from benchmark.placement import kept_on
+from benchmark.precision import check_precision, has_fast_bf16
 from benchmark.progress import Progress
 from benchmark.records import (
     DatasetRecord,
@@ -102,7 +104,7 @@ def resolve_precision(asked: str, device: torch.device) -> Precision:
         return cast(Precision, asked)
     if device.type == "cpu":
         return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if has_fast_bf16(device) else "fp16"
 
 
 def execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord], None] = lambda _: None) -> Outcome:
@@ -169,13 +171,14 @@ def measure(
 
     Raises:
         Diverged: a loss is not finite.
-        UserError: a model, weights or dataset that cannot be had.
+        UserError: a model, weights or dataset that cannot be had, or a precision that is none for this device.
     """
     started_at = now()
     started = time.perf_counter()
     environment.reset_peak_rss()
     waited = environment.seconds_waiting_for_a_processor()
     device = choose_device()
+    check_precision(spec.precision, device)
     precision = resolve_precision(spec.precision, device)
     torch.set_num_threads(spec.threads)
     torch.backends.cudnn.benchmark = False
@@ -199,11 +202,10 @@ def measure(
     model_ready = time.perf_counter()
 
     normaliser = Normaliser(built.mean, built.std, device)
+    splits = (data.train, data.validation, data.test)
+    resident = kept_on(device, sum(map(len, splits)) * data.images[0].nbytes)
     images = Images(
-        *(
-            SplitImages(data.images, split, normaliser, device, spec.crop_size)
-            for split in (data.train, data.validation, data.test)
-        )
+        *(SplitImages(data.images, split, normaliser, device, spec.crop_size, resident=resident) for split in splits)
     )
     about = _about_images(spec, data, built, device)
     kept = None

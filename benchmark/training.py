@@ -19,13 +19,14 @@ from pytorch_accelerated.trainer import Trainer
 from torch import Tensor, nn
 
 from benchmark import features
-from benchmark.batches import EVALUATION_BATCH, EpochOrder, Images, loader
+from benchmark.batches import EpochOrder, Images, evaluation_batch
 from benchmark.checkpoints import Checkpoints, random_state, restore_random_state
 from benchmark.freezing import set_modes, set_trainable
 from benchmark.matrix import RunSpec
 from benchmark.metrics import accuracy, log_loss
 from benchmark.optimizers import make_optimizer, make_schedule
 from benchmark.policies import Stage
+from benchmark.prefetch import loader
 from benchmark.progress import Best, Progress
 from benchmark.records import EpochRecord, StageRecord
 from benchmark.seeding import derive_seed
@@ -87,7 +88,8 @@ class StageTrainer(Trainer):
     Differs from the library where its defaults corrupt results or cost time (library-traps.md): the run's seed is set
     after the library's own 42, a new optimizer and scheduler belong to each stage, frozen modules are put into eval
     mode in each epoch, early stopping and the best checkpoint are kept here instead of in callbacks (whose errors are
-    swallowed), the state after each epoch is kept whole, and the loss stays on the device until the epoch ends.
+    swallowed), the state after each epoch is kept whole, and the loss and the logits stay on the device: the host waits
+    for it twice in an epoch, at the end of the training steps, whose time is taken there, and at the evaluation's.
 
     Args:
         network: on the images' device; frozen as the stage says.
@@ -131,6 +133,7 @@ class StageTrainer(Trainer):
         self._order = EpochOrder(len(images.train), spec.batch_size, spec.seed)
         self._applied_lr: list[float] = []
         self._validation_logits: list[Tensor] = []
+        self._labels_to_score = images.validation.labels.cpu(), images.test.labels.cpu()
         super().__init__(trained, nn.CrossEntropyLoss(), make_optimizer(network, stage), callbacks=())
 
     def run(self) -> None:
@@ -171,7 +174,7 @@ class StageTrainer(Trainer):
         return loader(self._images.train, batch_size, self._order)
 
     def create_eval_dataloader(self, batch_size: int, eval_dl_kwargs: dict[str, Any] | None = None) -> Any:
-        return loader(self._images.validation, EVALUATION_BATCH)
+        return loader(self._images.validation, evaluation_batch(self.device))
 
     def _make_scheduler(self, optimizer: Any) -> torch.optim.lr_scheduler.LambdaLR:
         return make_schedule(optimizer, self._stage, len(self._train_dataloader))
@@ -209,7 +212,7 @@ class StageTrainer(Trainer):
         self._loss_count += batch_size
 
     def _add_epoch_loss_to_run_history(self, metric_name: str) -> None:
-        self.run_history.update_metric(metric_name, float(self._loss_sum) / self._loss_count)
+        """Leave the loss on the device: the history is `Progress`, and nothing reads the library's."""
 
     def train_epoch_end(self) -> None:
         loss = float(self._loss_sum) / self._loss_count
@@ -236,22 +239,23 @@ class StageTrainer(Trainer):
         self._validation_logits.append(output["model_outputs"].float())
         return output
 
-    def _test_logits(self) -> Tensor:
+    def _test_logits(self) -> list[Tensor]:
         with torch.inference_mode(), self._accelerator.autocast():
-            batches = loader(self._images.test, EVALUATION_BATCH)
-            return torch.cat([self.model(images).float() for images, _ in batches])
+            batches = loader(self._images.test, evaluation_batch(self.device))
+            return [self.model(images).float() for images, _ in batches]
 
     def training_run_epoch_end(self) -> None:
-        validation = torch.cat(self._validation_logits)
-        test = self._test_logits()
+        labels, test_labels = self._labels_to_score
+        together = torch.cat([*self._validation_logits, *self._test_logits()]).cpu()  # waits for the device, once
+        validation, test = together.split([len(labels), len(test_labels)])
         record = EpochRecord(
             stage=self._stage_number,
             epoch=self._epoch,
             lr=self._applied_lr[0],
             train_loss=self._train_loss,
-            val_loss=log_loss(validation, self._images.validation.labels),
-            val_accuracy=accuracy(validation, self._images.validation.labels),
-            test_accuracy=accuracy(test, self._images.test.labels),
+            val_loss=log_loss(validation, labels),
+            val_accuracy=accuracy(validation, labels),
+            test_accuracy=accuracy(test, test_labels),
             train_seconds=self._epoch_seconds,
         )
         self._keep_if_best(record, validation, test)
@@ -271,7 +275,7 @@ class StageTrainer(Trainer):
         key = (record.val_accuracy, -record.val_loss)
         if self.best is None or key > self.best.key:
             state = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
-            self.best = Best(record.epoch, key, state, validation.cpu(), test.cpu())
+            self.best = Best(record.epoch, key, state, validation, test)
 
     def _count_patience(self, record: EpochRecord) -> None:
         if record.val_accuracy > self._best_accuracy:

@@ -1,6 +1,6 @@
 """On a build server (``CI=true``) a skipped test is a failed one: what a test needs is installed there.
 
-Tests that need a GPU are exempt, and expected failures are no skips.
+Tests marked ``gpu`` are left out where there is no CUDA device, not skipped; expected failures are no skips.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class NoSkips:
         self.skipped: list[str] = []
 
     def _note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
-        if report.skipped and not hasattr(report, "wasxfail") and "gpu" not in getattr(report, "keywords", ()):
+        if report.skipped and not hasattr(report, "wasxfail"):
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             self.skipped.append(f"{report.nodeid}: {reason}")
 
@@ -44,8 +44,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave tests out that take minutes, unless they are asked for by ``-m stress``."""
-    if "stress" not in (config.option.markexpr or ""):
-        kept = [item for item in items if item.get_closest_marker("stress") is None]
+    """Leave tests out that take minutes, unless asked for by ``-m stress``, and those of a GPU where there is none."""
+    left_out = {"stress"} if "stress" not in (config.option.markexpr or "") else set()
+    if any(item.get_closest_marker("gpu") for item in items) and not _has_gpu():
+        left_out.add("gpu")
+    kept = [item for item in items if not any(item.get_closest_marker(name) for name in left_out)]
+    if len(kept) < len(items):
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+
+
+def _has_gpu() -> bool:
+    import torch  # only where tests of a GPU are collected: it takes seconds
+
+    return torch.cuda.is_available()

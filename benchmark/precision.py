@@ -1,0 +1,38 @@
+"""Which precisions a device can compute in at a speed worth having."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmark.errors import UserError
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 has instructions of its own: on a CPU AVX512-BF16 or AMX; elsewhere it is emulated.
+
+    Emulated on a CPU it trains about ten times more slowly than float32.
+    """
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def check_precision(asked: str, device: torch.device) -> None:
+    """Check that a matrix's ``precision`` is one for this device.
+
+    Args:
+        asked: ``auto``, ``fp32``, ``fp16`` or ``bf16``.
+        device: the run's.
+
+    Raises:
+        UserError: fp16 without a GPU, or bf16 that would be emulated.
+    """
+    if asked == "fp16" and device.type == "cpu":
+        raise UserError("training.precision: fp16 needs a GPU, and here is none: write auto or fp32.")
+    if asked == "bf16" and not has_fast_bf16(device):
+        lacking = (
+            "this CPU has neither AVX512-BF16 nor AMX" if device.type == "cpu" else "this GPU does not compute in it"
+        )
+        raise UserError(
+            f"training.precision: bf16 would be many times slower than fp32: {lacking}. Write auto or fp32."
+        )

@@ -1,0 +1,61 @@
+"""The floor: a bare PyTorch loop over batches that lie in memory, normalised and channels-last. A child process."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from benchmark import datasets, models
+from benchmark.batches import EVALUATION_BATCHES, Normaliser
+from benchmark.inputs import INPUT_MODES
+from tests.performance import common
+
+
+def main() -> None:
+    """Train or evaluate."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--mode", default="grey-3ch")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--what", choices=("train", "evaluate"), default="train")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    spec = common.spec(options.mode, options.epochs)
+    mode = INPUT_MODES[spec.input_mode]
+    data = datasets.open_dataset(
+        spec.source, split_seed=0, image_size=spec.image_size, grey=mode.grey, data_dir=options.data_dir
+    )
+    built = models.build(spec.model, mode, classes=len(data.classes), source=spec.weights, seed=0)
+    network = built.network.to(memory_format=torch.channels_last)
+    normalise = Normaliser(built.mean, built.std, torch.device("cpu"))
+    stored = torch.from_numpy(data.images[data.train.rows]).permute(0, 3, 1, 2)
+    labels = torch.from_numpy(data.train.labels)
+    size = spec.batch_size if options.what == "train" else EVALUATION_BATCHES["cpu"]
+    batches = [(normalise(x), y) for x, y in zip(stored.split(size), labels.split(size), strict=True)]
+    if options.what == "train":
+        train(network, batches, options.epochs)
+    else:
+        evaluate(network, batches, 2 * options.epochs)
+
+
+def train(network: nn.Module, batches: list[tuple[torch.Tensor, torch.Tensor]], epochs: int) -> None:
+    """Take AdamW's steps over the batches, so many times."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
+    network.train()
+    for _ in range(epochs):
+        for images, labels in batches:
+            loss = nn.functional.cross_entropy(network(images), labels)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def evaluate(network: nn.Module, batches: list[tuple[torch.Tensor, torch.Tensor]], times: int) -> None:
+    """Compute the logits of the batches, so many times."""
+    network.eval()
+    with torch.inference_mode():
+        for _ in range(times):
+            torch.cat([network(images) for images, _ in batches])
+
+
+if __name__ == "__main__":
+    main()

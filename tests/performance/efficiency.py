@@ -1,0 +1,57 @@
+"""Measurement 1: images per second of a run of the harness over those of a bare loop; goal 0.97 at least.
+
+    python -m tests.performance.efficiency --data-dir DIR [--what train|evaluate] [--rounds 3] [--epochs 1] [--mode M]
+
+Images per second are the slope of whole-process time between N and 2N epochs, so that starting, decoding and loading
+weights drop out. The harness (flips, logging, history, best weights, progress on disk after each epoch) and the bare
+loop (batches normalised in memory, no flips, nothing else) take turns, on the same model, optimizer, batch size, one
+thread and environment variables. Of the rounds' ratios the median counts. ``--what evaluate`` does the same for
+evaluation, against a bare inference loop.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+from tests.performance import common
+
+IMAGES = 1034
+"""Training images of beans."""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--what", choices=("train", "evaluate"), default="train")
+    parser.add_argument("--mode", default="grey-3ch")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=1, help="N; each side is run for N and for 2N")
+    options = parser.parse_args()
+    fixed = ["--data-dir", options.data_dir, "--mode", options.mode, "--what", options.what]
+    images = IMAGES * options.epochs * (1 if options.what == "train" else 2)
+    rates: dict[str, list[float]] = {"harness_run": [], "bare_loop": []}
+    for number in range(options.rounds):
+        seconds: dict[tuple[str, int], float] = {}
+        order = [(side, epochs) for epochs in (options.epochs, 2 * options.epochs) for side in rates]
+        for side, epochs in order if number % 2 == 0 else reversed(order):
+            seconds[side, epochs] = common.child(side, *fixed, "--epochs", epochs).seconds
+        for side, measured in rates.items():
+            measured.append(images / (seconds[side, 2 * options.epochs] - seconds[side, options.epochs]))
+    ratios = [ours / floor for ours, floor in zip(rates["harness_run"], rates["bare_loop"], strict=True)]
+    rounds = [
+        {"round": k + 1, "ratio": ratios[k], "harness images/s": ours, "bare loop images/s": floor}
+        for k, (ours, floor) in enumerate(zip(*rates.values(), strict=True))
+    ]
+    common.conclude(
+        f"efficiency, {options.what}, {options.mode}",
+        statistics.median(ratios),
+        ">= 0.97",
+        [{key: row[key] for key in ("ratio", "round", "harness images/s", "bare loop images/s")} for row in rounds],
+        ratios=common.spread(ratios),
+        harness=common.spread(rates["harness_run"], 1),
+        bare_loop=common.spread(rates["bare_loop"], 1),
+    )
+
+
+if __name__ == "__main__":
+    main()

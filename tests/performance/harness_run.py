@@ -1,0 +1,60 @@
+"""One run as a worker of the harness executes it, on chosen parts of the splits. A child process.
+
+``train``: two images are evaluated in each epoch, so that the time is the training's. ``evaluate``: two images are
+trained on and the training images are evaluated twice, as validation and as test. ``all``: the run as it is. Progress
+is kept after each epoch, as always.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from benchmark import datasets
+from benchmark.datasets.prepared import PreparedDataset, Split
+from benchmark.inputs import INPUT_MODES
+from benchmark.runs import RunContext, measure
+from tests.performance import common
+
+FEW = 2
+
+
+def few(split: Split) -> Split:
+    """Return the first two images of a split."""
+    return Split(split.rows[:FEW], split.labels[:FEW], split.image_ids[:FEW])
+
+
+def main() -> None:
+    """Execute the run."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--mode", default="grey-3ch")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--what", choices=("train", "evaluate", "all"), default="train")
+    options = parser.parse_args()
+    spec = common.spec(options.mode, options.epochs)
+
+    def opened() -> PreparedDataset:
+        data = datasets.open_dataset(
+            spec.source,
+            split_seed=spec.split_seed,
+            image_size=spec.image_size,
+            grey=INPUT_MODES[spec.input_mode].grey,
+            data_dir=options.data_dir,
+        )
+        if options.what == "train":
+            return replace(data, validation=few(data.validation), test=few(data.test))
+        if options.what == "evaluate":
+            return replace(data, train=few(data.train), validation=data.train, test=data.train)
+        return data
+
+    with tempfile.TemporaryDirectory() as folder:
+        context = RunContext(options.data_dir, Path(folder) / "weights", checkpoints=Path(folder) / "checkpoints")
+        record = measure(spec, context, opened).record
+    assert record.timing is not None
+    print(json.dumps(record.timing.model_dump(mode="json")))
+
+
+if __name__ == "__main__":
+    main()
