@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from benchmark.errors import UserError
+from benchmark.blocks import early_half
 from benchmark.heads import classifier, head_parameters
 from benchmark.policies import BatchNorm, Trainable
 
@@ -12,15 +12,15 @@ from benchmark.policies import BatchNorm, Trainable
 def _wanted(network: nn.Module, which: Trainable) -> set[str]:
     if which == "head":
         return set(head_parameters(network))
-    if which == "later-half":
-        raise UserError("trainable later-half: not known to this version, only head and all.")
-    return {name for name, _ in network.named_parameters()}
+    everything = {name for name, _ in network.named_parameters()}
+    return everything - early_half(network) if which == "later-half" else everything
 
 
 def set_trainable(network: nn.Module, which: Trainable) -> list[nn.Parameter]:
     """Freeze everything, unfreeze what the stage trains, and return exactly that, in the network's order.
 
     Raises:
+        UserError: half of the network is to be frozen, and no blocks are found in it (`benchmark.blocks`).
         RuntimeError: the trainable set is not the intended one (a parameter shared between head and backbone).
     """
     wanted = _wanted(network, which)

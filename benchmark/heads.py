@@ -25,24 +25,41 @@ def classifier(network: nn.Module) -> nn.Module:
     before it belong to the backbone, as in PyTorch's tutorial on transfer learning, which replaces and trains the last
     layer alone; they are pretrained, and with them frozen the features are the 4096 numbers that the last one takes.
 
+    Networks that pool by attention keep their pooling in the backbone; the head is the linear layer behind it.
+
     Raises:
-        UserError: it is not one module with parameters.
+        UserError: it is not one module with parameters: two heads (networks made to be distilled, whose answers are
+            averaged: DeiT's distilled variants, LeViT, EfficientFormer, SwiftFormer), or none.
     """
-    if hasattr(network, "get_classifier"):
-        module = cast(Any, network).get_classifier()
-    elif type(network).__module__.startswith("torchvision.models."):
-        module = last_layer(network)[1]
-    else:
-        raise UserError(f"{type(network).__name__} is neither timm's nor torchvision's; its classifier is not known.")
+    module = _named_classifier(network)
+    title = type(network).__name__
+    if isinstance(module, (tuple, list)):
+        raise UserError(
+            f"{title} has {len(module)} classifiers (made to be distilled), not one head to replace and train. "
+            "Take a variant without distillation."
+        )
     if not isinstance(module, nn.Module) or not any(True for _ in module.parameters()):
-        raise UserError(f"{type(network).__name__} has no single classifier module; it cannot be given a new head.")
+        raise UserError(f"{title} has no classifier with weights; it cannot be given a new head.")
     return module
+
+
+def _named_classifier(network: nn.Module) -> object:
+    if hasattr(network, "get_classifier"):
+        return cast(Any, network).get_classifier()
+    if type(network).__module__.startswith("torchvision.models."):
+        return last_layer(network)[1]
+    raise UserError(f"{type(network).__name__} is neither timm's nor torchvision's; its classifier is not known.")
 
 
 def head_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     """Return the classifier's parameters under their names in the network."""
     own = {id(parameter) for parameter in classifier(network).parameters()}
     return {name: parameter for name, parameter in network.named_parameters() if id(parameter) in own}
+
+
+def is_headless(network: nn.Module) -> bool:
+    """Whether a network is published without a classifier: self-supervised ones, such as DINOv3's."""
+    return isinstance(_named_classifier(network), nn.Identity)
 
 
 def initialise_head(

@@ -63,8 +63,9 @@ WeightsName = Annotated[str, AfterValidator(_a_source_of_weights)]
 
 
 def _a_policy(name: str, info: ValidationInfo) -> str:
-    known = [*POLICIES, *info.data.get("own_policies", {})]
-    if name not in known:
+    own = info.data.get("own_policies")  # absent where they are wrong themselves, which is told
+    known = [*POLICIES, *(own or {})]
+    if name not in known and own is not None:
         raise ValueError(f"unknown policy {name!r}.{did_you_mean(name, known)}")
     return name
 

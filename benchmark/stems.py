@@ -78,6 +78,12 @@ def find_stem(network: nn.Module, state: State, head: set[str], mode: InputMode,
     if missing:
         raise UserError(f"{title}: the checkpoint lacks {len(missing)} tensors, e.g. {missing[0]}.")
     different = [name for name in own if name not in head and state[name].shape != own[name].shape]
+    second = [name for name in different if own[name].shape[1:] == state[name].shape[1:]]
+    if second:
+        raise UserError(
+            f"{title}: {second[0]} is of {len(own[second[0]])} classes here and of {len(state[second[0]])} in the "
+            "checkpoint, and not of the head: a network with a second head is not supported."
+        )
     if mode.channels == 3:
         if different:
             raise UserError(f"{title}: the checkpoint's {different[0]} has another shape.")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from benchmark.architectures.interface import Architecture, State
 from benchmark.errors import UserError
-from benchmark.heads import head_parameters
+from benchmark.heads import head_parameters, is_headless
 from benchmark.matrix import CONTENT, FILE
 
 NESTED = ("state_dict", "model", "model_state_dict")
@@ -101,7 +101,7 @@ def _in_single_precision(tensor: torch.Tensor) -> torch.Tensor:
 def _complete(path: Path, state: State, known: Architecture) -> State:
     """Return the state without auxiliary heads and with missing counters; refuse a state of another model."""
     network = known.published()
-    own, head = network.state_dict(), set(head_parameters(network))
+    own, head = network.state_dict(), set[str]() if is_headless(network) else set(head_parameters(network))
     counters = {name: torch.zeros_like(own[name]) for name in own if name.endswith("num_batches_tracked")}
     state = {**counters, **{name: t for name, t in state.items() if not name.startswith(known.auxiliary)}}
     missing = sorted(set(own) - head - set(state))

@@ -42,12 +42,17 @@ def dataset(
 
 
 def spec(
-    input_mode: str = "grey-1ch", policy: str = "finetune-whole", seed: int = 0, model: str = TINY, **training: object
+    input_mode: str = "grey-1ch",
+    policy: str = "finetune-whole",
+    seed: int = 0,
+    model: str = TINY,
+    weights: str = "none",
+    **training: object,
 ) -> RunSpec:
-    """Return a run of the cpu matrix on beans, changed as given; random weights."""
+    """Return a run of the cpu matrix on beans, changed as given."""
     settings = {"image_size": 32, "batch_size": 8, "epochs": 3, "head_epochs": 1, **training}
     overrides = [f"training.{key}={value}" for key, value in settings.items()]
-    overrides += [f"models=[{model}]", "weights=none", "datasets=[beans]", f"input_modes=[{input_mode}]"]
+    overrides += [f"models=[{model}]", f"weights={weights}", "datasets=[beans]", f"input_modes=[{input_mode}]"]
     overrides += [f"policies=[{policy}]", f"seeds=[{seed}]"]
     (only,) = expand(matrix_file.load(matrix_file.find("cpu"), overrides))
     return only
