@@ -1,0 +1,50 @@
+"""The matrix `thumbs` on a folder in hymenoptera's layout, at a small size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import load_file
+
+from tests import checkpoints
+from tests.cli.test_commands import Project
+
+SIDE = 64
+
+
+def write_images(folder: Path, number: int, seed: int) -> None:
+    """Write ants that are darker on the left and bees that are darker on the right, in colour."""
+    generator = np.random.default_rng(seed)
+    for position, name in enumerate(("ants", "bees")):
+        (folder / name).mkdir(parents=True)
+        for image in range(number):
+            pixels = generator.integers(120, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+            pixels[:, position * SIDE // 2 : (position + 1) * SIDE // 2] //= 4
+            Image.fromarray(pixels).save(folder / name / f"{name}-{seed}-{image}.png")
+
+
+@pytest.mark.slow
+def test_thumbs_trains_alexnet_on_a_folder_and_keeps_its_best_weights(tmp_path: Path) -> None:
+    write_images(tmp_path / "insects" / "train", 24, seed=0)
+    write_images(tmp_path / "insects" / "val", 8, seed=1)
+    source = checkpoints.write("torchvision/alexnet", tmp_path)
+    project = Project(tmp_path, tmp_path / "cache")
+    changes = [f'datasets=["folder:{tmp_path / "insects"}"]', f"weights={source}"]
+    changes += [f"training.image_size={SIDE}", "training.epochs=1"]
+    done = project.run("run", "--matrix", "thumbs", "--name", "mine", *(part for c in changes for part in ("--set", c)))
+    assert done.returncode == 0, done.stderr
+    (record,) = cast(list[Any], project.records("mine"))
+    assert (record["status"], record["dataset"]["classes"]) == ("done", ["ants", "bees"])
+    assert record["model"]["weights_origin"] == "file torchvision-alexnet-0.safetensors"
+    kept = load_file(tmp_path / "results" / "mine" / "weights" / f"{record['id']}.safetensors")
+    network = torchvision.models.alexnet(weights=None, num_classes=2)
+    network.load_state_dict(kept, strict=True)
+    start = checkpoints.made_up("torchvision/alexnet")
+    assert not torch.equal(kept["features.0.weight"], start["features.0.weight"])
+    assert float((kept["features.0.weight"] - start["features.0.weight"]).abs().max()) < 0.1, "begun from the file"
