@@ -54,6 +54,7 @@ class Store:
         self.folder = folder
         self.records = folder / "records"
         self.exhibits = folder / EXHIBITS
+        self.checkpoints = folder / "checkpoints"
 
     def path(self, run_id: str) -> Path:
         """Return the record's path."""

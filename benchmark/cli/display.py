@@ -12,8 +12,15 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from benchmark.executors.events import Event, Started
+from benchmark.executors.events import EpochDone, Event, Started, Warned
 from benchmark.records import EpochRecord, RunRecord
+
+ELSEWHERE = " (by another process)"
+
+
+def waiting_line(runs: int) -> str:
+    """Return one line about runs that other processes execute."""
+    return f"waiting for {runs} run{'s' if runs != 1 else ''} that other processes execute"
 
 
 def outcome_line(record: RunRecord) -> str:
@@ -47,13 +54,20 @@ class PlainDisplay:
         typer.echo(f"{runs} runs, {workers} at a time")
 
     def event(self, event: Event) -> None:
-        """Epochs are not shown one by one."""
+        """Tell warnings; epochs are not shown one by one."""
+        if isinstance(event, Warned):
+            typer.echo(f"{event.run_id}: {event.message}", err=True)
 
-    def finished(self, record: RunRecord) -> None:
+    def finished(self, record: RunRecord, *, elsewhere: bool = False) -> None:
         """Tell about a finished run."""
         self._done += 1
         left = (time.monotonic() - self._started) / self._done * (self._runs - self._done)
-        typer.echo(f"[{self._done}/{self._runs}] {outcome_line(record)}; about {left / 60:.1f} min left")
+        line = outcome_line(record) + (ELSEWHERE if elsewhere else "")
+        typer.echo(f"[{self._done}/{self._runs}] {line}; about {left / 60:.1f} min left")
+
+    def waiting(self, runs: int) -> None:
+        """Tell that other processes have the rest."""
+        typer.echo(waiting_line(runs))
 
 
 class LiveDisplay:
@@ -83,7 +97,9 @@ class LiveDisplay:
         with self._lock:
             if isinstance(event, Started):
                 self._runs[event.run_id] = self._progress.add_task(event.title, total=event.epochs, detail="")
-            elif event.run_id in self._runs:
+            elif isinstance(event, Warned):
+                self._print(f"{event.run_id}: {event.message}")
+            elif isinstance(event, EpochDone) and event.run_id in self._runs:
                 self._progress.update(
                     self._runs[event.run_id], completed=event.epoch.epoch, detail=self._latest(event.epoch)
                 )
@@ -92,14 +108,21 @@ class LiveDisplay:
     def _latest(epoch: EpochRecord) -> str:
         return f"loss {epoch.train_loss:.3f}, validation {epoch.val_accuracy:.3f}"
 
-    def finished(self, record: RunRecord) -> None:
+    def finished(self, record: RunRecord, *, elsewhere: bool = False) -> None:
         """Take the run's bar away and print its outcome above the bars."""
         with self._lock:
             bar = self._runs.pop(record.id, None)
             if bar is not None:
                 self._progress.remove_task(bar)
-        self._progress.console.print(outcome_line(record), highlight=False, markup=False)
+        self._print(outcome_line(record) + (ELSEWHERE if elsewhere else ""))
         self._progress.advance(self._overall)
+
+    def waiting(self, runs: int) -> None:
+        """Tell that other processes have the rest."""
+        self._print(waiting_line(runs))
+
+    def _print(self, line: str) -> None:
+        self._progress.console.print(line, highlight=False, markup=False)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,18 +24,16 @@ from benchmark.cli.options import (
 )
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
-from benchmark.matrix import Matrix, expand
-from benchmark.plan import make_plan
+from benchmark.locks import folder_locked
+from benchmark.matrix import expand
+from benchmark.plan import Plan, make_plan
 
 if TYPE_CHECKING:
-    from benchmark.matrix import RunSpec
+    from benchmark.plan import PlannedRun
     from benchmark.records import RunRecord
 
 SOME_RUN_FAILED = 1
 INTERRUPTED = 130
-ENDED = ("done", "failed", "diverged")
-"""States after which a run has nothing to go on from; one that was cut off (killed, timeout, oom) keeps its
-checkpoint."""
 
 
 def run(
@@ -55,26 +52,22 @@ def run(
 
     Exit code: 0 all asked for is done, 1 some run failed, 2 a mistake in what was asked, 130 interrupted.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
-    selection = select(matrix, overrides, only, name, results, verify=True)
-    number = _workers(workers)
-    todo = [planned.spec for planned in selection.selected if force or planned.state != "done"]
-    _refuse_another_matrix(selection)
-    failed: list[RunRecord] = []
-    if not todo:
-        _keep_matrix(selection)
-    else:
-        try:
-            failed = _execute(selection, todo, number, data_dir, anew=force)
-        except KeyboardInterrupt:
-            typer.echo("interrupted: finished runs are kept; the same command goes on from here.", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-    _conclude(selection, failed)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        selection = select(matrix, overrides, only, name, results, verify=True)
+        todo = [planned for planned in selection.selected if force or planned.state != "done"]
+        failed = _execute(selection, todo, _workers(workers), data_dir, anew=force)
+        _conclude(selection, failed)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: finished runs are kept; the same command goes on from here.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     if failed:
         raise typer.Exit(SOME_RUN_FAILED)
 
 
 def _interrupt(number: int, frame: Any) -> None:
+    signal.signal(number, signal.SIG_DFL)  # the second time at once: workers end with this process
     raise KeyboardInterrupt
 
 
@@ -99,64 +92,71 @@ def _refuse_another_matrix(selection: Selection) -> None:
 
 
 def _keep_matrix(selection: Selection) -> None:
+    """Keep the effective matrix, unless the folder belongs to another one.
+
+    Raises:
+        UserError: it does, or it cannot be written.
+    """
     content = matrix_file.dump(selection.matrix).encode()
+    _refuse_another_matrix(selection)
     if not selection.matrix_path.is_file() or selection.matrix_path.read_bytes() != content:
-        write_atomically(selection.matrix_path, content)
+        with folder_locked(selection.store.folder):
+            _refuse_another_matrix(selection)  # which another command may just have kept
+            write_atomically(selection.matrix_path, content)
 
 
 def _execute(
-    selection: Selection, todo: list[RunSpec], workers: int | None, data_dir: Path | None, *, anew: bool
+    selection: Selection, todo: list[PlannedRun], workers: int | None, data_dir: Path | None, *, anew: bool
 ) -> list[RunRecord]:
-    from benchmark import checkpoints
+    """Execute runs and return the records of those that are not done."""
+    _refuse_another_matrix(selection)
+    if not todo:
+        _keep_matrix(selection)
+        return []
     from benchmark.cli.display import display
+    from benchmark.execution import execute_all
     from benchmark.executors.local import run_locally
     from benchmark.preparation import default_workers
     from benchmark.runs import RunContext
+    from benchmark.sharing import SharedRuns
 
-    matrix = selection.matrix
+    matrix, store = selection.matrix, selection.store
     number = min(workers or default_workers(matrix.threads), len(todo))
     with display(len(todo)) as shown:
-        require_preflight(selection, todo, data_dir, number, shown.preparing)
+        require_preflight(selection, [planned.spec for planned in todo], data_dir, number, shown.preparing)
         _keep_matrix(selection)
         context = RunContext(
             data_dir=data_dir,
-            weights_folder=selection.store.folder / "weights",
+            weights_folder=store.folder / "weights",
             keep_weights=matrix.keep_weights,
             workers=number,
-            checkpoints=selection.store.folder / "checkpoints",
-            exhibits=selection.store.exhibits,
+            exhibits=store.exhibits,
             keep_thumbnails=matrix.keep_thumbnails,
+            checkpoints=store.checkpoints,
         )
-        if anew:
-            for spec in todo:
-                checkpoints.remove(selection.store.folder / "checkpoints", spec.id)
         shown.starting(len(todo), context.workers)
-        failed = []
-        with closing(run_locally(todo, context, matrix.timeout, shown.event)) as outcomes:
-            for outcome in outcomes:
-                record = selection.store.save(outcome.record, outcome.predictions, outcome.shown)
-                if record.status in ENDED:
-                    checkpoints.remove(selection.store.folder / "checkpoints", record.id)
-                shown.finished(record)
-                if record.status != "done":
-                    failed.append(record)
-    return failed
+        with SharedRuns(store, todo, anew=anew) as runs:
+            return execute_all(runs, run_locally, context, matrix.timeout, shown)
 
 
 def _conclude(selection: Selection, failed: list[RunRecord]) -> None:
     from benchmark import report
 
-    matrix: Matrix = selection.matrix
-    plan = make_plan((run.spec for run in selection.plan.runs), selection.store)
-    typer.echo(report.terminal_table(matrix, plan, selection.store))
-    if report.check(matrix, plan, selection.store):  # nothing is drawn again that shows the records as they are
-        report.write(matrix, plan, selection.store)
-    typer.echo(f"report: {selection.store.folder / 'report.md'}")
+    matrix, store = selection.matrix, selection.store
+
+    def plan() -> Plan:
+        return make_plan((run.spec for run in selection.plan.runs), store)
+
+    typer.echo(report.terminal_table(matrix, plan(), store))
+    if report.check(matrix, plan(), store):  # nothing is drawn again that shows the records as they are
+        with folder_locked(store.folder):
+            report.write(matrix, plan(), store)
+    typer.echo(f"report: {store.folder / 'report.md'}")
     for record in failed:
         typer.echo(f"{record.status}: {record.spec} ({record.id}): {record.reason}", err=True)
     if failed:
         typer.echo(
-            f"{len(failed)} runs are not done; their tracebacks stand in {selection.store.records}/<id>.json. "
+            f"{len(failed)} runs are not done; their tracebacks stand in {store.records}/<id>.json. "
             "The same command tries them again.",
             err=True,
         )

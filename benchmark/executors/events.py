@@ -26,4 +26,12 @@ class EpochDone:
     epoch: EpochRecord
 
 
-Event = Started | EpochDone
+@dataclass(frozen=True)
+class Warned:
+    """The benchmark's own log has a warning about a run that goes on."""
+
+    run_id: str
+    message: str
+
+
+Event = Started | EpochDone | Warned

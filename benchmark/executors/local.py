@@ -3,40 +3,177 @@
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.managers
 import os
 import signal
+import tempfile
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
-from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
 from benchmark import environment
-from benchmark.executors.events import EpochDone, Event, Started
+from benchmark.executors import worker
+from benchmark.executors.events import Event, Started
+from benchmark.executors.interface import Take
 from benchmark.matrix import RunSpec
 from benchmark.records import RunRecord, Status
-from benchmark.runs import Outcome, RunContext, execute, now
+from benchmark.runs import Outcome, RunContext, now
 
-POOLS = 3
-"""How often a pool is started anew when all of its workers died before they took a run."""
+LOOK_AGAIN = 5.0
+"""Seconds between looks at pools that may have broken without a word."""
 
-_events: Any = None
-"""In a worker: the queue to the parent."""
-
-
-def _start_worker(events: Any) -> None:
-    global _events
-    _events = events
+ATTEMPTS = 3
+"""How often a worker is started anew for a run that it died before taking."""
 
 
-def _work(spec: RunSpec, context: RunContext) -> Outcome:
-    _events.put(Started(spec.id, str(spec), sum(stage.epochs for stage in spec.stages), now()))
-    return execute(spec, context, lambda epoch: _events.put(EpochDone(spec.id, epoch)))
+def run_locally(
+    take: Take, context: RunContext, timeout: float | None, on_event: Callable[[Event], None]
+) -> Generator[Outcome, None, None]:
+    """Execute runs in ``context.workers`` processes; see `interface.Executor`.
+
+    Workers live on from run to run. One that dies, or exceeds the time of its run, costs that run only, which comes
+    back as ``killed``, ``oom`` or ``timeout``, and is replaced; all end with this process, however it ends.
+    """
+    idle = [_Slot(on_event) for _ in range(context.workers)]
+    slots = tuple(idle)
+    busy: dict[Future[Outcome], tuple[_Slot, RunSpec]] = {}
+    try:
+        while True:
+            while idle and (spec := take()) is not None:
+                slot = idle.pop()
+                busy[slot.submit(spec, context, timeout)] = slot, spec
+            if not busy:
+                return
+            finished, unfinished = wait(busy, timeout=LOOK_AGAIN, return_when=FIRST_COMPLETED)
+            ended = []
+            for future in (*finished, *(future for future in unfinished if busy[future][0].broken)):
+                slot, spec = busy.pop(future)
+                outcome = slot.outcome(future, spec, timeout)
+                if outcome is None:
+                    busy[slot.submit(spec, context, timeout)] = slot, spec
+                    continue
+                idle.append(slot)
+                ended.append(outcome)
+            while idle and (spec := take()) is not None:  # before the caller takes its time to write the outcomes
+                slot = idle.pop()
+                busy[slot.submit(spec, context, timeout)] = slot, spec
+            yield from ended
+    finally:
+        with ThreadPoolExecutor(len(slots)) as stopping:
+            list(stopping.map(_Slot.stop, slots))
+
+
+class _Slot:
+    """A place for one run at a time: a pool of one worker, replaced with all its channels when the worker ends.
+
+    Workers of one pool share its locks: one killed while it holds a lock would stop the others.
+    """
+
+    def __init__(self, on_event: Callable[[Event], None]) -> None:
+        self._on_event = on_event
+        self._pool: ProcessPool | None = None
+        self._started: Started | None = None
+        self._attempts = 0
+
+    def submit(self, spec: RunSpec, context: RunContext, timeout: float | None) -> Future[Outcome]:
+        """Give the worker a run."""
+        if self.broken:
+            self.stop()
+        if self._pool is None:
+            self._start()
+        assert self._pool is not None
+        self._started = None
+        future: Future[Outcome] = self._pool.schedule(worker.work, args=[spec, context], timeout=timeout)
+        return future
+
+    @property
+    def broken(self) -> bool:
+        """Whether the pool has given up: its worker died while it had no run."""
+        return self._pool is not None and not self._pool.active
+
+    def _start(self) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._folder = tempfile.TemporaryDirectory(prefix="benchmark-worker-")
+        self._log = Path(self._folder.name) / "log"
+        self._reader, self._writer = spawn.Pipe(duplex=False)
+        self._pool = ProcessPool(1, initializer=worker.start, initargs=[self._writer, self._log], context=spawn)
+        with _variables(environment.worker_variables()), _interrupts_held():
+            _ = self._pool.active  # starts the worker
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                event: Event = self._reader.recv()
+            except (EOFError, OSError):  # the last writer has closed its end, or died in the middle of an event
+                return
+            if isinstance(event, Started):
+                self._started = event
+            self._on_event(event)
+
+    def stop(self) -> None:
+        """End the worker and what belongs to it."""
+        if self._pool is None:
+            return
+        self._pool.stop()
+        self._pool.join()
+        self._writer.close()
+        self._listener.join()
+        self._reader.close()
+        self._folder.cleanup()
+        self._pool = None
+
+    def outcome(self, future: Future[Outcome], spec: RunSpec, timeout: float | None) -> Outcome | None:
+        """Return how a run ended; None: its worker died before it took the run, which may be submitted again."""
+        error = future.exception() if future.done() else BrokenProcessPool()
+        if error is None and future.result().record.status == "done":
+            self._attempts = 0
+            return future.result()
+        lines = worker.last_lines(self._log)
+        if error is None:
+            record = future.result().record
+        else:
+            self.stop()
+            self._attempts += 1
+            if self._started is None and self._attempts < ATTEMPTS:
+                return None
+            record = _lost(spec, error, timeout, self._started)
+        self._attempts = 0
+        return Outcome(record.model_copy(update={"log": lines}))
+
+
+def _lost(spec: RunSpec, error: BaseException, timeout: float | None, started: Started | None) -> RunRecord:
+    """Return the record of a run whose worker could not make it."""
+    status: Status = "killed"
+    trace = None
+    if started is None:
+        reason = f"{ATTEMPTS} times its worker died before it took the run; see the system's log"
+    elif isinstance(error, FutureTimeout):
+        status, reason = "timeout", f"exceeded its time of {timeout:g} s"
+    elif isinstance(error, ProcessExpired):
+        reason = _how_it_ended(error.exitcode)
+    elif isinstance(error, BrokenProcessPool):
+        reason = "its worker ended without a word"
+    else:
+        status, reason = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
+        trace = "".join(traceback.format_exception(error))
+    began = started.at if started else now()
+    return RunRecord(
+        id=spec.id, status=status, reason=reason, traceback=trace, spec=spec, started_at=began, finished_at=now()
+    )
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"its worker was ended by signal {signal.Signals(-code).name}"
+    return f"its worker ended with exit code {code}"
 
 
 @contextmanager
@@ -54,91 +191,11 @@ def _variables(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _lost(spec: RunSpec, status: Status, reason: str, started_at: str) -> Outcome:
-    record = RunRecord(id=spec.id, status=status, reason=reason, spec=spec, started_at=started_at, finished_at=now())
-    return Outcome(record)
-
-
-def run_locally(
-    specs: Sequence[RunSpec],
-    context: RunContext,
-    timeout: float | None,
-    on_event: Callable[[Event], None],
-) -> Generator[Outcome, None, None]:
-    """Execute runs in ``context.workers`` processes and yield their outcomes as they finish.
-
-    Workers live on from run to run and are replaced when they die; a run whose worker dies or exceeds its time comes
-    back as ``killed`` or ``timeout`` and the others go on. Closing the generator (Ctrl-C) stops the workers.
-
-    Args:
-        specs: the runs, started in this order.
-        context: passed to each run.
-        timeout: seconds a run; None: no limit.
-        on_event: called from a thread of this process, in no fixed order among runs.
-    """
-    spawn = multiprocessing.get_context("spawn")
-    started: dict[str, str] = {}
-    with _variables(environment.worker_variables()):
-        manager = multiprocessing.managers.SyncManager(ctx=spawn)
-        manager.start(signal.signal, (signal.SIGINT, signal.SIG_IGN))  # Ctrl-C is the parent's to act on
-        events = manager.Queue()
-
-        def listen() -> None:
-            while (event := events.get()) is not None:
-                if isinstance(event, Started):
-                    started[event.run_id] = event.at
-                on_event(event)
-
-        listener = threading.Thread(target=listen, daemon=True)
-        listener.start()
-        try:
-            left = list(specs)
-            for _ in range(POOLS):
-                for spec, outcome in _in_one_pool(left, context, timeout, events, started):
-                    left.remove(spec)
-                    yield outcome
-                if not left:
-                    return
-            now_lost = f"{POOLS} times all workers died before they took a run; see the system's log"
-            yield from (_lost(spec, "killed", now_lost, now()) for spec in left)
-        finally:
-            events.put(None)
-            listener.join()
-            manager.shutdown()
-
-
-def _in_one_pool(
-    specs: Sequence[RunSpec], context: RunContext, timeout: float | None, events: Any, started: dict[str, str]
-) -> Iterator[tuple[RunSpec, Outcome]]:
-    """Execute runs in a pool of workers until they are done, or until a death among idle workers ends the pool."""
-    pool = ProcessPool(
-        max_workers=min(context.workers, len(specs)),
-        context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=[events],
-    )
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Keep Ctrl-C from the processes and threads started inside: it is this process's to act on."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        futures: dict[Any, RunSpec] = {
-            pool.schedule(_work, args=[spec, context], timeout=timeout): spec for spec in specs
-        }
-        for future in as_completed(futures):
-            spec = futures[future]
-            began = started.get(spec.id, now())
-            try:
-                outcome = future.result()
-            except FutureTimeout:
-                outcome = _lost(spec, "timeout", f"exceeded its time of {timeout:g} s", began)
-            except BrokenProcessPool:
-                continue
-            except ProcessExpired as error:
-                outcome = _lost(spec, "killed", _how_it_ended(error.exitcode), began)
-            yield spec, outcome
+        yield
     finally:
-        pool.stop()
-        pool.join()
-
-
-def _how_it_ended(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"its worker was ended by signal {signal.Signals(-code).name}"
-    return f"its worker ended with exit code {code}"
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,66 @@
+"""The way of a matrix's runs through an executor into the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Protocol
+
+from benchmark.executors.events import Event
+from benchmark.executors.interface import Executor
+from benchmark.records import RunRecord
+from benchmark.runs import RunContext
+from benchmark.sharing import SharedRuns
+
+LOOK_AGAIN = 1.0
+"""Seconds between looks at runs that other processes execute."""
+
+
+class Watcher(Protocol):
+    """Who is told what happens."""
+
+    def event(self, event: Event) -> None:
+        """A worker told something; called from any thread."""
+
+    def finished(self, record: RunRecord, *, elsewhere: bool = False) -> None:
+        """A run has ended, here or in another process."""
+
+    def waiting(self, runs: int) -> None:
+        """Nothing is left to start here; other processes execute the rest."""
+
+
+def execute_all(
+    runs: SharedRuns, executor: Executor, context: RunContext, timeout: float | None, watcher: Watcher
+) -> list[RunRecord]:
+    """Execute runs until each has ended here or elsewhere.
+
+    Returns:
+        The records of those that are not done.
+
+    Raises:
+        UserError: a record cannot be written.
+    """
+    ended = _records(runs, executor, context, timeout, watcher)
+    return [record for record in ended if record.status != "done"]
+
+
+def _records(
+    runs: SharedRuns, executor: Executor, context: RunContext, timeout: float | None, watcher: Watcher
+) -> Iterator[RunRecord]:
+    told = 0
+    while True:
+        with closing(executor(runs.take, context, timeout, watcher.event)) as outcomes:
+            for outcome in outcomes:
+                record = runs.settle(outcome)
+                watcher.finished(record)
+                yield record
+        for record in runs.finished_elsewhere():
+            watcher.finished(record, elsewhere=True)
+            yield record
+        if not runs.waiting:
+            return
+        if runs.waiting != told:
+            told = runs.waiting
+            watcher.waiting(told)
+        time.sleep(LOOK_AGAIN)

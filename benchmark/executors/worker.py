@@ -1,0 +1,95 @@
+"""What a worker process does around `execute`: tells events, keeps its last lines, ends with its parent."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from benchmark.executors.events import EpochDone, Event, Started, Warned
+from benchmark.matrix import RunSpec
+from benchmark.runs import Outcome, RunContext, execute, now
+
+LAST_LINES = 30
+"""Of a worker's log in the record of a run that is not done."""
+
+LONGEST_TAIL = 20_000
+"""Bytes at the end of a worker's log that are looked at."""
+
+_tell: Callable[[Event], None] = lambda event: None  # noqa: E731 - a variable of this type, set once by `start`
+_log: Path | None = None
+
+
+def start(events: Connection, log: Path) -> None:
+    """Prepare a worker process of this machine.
+
+    Args:
+        events: to the parent.
+        log: file that takes what this process prints, its log and its libraries' output included.
+    """
+    global _tell, _log
+    _tell, _log = events.send, log
+    end_with_parent()
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(descriptor, stream.fileno())
+    os.close(descriptor)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+
+
+def end_with_parent() -> None:
+    """End this process, whatever it does, as soon as the process that started it is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise RuntimeError("only for a process that multiprocessing started")
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()
+
+
+def work(spec: RunSpec, context: RunContext) -> Outcome:
+    """Execute a run and tell its start, its epochs and its warnings."""
+    if _log is not None:
+        os.truncate(_log, 0)
+    _tell(Started(spec.id, str(spec), sum(stage.epochs for stage in spec.stages), now()))
+    with telling_warnings(spec.id, _tell):
+        return execute(spec, context, lambda epoch: _tell(EpochDone(spec.id, epoch)))
+
+
+@contextmanager
+def telling_warnings(run_id: str, tell: Callable[[Event], None]) -> Iterator[None]:
+    """Tell the warnings of the benchmark's own log while the block runs."""
+
+    class Teller(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            tell(Warned(run_id, record.getMessage()))
+
+    handler = Teller(logging.WARNING)
+    logger = logging.getLogger("benchmark")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def last_lines(log: Path) -> tuple[str, ...]:
+    """Return the last lines of a worker's log, none where there is no file."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LONGEST_TAIL))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ()
+    return tuple(line.rstrip() for line in text.splitlines() if line.strip())[-LAST_LINES:]
