@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from benchmark.analysis.choice import candidates, winners
 from benchmark.analysis.claims import Judged, JudgedClaim, Verdict, judge
 from benchmark.analysis.differences import Difference, paired_values
 from benchmark.analysis.folds import mean_difference
@@ -31,7 +32,7 @@ ORDER: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not run
 
 
 LEGEND = (
-    "The choice is made on validation, among the grey cells with all their seeds. In brackets: its lead over the other "
+    "The choice is made on validation, among {cells} with all their seeds. In brackets: its lead over the other "
     "cell in percent points of test accuracy with the 95 % interval, not corrected for the number of cells, and the "
     "other cell's training time. One matrix cannot tell about other models, resolutions or learning rates."
 )
@@ -146,23 +147,26 @@ def recommendations(results: Results) -> str:
     lines = [_recommendation(dataset, results) for dataset in results.datasets if dataset not in results.controls]
     if not any(lines):
         return "None: no grey cell is measured on real images."
-    return "\n".join([*(line for line in lines if line), "", LEGEND])
+    competing = [cell for dataset in results.datasets for cell in candidates(dataset, results)]
+    legend = LEGEND.format(cells="the grey cells" if _all_grey(competing) else "the cells")
+    return "\n".join([*(line for line in lines if line), "", legend])
+
+
+def _all_grey(cells: Sequence[Cell]) -> bool:
+    return all(INPUT_MODES[cell.key[1]].grey for cell in cells)
 
 
 def _recommendation(dataset: str, results: Results) -> str:
-    """Return one item: the grey cell of the best validation accuracy, and the cheaper cells that it does not beat.
-
-    The choice is made on validation, not on the test accuracies shown beside it, which are therefore not flattered.
-    """
-    grey = [c for c in results.cells.values() if c.key[0] == dataset and INPUT_MODES[c.key[1]].grey]
-    complete = [cell for cell in grey if len(cell.seeds) == len(cell.asked)]
+    """Return one item: the cell of the best validation accuracy, and the cheaper cells that it does not beat."""
+    asked = candidates(dataset, results)
+    what = "grey cell" if _all_grey(asked) else "cell"
+    complete = [cell for cell in asked if len(cell.seeds) == len(cell.asked)]
     if not complete:
-        return f"- **{escape(dataset)}**: none, no grey cell has all its seeds." if any(c.records for c in grey) else ""
-    among = f"the {len(grey)} grey cells"
-    if len(complete) < len(grey):
-        among = f"the {len(complete)} grey cells of {len(grey)} that have all their seeds"
-    validation = [mean_of(cell, "validation.accuracy") or 0.0 for cell in complete]
-    highest = [cell for cell, mean in zip(complete, validation, strict=True) if mean == max(validation)]
+        return f"- **{escape(dataset)}**: none, no {what} has all its seeds." if any(c.records for c in asked) else ""
+    among = f"the {len(asked)} {what}s"
+    if len(complete) < len(asked):
+        among = f"the {len(complete)} {what}s of {len(asked)} that have all their seeds"
+    highest = winners(dataset, results)
     chosen = highest[0]
     assert chosen.accuracy is not None
     text = (

@@ -1,0 +1,145 @@
+"""``predict``: classify images with a trained run."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli.options import DEFAULT_RESULTS, ResultsOption
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.kept_runs import KeptRun
+    from benchmark.prediction import Prediction
+    from benchmark.records import RunRecord
+
+SOME_IMAGE_IS_BAD = 1
+
+RunOption = Annotated[str | None, typer.Option("--run", metavar="ID", help="A run's id, from `plan` or table.csv.")]
+BestOption = Annotated[
+    str | None,
+    typer.Option("--best", metavar="NAME", help="The winner of these results: the cell that the report recommends."),
+]
+DatasetOption = Annotated[
+    str | None, typer.Option("--dataset", help="With --best, where the results have several datasets: which.")
+]
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Images, and folders of images.", metavar="IMAGE…|DIR")],
+    run: RunOption = None,
+    best: BestOption = None,
+    dataset: DatasetOption = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Write CSV: path, class, and each class's probability.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option("--output", help="Write the CSV to this file.")] = None,
+    results: ResultsOption = DEFAULT_RESULTS,
+) -> None:
+    """Classify images with a run's kept weights, decoded and normalised exactly as the run's own images.
+
+    The network is told on the error stream. Files that are no images are named there, the others are still classified,
+    and the exit code is 1. `keep_weights: best` in a matrix keeps the weights.
+    """
+    kept = chosen_run(run, best, dataset, results)
+    weights = kept.weights()
+    typer.echo(about(kept), err=True)
+
+    from benchmark.prediction import image_files
+    from benchmark.prediction import predict as predictions
+    from benchmark.trained import open_run
+
+    trained = open_run(kept.record, weights)
+    classes = trained.dataset.classes
+    written = io.StringIO(newline="")
+    table = csv.writer(written, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    table.writerow(["path", "class", *(f"p({name})" for name in classes)])
+    total = bad = 0
+    for prediction in predictions(trained, image_files(images)):
+        total += 1
+        if prediction.probabilities is None:
+            bad += 1
+            typer.echo(f"bad image: {printable(str(prediction.path))}: {prediction.problem}", err=True)
+        elif as_csv or output is not None:
+            table.writerow(_row(prediction, classes))
+        else:
+            typer.echo(_line(prediction, classes))
+        if as_csv and output is None:
+            _flush(written)
+    if output is not None:
+        _write(output, written.getvalue())
+        typer.echo(f"{output}: {total - bad} predictions", err=True)
+    if not total:
+        raise UserError(f"predict: there is no file below {', '.join(str(path) for path in images)}.")
+    if bad:
+        typer.echo(f"{bad} of {total} files are no images that can be classified.", err=True)
+        raise typer.Exit(SOME_IMAGE_IS_BAD)
+
+
+def chosen_run(run: str | None, best: str | None, dataset: str | None, results: Path) -> KeptRun:
+    """Resolve ``--run``, ``--best`` and ``--dataset``.
+
+    Raises:
+        UserError: not exactly one of the first two, or there is no such run.
+    """
+    from benchmark.kept_runs import best_of, by_id
+
+    if (run is None) == (best is None):
+        raise UserError("name the network by --run ID, or by --best NAME for the winner of results; one of them.")
+    if run is not None:
+        return by_id(results, run)
+    assert best is not None
+    return best_of(results, best, dataset)
+
+
+def about(kept: KeptRun) -> str:
+    """Return in words which network classifies, and how good it was on its own test images."""
+    record: RunRecord = kept.record
+    assert record.test is not None and record.dataset is not None
+    side = f"{record.spec.input_size} x {record.spec.input_size} pixels"
+    return (
+        f"{kept.chosen}. {record.spec.model}, {record.spec}, {side}; on its {record.dataset.test_images} test images "
+        f"{100 * record.test.accuracy:.1f} % were right. ({record.id})"
+    )
+
+
+def printable(text: str) -> str:
+    """Return a file's name fit for a terminal and for UTF-8: control characters and bytes that are no text escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _line(prediction: Prediction, classes: tuple[str, ...]) -> str:
+    assert prediction.probabilities is not None
+    ranked = sorted(zip(prediction.probabilities.tolist(), classes, strict=True), key=lambda item: -item[0])
+    (share, name), *others = ranked[:3]
+    rest = ", ".join(f"{other} {100 * p:.1f} %" for p, other in others)
+    return f"{printable(str(prediction.path))}: {name} {100 * share:.1f} % ({rest})"
+
+
+def _row(prediction: Prediction, classes: tuple[str, ...]) -> list[object]:
+    assert prediction.probabilities is not None
+    best = int(prediction.probabilities.argmax())
+    shares = [float(f"{share:.8g}") for share in prediction.probabilities.tolist()]
+    return [_cell(prediction.path), classes[best], *shares]
+
+
+def _cell(path: Path) -> str:
+    """Return a path as UTF-8 text that no spreadsheet takes for a formula: ``=x.png`` is ``./=x.png``."""
+    text = str(path).encode("utf-8", "backslashreplace").decode()
+    return f"./{text}" if text[0] in "=+-@\t\r" else text
+
+
+def _flush(written: io.StringIO) -> None:
+    typer.echo(written.getvalue(), nl=False)
+    written.seek(0)
+    written.truncate()
+
+
+def _write(path: Path, text: str) -> None:
+    from benchmark.files import write_atomically
+
+    write_atomically(path, text.encode())

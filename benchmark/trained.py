@@ -1,0 +1,155 @@
+"""A trained network from its record and its kept weights, with exactly the preprocessing that it was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from benchmark.architectures import architecture
+from benchmark.batches import Normaliser, SplitImages, evaluation_batch
+from benchmark.datasets.pixels import read_image, to_array
+from benchmark.datasets.prepared import Split
+from benchmark.errors import UserError
+from benchmark.inputs import INPUT_MODES
+from benchmark.records import DatasetRecord, ModelRecord, RunRecord
+from benchmark.runs import choose_device, resolve_precision
+
+
+def restore(model: str, channels: int, classes: int, state: Mapping[str, Tensor], title: str) -> nn.Module:
+    """Return a network with a trained state, on the CPU, in eval mode.
+
+    A convolution that the state has a bias for and the library's network has not (the stem of ``grey-1ch-folded``) is
+    given one.
+
+    Args:
+        model: ``timm/NAME[.TAG]`` or ``torchvision/NAME``.
+        channels: of the first convolution.
+        classes: outputs of the head.
+        state: every tensor of the network.
+        title: where the state comes from, for messages.
+
+    Raises:
+        UserError: there is no such model, or the state is not one of its.
+    """
+    network = architecture(model).create(classes, channels)
+    for name in sorted(set(state) - set(network.state_dict())):
+        layer = dict(network.named_modules()).get(name.removesuffix(".bias"))
+        if name.endswith(".bias") and isinstance(layer, nn.Conv2d) and layer.bias is None:
+            layer.bias = nn.Parameter(torch.zeros(layer.out_channels))
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise UserError(f"{title}: not the weights of {model} for this run ({str(error).splitlines()[-1]}).") from None
+    return network.eval()
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run's network, and what turns an image file into its input.
+
+    Attributes:
+        record: of the run.
+        network: in eval mode, on ``device``, channels-last.
+        device: where it computes.
+        precision: ``fp32``, ``fp16`` or ``bf16``: what the run's setting means on this device; fp32 on a CPU for a run
+            that was trained on a GPU.
+    """
+
+    record: RunRecord
+    network: nn.Module
+    device: torch.device
+    precision: str
+
+    @property
+    def model(self) -> ModelRecord:
+        """What the record says of the network."""
+        assert self.record.model is not None, "a done run"
+        return self.record.model
+
+    @property
+    def dataset(self) -> DatasetRecord:
+        """What the record says of the images."""
+        assert self.record.dataset is not None, "a done run"
+        return self.record.dataset
+
+    def decode(self, content: bytes) -> NDArray[np.uint8]:
+        """Return a file's pixels as the run's own images were decoded and resized.
+
+        Args:
+            content: the file's bytes.
+
+        Returns:
+            uint8, shape (image_size, image_size, 1 or 3).
+
+        Raises:
+            BadImage: it cannot be decoded.
+        """
+        return to_array(read_image(content), self.record.spec.image_size, INPUT_MODES[self.record.spec.input_mode].grey)
+
+    def normalised(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Return the network's input: cropped and normalised as in the run's evaluation.
+
+        Args:
+            pixels: uint8, shape (n, image_size, image_size, 1 or 3), from `decode`.
+
+        Returns:
+            float32, shape (n, input channels, input size, input size), on the device, channels-last.
+        """
+        rows = np.arange(len(pixels))
+        split = Split(rows, np.zeros_like(rows), tuple(str(row) for row in rows))
+        normaliser = Normaliser(self.model.mean, self.model.std, self.device)
+        shown = SplitImages(pixels, split, normaliser, self.device, self.record.spec.crop_size)
+        return shown.plain(rows.tolist())
+
+    def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Return the network's answers: float32, shape (n, classes), on the CPU.
+
+        Args:
+            pixels: uint8, shape (n, image_size, image_size, 1 or 3), from `decode`.
+        """
+        dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision)
+        answers = []
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+            size = evaluation_batch(self.device)
+            for first in range(0, len(pixels), size):
+                inputs = self.normalised(pixels[first : first + size])
+                answers.append(self.network(inputs).float().cpu())
+        return torch.cat(answers)
+
+    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the classes' probabilities, float32, shape (n, classes), as a record's predictions hold them."""
+        shares: NDArray[np.float32] = self.logits(pixels).double().softmax(dim=1).float().numpy()
+        return shares
+
+
+def open_run(record: RunRecord, weights: Path, device: torch.device | None = None) -> TrainedRun:
+    """Load a done run's network.
+
+    Args:
+        record: of a done run.
+        weights: its kept weights, safetensors.
+        device: where to compute; None: the GPU where there is one.
+
+    Raises:
+        UserError: the file is no safetensors file, or not this run's.
+    """
+    assert record.model is not None and record.dataset is not None, "a done run"
+    try:
+        state = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{weights}: cannot be read as safetensors ({error}). Run it again with --force.") from None
+    network = restore(record.spec.model, record.model.input_channels, len(record.dataset.classes), state, str(weights))
+    where = device or choose_device()
+    network.to(device=where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert record.environment is not None, "a done run"
+    elsewhere = where.type == "cpu" and record.environment.device != "cpu"
+    precision = "fp32" if elsewhere else resolve_precision(record.spec.precision, where)
+    return TrainedRun(record, network, where, precision)
