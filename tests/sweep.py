@@ -282,15 +282,16 @@ def side_of(name: str) -> int:
 
 
 def table(rows: list[Row]) -> str:
-    """Return the rows as Markdown."""
-    lines = [
-        (row.name, row.side, row.stem, f"{row.gap:.0e}", f"{row.control:.0e}", row.blocks, f"{row.seconds:.1f}")
-        if not row.refused
-        else (row.name, row.side, f"refused: {row.refused}", "", "", "", f"{row.seconds:.1f}")
+    """Return the rows as a Markdown table, and the refusals under it."""
+    adapted = [
+        (row.name, row.side, row.stem, f"{row.gap:.0e}", f"{row.control:.1g}", row.blocks, f"{row.seconds:.1f}")
         for row in rows
+        if not row.refused
     ]
     head = ("architecture", "pixels", "stem", "difference", "a channel forgotten", "blocks", "seconds")
-    return tabulate(lines, head, tablefmt="github")
+    lines = [tabulate(adapted, head, tablefmt="github", disable_numparse=True), ""]
+    lines += [f"{row.name} refused: {row.refused}" for row in rows if row.refused]
+    return "\n".join(lines)
 
 
 def main(names: list[str]) -> None:

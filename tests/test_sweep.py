@@ -9,6 +9,8 @@ import pytest
 import timm
 import torch
 
+from benchmark import models
+from benchmark.inputs import INPUT_MODES
 from tests import sweep
 
 A_TRAINED_NORM = {"efficientvim_m1": "norm.0.weight", "coat_tiny": "patch_embed4.proj.weight"}
@@ -46,6 +48,17 @@ def test_so_it_does_in_the_families_whose_smallest_member_is_large(name: str, tm
 @pytest.mark.parametrize("name", sweep.REFUSED)
 def test_what_cannot_be_adapted_is_refused_with_its_reason(name: str, tmp_path: Path) -> None:
     assert re.search(sweep.REFUSED[name], sweep.examine(name, tmp_path).refused)
+
+
+@pytest.mark.slow
+def test_three_channels_reach_a_stem_that_folds_pixels_into_channels_and_it_is_not_taken_for_a_stem_of_three(
+    tmp_path: Path,
+) -> None:
+    source = sweep.write_checkpoint("tresnet_m", sweep.SMALL_IMAGES, tmp_path)
+    built = models.build(
+        "timm/tresnet_m", INPUT_MODES["grey-3ch"], classes=3, source=source, seed=0, image_size=sweep.SMALL_IMAGES
+    )
+    assert (built.stem, built.pretrained_stem) == ("body.conv1.conv", None)
 
 
 def test_the_sweep_is_wide_enough() -> None:
