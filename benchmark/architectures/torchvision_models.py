@@ -20,10 +20,12 @@ from torch import nn
 from benchmark.architectures.interface import Architecture, State
 from benchmark.errors import UserError, did_you_mean
 
-_SETTINGS: dict[str, dict[str, object]] = {
+SETTINGS: dict[str, dict[str, object]] = {
     "inception_v3": {"aux_logits": False, "transform_input": False, "init_weights": True},
     "googlenet": {"aux_logits": False, "transform_input": False, "init_weights": True},
 }
+"""Arguments of torchvision's own builders."""
+
 _AUXILIARY = {"inception_v3": ("AuxLogits.",), "googlenet": ("aux1.", "aux2.")}
 _LEGACY_DENSENET = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\..*)")
 
@@ -46,7 +48,7 @@ class TorchvisionModel(Architecture):
         self._weights = torchvision.models.get_model_weights(name).DEFAULT
         transforms = self._weights.transforms()
         half = (0.5, 0.5, 0.5)
-        self.mean, self.std = (half, half) if name in _SETTINGS else (tuple(transforms.mean), tuple(transforms.std))
+        self.mean, self.std = (half, half) if name in SETTINGS else (tuple(transforms.mean), tuple(transforms.std))
         self.native_side = transforms.crop_size[0]
         self.minimum_side = self._weights.meta["min_size"][0]
         self.auxiliary = _AUXILIARY.get(name, ())
@@ -57,7 +59,7 @@ class TorchvisionModel(Architecture):
         return _with_a_new_last_layer(network, classes)
 
     def published(self) -> nn.Module:
-        network: nn.Module = torchvision.models.get_model(self.name, weights=None, **_SETTINGS.get(self.name, {}))
+        network: nn.Module = torchvision.models.get_model(self.name, weights=None, **SETTINGS.get(self.name, {}))
         return network
 
     def from_hub(self) -> tuple[State, str]:

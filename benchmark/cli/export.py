@@ -1,0 +1,40 @@
+"""``export``: a trained run as a folder for plain timm or torchvision, and as ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.options import DEFAULT_RESULTS, ResultsOption
+from benchmark.cli.predict import BestOption, DatasetOption, RunOption, about, chosen_run
+
+
+def export(
+    run: RunOption = None,
+    best: BestOption = None,
+    dataset: DatasetOption = None,
+    output: Annotated[Path | None, typer.Option("--output", help="The folder; default: export-ID.")] = None,
+    results: ResultsOption = DEFAULT_RESULTS,
+) -> None:
+    """Write a run's weights (safetensors, ONNX), classes and preprocessing, with a README that shows how to use them.
+
+    The ONNX network is checked against PyTorch by onnxruntime. Needs `pip install -e '.[export]'`.
+    """
+    kept = chosen_run(run, best, dataset, results)
+    weights = kept.weights()
+    typer.echo(about(kept), err=True)
+
+    import torch
+
+    from benchmark.export import TOLERANCE
+    from benchmark.export import export as write
+    from benchmark.trained import open_run
+
+    trained = open_run(kept.record, weights, torch.device("cpu"))
+    written = write(trained, output or Path(f"export-{kept.record.id}"))
+    typer.echo(
+        f"largest difference of a logit between onnxruntime and PyTorch: {written.difference:.1e} (limit {TOLERANCE:g})"
+    )
+    typer.echo(f"wrote {written.folder}; its README.md shows how to load it")
