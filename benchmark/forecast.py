@@ -136,11 +136,12 @@ def forecast(
     by_way: dict[Way, list[RunRecord]] = {}
     for record in done:
         by_way.setdefault(way(record.spec, Hardware.of(_environment(record))), []).append(record)
-    counts = {**(images or {}), **{record.spec.source: _images(record) for record in done}}
+    counts = {source.portable: count for source, count in (images or {}).items()}
+    counts |= {record.spec.source.portable: _images(record) for record in done}
 
     seconds: dict[str, tuple[float, str]] = {}
     for spec in specs:
-        count = counts.get(spec.source) or catalogued(spec.source)
+        count = counts.get(spec.source.portable) or catalogued(spec.source)
         if hardware is None or count is None:
             continue
         mine = way(spec, hardware)
@@ -150,7 +151,8 @@ def forecast(
             number = f"{len(peers)} record{'' if len(peers) == 1 else 's'} like it" if peers else "a calibration"
             seconds[spec.id] = _seconds(spec, pace, count, _share_of_epochs(spec, peers)), number
 
-    relative = {spec.id: _relative(spec, counts.get(spec.source) or catalogued(spec.source)) for spec in specs}
+    known = {spec.id: counts.get(spec.source.portable) or catalogued(spec.source) for spec in specs}
+    relative = {spec.id: _relative(spec, known[spec.id]) for spec in specs}
     scale = median([took / relative[run] for run, (took, _) in seconds.items()]) if seconds else 1.0
     return {
         run: Forecast(seconds[run][0], seconds[run][1], seconds[run][0])

@@ -115,6 +115,13 @@ class DatasetSource(Frozen):
         """Whether ``rgb`` is applicable."""
         return self.colour is not False if self.is_folder else CATALOGUE[self.name].colour
 
+    @property
+    def portable(self) -> DatasetSource:
+        """The same without a path of this machine: a folder by its last name; its content tells which it is."""
+        if not self.is_folder:
+            return self
+        return self.model_copy(update={"name": FOLDER + (PurePath(self.name.removeprefix(FOLDER)).name or "folder")})
+
     @model_validator(mode="after")
     def _classes_of_the_dataset(self) -> DatasetSource:
         if not self.is_folder and (self.content is not None or self.colour is not None):
@@ -208,6 +215,15 @@ class RunSpec(Frozen):
                 del decisive[key]
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def portable(self) -> RunSpec:
+        """The same run, with the same id, without paths of this machine: as records hold it."""
+        changed: dict[str, object] = {"source": self.source.portable}
+        if self.weights.startswith(FILE):
+            path, marked, content = self.weights.removeprefix(FILE).rpartition(CONTENT)
+            changed["weights"] = f"{FILE}{PurePath(path).name}{marked}{content}"
+        return self.model_copy(update=changed)
 
     @property
     def cell(self) -> tuple[str, str, str, str]:

@@ -69,8 +69,9 @@ class Store:
         """Write a record; its predictions and exhibits first, so that a record on disk is always whole.
 
         Returns:
-            The record as written, with the predictions' file and hash.
+            The record as written: its spec without paths of this machine, with the predictions' file and hash.
         """
+        record = record.model_copy(update={"spec": record.spec.portable})
         if predictions is not None:
             buffer = io.BytesIO()
             predictions.to_frame().to_parquet(buffer, index=False, compression="zstd")

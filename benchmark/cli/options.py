@@ -17,6 +17,13 @@ from benchmark.store import Store
 from benchmark.weights_identity import with_weights_identified
 
 MatrixOption = Annotated[str, typer.Option("--matrix", help="A shipped matrix's name, or a YAML file.")]
+MatrixOrFolderOption = Annotated[
+    str | None, typer.Option("--matrix", help="A shipped matrix's name, or a YAML file.", show_default="quick")
+]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option("--folder", help="Your own images: a folder with a folder a class; ends with a recommendation."),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the matrix, dotted: training.epochs=3."),

@@ -14,7 +14,8 @@ from benchmark.cli.options import (
     DEFAULT_MATRIX,
     DEFAULT_RESULTS,
     DataDirOption,
-    MatrixOption,
+    FolderOption,
+    MatrixOrFolderOption,
     NameOption,
     OnlyOption,
     ResultsOption,
@@ -22,6 +23,7 @@ from benchmark.cli.options import (
     SetOption,
     select,
 )
+from benchmark.cli.own_folder import own_folder, recommend
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
 from benchmark.locks import folder_locked
@@ -37,7 +39,8 @@ INTERRUPTED = 130
 
 
 def run(
-    matrix: MatrixOption = DEFAULT_MATRIX,
+    matrix: MatrixOrFolderOption = None,
+    folder: FolderOption = None,
     overrides: SetOption = None,
     only: OnlyOption = None,
     workers: Annotated[
@@ -55,10 +58,14 @@ def run(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        selection = select(matrix, overrides, only, name, results, verify=True)
+        if folder is not None:
+            matrix, overrides = own_folder(matrix, folder, overrides or ())
+        selection = select(matrix or DEFAULT_MATRIX, overrides, only, name, results, verify=True)
         todo = [planned for planned in selection.selected if force or planned.state != "done"]
         failed = _execute(selection, todo, _workers(workers), data_dir, anew=force)
         _conclude(selection, failed)
+        if folder is not None:
+            recommend(selection)
     except KeyboardInterrupt:
         typer.echo("interrupted: finished runs are kept; the same command goes on from here.", err=True)
         raise typer.Exit(INTERRUPTED) from None

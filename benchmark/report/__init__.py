@@ -19,7 +19,8 @@ from benchmark.report.figures import pictures
 from benchmark.report.latex import latex
 from benchmark.report.markdown import markdown
 from benchmark.report.pictures import Picture, stated_digest
-from benchmark.report.text import count
+from benchmark.report.text import count, plain
+from benchmark.report.verdicts import recommendations
 from benchmark.store import Store
 
 FIGURES = "figures"
@@ -134,6 +135,15 @@ def terminal_table(matrix: Matrix, plan: Plan, store: Store) -> str:
     )
     body = tabulate(rows, headers=header, tablefmt="simple", disable_numparse=True)
     return f"{matrix.name}: {count(len(plan.runs), 'run')}: {counted}\n\n{body}\n\n{note}"
+
+
+def recommendation(matrix: Matrix, plan: Plan, store: Store) -> str:
+    """Return the report's recommendation for each dataset as plain text.
+
+    Raises:
+        UserError: a record is damaged.
+    """
+    return plain(recommendations(load(matrix, plan, store)))
 
 
 def _title(matrix: Matrix) -> str:

@@ -42,7 +42,7 @@ def agrees(content: bytes, frame: pd.DataFrame) -> bool:
 
 def _row(run: PlannedRun) -> dict[str, Any]:
     row: dict[str, Any] = {"state": run.state, "id": run.spec.id}
-    row |= _flat("spec.", run.spec.model_dump(mode="json"))
+    row |= _flat("spec.", run.spec.portable.model_dump(mode="json"))
     if run.record is not None:
         row |= _flat("", run.record.model_dump(mode="json", exclude={"spec", "id"}))
     return row

@@ -16,6 +16,11 @@ def escape(name: str) -> str:
     return _SPECIAL.sub(r"\\\1", _LINE.sub(" ", name.strip()))
 
 
+def plain(markdown: str) -> str:
+    """Return sentences of Markdown as a terminal shows them: without stars around bold words and without escapes."""
+    return re.sub(r"\\(.)", r"\1", re.sub(r"(?<!\\)\*\*", "", markdown))
+
+
 def percent(share: float) -> str:
     """Return a share (0..1) in percent with one decimal, without the sign: ``91.4``."""
     return _minus(f"{100 * share:.1f}")

@@ -1,0 +1,50 @@
+"""``run --folder``: what it asks for, and the words that it ends with."""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from benchmark.cli.options import Selection
+from benchmark.errors import UserError
+from benchmark.plan import make_plan
+
+WIDTH = 100
+
+
+def own_folder(matrix: str | None, folder: Path, overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the matrix for a user's folder, and the overrides that fit it to the images and to this machine.
+
+    Raises:
+        UserError: a matrix is named too, or the folder cannot be used.
+    """
+    if matrix is not None:
+        raise UserError("--folder and --matrix: name one of them. In a matrix, datasets=[folder:PATH] names a folder.")
+    from benchmark.own_folder import MATRIX, fit
+    from benchmark.runs import choose_device
+
+    fitted = fit(folder, overrides, gpu=choose_device().type == "cuda")
+    for choice in fitted.choices:
+        typer.echo(choice)
+    return MATRIX, [*fitted.overrides, *overrides]
+
+
+def recommend(selection: Selection) -> None:
+    """Print the recommendation in words, and how to classify with the winner."""
+    from benchmark import report
+
+    matrix, store = selection.matrix, selection.store
+    plan = make_plan((run.spec for run in selection.plan.runs), store)
+    typer.echo("\nRecommendation")
+    for line in report.recommendation(matrix, plan, store).splitlines():
+        typer.echo(textwrap.fill(line, WIDTH, subsequent_indent="  " if line.startswith("- ") else ""))
+    if matrix.keep_weights == "none":
+        return
+    where = "" if store.folder.parent == Path("results") else f" --results {shlex.quote(str(store.folder.parent))}"
+    several = len(matrix.datasets) > 1
+    best = f"--best {shlex.quote(store.folder.name)}{' --dataset NAME' if several else ''}{where}"
+    typer.echo(f"\nClassify with the winner: python -m benchmark predict {best} IMAGE…")
