@@ -74,7 +74,7 @@ def list_datasets(data_dir: DataDirOption = None) -> None:
             f"{info.megabytes} MB" if info.megabytes else "",
             info.licence,
             "colour" if info.colour else "grey",
-            info.source if not info.downloads else info.downloads[0].urls[0].split("/")[2],
+            info.origin,
             _state(info.name, data_dir),
         )
         for info in CATALOGUE.values()

@@ -53,7 +53,7 @@ class Download:
     """One file of a dataset's origin: an archive (.zip, .tgz, .tar.gz) to unpack, or a file to take as it is.
 
     Attributes:
-        urls: where it is, in the order in which they are tried.
+        urls: where it is, in the order in which they are tried; ``hf://datasets/…`` is the Hugging Face hub.
         hash: ``sha256:…``, ``sha1:…`` or ``md5:…``; None where its publisher names none.
     """
 
@@ -120,9 +120,17 @@ class DatasetInfo:
     folder: str = ""
     downloads: tuple[Download, ...] = ()
 
+    @property
+    def origin(self) -> str:
+        """The host that is asked first; where nothing is downloaded, what `source` says."""
+        if not self.downloads:
+            return self.source
+        scheme, _, rest = self.downloads[0].urls[0].partition("://")
+        return "huggingface.co" if scheme == "hf" else rest.split("/")[0]
+
 
 _IBEANS = "https://storage.googleapis.com/ibeans"
-_HUB_BEANS = "https://huggingface.co/datasets/AI-Lab-Makerere/beans/resolve/main/data"
+_HUB_BEANS = "hf://datasets/AI-Lab-Makerere/beans/data"
 _TENSORFLOW = "https://storage.googleapis.com/download.tensorflow.org/data"
 _OXFORD = "https://www.robots.ox.ac.uk/~vgg/data"
 

@@ -1,15 +1,20 @@
 """The decode cache: a dataset's images at one size, decoded once, as one memory-mapped file shared by all processes.
 
 File: the pixels, uint8, shape (N, size, size, channels), row by row; then a footer of `_FOOTER` bytes, JSON padded with
-spaces, with the shape, a mark, and the SHA-256 of the images' SHA-256s, one after the other. A build writes another
-name and renames, so a file under its final name is whole; opening checks size and footer, `verify` the checksum too.
+spaces: the shape, a mark, a checksum (SHA-256 over the images' CRC-32s), and the boot of the machine in which it was
+written, null once it is known to be on disk. A build writes another name and renames, so a file under its final name is
+whole; opening checks size and footer, `verify` the checksum too. A build does not wait for the disk: only a crash of
+the whole machine could lose what it wrote, so after another boot the first opening verifies the checksum.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +25,11 @@ from numpy.typing import NDArray
 from benchmark.datasets.locations import cache_directory
 from benchmark.datasets.parallel import Progress, map_files
 from benchmark.datasets.pixels import RULE
-from benchmark.datasets.storage import building, written_back
+from benchmark.datasets.storage import building, sync, this_boot
 from benchmark.errors import UserError
 
 _FOOTER = 512
-_MARK = "greyscale-benchmark-images-2"
+_MARK = "greyscale-benchmark-images-3"
 
 
 def cache_file(name: str, content: str, size: int, grey: bool) -> Path:
@@ -67,14 +72,20 @@ def open_images(
     target = cache_file(name, content, size, grey)
     if not _whole(target, shape):
         target.unlink(missing_ok=True)
-        with building(target) as temporary:
+        boot = this_boot()
+        with building(target, synced=boot is None) as temporary:
             if temporary is not None:
-                _build(name, temporary, files, shape, progress)
+                _build(name, temporary, files, shape, boot, progress)
     return np.memmap(target, dtype=np.uint8, mode="r", shape=shape)
 
 
 def _build(
-    name: str, temporary: Path, files: Sequence[tuple[Path, str]], shape: tuple[int, ...], progress: Progress | None
+    name: str,
+    temporary: Path,
+    files: Sequence[tuple[Path, str]],
+    shape: tuple[int, ...],
+    boot: str | None,
+    progress: Progress | None,
 ) -> None:
     count, size, _, channels = shape
     pixels = int(np.prod(shape))
@@ -83,13 +94,12 @@ def _build(
     task = {"kind": "decode", "file": str(temporary), "size": size, "grey": channels == 1}
     items = [[row, str(path), sha256] for row, (path, sha256) in enumerate(files)]
     answers = map_files(task, items, stage="decoding", progress=progress)
-    hashes = [""] * count
+    checksums = [0] * count
     bad = []
-    with written_back(temporary):
-        for row, sha256, reason in answers:
-            hashes[row] = sha256
-            if reason is not None:
-                bad.append((row, reason))
+    for row, checksum, reason in answers:
+        checksums[row] = checksum
+        if reason is not None:
+            bad.append((row, reason))
     if bad:
         raise UserError(
             "\n".join(
@@ -99,20 +109,23 @@ def _build(
                 ]
             )
         )
-    facts = {"mark": _MARK, "shape": list(shape), "sha256": _joined(hashes)}
-    with temporary.open("r+b") as file:
-        file.seek(pixels)
+    _write_footer(temporary, {"mark": _MARK, "shape": list(shape), "checksum": _joined(checksums), "boot": boot})
+
+
+def _joined(checksums: Iterable[int]) -> str:
+    return hashlib.sha256(np.array(list(checksums), dtype=">u4").tobytes()).hexdigest()
+
+
+def _write_footer(path: Path, facts: dict[str, Any]) -> None:
+    with path.open("r+b") as file:
+        file.seek(int(np.prod(facts["shape"])))
         file.write(json.dumps(facts).encode().ljust(_FOOTER))
-
-
-def _joined(hashes: Sequence[str]) -> str:
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _footer(path: Path) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file:
-            file.seek(-_FOOTER, 2)
+            file.seek(-_FOOTER, os.SEEK_END)
             facts = json.loads(file.read())
     except (OSError, ValueError):
         return None
@@ -123,7 +136,14 @@ def _whole(path: Path, shape: tuple[int, ...]) -> bool:
     facts = _footer(path)
     if facts is None or facts["shape"] != list(shape):
         return False
-    return path.stat().st_size == int(np.prod(shape)) + _FOOTER
+    if facts["boot"] in (None, this_boot()):
+        return path.stat().st_size == int(np.prod(shape)) + _FOOTER
+    if not verify(path):
+        return False
+    with contextlib.suppress(PermissionError):  # somebody else's cache: it is verified each time
+        sync(path)
+        _write_footer(path, {**facts, "boot": None})
+    return True
 
 
 def verify(path: Path) -> bool:
@@ -132,4 +152,4 @@ def verify(path: Path) -> bool:
     if facts is None or path.stat().st_size != int(np.prod(facts["shape"])) + _FOOTER:
         return False
     images = np.memmap(path, dtype=np.uint8, mode="r", shape=tuple(facts["shape"]))
-    return bool(_joined([hashlib.sha256(image.tobytes()).hexdigest() for image in images]) == facts["sha256"])
+    return bool(_joined(zlib.crc32(image) for image in images) == facts["checksum"])

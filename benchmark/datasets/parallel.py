@@ -1,26 +1,30 @@
-"""Work on image files in several processes.
+"""Work on image files in several processes: this one, and a child for each further processor.
 
-The workers are plain child processes that read lines and answer lines. They import Pillow and NumPy only, share no
-lock with the parent, need no import guard in the caller's script, and end when the parent's end of the pipe closes,
-also when the parent was killed.
+The children are plain processes that read lines and answer lines. They import Pillow only, share no lock with the
+parent, need no import guard in the caller's script, and end when the parent's end of the pipe closes, also when the
+parent was killed. This process works too, while they start.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmark.datasets.worker import run
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, items done, items in all)."""
 
-_CHUNK = 16
+_WORTH = 48  # items that make another process worth its start
+_LARGEST = 32  # items in a chunk; towards the end they get smaller, so that the workers end together
 _AHEAD = 3  # chunks that a worker is given before its first answer is read: it never waits for this process
 
 
@@ -38,7 +42,7 @@ def map_files(
     stage: str,
     progress: Progress | None = None,
     workers: int | None = None,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Yield ``worker.run(task, item)`` for every item, in the order in which they are finished.
 
     Args:
@@ -46,24 +50,28 @@ def map_files(
         items: plain JSON values, one an image.
         stage: the word given to ``progress``.
         progress: called after every chunk of items.
-        workers: processes; None: one a processor, and fewer for little work.
+        workers: processes, this one included; None: one a processor, and fewer for little work.
 
     Raises:
-        RuntimeError: a worker died (out of memory, killed) or raised; nothing it had begun is reported as done.
+        RuntimeError: a child died (out of memory, killed) or raised; nothing it had begun is reported as done.
     """
     if not items:
         return
-    count = max(1, min(workers or processors(), (len(items) + 3 * _CHUNK - 1) // (3 * _CHUNK)))
+    count = max(1, min(workers or processors(), (len(items) + _WORTH - 1) // _WORTH))
     chunks: queue.SimpleQueue[list[Any] | None] = queue.SimpleQueue()
-    for start in range(0, len(items), _CHUNK):
-        chunks.put(list(items[start : start + _CHUNK]))
+    start = 0
+    while start < len(items):
+        size = max(1, min(_LARGEST, (len(items) - start) // (4 * _AHEAD * count)))
+        chunks.put(list(items[start : start + size]))
+        start += size
     for _ in range(count):
         chunks.put(None)
     answers: queue.SimpleQueue[list[Any] | BaseException | None] = queue.SimpleQueue()
-    processes = [_start() for _ in range(count)]
+    processes = [_start() for _ in range(count - 1)]
     threads = [
         threading.Thread(target=_serve, args=(process, task, chunks, answers), daemon=True) for process in processes
     ]
+    threads.append(threading.Thread(target=_work, args=(task, chunks, answers), daemon=True))
     try:
         for thread in threads:
             thread.start()
@@ -80,6 +88,11 @@ def map_files(
                     progress(stage, done, len(items))
                 yield from answer
     finally:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                chunks.get_nowait()
+        for _ in threads:
+            chunks.put(None)  # they end after what they have
         for process in processes:
             process.kill()
             process.wait()
@@ -99,6 +112,20 @@ def _start() -> subprocess.Popen[str]:
         encoding="utf-8",
         env=environment,
     )
+
+
+def _work(
+    task: dict[str, Any],
+    chunks: queue.SimpleQueue[list[Any] | None],
+    answers: queue.SimpleQueue[list[Any] | BaseException | None],
+) -> None:
+    """Do chunks in this process until they are used up. Runs in a thread of its own."""
+    try:
+        while (chunk := chunks.get()) is not None:
+            answers.put(run(task, chunk))
+        answers.put(None)
+    except BaseException as error:  # handed to the caller, which raises it
+        answers.put(error)
 
 
 def _serve(

@@ -25,6 +25,7 @@ RULE = "bilinear-antialiased-1"
 MAX_PIXELS = 89_478_485
 """Larger images are refused: Pillow's own limit for a picture that is not an attack."""
 
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below; and filters belong to no thread
 
 _ORIENTATION = 0x0112
 
@@ -42,12 +43,10 @@ def read_image(content: bytes) -> Image.Image:
     if not content:
         raise BadImage("the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content))
-            if image.width * image.height > MAX_PIXELS:
-                raise BadImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
-            image.load()
+        image = Image.open(io.BytesIO(content))
+        if image.width * image.height > MAX_PIXELS:
+            raise BadImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+        image.load()
         turned = image.getexif().get(_ORIENTATION, 1) != 1  # exif_transpose would copy the others
         return _opaque(ImageOps.exif_transpose(image) if turned else image, image.format)
     except UnidentifiedImageError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +14,16 @@ from benchmark.errors import UserError
 
 
 @contextlib.contextmanager
-def building(target: Path) -> Iterator[Path | None]:
+def building(target: Path, *, synced: bool = True) -> Iterator[Path | None]:
     """Yield a temporary path to write ``target`` under, alone; on leaving it is synced to disk and renamed.
 
     Yields None where another process made the target while this one waited. Remains of a killed build of the same
     target are removed first. When the block raises, the temporary file is removed and the target is left as it was.
+
+    Args:
+        target: the file to make.
+        synced: whether to wait until it is on disk. Without, a crash of the whole machine may leave a file under its
+            final name whose content never reached the disk: the content itself must tell (see `this_boot`).
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
@@ -37,10 +41,12 @@ def building(target: Path) -> Iterator[Path | None]:
             temporary = Path(name)
             try:
                 yield temporary
-                sync(temporary)
+                if synced:
+                    sync(temporary)
                 temporary.chmod(0o644)
                 temporary.replace(target)
-                sync(target.parent)
+                if synced:
+                    sync(target.parent)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
@@ -51,27 +57,15 @@ def building(target: Path) -> Iterator[Path | None]:
         ) from error
 
 
-@contextlib.contextmanager
-def written_back(path: Path, every: float = 0.2) -> Iterator[None]:
-    """While the block fills a file, bring what it has written to disk, so that the last sync has little left to do.
+def this_boot() -> str | None:
+    """Return what names the machine's present boot, or None on systems that do not tell.
 
-    Args:
-        path: the file.
-        every: seconds between two syncs.
+    While it is the same, whatever one process wrote is what every other reads, on disk or not.
     """
-    ended = threading.Event()
-
-    def bring() -> None:
-        while not ended.wait(every):
-            sync(path)
-
-    thread = threading.Thread(target=bring, daemon=True)
-    thread.start()
     try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
 
 
 def sync(path: Path) -> None:

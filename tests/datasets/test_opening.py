@@ -148,6 +148,23 @@ def test_a_damaged_cache_is_built_again(data: Path, cache: Path) -> None:
     assert not decoded.verify(file)
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_after_another_boot_the_checksum_is_verified_once(
+    lost: bool, data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoded, "this_boot", lambda: "first boot")
+    first = np.array(opened("beans", data).images)
+    (file,) = (cache / "images").glob("*.images")
+    if lost:  # as when the machine went down before the pixels reached the disk
+        file.write_bytes(bytes(1000) + file.read_bytes()[1000:])
+    monkeypatch.setattr(decoded, "this_boot", lambda: "second boot")
+    assert (opened("beans", data).images == first).all()
+    assert decoded.verify(file)
+    if not lost:
+        monkeypatch.setattr(decoded, "verify", lambda path: pytest.fail("verified again"))
+        assert (opened("beans", data).images == first).all()
+
+
 def test_remains_of_a_killed_build_are_removed(data: Path, cache: Path) -> None:
     opened("beans", data)
     (file,) = (cache / "images").glob("*.images")

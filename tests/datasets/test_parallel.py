@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -33,15 +34,27 @@ def test_a_worker_that_dies_is_an_error_and_not_a_hang(tmp_path: Path, monkeypat
         return process
 
     monkeypatch.setattr(parallel, "_start", started_and_killed)
-    items = [["a", str(save(picture(1), tmp_path / "a.png"))]]
+    items = [[str(k), str(save(picture(k), tmp_path / f"{k}.png"))] for k in range(60)]
     with pytest.raises((RuntimeError, BrokenPipeError)):
-        list(map_files({"kind": "scan"}, items, stage="reading"))
+        list(map_files({"kind": "scan"}, items, stage="reading", workers=2))
 
 
-def test_an_error_inside_a_worker_is_told(tmp_path: Path) -> None:
-    task = {"kind": "decode", "file": str(tmp_path / "missing"), "images": 1, "size": 8, "grey": True}
-    with pytest.raises(RuntimeError, match="FileNotFoundError"):
-        list(map_files(task, [[0, "a.png", ""]], stage="decoding"))
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_inside_a_worker_is_told_and_ends_the_work(workers: int, tmp_path: Path) -> None:
+    task = {"kind": "decode", "file": str(tmp_path / "missing"), "size": 8, "grey": True}
+    with pytest.raises((RuntimeError, FileNotFoundError), match="No such file"):
+        list(map_files(task, [[row, "a.png", ""] for row in range(100)], stage="decoding", workers=workers))
+
+
+def test_work_that_its_caller_gives_up_ends_at_once(tmp_path: Path) -> None:
+    path = str(save(picture(1), tmp_path / "a.png"))
+    before = threading.active_count()
+    answers = map_files({"kind": "scan"}, [[k, path] for k in range(20_000)], stage="reading", workers=2)
+    next(answers)
+    started = time.monotonic()
+    answers.close()
+    assert time.monotonic() - started < 2
+    assert threading.active_count() == before
 
 
 def test_workers_end_when_the_parent_is_killed(tmp_path: Path) -> None:

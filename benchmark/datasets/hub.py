@@ -1,0 +1,51 @@
+"""One file of a dataset on the Hugging Face hub, fetched by the hub's own client."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from benchmark.datasets.parallel import Progress
+
+SCHEME = "hf://datasets/"
+"""What the address of such a file starts with; ``owner/name/path/in/the/repository`` follows."""
+
+_TIMEOUT = 10.0
+
+
+class HubFailed(Exception):
+    """The hub did not give the file; the message is one line."""
+
+
+def fetch_from_hub(address: str, target: Path, progress: Progress | None) -> None:
+    """Download a file of the dataset's main branch; ``HF_ENDPOINT`` names another hub.
+
+    The client takes up a broken connection where it broke, but keeps nothing for a later process. It shows its own
+    progress bar. No token is sent.
+
+    Args:
+        address: ``hf://datasets/owner/name/path``.
+        target: where the file goes; what stands there is replaced.
+        progress: called at the end with (what was done, bytes, bytes).
+
+    Raises:
+        HubFailed: the hub cannot be reached, does not have the file, or the download broke for good.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    owner, name, path = address.removeprefix(SCHEME).split("/", 2)
+    repository = f"{owner}/{name}"
+    folder = target.with_name(f"{target.name}.hub")
+    try:
+        # Asked first, because the download itself would go on asking an unreachable hub for most of a minute.
+        address_there = hf_hub_url(repository, path, repo_type="dataset")
+        get_hf_file_metadata(address_there, timeout=_TIMEOUT, token=False)
+        arrived = hf_hub_download(repository, path, repo_type="dataset", local_dir=folder, token=False)
+        size = Path(arrived).stat().st_size
+        Path(arrived).replace(target)
+    except Exception as error:  # the errors of the client's HTTP library, which changed with its versions
+        raise HubFailed(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if progress is not None:
+        progress(f"downloading {path.rsplit('/', 1)[-1]}", size, size)
