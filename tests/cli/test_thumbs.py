@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchvision
@@ -30,7 +32,7 @@ def write_images(folder: Path, number: int, seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_thumbs_trains_alexnet_on_a_folder_and_keeps_its_best_weights(tmp_path: Path) -> None:
+def test_thumbs_trains_alexnet_on_a_folder_and_its_best_checkpoint_predicts(tmp_path: Path) -> None:
     write_images(tmp_path / "insects" / "train", 24, seed=0)
     write_images(tmp_path / "insects" / "val", 8, seed=1)
     source = checkpoints.write("torchvision/alexnet", tmp_path)
@@ -48,3 +50,13 @@ def test_thumbs_trains_alexnet_on_a_folder_and_keeps_its_best_weights(tmp_path: 
     start = checkpoints.made_up("torchvision/alexnet")
     assert not torch.equal(kept["features.0.weight"], start["features.0.weight"])
     assert float((kept["features.0.weight"] - start["features.0.weight"]).abs().max()) < 0.1, "begun from the file"
+
+    seen = project.run("predict", "--best", "mine", "--csv", str(tmp_path / "insects"))
+    assert seen.returncode == 0, seen.stderr
+    predicted = pd.read_csv(io.StringIO(seen.stdout)).set_index("path")
+    assert len(predicted) == 64
+    assert list(predicted.columns) == ["class", "p(ants)", "p(bees)"]
+    recorded = pd.read_parquet(tmp_path / "results" / "mine" / "records" / f"{record['id']}.parquet")
+    assert len(recorded) == record["dataset"]["test_images"] > 0
+    own = predicted.loc[[str(tmp_path / "insects" / name) for name in recorded["image_id"]]]
+    np.testing.assert_allclose(own["p(ants)"], recorded["p0"], atol=1e-6)
