@@ -97,7 +97,7 @@ def thumbnails(spec: RunSpec, data: PreparedDataset, grey: bool, folder: Path) -
         return Exhibit(there, None)
     rows = data.test.rows[chosen].tolist()
     files = [_jpeg(_central(data.images[row], spec.crop_size)) for row in rows]
-    return _exhibit(stem, encoded(ids, files), "parquet")
+    return exhibit(stem, encoded(ids, files), "parquet")
 
 
 def stem(filters: StemFilters, layer: str, weights_sha256: str, folder: Path) -> Exhibit:
@@ -121,7 +121,7 @@ def stem(filters: StemFilters, layer: str, weights_sha256: str, folder: Path) ->
         scale=filters.scale,
         weights=filters.weights.tolist(),
     )
-    return _exhibit(name, (shown.model_dump_json() + "\n").encode(), "json")
+    return exhibit(name, (shown.model_dump_json() + "\n").encode(), "json")
 
 
 def encoded(ids: Sequence[str], files: Sequence[bytes]) -> bytes:
@@ -152,7 +152,8 @@ def _whole(folder: Path, stem: str) -> str | None:
     return next((path.name for path in found if is_whole(path.name, path.read_bytes())), None)
 
 
-def _exhibit(stem: str, content: bytes, ending: str) -> Exhibit:
+def exhibit(stem: str, content: bytes, ending: str) -> Exhibit:
+    """Return an exhibit under its name: the stem says what it shows, the hash after it what it holds."""
     return Exhibit(f"{stem}.{_digest(content, 16)}.{ending}", content)
 
 

@@ -30,7 +30,7 @@ def test_a_run_leaves_a_whole_record_whose_scores_are_its_predictions(tmp_path: 
     assert loaded == saved
     assert isinstance(loaded, RunRecord)
     assert loaded.status == "done"
-    frame = store.predictions(loaded)
+    frame = store.predictions(loaded).to_frame()
     assert loaded.test is not None
     assert (frame["label"] == frame["predicted"]).mean() == loaded.test.accuracy
     assert (frame[["p0", "p1"]].to_numpy().argmax(1) == frame["predicted"]).all()

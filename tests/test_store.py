@@ -51,7 +51,7 @@ def test_a_failed_run_has_a_record_without_results(store: Store) -> None:
 
 
 def test_predictions_read_back_in_order_with_their_types(store: Store, saved: RunRecord) -> None:
-    frame, table = store.predictions(saved), predictions()
+    frame, table = store.predictions(saved).to_frame(), predictions()
     assert list(frame.columns) == ["image_id", "label", "predicted", "p0", "p1"]
     assert tuple(frame["image_id"]) == table.image_id
     assert frame["label"].dtype == frame["predicted"].dtype == np.int64

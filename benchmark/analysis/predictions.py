@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from benchmark.analysis.bootstrap import image_counts
 from benchmark.analysis.quality import LEAST_PROBABILITY, Quality, confusion, quality
 from benchmark.errors import UserError
-from benchmark.records import RunRecord
+from benchmark.records import PredictionTable, RunRecord
 from benchmark.store import Store
 
 SAME_ACCURACY = 1e-6
@@ -35,7 +34,7 @@ class TestImages:
 
     ids: np.ndarray
     labels: np.ndarray
-    listed: np.ndarray = field(repr=False)
+    listed: tuple[str, ...] = field(repr=False)
     order: np.ndarray = field(repr=False)
 
 
@@ -65,19 +64,19 @@ def checked(record: RunRecord, store: Store, known: dict[str, TestImages]) -> Te
         UserError: the predictions are damaged, or do not agree with the record or with the other runs' images; the file
             is named.
     """
-    frame = store.predictions(record)
+    table = store.predictions(record)
     path = store.path(record.id)
     assert record.predictions is not None and record.test is not None and record.dataset is not None, record.id
     classes = len(record.dataset.classes)
-    if len(frame) != record.predictions.rows or len(frame) != record.dataset.test_images or frame.empty:
+    rows = len(table.image_id)
+    if rows != record.predictions.rows or rows != record.dataset.test_images or not rows:
         raise UserError(
-            f"{path}: {len(frame)} predictions for {record.dataset.test_images} test images. Run it again with --force."
+            f"{path}: {rows} predictions for {record.dataset.test_images} test images. Run it again with --force."
         )
-    listed = frame["image_id"].to_numpy(dtype=object)
     images = known.get(key := _key(record))
-    own = images if images is not None and np.array_equal(listed, images.listed) else _test_images(frame, path)
+    own = images if images is not None and table.image_id == images.listed else _test_images(table, path)
     images = known.setdefault(key, own)
-    label, predicted = frame["label"].to_numpy()[own.order], frame["predicted"].to_numpy()[own.order]
+    label, predicted = table.label[own.order], table.predicted[own.order]
     for name, values in (("label", label), ("predicted", predicted)):
         if values.min() < 0 or values.max() >= classes:
             raise UserError(f"{path}: a {name} lies outside the {classes} classes. Run it again with --force.")
@@ -88,7 +87,7 @@ def checked(record: RunRecord, store: Store, known: dict[str, TestImages]) -> Te
             "Run it again with --force."
         )
     correct = (predicted == label).astype(np.int8)
-    probabilities = frame.iloc[:, 3:].to_numpy()[own.order]
+    probabilities = table.probabilities[own.order]
     found = quality(label, predicted, probabilities, image_counts(len(label)))
     counted = int(correct.sum(dtype=np.int64)) / len(correct)
     macro_f1, log_loss, _ = found.scores
@@ -106,13 +105,13 @@ def checked(record: RunRecord, store: Store, known: dict[str, TestImages]) -> Te
     return Tested(images, correct, predicted.astype(np.int32), confusion(label, predicted, classes), found)
 
 
-def _test_images(frame: pd.DataFrame, path: Path) -> TestImages:
-    listed = frame["image_id"].to_numpy(dtype=object)
+def _test_images(table: PredictionTable, path: Path) -> TestImages:
+    listed = np.array(table.image_id, dtype=object)
     order = np.argsort(listed, kind="stable")
     ids = listed[order]
     if (twice := ids[1:][ids[1:] == ids[:-1]]).size:
         raise UserError(f"{path}: image {twice[0]!r} is predicted twice. Run it again with --force.")
-    return TestImages(ids=ids, labels=frame["label"].to_numpy()[order], listed=listed, order=order)
+    return TestImages(ids=ids, labels=table.label[order], listed=table.image_id, order=order)
 
 
 def _key(record: RunRecord) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tabulate import tabulate
@@ -14,11 +15,12 @@ from benchmark.files import write_atomically
 from benchmark.matrix import Matrix
 from benchmark.matrix_file import experiments_folder
 from benchmark.plan import Plan
-from benchmark.report import page, runs_file, tables
+from benchmark.report import manifest, page, runs_file, tables
 from benchmark.report.figures import pictures
+from benchmark.report.image_figures import image_pictures
 from benchmark.report.latex import latex
 from benchmark.report.markdown import markdown
-from benchmark.report.pictures import Picture, stated_digest
+from benchmark.report.pictures import Drawing, Picture, stated_digest, stated_in_svg
 from benchmark.report.text import count, plain
 from benchmark.report.verdicts import recommendations
 from benchmark.store import Store
@@ -34,10 +36,14 @@ RUNS = "runs.parquet"
 """One row a run."""
 
 
-def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture]]:
-    """Return the text files (relative path -> content) and the pictures, which are not drawn yet."""
+def texts_and_pictures(results: Results, store: Store) -> tuple[dict[str, bytes], list[Picture]]:
+    """Return the text files (relative path -> content) and the pictures, which are not drawn yet.
+
+    Raises:
+        UserError: a file that a run left for the report is damaged.
+    """
     found = differences(results)
-    figures = pictures(results, found)
+    figures = [*pictures(results, found), *image_pictures(results, store)]
     own = (d.contrast for d in found if d.contrast.headline and d.contrast.dataset in results.datasets)
     scores = {contrast: score_differences(contrast, results) for contrast in own}
     sources = load_sources(experiments_folder() / "published")
@@ -53,13 +59,21 @@ def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture
 def render(matrix: Matrix, plan: Plan, store: Store) -> dict[str, bytes]:
     """Return every file of the report: relative path -> content, ``report.md`` first.
 
+    A figure whose files on disk are whole and show the same data is not drawn again.
+
     Raises:
-        UserError: a record or its predictions are damaged or contradict each other.
+        UserError: a record, its predictions or what a run left for the report are damaged or contradict each other.
     """
-    texts, figures = texts_and_pictures(load(matrix, plan, store))
-    html = page.page(texts["report.md"].decode(), _title(matrix), figures)
-    others = {PAGE: html.encode(), RUNS: runs_file.encode(runs_file.runs_frame(plan))}
-    return texts | others | {_path(picture): picture.png() for picture in figures}
+    texts, figures = texts_and_pictures(load(matrix, plan, store), store)
+    drawn = [(picture, _kept(picture, store) or picture.drawn()) for picture in figures]
+    files = texts | {
+        PAGE: page.page(texts["report.md"].decode(), _title(matrix), drawn).encode(),
+        RUNS: runs_file.encode(runs_file.runs_frame(plan)),
+    }
+    for picture, drawing in drawn:
+        png, svg = _paths(picture)
+        files |= {png: drawing.png, svg: picture.svg_file(drawing.svg)}
+    return files | {manifest.NAME: manifest.manifest(files)}
 
 
 def write(matrix: Matrix, plan: Plan, store: Store) -> list[Path]:
@@ -73,7 +87,8 @@ def write(matrix: Matrix, plan: Plan, store: Store) -> list[Path]:
     """
     files = render(matrix, plan, store)
     for name, content in files.items():
-        write_atomically(store.folder / name, content)
+        if _read(store, name) != content:
+            write_atomically(store.folder / name, content)
     for path in _surplus(store, set(files)):
         path.unlink()
     return [store.folder / name for name in files]
@@ -83,7 +98,7 @@ def check(matrix: Matrix, plan: Plan, store: Store) -> list[str]:
     """Compare the report on disk with what the records give.
 
     Texts are compared byte for byte, runs.parquet by its content, pictures, also those in report.html, by the hash of
-    the data that they carry and by their own checksums.
+    the data that they carry; and every file with the hash that report.sha256 has of it.
 
     Returns:
         One line a file that differs, empty where all agree.
@@ -91,34 +106,34 @@ def check(matrix: Matrix, plan: Plan, store: Store) -> list[str]:
     Raises:
         UserError: a record is damaged.
     """
-    texts, figures = texts_and_pictures(load(matrix, plan, store))
-    lines = []
+    texts, figures = texts_and_pictures(load(matrix, plan, store), store)
+    markdown_text = texts["report.md"].decode()
+    names = [*texts, PAGE, RUNS, *(path for picture in figures for path in _paths(picture))]
+    on_disk = {name: content for name in names if (content := _read(store, name)) is not None}
+    lines = {name: "missing" for name in names if name not in on_disk}
+
+    def compare(name: str, agrees: Callable[[bytes], bool], otherwise: str = "changed") -> None:
+        if name in on_disk and not agrees(on_disk[name]):
+            lines[name] = otherwise
+
     for name, content in texts.items():
-        path = store.folder / name
-        if not path.is_file():
-            lines.append(f"{name}: missing")
-        elif path.read_bytes() != content:
-            lines.append(f"{name}: changed")
-    html = store.folder / PAGE
-    if not html.is_file():
-        lines.append(f"{PAGE}: missing")
-    elif not _same_page(html.read_bytes(), texts["report.md"].decode(), _title(matrix), figures):
-        lines.append(f"{PAGE}: changed")
-    runs = store.folder / RUNS
-    if not runs.is_file():
-        lines.append(f"{RUNS}: missing")
-    elif not runs_file.agrees(runs.read_bytes(), runs_file.runs_frame(plan)):
-        lines.append(f"{RUNS}: changed")
+        compare(name, content.__eq__)
+    compare(PAGE, lambda content: page.agrees(content, markdown_text, _title(matrix), figures))
+    compare(RUNS, lambda content: runs_file.agrees(content, runs_file.runs_frame(plan)))
     for picture in figures:
-        path = store.folder / _path(picture)
-        if not path.is_file():
-            lines.append(f"{_path(picture)}: missing")
-        elif (stated := stated_digest(path.read_bytes())) is None:
-            lines.append(f"{_path(picture)}: damaged, or not made by this report")
-        elif stated != picture.digest:
-            lines.append(f"{_path(picture)}: shows other data")
-    surplus = _surplus(store, {_path(picture) for picture in figures})
-    return lines + [f"{path.relative_to(store.folder).as_posix()}: surplus" for path in surplus]
+        for name, stated in zip(_paths(picture), (stated_digest, stated_in_svg), strict=True):
+            if name in on_disk:
+                digest = stated(on_disk[name])
+                if digest != picture.digest:
+                    lines[name] = "damaged, or not made by this report" if digest is None else "shows other data"
+    if not lines:
+        hashes = _read(store, manifest.NAME)
+        changed = [manifest.NAME] if hashes is None else manifest.changed(hashes, on_disk)
+        lines = dict.fromkeys(changed, f"not the file that {manifest.NAME} names")
+        if hashes is None or changed == [manifest.NAME]:
+            lines = {manifest.NAME: "missing" if hashes is None else "changed"}
+    surplus = [f"{path.relative_to(store.folder).as_posix()}: surplus" for path in _surplus(store, set(names))]
+    return [f"{name}: {what}" for name, what in lines.items()] + surplus
 
 
 def terminal_table(matrix: Matrix, plan: Plan, store: Store) -> str:
@@ -150,18 +165,25 @@ def _title(matrix: Matrix) -> str:
     return f"Greyscale transfer benchmark: {matrix.name}"
 
 
-def _same_page(content: bytes, markdown: str, title: str, figures: list[Picture]) -> bool:
-    try:
-        return page.agrees(content.decode(), markdown, title, figures)
-    except UnicodeDecodeError:
-        return False
+def _read(store: Store, name: str) -> bytes | None:
+    path = store.folder / name
+    return path.read_bytes() if path.is_file() else None
 
 
-def _path(picture: Picture) -> str:
-    return f"{FIGURES}/{picture.name}.png"
+def _kept(picture: Picture, store: Store) -> Drawing | None:
+    """Return a picture as it lies on disk, where report.sha256 vouches for both files and they show the same data."""
+    files = {name: content for name in _paths(picture) if (content := _read(store, name)) is not None}
+    hashes = _read(store, manifest.NAME)
+    if len(files) < 2 or hashes is None or not manifest.vouches(hashes, files):
+        return None
+    return picture.kept(*files.values())
+
+
+def _paths(picture: Picture) -> tuple[str, str]:
+    return f"{FIGURES}/{picture.name}.png", f"{FIGURES}/{picture.name}.svg"
 
 
 def _surplus(store: Store, wanted: set[str]) -> list[Path]:
-    """Return pictures in the figures folder that the report does not have."""
-    on_disk = sorted((store.folder / FIGURES).glob("*.png"))
+    """Return files in the figures folder that the report does not have."""
+    on_disk = sorted((store.folder / FIGURES).glob("*.[ps][nv]g"))
     return [path for path in on_disk if f"{FIGURES}/{path.name}" not in wanted]

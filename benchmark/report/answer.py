@@ -30,46 +30,37 @@ def reading(difference: Difference) -> str:
     return UNDECIDED
 
 
+MOST_NAMED = 3
+"""Datasets that a sentence of the answer names; of more it gives the number."""
+
+
 def answer(results: Results, found: Sequence[Difference]) -> str:
-    """Return the answer as Markdown: one item a question, its datasets grouped by what they show."""
+    """Return the answer as Markdown, in three sentences at most: pretraining, the grey channels, the highest means."""
     if not results.plan.done:
         return "Nothing is measured yet: no run of this matrix is done."
+    asked = [family for family in QUESTIONS if any(d.contrast.family == family and d.contrast.headline for d in found)]
+    return "\n\n".join([*(_sentence(family, found, results) for family in asked[:2]), _highest(results)])
+
+
+def _sentence(question: Family, found: Sequence[Difference], results: Results) -> str:
+    """Return one sentence on a question: each comparison with what it shows, and on which datasets."""
     several_models = len(results.matrix.models) > 1
-    lines = []
-    for family in families_in(found):
-        headlines = [d for d in found if d.contrast.family == family and d.contrast.headline]
-        if headlines:
-            lines.append(f"- **{QUESTIONS[family]}** {_sentences(headlines, several_models)}")
-    lines.append(_best(results))
-    lines.append(
-        "- Differences are percent points of test accuracy ± half-width of the 95 % interval. *Better* holds after "
-        "Holm's correction for the number of comparisons that answer a question. *Could not tell* does not mean that "
-        "there is no difference: it may be as large as the interval's ends. "
-        f"Below {SEEDS_FOR_A_VERDICT} seeds no verdict is given."
+    compared = _by_comparison(
+        [d for d in found if d.contrast.family == question and d.contrast.headline], several_models
     )
-    missing = sum(number for state, number in results.plan.counts().items() if state != "done")
-    if missing:
-        lines.append(f"- {missing} of {count(len(results.plan.runs), 'run')} not done: the answer may change.")
-    return "\n".join(lines)
+    parts = []
+    for what, shows in compared.items():
+        number = sum(len(places) for places in shows.values())
+        said = [
+            f"{shown} on {listed(places) if number <= MOST_NAMED else f'{len(places)} of {number}'}"
+            for shown, places in shows.items()
+        ]
+        parts.append(f"{what.partition(' (')[0]}: {', '.join(said)}")
+    return f"**{QUESTIONS[question]}** {'; '.join(parts)}."
 
 
-def _sentences(headlines: Sequence[Difference], several_models: bool) -> str:
-    """Return one sentence a comparison, e.g. ``a − b (mean of x and y): a is better on d (+3.0 ± 1.0).``"""
-    compared: dict[str, dict[str, list[str]]] = {}
-    for difference in headlines:
-        contrast = difference.contrast
-        what = f"{contrast.first} − {contrast.second} ({contrast.context})"
-        where = escape(contrast.dataset) + (f" with {escape(contrast.model)}" if several_models else "")
-        if difference.interval is not None:
-            where += f" ({points_with_interval(difference.interval)})"
-        compared.setdefault(what, {}).setdefault(reading(difference), []).append(where)
-    return " ".join(
-        f"{what}: {'; '.join(f'{shown} on {listed(places)}' for shown, places in shows.items())}."
-        for what, shows in compared.items()
-    )
-
-
-def _best(results: Results) -> str:
+def _highest(results: Results) -> str:
+    """Return the sentence on the highest means, with what stands against them."""
     several = len(results.matrix.models) > 1
     parts = []
     for dataset in results.datasets:
@@ -81,11 +72,51 @@ def _best(results: Results) -> str:
         names = [
             f"{mode} with {policy}" + (f" ({escape(model)})" if several else "") for _, mode, policy, model in keys
         ]
-        parts.append(f"{escape(dataset)}: {listed(names)}, {with_interval(interval)} % (95 % interval)")
-    return (
-        f"- **Highest means.** {'; '.join(parts)}. The highest of several means flatters itself: what is better than "
-        "what stands in the paired differences."
+        parts.append(f"on {escape(dataset)} {listed(names)} ({with_interval(interval)} %)")
+    missing = sum(number for state, number in results.plan.counts().items() if state != "done")
+    but = f", but {missing} of {count(len(results.plan.runs), 'run')} are not done" if missing else ""
+    return f"**Highest test accuracy:** {'; '.join(parts)}{but}."
+
+
+def details(results: Results, found: Sequence[Difference]) -> str:
+    """Return what the answer rests on, as Markdown: one item a question, its datasets grouped by what they show."""
+    if not results.plan.done:
+        return ""
+    several_models = len(results.matrix.models) > 1
+    lines = []
+    for family in families_in(found):
+        headlines = [d for d in found if d.contrast.family == family and d.contrast.headline]
+        if headlines:
+            lines.append(f"- **{QUESTIONS[family]}** {_sentences(headlines, several_models)}")
+    lines.append(
+        "- Differences are percent points of test accuracy ± half-width of the 95 % interval. *Better* holds after "
+        "Holm's correction for the number of comparisons that answer a question. *Could not tell* does not mean that "
+        "there is no difference: it may be as large as the interval's ends. "
+        f"Below {SEEDS_FOR_A_VERDICT} seeds no verdict is given. The highest of several means flatters itself: what is "
+        "better than what stands in the paired differences."
     )
+    return "\n".join(lines)
+
+
+def _sentences(headlines: Sequence[Difference], several_models: bool) -> str:
+    """Return one sentence a comparison, e.g. ``a − b (mean of x and y): a is better on d (+3.0 ± 1.0).``"""
+    return " ".join(
+        f"{what}: {'; '.join(f'{shown} on {listed(places)}' for shown, places in shows.items())}."
+        for what, shows in _by_comparison(headlines, several_models).items()
+    )
+
+
+def _by_comparison(headlines: Sequence[Difference], several_models: bool) -> dict[str, dict[str, list[str]]]:
+    """Return comparison -> what it shows -> the datasets with their differences."""
+    compared: dict[str, dict[str, list[str]]] = {}
+    for difference in headlines:
+        contrast = difference.contrast
+        what = f"{contrast.first} − {contrast.second} ({contrast.context})"
+        where = escape(contrast.dataset) + (f" with {escape(contrast.model)}" if several_models else "")
+        if difference.interval is not None:
+            where += f" ({points_with_interval(difference.interval)})"
+        compared.setdefault(what, {}).setdefault(reading(difference), []).append(where)
+    return compared
 
 
 def families_in(found: Sequence[Difference]) -> list[Family]:

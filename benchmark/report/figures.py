@@ -13,6 +13,7 @@ from benchmark.records import EpochRecord
 from benchmark.report import drawing
 from benchmark.report.pictures import Picture
 from benchmark.report.tables import mean_of
+from benchmark.report.text import escape, listed
 
 DECIMALS = 5
 """Of shares and losses in a figure's data."""
@@ -21,24 +22,64 @@ CLASSES_IN_A_CONFUSION = 10
 """Most classes that a confusion matrix can show with readable numbers."""
 
 
+CELLS_DRAWN = 40
+"""Cells of which learning curves, confusion matrices and images are drawn; the tables have all."""
+
+
 def pictures(results: Results, found: Sequence[Difference]) -> list[Picture]:
     """Return the report's figures in its order; none where no run is done."""
     made: list[Picture] = []
+    drawn = drawn_one_by_one(results)
     for model in results.matrix.models:
         cells = [cell for cell in results.cells.values() if cell.key[3] == model and cell.accuracy]
         if not cells:
             continue
-        suffix = f"-{_slug(model)}" if len(results.matrix.models) > 1 else ""
-        named = f" ({model})" if suffix else ""
+        suffix, named = model_suffix(model, results)
         made.append(_accuracy(results, cells, suffix, named))
         made.extend(_forest([d for d in found if d.contrast.model == model], suffix, named))
         made.append(_cost(results, cells, suffix, named))
         for dataset in results.datasets:
-            own = [cell for cell in cells if cell.key[0] == dataset]
-            if own:
-                made.append(_curves(dataset, own, f"-{_slug(dataset)}{suffix}", named))
-                made.extend(_confusion(dataset, own, f"-{_slug(dataset)}{suffix}", named))
+            if (dataset, model) in drawn:
+                own = [cell for cell in cells if cell.key[0] == dataset]
+                made.append(_curves(dataset, own, f"-{slug(dataset)}{suffix}", named))
+                made.extend(_confusion(dataset, own, f"-{slug(dataset)}{suffix}", named))
     return made
+
+
+def measured(results: Results) -> list[tuple[str, str]]:
+    """Return the (dataset, model) pairs with a done run, by model, in the matrix's order."""
+    done = {(cell.key[0], cell.key[3]) for cell in results.cells.values() if cell.records}
+    return [(d, m) for m in results.matrix.models for d in results.datasets if (d, m) in done]
+
+
+def drawn_one_by_one(results: Results) -> list[tuple[str, str]]:
+    """Return the (dataset, model) pairs that have figures of their own: the first, and on to `CELLS_DRAWN` cells."""
+    chosen: list[tuple[str, str]] = []
+    cells = 0
+    for dataset, model in measured(results):
+        cells += sum(bool(c.records) for c in results.cells.values() if (c.key[0], c.key[3]) == (dataset, model))
+        if chosen and cells > CELLS_DRAWN:
+            break
+        chosen.append((dataset, model))
+    return chosen
+
+
+def drawn_note(results: Results) -> str:
+    """Return which datasets have figures of their own, where not all have; else nothing."""
+    every, chosen = measured(results), drawn_one_by_one(results)
+    if len(chosen) == len(every):
+        return ""
+    several = len(results.matrix.models) > 1
+    names = [escape(dataset) + (f" with {escape(model)}" if several else "") for dataset, model in chosen]
+    return (
+        f"Learning curves, confusion matrices and images are drawn for {CELLS_DRAWN} cells at most: here of "
+        f"{listed(names)}, {len(chosen)} of {len(every)}. The tables and `runs.parquet` have all."
+    )
+
+
+def model_suffix(model: str, results: Results) -> tuple[str, str]:
+    """Return what names a model in file names and in titles; nothing where the matrix has one model."""
+    return (f"-{slug(model)}", f" ({model})") if len(results.matrix.models) > 1 else ("", "")
 
 
 def _accuracy(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> Picture:
@@ -50,6 +91,7 @@ def _accuracy(results: Results, cells: Sequence[Cell], suffix: str, named: str) 
     }
     return Picture(
         name=f"accuracy{suffix}",
+        section="accuracy",
         title=f"Test accuracy by policy and input mode{named}",
         caption="Points: means over seeds. Bars: 95 % intervals for crossed seeds and test images; a dotted bar is "
         "over the images alone (one seed). Bars that overlap may still belong to cells that differ: the paired "
@@ -94,6 +136,7 @@ def _forest(found: Sequence[Difference], suffix: str, named: str) -> list[Pictur
     return [
         Picture(
             name=f"differences{suffix}",
+            section="differences",
             title=f"Paired differences that answer the questions{named}",
             caption="Mean difference in test accuracy on the same seeds and the same images, with its 95 % interval. "
             "Filled: shown to differ, after Holm's correction. Hollow: could not tell, or too few seeds for a verdict.",
@@ -117,6 +160,7 @@ def _cost(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> P
     }
     return Picture(
         name=f"time{suffix}",
+        section="cost",
         title=f"Test accuracy against training time{named}",
         caption="Seconds of training steps, mean over the done seeds, evaluation and loading left out. Bars: 95 % "
         "intervals of the accuracy. Times of runs that shared the machine or ran on different hardware do not compare.",
@@ -138,6 +182,7 @@ def _curves(dataset: str, cells: Sequence[Cell], suffix: str, named: str) -> Pic
     ]
     return Picture(
         name=f"curves{suffix}",
+        section="curves",
         title=f"Learning curves on {dataset}{named}",
         caption="Lines: means over seeds, drawn as far as every seed of the cell ran. Bands: lowest to highest seed.",
         data=data,
@@ -158,6 +203,7 @@ def _confusion(dataset: str, cells: Sequence[Cell], suffix: str, named: str) -> 
     return [
         Picture(
             name=f"confusion{suffix}",
+            section="confusion",
             title=f"Confusion on the test images of {dataset}{named}",
             caption="Percent of the images of a true class (row) that were taken for a class (column), over the done "
             f"seeds together. Datasets of more than {CLASSES_IN_A_CONFUSION} classes have the table of recalls only.",
@@ -185,5 +231,6 @@ def _round(value: float | None) -> float | None:
     return None if value is None else round(value, DECIMALS)
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """Return a name as part of a file name."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()

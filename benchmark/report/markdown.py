@@ -10,9 +10,11 @@ from benchmark.analysis.interval import Interval
 from benchmark.analysis.published import Source
 from benchmark.analysis.results import Results
 from benchmark.report import method, tables, trust
-from benchmark.report.answer import answer, families_in, reading
+from benchmark.report.answer import answer, details, families_in, reading
 from benchmark.report.costs import costs
-from benchmark.report.pictures import Picture
+from benchmark.report.figures import drawn_note
+from benchmark.report.image_figures import without_thumbnails
+from benchmark.report.pictures import Picture, Section
 from benchmark.report.scores import other_scores, recall_tables, score_differences_table
 from benchmark.report.text import count, escape, margin_in_words, p_text, percent, points_with_interval, table
 from benchmark.report.verdicts import published, recommendations
@@ -26,49 +28,62 @@ def markdown(
     sources: Sequence[Source],
 ) -> str:
     """Return the whole report as GitHub's Markdown."""
-    sections = [
+    done = bool(results.plan.done)
+
+    def figures_of(*sections: Section) -> list[str]:
+        return [_figure(picture) for picture in figures if picture.section in sections]
+
+    parts = [
         f"# Greyscale transfer benchmark: {escape(results.matrix.name)}",
         "## The answer",
         answer(results, found),
-        *(["### Recommendation", recommendations(results)] if results.plan.done else []),
+        *(["### Recommendation", recommendations(results)] if done else []),
+        "### In detail",
+        details(results, found),
         "## Runs",
         _ledger(results),
+        "## How it was measured, in short",
+        method.summary(results),
         "## Test accuracy",
         _comparison(results),
+        *figures_of("accuracy"),
         "## Paired differences",
+        *figures_of("differences"),
         _differences(results, found),
     ]
-    if text := published(sources, found, results):
-        sections += ["## Published claims and figures", text]
-    if figures:
-        sections += ["## Figures", *(_figure(picture) for picture in figures)]
-    if results.plan.done:
-        sections += [
+    if done:
+        parts += [
+            *("## Learning curves", *figures_of("curves"), drawn_note(results)),
+            *("## Accuracy against cost", *figures_of("cost"), costs(results)),
+            *("## Confusion", *figures_of("confusion"), "### Recall by class", recall_tables(results)),
             *("## Other scores", other_scores(results)),
             *(["### Differences in other scores", text] if (text := score_differences_table(scores, results)) else []),
-            *("## Recall by class", recall_tables(results)),
-            *("## Cost", costs(results)),
+            *("## What the network sees", *figures_of("modes"), *without_thumbnails(results, figures, "modes")),
+            *(["## The stem", *stems] if (stems := figures_of("stem")) else []),
+            *("## The hardest test images", *figures_of("hardest"), *without_thumbnails(results, figures, "hardest")),
         ]
-    sections += [
+    if text := published(sources, found, results):
+        parts += ["## Published claims and figures", text]
+    parts += [
         "## How it was measured",
         method.protocol(results),
-        *(["### How far the intervals can be trusted", trust.coverage(results)] if results.plan.done else []),
+        *(["### How far the intervals can be trusted", trust.coverage(results)] if done else []),
         "### Settings",
         'The article is C. Hughes, "Transfer Learning on Greyscale Images: How to Fine-Tune Pretrained Models on '
         'Black-and-White Datasets" (2022). Its script is not available; what it leaves open is our choice.',
         method.settings(results.matrix),
     ]
-    if results.plan.done:
-        sections += [
+    if done:
+        parts += [
             "### Images",
             method.datasets(results),
-            "### Machine, versions, time",
+            "### Environment",
             method.machine(results.plan.done),
             "### Flags",
             method.flags(results.plan.done),
         ]
-    sections += ["## How to reproduce", _reproduce(results)]
-    return "\n\n".join(sections) + "\n"
+    parts += ["## How to reproduce", _reproduce(results)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _ledger(results: Results) -> str:
@@ -104,7 +119,7 @@ def _comparison(results: Results) -> str:
     note = (
         f"Accuracy on the test split in percent: mean over {seeds}, in brackets the 95 % interval. "
         f"{tables.BEST} is the dataset's highest mean. n: seeds done, where fewer than asked. More columns: "
-        "[table.csv](table.csv)."
+        "[table.csv](table.csv). Each figure of this report lies in `figures/` as PNG and as SVG."
     )
     return f"{table(header, shown, left=names)}\n\n{note}"
 
@@ -161,7 +176,7 @@ def _differences(results: Results, found: Sequence[Difference]) -> str:
 
 def _figure(picture: Picture) -> str:
     title = escape(picture.title)
-    return f"### {title}\n\n![{title}](figures/{picture.name}.png)\n\n{picture.caption}"
+    return f"**{title}**\n\n![{title}](figures/{picture.name}.png)\n\n{picture.caption}"
 
 
 def _reproduce(results: Results) -> str:

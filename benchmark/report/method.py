@@ -68,6 +68,31 @@ _ARTICLES_DATASETS = ("beans", "rps", "pets")
 OURS = "our choice"
 
 
+def summary(results: Results) -> str:
+    """Return protocol, hardware, versions and dates in a few lines; more is said further down. Markdown."""
+    training = results.matrix.training
+    lines = [
+        f"- Protocol {PROTOCOL_VERSION}: the checkpoint is chosen on validation accuracy and reported on test; every "
+        "cell sees the same images, and cells that share a seed the same batches.",
+        f"- {listed([escape(model) for model in results.matrix.models])}, {training.image_size} px, at most "
+        f"{count(training.epochs, 'epoch')}, batches of {training.batch_size}; "
+        f"{count(len(results.matrix.seeds), 'seed')} a cell.",
+    ]
+    known = [record.environment for record in results.plan.done if record.environment is not None]
+    if known:
+        versions = [
+            f"{name} {_distinct(known, _version_of(name))}" for name in ("torch", "timm", "pytorch-accelerated")
+        ]
+        first = min(record.started_at for record in results.plan.done)[:10]
+        last = max(record.finished_at for record in results.plan.done)[:10]
+        lines.append(
+            f"- {_distinct(known, lambda e: e.device if e.device != 'cpu' else e.cpu)}; "
+            f"Python {_distinct(known, lambda e: e.python)}, {', '.join(versions)}; "
+            + (f"on {first}." if first == last else f"from {first} to {last}.")
+        )
+    return "\n".join(lines)
+
+
 def protocol(results: Results) -> str:
     """Return the rules of measurement and the words for modes and policies, Markdown."""
     words = [f"- `{mode}`: {INPUT_MODES[mode].summary}." for mode in results.matrix.input_modes]

@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from benchmark.report.pictures import Picture
+from benchmark.report.pictures import Drawing, Picture
 
 _IMAGE = re.compile(r'<p><img src="figures/([a-z0-9-]+)\.png" alt="([^"]*)" /></p>')
 _FIGURE = re.compile(
@@ -20,31 +20,36 @@ _FIGURE = re.compile(
 )
 
 
-def page(markdown: str, title: str, figures: Sequence[Picture]) -> str:
+def page(markdown: str, title: str, figures: Sequence[tuple[Picture, Drawing]]) -> str:
     """Return the HTML page of a report.
 
     Args:
         markdown: report.md.
         title: of the page, plain text.
-        figures: the pictures that it shows.
+        figures: the pictures that it shows, as drawn.
     """
-    return _assemble(markdown, title, {picture.name: (picture.digest, picture.svg()) for picture in figures})
+    return _assemble(markdown, title, {picture.name: (picture.digest, drawing.svg) for picture, drawing in figures})
 
 
-def agrees(content: str, markdown: str, title: str, figures: Sequence[Picture]) -> bool:
-    """Return whether a page is the one of a report, nothing drawn.
+def agrees(page_bytes: bytes, markdown: str, title: str, figures: Sequence[Picture]) -> bool:
+    """Return whether a page (UTF-8) is the one of a report, nothing drawn.
 
     Everything outside the figures must be the same byte for byte; each figure must carry the hash of the data that the
     report has for it, and the hash of its own drawing.
     """
+    try:
+        content = page_bytes.decode()
+    except UnicodeDecodeError:
+        return False
     for match in _FIGURE.finditer(content):
         if hashlib.sha256(match.group(5).encode()).hexdigest() != match.group(4):
             return False
     wanted = _assemble(markdown, title, {picture.name: (picture.digest, "") for picture in figures})
-    return _without_drawings(content) == _without_drawings(wanted)
+    return without_drawings(content) == without_drawings(wanted)
 
 
-def _without_drawings(content: str) -> str:
+def without_drawings(content: str) -> str:
+    """Return a page without what is drawn in it, each figure with the hash of its data."""
     return _FIGURE.sub(r"\1>\6", content)
 
 

@@ -1,27 +1,44 @@
-"""A figure as data and a way to draw it; the PNG carries the hash of the data, so that drift shows without pixels."""
+"""A figure as data and a way to draw it; its files carry the hash of the data, so that drift shows without pixels."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-import struct
-import zlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from PIL import Image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DRAWING_VERSION = 1
+DRAWING_VERSION = 2
 """Raised when a figure shows the same data in another way, so that committed pictures count as drifted."""
 
 HASH_KEY = "data-sha256"
-"""Keyword of the PNG's text chunk."""
+"""Keyword of the PNG's text chunk, and of the SVG file's comment."""
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+Section = Literal["accuracy", "differences", "curves", "cost", "confusion", "modes", "stem", "hardest"]
+"""The part of the report in which a figure stands."""
+
+_SVG_HEAD = re.compile(rb'<\?xml version="1\.0" encoding="utf-8"\?>\n<!-- data-sha256 ([0-9a-f]{64}) -->\n<svg ')
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as drawn.
+
+    Attributes:
+        png: the file, which holds the data's hash and no date.
+        svg: an ``svg`` element for a page: no XML header, no date, its title for screen readers.
+    """
+
+    png: bytes
+    svg: str
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,7 @@ class Picture:
 
     Attributes:
         name: file name without extension.
+        section: where it stands.
         title: one line, also the alternative text.
         caption: what is seen and how to read it, Markdown.
         data: everything that is drawn: plain JSON types, numbers rounded.
@@ -37,6 +55,7 @@ class Picture:
     """
 
     name: str
+    section: Section
     title: str
     caption: str
     data: Any
@@ -48,21 +67,8 @@ class Picture:
         text = json.dumps([DRAWING_VERSION, self.title, self.data], sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def png(self) -> bytes:
-        """Draw the figure. The file holds the data's hash and no date."""
-        return self._drawn("png", {HASH_KEY: self.digest, "Software": None})
-
-    def svg(self) -> str:
-        """Draw the figure as an ``svg`` element, for a page: no XML header, no date, its title for screen readers."""
-        text = self._drawn("svg", {"Date": None, "Creator": None, "Title": self.title}).decode()
-        text = (
-            text[text.index("<svg") :]
-            .strip()
-            .replace("<svg ", f'<svg role="img" aria-label="{escape(self.title)}" ', 1)
-        )
-        return "\n".join(line.rstrip() for line in text.splitlines())
-
-    def _drawn(self, kind: str, metadata: dict[str, str | None]) -> bytes:
+    def drawn(self) -> Drawing:
+        """Draw the figure, once for both files."""
         import matplotlib
 
         matplotlib.use("Agg", force=False)
@@ -76,28 +82,40 @@ class Picture:
         }
         with plt.rc_context(settings):
             figure = self.draw(self.data)
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=144, metadata=metadata, facecolor="white")
+            png, svg = io.BytesIO(), io.BytesIO()
+            stated: dict[str, str | None] = {HASH_KEY: self.digest, "Software": None}
+            figure.savefig(png, format="png", dpi=144, metadata=stated, facecolor="white")
+            figure.set_layout_engine("none")  # as it was laid out for the PNG: the same places, at half the time
+            dateless: dict[str, str | None] = {"Date": None, "Creator": None, "Title": self.title}
+            figure.savefig(svg, format="svg", metadata=dateless, facecolor="white")
             plt.close(figure)
-        return buffer.getvalue()
+        text = svg.getvalue().decode()
+        label = f'<svg role="img" aria-label="{escape(self.title)}" '
+        text = text[text.index("<svg") :].strip().replace("<svg ", label, 1)
+        return Drawing(png.getvalue(), "\n".join(line.rstrip() for line in text.splitlines()))
+
+    def svg_file(self, svg: str) -> bytes:
+        """Return the SVG file of an ``svg`` element of this figure."""
+        return f'<?xml version="1.0" encoding="utf-8"?>\n<!-- {HASH_KEY} {self.digest} -->\n{svg}\n'.encode()
+
+    def kept(self, png: bytes, svg: bytes) -> Drawing | None:
+        """Return the drawing that whole files on disk hold, where it shows this very data; else None."""
+        if stated_digest(png) != self.digest or stated_in_svg(svg) != self.digest:
+            return None
+        return Drawing(png, svg.decode().split("\n", 2)[2].removesuffix("\n"))
 
 
 def stated_digest(content: bytes) -> str | None:
-    """Return the data's hash that a PNG carries; None where it has none or where any of its bytes is damaged.
-
-    Every chunk's CRC is checked (PNG specification, section 5), so that no changed byte passes.
-    """
-    if not content.startswith(_SIGNATURE):
+    """Return the data's hash that a PNG carries; None where it has none or is no PNG."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            found = image.info.get(HASH_KEY)
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises on damaged chunks
         return None
-    at, found, kind = len(_SIGNATURE), None, b""
-    while at < len(content):
-        if at + 12 > len(content):
-            return None
-        (length,), kind = struct.unpack(">I", content[at : at + 4]), content[at + 4 : at + 8]
-        body, crc = content[at + 8 : at + 8 + length], content[at + 8 + length : at + 12 + length]
-        if len(crc) != 4 or struct.unpack(">I", crc)[0] != zlib.crc32(kind + body):
-            return None
-        if kind == b"tEXt" and body.startswith(HASH_KEY.encode() + b"\0"):
-            found = body.partition(b"\0")[2].decode("latin-1")
-        at += 12 + length
-    return found if kind == b"IEND" else None
+    return found if isinstance(found, str) else None
+
+
+def stated_in_svg(content: bytes) -> str | None:
+    """Return the data's hash that an SVG file carries; None where it has none."""
+    found = _SVG_HEAD.match(content)
+    return found.group(1).decode() if found else None

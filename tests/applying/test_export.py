@@ -51,7 +51,7 @@ def as_the_readme_says(folder: Path, paths: list[str]) -> np.ndarray:
 def test_an_exported_folder_answers_as_the_run_by_its_readme_alone(applied: Results, mode: str, tmp_path: Path) -> None:
     record = applied.record(mode)
     run = open_run(record, applied.weights(mode), CPU)
-    paths = [applied.images / name for name in applied.store.predictions(record)["image_id"]]
+    paths = [applied.images / name for name in applied.store.predictions(record).to_frame()["image_id"]]
     paths += sorted((applied.images / "lying").iterdir())[:6]  # of every kind
     expected = run.logits(np.stack([run.decode(path.read_bytes()) for path in paths])).numpy()
     written = export(run, tmp_path / "out")

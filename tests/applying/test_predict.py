@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow  # the runs that these tests are about take some s
 @pytest.mark.parametrize("mode", INPUT_MODES)
 def test_predictions_of_the_test_images_are_the_records(applied: Results, mode: str) -> None:
     record = applied.record(mode)
-    stored = applied.store.predictions(record)
+    stored = applied.store.predictions(record).to_frame()
     assert len(stored) == 8
     run = open_run(record, applied.weights(mode))
     found = list(predict(run, [applied.images / name for name in stored["image_id"]]))
@@ -36,7 +36,7 @@ def test_predictions_of_the_test_images_are_the_records(applied: Results, mode: 
 
 def test_the_command_prints_what_the_record_holds(applied: Results) -> None:
     record = best_of(applied.results, "applied").record
-    stored = applied.store.predictions(record)
+    stored = applied.store.predictions(record).to_frame()
     paths = [str(applied.images / name) for name in stored["image_id"]]
     done = applied.command("predict", "--best", "applied", *paths, "--csv")
     assert done.returncode == 0, done.stderr

@@ -106,9 +106,9 @@ def test_every_figure_of_the_report_is_inside_the_page(page: str) -> None:
     assert re.findall(r'<figure data-name="([^"]+)"', page) == [
         "accuracy",
         "differences",
-        "time",
         "curves-beans",
-        "confusion-beans",
         "curves-elpv",
+        "time",
+        "confusion-beans",
         "confusion-elpv",
     ]

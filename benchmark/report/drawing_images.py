@@ -1,0 +1,106 @@
+"""How the figures made of images look: tiles on a grid, text in room of its own."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from benchmark.report.drawing import MODE_COLOURS
+
+FILTERS_A_ROW = 8
+_SMALL = 6.5
+"""Points, of the text at a tile."""
+
+
+def modes(data: Any) -> Figure:
+    """Draw what the network is given in each mode, one row a mode, one column an image."""
+    span, label, columns = data["span"], 2.9, len(data["examples"])
+    figure, axes = _canvas(label + 1.08 * columns, 1.08 * len(data["modes"]) + 0.3, inches=0.92)
+    for column, example in enumerate(data["examples"]):
+        axes.text(label + 1.08 * column + 0.5, 0.16, _short(example["class"]), ha="center", va="center", fontsize=7)
+    for row, mode in enumerate(data["modes"]):
+        top = 0.3 + 1.08 * row
+        axes.text(
+            0, top + 0.14, mode["name"], color=MODE_COLOURS[mode["name"]], fontsize=9, fontweight="bold", va="top"
+        )
+        for line, text in enumerate(mode["lines"]):
+            axes.text(0, top + 0.4 + 0.19 * line, text, fontsize=_SMALL, va="top", parse_math=False)
+        for column, example in enumerate(data["examples"]):
+            jpeg = example["grey" if mode["grey"] else "colour"]
+            pixels = _pixels(jpeg)
+            if mode["grey"]:
+                pixels = np.repeat(pixels[..., :1], len(mode["mean"]), axis=2)
+            given = (pixels / 255 - np.array(mode["mean"])) / np.array(mode["std"])
+            shown = np.clip((given + span) / (2 * span), 0, 1)
+            _tile(axes, label + 1.08 * column, top, shown if shown.shape[-1] == 3 else np.repeat(shown, 3, axis=2))
+    return figure
+
+
+def stem(data: Any) -> Figure:
+    """Draw a stem's filters as colours, and under each the sum of its three channels."""
+    weights = np.array(data["weights"])
+    label, block = 1.5, 2.75
+    blocks = -(-len(weights) // FILTERS_A_ROW)
+    width = min(len(weights), FILTERS_A_ROW)
+    figure, axes = _canvas(label + 1.12 * width, block * blocks, inches=0.72)
+    for k, (position, weight) in enumerate(zip(data["positions"], weights, strict=True)):
+        left, top = label + 1.12 * (k % FILTERS_A_ROW), block * (k // FILTERS_A_ROW)
+        _tile(axes, left, top, np.moveaxis((weight + 1) / 2, 0, 2))
+        summed = np.repeat(((weight.mean(axis=0) + 1) / 2)[..., None], 3, axis=2)
+        _tile(axes, left, top + 1.08, summed)
+        text = f"{position}: {100 * data['greyness'][k]:.0f} %"
+        axes.text(left + 0.5, top + 2.2, text, ha="center", va="top", fontsize=_SMALL)
+    for b in range(blocks):
+        axes.text(0, block * b + 0.5, "before:\nthree channels", va="center", fontsize=7)
+        axes.text(0, block * b + 1.58, "after:\ntheir sum", va="center", fontsize=7)
+        axes.text(0, block * b + 2.2, "filter: kept", va="top", fontsize=_SMALL)
+    return figure
+
+
+def hardest(data: Any) -> Figure:
+    """Draw rows of test images, each with its class and what was said of it."""
+    pitch, row_height = 1.45, 1.95
+    columns = max(len(row["images"]) for row in data)
+    figure, axes = _canvas(max(pitch * columns, 4.6), row_height * len(data), inches=0.95)
+    for r, row in enumerate(data):
+        top = row_height * r
+        axes.text(0, top + 0.12, row["title"], va="center", fontsize=8, fontweight="bold", parse_math=False)
+        for column, image in enumerate(row["images"]):
+            left = pitch * column
+            pixels = _pixels(image["jpeg"]) / 255
+            _tile(axes, left, top + 0.27, pixels if pixels.shape[-1] == 3 else np.repeat(pixels, 3, axis=2))
+            for line, text in enumerate(image["lines"]):
+                axes.text(left, top + 1.31 + 0.16 * line, _short(text, 20), va="top", fontsize=_SMALL, parse_math=False)
+    return figure
+
+
+def _canvas(width: float, height: float, inches: float) -> tuple[Figure, Axes]:
+    """Return axes without a frame in which a tile is 1 x 1 and y goes down; ``inches`` is a tile's side."""
+    figure = plt.figure(figsize=(width * inches, height * inches))
+    axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    return figure, axes
+
+
+def _tile(axes: Axes, left: float, top: float, pixels: np.ndarray) -> None:
+    axes.imshow(pixels, extent=(left, left + 1, top + 1, top), interpolation="nearest", aspect="auto")
+    axes.set_autoscale_on(False)
+
+
+def _pixels(jpeg: str) -> np.ndarray:
+    """Return float64, shape (side, side, channels)."""
+    with Image.open(io.BytesIO(base64.b64decode(jpeg))) as image:
+        pixels = np.asarray(image, dtype=np.float64)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _short(text: str, most: int = 16) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

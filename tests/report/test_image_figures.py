@@ -1,0 +1,132 @@
+"""The figures made of images: what they show, whom they name, and what is said where there are none."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark import exhibits, report
+from benchmark.analysis.results import load
+from benchmark.matrix import Matrix, RunSpec, expand
+from benchmark.records import ExhibitFiles
+from benchmark.report.pictures import Picture
+from benchmark.store import Store
+from tests.report import made_up
+
+MATRIX = made_up.matrix(policies=["finetune", "scratch"])
+IMAGES = 12
+
+
+def jpeg(value: int, colour: bool) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB" if colour else "L", (8, 8), (value, 0, 0) if colour else value).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def filled(folder: Path, matrix: Matrix) -> Store:
+    """Save records whose runs have left thumbnails, image k of the grey value 10 k, and a stem of two filters."""
+    store, ids = Store(folder / matrix.name), made_up.image_ids(IMAGES)
+    kept = []
+    for colour in (True, False):
+        content = exhibits.encoded(ids, [jpeg(10 * k, colour) for k in range(IMAGES)])
+        kept.append(exhibits.exhibit(f"thumbnails-{colour}", content, "parquet"))
+    weights = (((((1.0,),), ((0.0,),), ((-1.0,),))), ((((0.5,),), ((0.5,),), ((0.5,),))))
+    filters = exhibits.StemExhibit(
+        layer="conv_stem",
+        total=32,
+        positions=(3, 9),
+        greyness=(0.0, 1.0),
+        mean_greyness=0.5,
+        scale=0.25,
+        weights=weights,
+    )
+    stem = exhibits.exhibit("stem-x", filters.model_dump_json().encode(), "json")
+    for spec in expand(matrix):
+        record, predictions = made_up.record_of(spec, correct(spec))
+        thumbnails = kept[0 if spec.input_mode == "rgb" else 1]
+        files = ExhibitFiles(thumbnails=thumbnails.name, stem=None if spec.policy == "scratch" else stem.name)
+        store.save(record.model_copy(update={"exhibits": files}), predictions, (thumbnails, stem))
+    return store
+
+
+def correct(spec: RunSpec) -> np.ndarray:
+    """Image 3 is wrong in grey alone, image 5 in colour alone, image 7 always."""
+    missed = {7, 5 if spec.input_mode == "rgb" else 3}
+    return np.array([int(k not in missed) for k in range(IMAGES)])
+
+
+def shown(matrix: Matrix, store: Store) -> tuple[str, dict[str, Picture]]:
+    results = load(matrix, made_up.plan_of(matrix, store), store)
+    texts, figures = report.texts_and_pictures(results, store)
+    return texts["report.md"].decode(), {picture.name: picture for picture in figures}
+
+
+def pixel(text: str) -> tuple[str, float]:
+    """Return a thumbnail's mode and its value in a corner."""
+    with Image.open(io.BytesIO(base64.b64decode(text))) as image:
+        return image.mode, float(np.asarray(image).reshape(64, -1)[0, 0])
+
+
+def test_hardest_images_of_each_mode_and_of_colour_against_grey(tmp_path: Path) -> None:
+    _, figures = shown(MATRIX, filled(tmp_path, MATRIX))
+    rows = {row["title"]: row["images"] for row in figures["hardest-beans"].data}
+    of = {title: [pixel(image["jpeg"]) for image in images] for title, images in rows.items()}
+    assert list(of) == [
+        *(f"{mode}: most often wrong" for mode in ("rgb", "grey-3ch", "grey-1ch")),
+        *("rgb right, grey wrong", "grey right, rgb wrong"),
+    ]
+    assert {mode for mode, _ in of["rgb: most often wrong"]} == {"RGB"}
+    assert {mode for mode, _ in of["grey-1ch: most often wrong"]} == {"L"}
+    assert sorted(value for _, value in of["grey-1ch: most often wrong"]) == pytest.approx([30, 70], abs=3)
+    assert [value for _, value in of["rgb right, grey wrong"]] == pytest.approx([30], abs=3)
+    assert [value for _, value in of["grey right, rgb wrong"]] == pytest.approx([50], abs=3)
+    assert rows["rgb right, grey wrong"][0]["lines"][2] == "wrong 12/12 against 0/6"
+
+
+def test_the_licence_and_the_author_stand_beside_the_images(tmp_path: Path) -> None:
+    text, figures = shown(MATRIX, filled(tmp_path, MATRIX))
+    for name in ("hardest-beans", "modes-beans"):
+        assert "Makerere AI Lab" in figures[name].caption
+        assert "MIT" in figures[name].caption
+        assert figures[name].caption in text
+
+
+def test_the_figures_of_modes_and_stem_hold_what_runs_recorded(tmp_path: Path) -> None:
+    store = filled(tmp_path, MATRIX)
+    text, figures = shown(MATRIX, store)
+    assert [row["name"] for row in figures["modes-beans"].data["modes"]] == ["rgb", "grey-3ch", "grey-1ch"]
+    assert figures["modes-beans"].data["span"] == 1.0
+    assert figures["stem"].data["positions"] == [3, 9]
+    assert "Over all filters it is 50 %" in text
+    for name in ("modes-beans", "stem", "hardest-beans"):
+        drawn = figures[name].drawn()
+        assert figures[name].kept(drawn.png, figures[name].svg_file(drawn.svg)) == drawn
+        assert "<image" in drawn.svg
+
+
+def test_without_thumbnails_the_report_says_why(tmp_path: Path) -> None:
+    matrix = made_up.matrix(datasets=["flowers102"], input_modes=["grey-1ch"], policies=["scratch"])
+    text, figures = shown(matrix, made_up.fill(tmp_path, matrix, made_up.latent(images=110)))
+    assert not [name for name in figures if name.startswith(("hardest", "modes"))]
+    assert text.count("flowers102: no images are shown; licence: not stated; for research; no licence is stated") == 2
+    lost = filled(tmp_path / "lost", MATRIX)
+    for path in lost.exhibits.iterdir():
+        path.unlink()
+    assert "beans: no images are shown; its runs left none, or their files" in shown(MATRIX, lost)[0]
+
+
+def test_figures_of_single_datasets_are_capped_and_the_cap_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmark.report.figures.CELLS_DRAWN", 8)
+    matrix = made_up.matrix(datasets=["beans", "elpv"], policies=["finetune", "scratch"], seeds=[0])
+    text, figures = shown(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
+    assert {"curves-beans", "confusion-beans"} <= set(figures)
+    assert not [name for name in figures if name.endswith("-elpv")]
+    assert "are drawn for 8 cells at most: here of beans, 1 of 2." in text
+    assert "| elpv | grey-1ch | scratch |" in text
