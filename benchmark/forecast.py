@@ -129,7 +129,7 @@ def forecast(
         measured: paces from elsewhere (a calibration); records of the same way go before them.
         images: counts of datasets that no record and no catalogue knows.
     """
-    specs = list(specs)
+    runs = {spec.id: spec for spec in specs}
     done = sorted((r for r in records if r.status == "done"), key=lambda r: (r.finished_at, r.id))
     if hardware is None and done:
         hardware = Hardware.of(_environment(done[-1]))
@@ -140,7 +140,7 @@ def forecast(
     counts |= {record.spec.source.portable: _images(record) for record in done}
 
     seconds: dict[str, tuple[float, str]] = {}
-    for spec in specs:
+    for run, spec in runs.items():
         count = counts.get(spec.source.portable) or catalogued(spec.source)
         if hardware is None or count is None:
             continue
@@ -149,10 +149,11 @@ def forecast(
         pace = pace_of(peers) if peers else (measured or {}).get(mine)
         if pace is not None:
             number = f"{len(peers)} record{'' if len(peers) == 1 else 's'} like it" if peers else "a calibration"
-            seconds[spec.id] = _seconds(spec, pace, count, _share_of_epochs(spec, peers)), number
+            seconds[run] = _seconds(spec, pace, count, _share_of_epochs(spec, peers)), number
 
-    known = {spec.id: counts.get(spec.source.portable) or catalogued(spec.source) for spec in specs}
-    relative = {spec.id: _relative(spec, known[spec.id]) for spec in specs}
+    relative = {
+        run: _relative(spec, counts.get(spec.source.portable) or catalogued(spec.source)) for run, spec in runs.items()
+    }
     scale = median([took / relative[run] for run, (took, _) in seconds.items()]) if seconds else 1.0
     return {
         run: Forecast(seconds[run][0], seconds[run][1], seconds[run][0])

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from benchmark.cli import datasets, export, plan, predict, report, run, status
+from benchmark.cli import datasets, doctor, export, plan, predict, report, run, status
 from benchmark.errors import UserError
 
 BAD_COMMAND = 2
@@ -25,6 +25,7 @@ app.command("status")(status.status)
 app.command("report")(report.report)
 app.command("predict")(predict.predict)
 app.command("export")(export.export)
+app.command("doctor")(doctor.doctor)
 app.add_typer(datasets.app, name="datasets")
 
 

@@ -42,16 +42,26 @@ def plan(
     """
     from tabulate import tabulate
 
+    from benchmark import calibration
+    from benchmark.cli.expected import duration, expected, total, workers_of
+
     selection = select(matrix, overrides, only, name, results)
+    kept = calibration.read()
+    foreseen = expected(selection.plan, kept)
     rows = [
-        (run.spec.id, run.spec.dataset, run.spec.input_mode, run.spec.policy, run.spec.model, run.spec.seed, run.state)
-        for run in selection.selected
+        (
+            *(run_id, run.spec.dataset, run.spec.input_mode, run.spec.policy, run.spec.model, run.spec.seed),
+            duration(foreseen[run_id].seconds) or "?",
+            run.state,
+        )
+        for run_id, run in ((run.spec.id, run) for run in selection.selected)
     ]
     if rows:
-        headers = ("id", "dataset", "input mode", "policy", "model", "seed", "state")
+        headers = ("id", "dataset", "input mode", "policy", "model", "seed", "forecast", "state")
         typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
     for pair in not_applicable(selection.matrix):
         typer.echo(f"not applicable: {pair}")
+    typer.echo(total(selection.selected, foreseen, workers_of(selection.plan, kept)))
     counts = ", ".join(f"{number} {state}" for state, number in selection.plan.counts().items())
     typer.echo(f"{len(rows)} of {len(selection.plan.runs)} runs listed. In all: {counts}.")
     if preflight:

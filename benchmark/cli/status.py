@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from benchmark import calibration
+from benchmark.cli.expected import against_actual, expected, total, workers_of
 from benchmark.cli.options import (
     DEFAULT_MATRIX,
     DEFAULT_RESULTS,
@@ -34,6 +36,12 @@ def status(
     selection = select(str(kept) if kept.is_file() and not overrides else matrix, overrides, only, name, results)
     for state, number in selection.plan.counts().items():
         typer.echo(f"{number:6d} {state}")
+    measured = calibration.read()
+    compared = against_actual(selection.plan, measured)
+    if compared is not None:
+        typer.echo(compared)
+    if selection.plan.todo and selection.plan.done:
+        typer.echo(total(selection.plan.runs, expected(selection.plan, measured), workers_of(selection.plan, measured)))
     failed = [run for run in selection.selected if run.state in FAILURES]
     for run in failed:
         reason = run.record.reason if run.record else None
