@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
@@ -56,7 +57,8 @@ class Checkpoints:
     """The last checkpoint of one run: ``<id>.checkpoint``, and the chosen epoch's weights in ``<id>.best-<epoch>``.
 
     Written by a thread, the chosen weights before the state that names them; each file whole or not at all. Only what
-    PyTorch loads with ``weights_only=True`` is read.
+    PyTorch loads with ``weights_only=True`` is read. From `load` to `close` they are locked: a worker that outlives its
+    parent by a moment cannot write what its successor reads.
 
     Args:
         folder: made when it is needed.
@@ -72,6 +74,7 @@ class Checkpoints:
         self._best_on_disk: int | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
+        self._lock = FileLock(folder / f"{run_id}.checkpoint.lock", thread_local=False)
 
     @property
     def _state_file(self) -> Path:
@@ -82,6 +85,11 @@ class Checkpoints:
 
     def load(self) -> dict[str, Any] | None:
         """Return the kept state, with the chosen epoch's under ``best``; None: there is none that can be used."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except OSError as error:
+            log.warning("the run goes on without checkpoints: %s cannot be written (%s)", self._folder, error.strerror)
         if not self._state_file.is_file():
             return None
         try:
@@ -138,11 +146,17 @@ class Checkpoints:
         """Wait until what was saved is on disk."""
         self._finish()
         self._thread.shutdown()
+        self._lock.release()
 
 
 def remove(folder: Path, run_id: str) -> None:
     """Delete what `Checkpoints` keeps of a run, unfinished files included."""
-    for pattern in (f"{run_id}.checkpoint", f"{run_id}.best-*", f".{run_id}.checkpoint.*.tmp", f".{run_id}.best-*.tmp"):
+    for pattern in (
+        f"{run_id}.checkpoint*",
+        f"{run_id}.best-*",
+        f".{run_id}.checkpoint.*.tmp",
+        f".{run_id}.best-*.tmp",
+    ):
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):

@@ -27,7 +27,9 @@ from benchmark.exhibits import Exhibit, Rule
 from benchmark.files import write_atomically
 from benchmark.heads import HeadInit
 from benchmark.inputs import INPUT_MODES
+from benchmark.isolation import start_afresh
 from benchmark.matrix import RunSpec
+from benchmark.memory_errors import is_out_of_memory, out_of_memory
 from benchmark.metrics import score
 from benchmark.placement import kept_on
 from benchmark.precision import check_precision, has_fast_bf16
@@ -117,8 +119,8 @@ def execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord]
     """
     started_at = now()
 
-    def not_done(status: Status, error: BaseException) -> Outcome:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    def not_done(status: Status, error: BaseException, reason: str = "") -> Outcome:
+        reason = reason or f"{type(error).__name__}: {error}".splitlines()[0]
         trace = "".join(traceback.format_exception(error))
         return Outcome(
             RunRecord(
@@ -137,9 +139,9 @@ def execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord]
         return measure(spec, context, lambda: _open(spec, context), on_epoch)
     except Diverged as error:
         return not_done("diverged", error)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        return not_done("oom", error)
     except Exception as error:
+        if is_out_of_memory(error):
+            return not_done("oom", error, out_of_memory(error, spec.batch_size))
         return not_done("failed", error)
 
 
@@ -175,16 +177,12 @@ def measure(
     """
     started_at = now()
     started = time.perf_counter()
+    start_afresh(spec.threads)
     environment.reset_peak_rss()
     waited = environment.seconds_waiting_for_a_processor()
     device = choose_device()
     check_precision(spec.precision, device)
     precision = resolve_precision(spec.precision, device)
-    torch.set_num_threads(spec.threads)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
     mode = INPUT_MODES[spec.input_mode]
 
     data = open_data()

@@ -80,7 +80,31 @@ class Store:
             if exhibit.content is not None:
                 write_atomically(self.exhibits / exhibit.name, exhibit.content)
         write_atomically(self.path(record.id), (record.model_dump_json(indent=1) + "\n").encode())
+        for folder in (self.records, self.exhibits):  # what was being written when a process died
+            for file in folder.glob(f".{record.id}.*.tmp"):
+                file.unlink(missing_ok=True)
         return record
+
+    def damaged_predictions(self, record: RunRecord) -> DamagedRecord | None:
+        """Return what is wrong with a record's predictions; None: they are those it names, or it has none."""
+        try:
+            if record.predictions is not None:
+                self._prediction_bytes(record, record.predictions)
+        except UserError as error:
+            return DamagedRecord(path=self.records / f"{record.id}.parquet", reason=str(error))
+        return None
+
+    def _prediction_bytes(self, record: RunRecord, named: Predictions) -> bytes:
+        path = self.records / named.file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"{path}: predictions cannot be read ({error.strerror}). Run it again with --force."
+            ) from None
+        if hashlib.sha256(content).hexdigest() != named.sha256:
+            raise UserError(f"{path}: not the predictions that {record.id}.json names. Run it again with --force.")
+        return content
 
     def load(self, path: Path) -> RunRecord | DamagedRecord:
         """Read one record file; a file that is not a whole record of its own name comes back as damaged."""
@@ -118,15 +142,7 @@ class Store:
             UserError: the file is missing or is not the one that the record names.
         """
         assert record.predictions is not None, f"{record.id} has no predictions"
-        path = self.records / record.predictions.file
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise UserError(
-                f"{path}: predictions cannot be read ({error.strerror}). Run it again with --force."
-            ) from None
-        if hashlib.sha256(content).hexdigest() != record.predictions.sha256:
-            raise UserError(f"{path}: not the predictions that {record.id}.json names. Run it again with --force.")
+        content = self._prediction_bytes(record, record.predictions)
         import numpy as np
         from pyarrow import BufferReader
         from pyarrow.parquet import ParquetFile  # a report reads thousands: a third of the time of pandas' own reader

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
 from pytorch_accelerated.callbacks import StopTrainingError
 from pytorch_accelerated.trainer import Trainer
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from benchmark import features
 from benchmark.batches import EpochOrder, Images, evaluation_batch
 from benchmark.checkpoints import Checkpoints, random_state, restore_random_state
 from benchmark.freezing import set_modes, set_trainable
+from benchmark.isolation import reset_accelerate
 from benchmark.matrix import RunSpec
 from benchmark.metrics import accuracy, log_loss
 from benchmark.optimizers import make_optimizer, make_schedule
@@ -58,12 +58,6 @@ class Support:
 class _QuietAccelerator(Accelerator):
     def print(self, *args: Any, **kwargs: Any) -> None:
         log.info("%s", " ".join(str(arg) for arg in args))
-
-
-def reset_accelerate() -> None:
-    """Forget accelerate's process-wide state, which would carry one run's precision into the next (trap 18)."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
 
 
 def _accelerator(precision: str) -> Accelerator:

@@ -25,7 +25,11 @@ def report(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a file on disk differs.")] = False,
     results: ResultsOption = DEFAULT_RESULTS,
 ) -> None:
-    """Rebuild the report of a matrix from its records and its matrix file, nothing else."""
+    """Rebuild the report of a matrix from its records and its matrix file, nothing else.
+
+    A damaged record is no result: it is named, also in the report, and left out of every number. Damaged predictions
+    of a record end the command. Exit code 1 when a record is damaged, or with --check when a file on disk differs.
+    """
     from benchmark import report as reports
     from benchmark.matrix import expand
     from benchmark.plan import make_plan
@@ -34,12 +38,15 @@ def report(
     chosen = names or sorted(path.parent.name for path in results.glob("*/matrix.yaml"))
     if not chosen:
         raise UserError(f"{results}: there are no results here. Make some with: python -m benchmark run")
-    drifted = False
+    drifted = damaged = False
     for name in chosen:
         folder = _folder(results, name)
         matrix = matrix_file.load(kept_matrix(folder))
         store = Store(folder)
         plan = make_plan(expand(matrix), store)
+        for item in plan.damaged:
+            damaged = True
+            typer.echo(f"damaged, and left out: {item.path}: {item.reason}", err=True)
         if check:
             differences = reports.check(matrix, plan, store)
             for difference in differences:
@@ -49,5 +56,5 @@ def report(
         else:
             for path in reports.write(matrix, plan, store):
                 typer.echo(f"wrote {path}")
-    if drifted:
+    if drifted or damaged:
         raise typer.Exit(1)

@@ -46,9 +46,10 @@ def status(
     for run in failed:
         reason = run.record.reason if run.record else None
         typer.echo(f"{run.state}: {run.spec} ({run.spec.id}): {reason}")
-    for damaged in selection.plan.damaged:
+    bad_predictions = [bad for record in selection.plan.done if (bad := selection.store.damaged_predictions(record))]
+    for damaged in (*selection.plan.damaged, *bad_predictions):
         typer.echo(f"damaged: {damaged.path}: {damaged.reason}")
     for run_id in selection.plan.foreign:
         typer.echo(f"foreign: {selection.store.path(run_id)} belongs to no run of this matrix")
-    if failed or selection.plan.damaged:
+    if failed or selection.plan.damaged or bad_predictions:
         raise typer.Exit(1)

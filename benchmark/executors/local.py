@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
-from benchmark import environment
+from benchmark import environment, memory_errors
 from benchmark.executors import worker
 from benchmark.executors.events import Event, Started
 from benchmark.executors.interface import Take
@@ -89,6 +89,7 @@ class _Slot:
             self._start()
         assert self._pool is not None
         self._started = None
+        self._kills = memory_errors.kills()
         future: Future[Outcome] = self._pool.schedule(worker.work, args=[spec, context], timeout=timeout)
         return future
 
@@ -139,17 +140,21 @@ class _Slot:
         lines = worker.last_lines(self._log)
         if error is None:
             record = future.result().record
+            if record.status == "oom":  # what it mapped before would narrow the next run
+                self.stop()
         else:
             self.stop()
             self._attempts += 1
             if self._started is None and self._attempts < ATTEMPTS:
                 return None
-            record = _lost(spec, error, timeout, self._started)
+            record = _lost(spec, error, timeout, self._started, self._kills)
         self._attempts = 0
         return Outcome(record.model_copy(update={"log": lines}))
 
 
-def _lost(spec: RunSpec, error: BaseException, timeout: float | None, started: Started | None) -> RunRecord:
+def _lost(
+    spec: RunSpec, error: BaseException, timeout: float | None, started: Started | None, kills: int | None
+) -> RunRecord:
     """Return the record of a run whose worker could not make it."""
     status: Status = "killed"
     trace = None
@@ -159,6 +164,9 @@ def _lost(spec: RunSpec, error: BaseException, timeout: float | None, started: S
         status, reason = "timeout", f"exceeded its time of {timeout:g} s"
     elif isinstance(error, ProcessExpired):
         reason = _how_it_ended(error.exitcode)
+        if error.exitcode == -signal.SIGKILL and kills is not None and (memory_errors.kills() or 0) > kills:
+            status = "oom"
+            reason += f" while the kernel's out-of-memory killer struck, at batch size {spec.batch_size}"
     elif isinstance(error, BrokenProcessPool):
         reason = "its worker ended without a word"
     else:

@@ -1,0 +1,44 @@
+"""Memory that ran out: how it is told, and what was in use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import torch
+
+MEGABYTE = 1 << 20
+
+_SAID_BY_THE_ALLOCATOR = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
+"""PyTorch's allocator on the CPU raises a plain RuntimeError; a library that cannot be mapped, an OSError."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the device or in the process."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in _SAID_BY_THE_ALLOCATOR)
+
+
+def out_of_memory(error: BaseException, batch_size: int) -> str:
+    """Return one line: what was asked for, the batch size, and the memory in use."""
+    process = psutil.Process().memory_info()
+    used = f"{process.rss // MEGABYTE:,} MB resident, {process.vms // MEGABYTE:,} MB mapped"
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        peak = torch.cuda.max_memory_allocated()
+        used = f"{peak // MEGABYTE:,} MB allocated at most, {free // MEGABYTE:,} of {total // MEGABYTE:,} MB free"
+    first = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"out of memory at batch size {batch_size} ({used}): {first}"
+
+
+def kills() -> int | None:
+    """Return how many processes the kernel's out-of-memory killer has ended since the system's start.
+
+    ``oom_kill`` of ``/proc/vmstat`` (Linux 4.13), those of limited groups included; None where it is not told.
+    """
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    except (OSError, StopIteration):
+        return None
