@@ -7,6 +7,7 @@ import logging
 import random
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +39,14 @@ def trained(spec: RunSpec, folder: Path | None, stop_after: int | None = None, p
 
 def without_times(run: Trained) -> list[EpochRecord]:
     return [epoch.model_copy(update={"train_seconds": 0}) for epoch in run.progress.history]
+
+
+def loaded(folder: Path, spec: RunSpec, identity: dict[str, str]) -> dict[str, Any] | None:
+    checkpoints = Checkpoints(folder, spec.id, identity)
+    try:
+        return checkpoints.load()
+    finally:
+        checkpoints.close()
 
 
 def assert_the_same(first: Trained, second: Trained) -> None:
@@ -135,9 +144,9 @@ def test_a_checkpoint_of_other_versions_is_not_gone_on_from(tmp_path: Path, capl
     spec = synthetic.spec(epochs=2)
     with pytest.raises(Interrupted):
         trained(spec, tmp_path, 1)
-    assert Checkpoints(tmp_path, spec.id, {"code": "1"}).load() is not None
+    assert loaded(tmp_path, spec, {"code": "1"}) is not None
     with caplog.at_level(logging.WARNING):
-        assert Checkpoints(tmp_path, spec.id, {"code": "2"}).load() is None
+        assert loaded(tmp_path, spec, {"code": "2"}) is None
     assert "the run starts anew: its checkpoint was made with another code" in caplog.text
 
 
@@ -159,7 +168,7 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(
             state.write_bytes(b"\x80\x04\x95" + content[3:])
         case _:
             best.unlink()
-    assert Checkpoints(tmp_path, spec.id, {"code": "1"}).load() is None
+    assert loaded(tmp_path, spec, {"code": "1"}) is None
     assert "its checkpoint cannot be read" in caplog.text
     assert_the_same(trained(spec, None), trained(spec, tmp_path))
 
@@ -173,14 +182,14 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
             return Path.touch, (witness,)
 
     torch.save({"identity": {}, "best_epoch": None, "progress": Evil()}, tmp_path / f"{spec.id}.checkpoint")
-    assert Checkpoints(tmp_path, spec.id, {}).load() is None
+    assert loaded(tmp_path, spec, {}) is None
     assert not witness.exists()
 
 
 def test_one_checkpoint_is_kept_and_none_after_it_is_removed(tmp_path: Path) -> None:
     spec = synthetic.spec(epochs=4)
     trained(spec, tmp_path)
-    assert sorted(file.suffix.partition("-")[0] for file in tmp_path.iterdir()) == [".best", ".checkpoint"]
+    assert sorted(file.suffix.partition("-")[0] for file in tmp_path.iterdir()) == [".best", ".checkpoint", ".lock"]
     (tmp_path / f".{spec.id}.checkpoint.abc.tmp").write_bytes(b"cut off")
     (tmp_path / "another.checkpoint").write_bytes(b"")
     remove(tmp_path, spec.id)

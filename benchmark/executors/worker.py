@@ -1,7 +1,11 @@
-"""What a worker process does around `execute`: tells events, keeps its last lines, ends with its parent."""
+"""What a worker process does around `execute`: tells events, keeps its last lines, ends with its parent.
+
+Without torch, whose import takes seconds, in which a worker must already end with its parent.
+"""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import multiprocessing
 import os
@@ -12,10 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.executors.events import EpochDone, Event, Started, Warned
 from benchmark.matrix import RunSpec
-from benchmark.runs import Outcome, RunContext, execute, now
+
+if TYPE_CHECKING:
+    from benchmark.runs import Outcome, RunContext
 
 LAST_LINES = 30
 """Of a worker's log in the record of a run that is not done."""
@@ -43,6 +50,7 @@ def start(events: Connection, log: Path) -> None:
         os.dup2(descriptor, stream.fileno())
     os.close(descriptor)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    importlib.import_module("benchmark.runs")  # now, before the time of a first run counts
 
 
 def end_with_parent() -> None:
@@ -60,6 +68,8 @@ def end_with_parent() -> None:
 
 def work(spec: RunSpec, context: RunContext) -> Outcome:
     """Execute a run and tell its start, its epochs and its warnings."""
+    from benchmark.runs import execute, now
+
     if _log is not None:
         os.truncate(_log, 0)
     _tell(Started(spec.id, str(spec), sum(stage.epochs for stage in spec.stages), now()))

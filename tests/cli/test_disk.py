@@ -1,0 +1,86 @@
+"""A disk that is full, a folder that cannot be written, records that are damaged: told, and nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import TRAINING, Commands
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, kilobytes: int) -> Iterator[None]:
+    """Have a small file system at a folder."""
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def small(tmp_path: Path, cache: Path) -> tuple[Commands, str]:
+    commands = Commands(tmp_path, cache)
+    return commands, commands.matrix(input_modes=["grey-1ch"], training={**TRAINING, "epochs": 1})
+
+
+@pytest.mark.stress  # mounts file systems: needs root
+def test_on_a_full_disk_and_in_a_folder_that_cannot_be_written_run_stops_with_a_message_and_loses_nothing(
+    small: tuple[Commands, str],
+) -> None:
+    commands, matrix = small
+    with mounted(commands.folder / "results", 16_000):
+        done = commands.run("run", "--matrix", matrix, "--only", "seed=0")
+        assert done.returncode == 0, done.stderr
+        before = commands.records()
+        filler = commands.folder / "results" / "filler"
+        with filler.open("wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"\0" * 4096)
+                file.flush()
+        full = commands.run("run", "--matrix", matrix, "--workers", "1")
+        assert full.returncode == 2
+        assert "No space left on device" in full.stderr or "MB are free" in full.stderr
+        assert "Traceback" not in full.stderr
+        assert commands.records() == before
+        filler.unlink()
+        subprocess.run(["mount", "-o", "remount,ro", str(commands.folder / "results")], check=True)
+        refused = commands.run("run", "--matrix", matrix, "--workers", "1")
+        assert refused.returncode == 2
+        assert "Read-only file system" in refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 1
+        assert commands.run("run", "--matrix", matrix, "--only", "seed=0").returncode == 0, "nothing is to be written"
+        assert commands.run("status", "--matrix", matrix).returncode == 0
+        subprocess.run(["mount", "-o", "remount,rw", str(commands.folder / "results")], check=True)
+        finished = commands.run("run", "--matrix", matrix)
+        assert finished.returncode == 0, finished.stderr
+        assert {run: record for run, record in commands.records().items() if run in before} == before
+
+
+@pytest.mark.slow
+def test_damaged_files_are_named_by_status_and_report_and_run_makes_them_again(small: tuple[Commands, str]) -> None:
+    commands, matrix = small
+    assert commands.run("run", "--matrix", matrix).returncode == 0
+    record, other = sorted((commands.results() / "records").glob("*.json"))
+    record.write_bytes(record.read_bytes()[:700])
+    for verb in (["status", "--matrix", matrix], ["report"], ["report", "--check"]):
+        told = commands.run(*verb)
+        assert told.returncode == 1, verb
+        assert record.name in told.stdout + told.stderr
+    assert f"records/{record.name}" in (commands.results() / "report.md").read_text()
+    predictions = other.with_suffix(".parquet")
+    predictions.write_bytes(predictions.read_bytes()[:-100])
+    status = commands.run("status", "--matrix", matrix)
+    assert status.returncode == 1
+    assert predictions.name in status.stdout
+    refused = commands.run("report")
+    assert refused.returncode == 2
+    assert predictions.name in refused.stderr
+    again = commands.run("run", "--matrix", matrix, "--force")
+    assert again.returncode == 0, again.stderr
+    assert commands.run("status", "--matrix", matrix).returncode == 0
