@@ -50,13 +50,14 @@ def doctor(
 
     from benchmark import calibration
     from benchmark.cli.expected import expected, total
+    from benchmark.forecast import way
 
     selection = select(matrix, overrides, only, name, results)
     specs = [run.spec for run in selection.selected]
     findings, kept = _examined(selection, specs, data_dir, calibrate=calibrate)
     rows = [("STOPS" if each.stops else "ok", each.what, each.found) for each in findings]
     typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
-    if kept is not None:
+    if kept is not None and any(way(spec, kept.hardware) in dict(kept.paces) for spec in specs):
         typer.echo(_rates(specs, kept))
         typer.echo(total(selection.selected, expected(selection.plan, kept), kept.workers))
         typer.echo(f"kept for `plan` and `status`: {calibration.path()}")
