@@ -39,10 +39,9 @@ def test_on_a_full_disk_and_in_a_folder_that_cannot_be_written_run_stops_with_a_
         assert done.returncode == 0, done.stderr
         before = commands.records()
         filler = commands.folder / "results" / "filler"
-        with filler.open("wb") as file, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
                 file.write(b"\0" * 4096)
-                file.flush()
         full = commands.run("run", "--matrix", matrix, "--workers", "1")
         assert full.returncode == 2
         assert "No space left on device" in full.stderr or "MB are free" in full.stderr

@@ -34,7 +34,7 @@ MATRIX: dict[str, Any] = {
     "seeds": [0],
     "datasets": [{"name": "shape-control", "limit": 256}],
     "training": {"image_size": 64, "batch_size": 256, "epochs": 5000, "head_epochs": 1, "early_stopping": None},
-    "timeout": 12,
+    "timeout": 30,
     "keep_weights": "best",
 }
 
@@ -58,7 +58,7 @@ def test_five_ways_to_fail_are_told_apart_and_only_those_runs_are_tried_again(tm
         "greedy": checkpoints / f"{ids['greedy']}.checkpoint.lock",  # before its first step
     }
     while unmet:
-        wait_for(lambda: any(path.exists() for path in unmet.values()))
+        wait_for(lambda: any(path.exists() for path in unmet.values()), 300)
         name = next(name for name, path in unmet.items() if path.exists())
         (worker,) = workers(process.pid)
         if name == "killed":
@@ -67,7 +67,7 @@ def test_five_ways_to_fail_are_told_apart_and_only_those_runs_are_tried_again(tm
             mapped = psutil.Process(worker.pid).memory_info().vms
             resource.prlimit(worker.pid, resource.RLIMIT_AS, (mapped, resource.RLIM_INFINITY))
         del unmet[name]
-    _, err = process.communicate(timeout=240)
+    _, err = process.communicate(timeout=600)
 
     assert process.returncode == 1, err
     found = {record["spec"]["policy"]: record for record in commands.records().values()}
@@ -84,7 +84,7 @@ def test_five_ways_to_fail_are_told_apart_and_only_those_runs_are_tried_again(tm
     assert "write_atomically" in found["raising"]["traceback"]
     assert found["exploding"]["reason"].startswith("Diverged: the training loss is")
     assert found["killed"]["reason"] == f"its worker was ended by signal {signal.SIGKILL.name}"
-    assert found["slow"]["reason"] == "exceeded its time of 12 s"
+    assert found["slow"]["reason"] == "exceeded its time of 30 s"
     assert found["greedy"]["reason"].startswith("out of memory at batch size 256 (")
     assert " MB mapped" in found["greedy"]["reason"]
     for name in ("raising", "exploding", "killed", "slow", "greedy"):
@@ -93,7 +93,7 @@ def test_five_ways_to_fail_are_told_apart_and_only_those_runs_are_tried_again(tm
     assert "5 runs are not done" in err
 
     before = {name: commands.results().joinpath("records", f"{ids[name]}.json").stat() for name in ids}
-    again = commands.run("run", "--matrix", matrix, "--only", "status=failed")
+    again = commands.run("run", "--matrix", matrix, "--only", "status=failed", timeout=600)
     assert again.returncode == 1
     assert "5 runs, " in again.stdout
     after = {name: commands.results().joinpath("records", f"{ids[name]}.json").stat() for name in ids}

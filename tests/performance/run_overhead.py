@@ -1,0 +1,71 @@
+"""What a run costs beyond its training and evaluation, in workers that live on and with one process a run.
+
+``python tests/performance/run_overhead.py [RUNS]`` executes tiny runs with one worker and prints seconds a run.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.executors.local import run_locally
+from benchmark.matrix import Matrix, RunSpec, expand
+from benchmark.runs import Outcome, RunContext
+from benchmark.store import Store
+
+
+def tiny(runs: int) -> list[RunSpec]:
+    """Return runs of a tiny network on few generated images."""
+    matrix = Matrix.model_validate(
+        {
+            "name": "tiny",
+            "models": ["timm/test_resnet"],
+            "weights": "none",
+            "datasets": [{"name": "shape-control", "limit": 32}],
+            "input_modes": ["grey-1ch"],
+            "policies": ["scratch"],
+            "seeds": list(range(runs)),
+            "training": {"image_size": 32, "batch_size": 32, "epochs": 2, "head_epochs": 1, "early_stopping": None},
+        }
+    )
+    return list(expand(matrix))
+
+
+def executed(specs: Sequence[RunSpec], folder: Path) -> tuple[float, list[Outcome]]:
+    """Execute runs in one worker and write their records; return the seconds and the outcomes."""
+    store = Store(folder)
+    left = iter(specs)
+    context = RunContext(data_dir=None, weights_folder=folder / "weights", checkpoints=store.checkpoints)
+    began = time.perf_counter()
+    outcomes = []
+    for outcome in run_locally(lambda: next(left, None), context, None, lambda event: None):
+        store.save(outcome.record, outcome.predictions, outcome.shown)
+        outcomes.append(outcome)
+    return time.perf_counter() - began, outcomes
+
+
+def overhead(seconds: float, outcomes: Sequence[Outcome]) -> float:
+    """Return the seconds a run that are neither training nor evaluation."""
+    timings = [outcome.record.timing for outcome in outcomes]
+    working = sum(t.train_seconds + t.eval_seconds + t.feature_seconds for t in timings if t is not None)
+    return (seconds - working) / len(outcomes)
+
+
+def main() -> None:
+    """Measure and print both ways."""
+    specs = tiny(int(sys.argv[1]) if len(sys.argv) > 1 else 30)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        executed(specs[:1], folder / "first")  # decodes the images
+        together = executed(specs, folder / "together")
+        alone = [executed([spec], folder / "alone") for spec in specs]
+    print(f"{len(specs)} runs in a worker that lives on: {overhead(*together):.2f} s a run")
+    separate = sum(overhead(*each) for each in alone) / len(alone)
+    print(f"one process a run: {separate:.2f} s a run")
+
+
+if __name__ == "__main__":
+    main()
