@@ -173,7 +173,8 @@ def confusion(data: Any) -> Figure:
             for i, line in enumerate(shares):
                 for j, share in enumerate(line):
                     ink = "white" if share > 65 else "black"
-                    axes.text(j, i, f"{share:.0f}", ha="center", va="center", color=ink, fontsize=7)
+                    number = axes.text(j, i, f"{share:.0f}", ha="center", va="center", color=ink, fontsize=7)
+                    number.set_in_layout(False)  # it lies inside the axes: the layout need not measure it
             axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
             axes.set_yticks(range(len(names)), names, fontsize=7)
             axes.tick_params(length=0)
@@ -215,6 +216,7 @@ def _bar(axes: Axes, x: float, cell: Any, marker: str = "o") -> None:
         markeredgecolor="white",
         markeredgewidth=0.5,
         clip_on=False,
+        in_layout=False,
     )
 
 
