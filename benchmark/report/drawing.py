@@ -152,7 +152,7 @@ def confusion(data: Any) -> Figure:
     classes, cells = data["classes"], {(c["mode"], c["policy"]): c["counts"] for c in data["cells"]}
     modes = list(dict.fromkeys(mode for mode, _ in cells))
     policies = list(dict.fromkeys(policy for _, policy in cells))
-    side = 0.9 + 0.36 * len(classes)
+    side = max(0.9 + 0.36 * len(classes), 1.6)
     size = (max(side * len(policies) + 1.6, 3.8), side * len(modes) + 1.0)
     figure, grid = plt.subplots(
         len(modes), len(policies), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
@@ -161,7 +161,7 @@ def confusion(data: Any) -> Figure:
     for row, mode in enumerate(modes):
         for column, policy in enumerate(policies):
             axes: Axes = grid[row][column]
-            axes.set_title(f"{mode}, {policy}", fontsize=8, parse_math=False)
+            axes.set_title(f"{mode}\n{policy}", fontsize=7, parse_math=False)
             axes.spines[:].set_visible(False)
             if (mode, policy) not in cells:
                 axes.text(0.5, 0.5, "no run", ha="center", va="center", transform=axes.transAxes, color=GREY)
@@ -233,5 +233,7 @@ def _mode_handles(modes: Sequence[str], marker: str) -> list[Line2D]:
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    columns = max(1, min(len(handles), int(figure.get_size_inches()[0] / 1.25)))
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    inches = 0.7 + 0.075 * longest  # of one entry: its line and its letters at 9 points
+    columns = max(1, min(len(handles), int(figure.get_size_inches()[0] / inches)))
     figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, frameon=False)
