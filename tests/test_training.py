@@ -121,8 +121,11 @@ def head_stage(batch_norm: str) -> Stage:
 
 
 @pytest.mark.parametrize(("batch_norm", "drifts"), [("eval", False), ("train", True)])
-def test_batch_norms_of_a_frozen_backbone_stay_exactly_where_the_stage_says_eval(batch_norm: str, drifts: bool) -> None:
-    spec = synthetic.spec().model_copy(update={"stages": (head_stage(batch_norm),)})
+@pytest.mark.parametrize("augment", ["[hflip]", "[noise]"], ids=["kept features", "running backbone"])
+def test_batch_norms_of_a_frozen_backbone_stay_exactly_where_the_stage_says_eval(
+    batch_norm: str, drifts: bool, augment: str
+) -> None:
+    spec = synthetic.spec(augment=augment).model_copy(update={"stages": (head_stage(batch_norm),)})
     built, images = synthetic.network_and_images(spec, synthetic.dataset())
     before = {name: tensor.clone() for name, tensor in built.network.state_dict().items()}
     trained = train(built.network, spec, images, "fp32")
@@ -274,8 +277,9 @@ def test_ties_go_to_the_lower_validation_loss_and_then_to_the_earlier_epoch() ->
         assert trained.best.epoch == (1 if first.val_accuracy > second.val_accuracy else 2)
 
 
-def test_early_stopping_counts_epochs_without_a_better_validation_accuracy() -> None:
-    trained, _ = run(synthetic.spec(epochs=40, early_stopping="{patience: 3}"))
+@pytest.mark.parametrize("lr", [1e-3, 1e-5])
+def test_early_stopping_counts_epochs_without_a_better_validation_accuracy(lr: float) -> None:
+    trained, _ = run(synthetic.spec(epochs=40, lr=lr, early_stopping="{patience: 3}"))
     accuracies = [epoch.val_accuracy for epoch in trained.progress.history]
     (stage,) = trained.progress.stages
     assert stage.stopped_early
