@@ -12,6 +12,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from benchmark.gpus import VISIBLE
+
 PACKAGES = (
     "torch",
     "torchvision",
@@ -40,8 +42,8 @@ def worker_variables() -> dict[str, str]:
 
 
 def variables_in_force() -> dict[str, str]:
-    """Return the worker variables that this process really has."""
-    return {name: os.environ[name] for name in WORKER_VARIABLES if name in os.environ}
+    """Return the worker variables that this process really has, with the GPU that it sees."""
+    return {name: os.environ[name] for name in (*WORKER_VARIABLES, VISIBLE) if os.environ.get(name)}
 
 
 @functools.cache

@@ -13,11 +13,12 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from benchmark import datasets, models, weights
+from benchmark import datasets, models, preparation, weights
 from benchmark.batches import Normaliser, SplitImages
 from benchmark.datasets.prepared import PreparedDataset, Split
 from benchmark.errors import UserError
 from benchmark.freezing import set_modes, set_trainable
+from benchmark.gpus import most_on_one
 from benchmark.heads import HeadInit
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec
@@ -148,7 +149,7 @@ def preflight(
             checked.extend(_check_network(tuple(policies.values()), opened))
     progress("networks", len(networks), len(networks))
 
-    problems.extend(_memory(checked, workers))
+    problems.extend(_memory(checked, workers, len(preparation.gpus())))
     problems.extend(_disk(checked, results, workers, len(specs) if keeps_weights else 0))
     return Preflight(tuple(dict.fromkeys(problems)), tuple(checked))
 
@@ -255,17 +256,20 @@ def _kept_for_backward(network: nn.Module, images: Tensor) -> tuple[int, Tensor]
     return sum(kept.values()), logits
 
 
-def _memory(checked: Iterable[Checked], workers: int) -> Iterator[Problem]:
-    needed = max((each.memory for each in checked), default=0) * workers
-    if torch.cuda.is_available():
-        free, where = torch.cuda.mem_get_info()[0], "on the GPU"
+def _memory(checked: Iterable[Checked], workers: int, gpus: int) -> Iterator[Problem]:
+    """Compare what the runs that share memory take with what is free: those on one GPU, without any all of them."""
+    together = most_on_one(workers, gpus)
+    needed = max((each.memory for each in checked), default=0) * together
+    if gpus:
+        free = min(torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count()))
+        where, instead = "on the fullest GPU", "--workers or --runs-per-gpu"
     else:
-        free, where = psutil.virtual_memory().available, "in this machine"
+        free, where, instead = psutil.virtual_memory().available, "in this machine", "--workers"
     if needed > free:
         yield Problem(
             "training",
-            f"{workers} runs at a time need about {needed // MEGABYTE:,} MB, {free // MEGABYTE:,} MB are free {where}: "
-            "lower training.batch_size or --workers.",
+            f"{together} runs at a time need about {needed // MEGABYTE:,} MB, {free // MEGABYTE:,} MB are free "
+            f"{where}: lower training.batch_size or {instead}.",
         )
 
 

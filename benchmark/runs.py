@@ -136,7 +136,7 @@ def execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord]
         )
 
     try:
-        return measure(spec, context, lambda: _open(spec, context), on_epoch)
+        return measure(spec, context, lambda: open_images(spec, context), on_epoch)
     except Diverged as error:
         return not_done("diverged", error)
     except Exception as error:
@@ -145,7 +145,8 @@ def execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord]
         return not_done("failed", error)
 
 
-def _open(spec: RunSpec, context: RunContext) -> PreparedDataset:
+def open_images(spec: RunSpec, context: RunContext) -> PreparedDataset:
+    """Return the decoded images of a run; what is missing is fetched and made first, once for all processes."""
     return datasets.open_dataset(
         spec.source,
         split_seed=spec.split_seed,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,16 +29,42 @@ from benchmark.cli.options import (
 from benchmark.cli.own_folder import own_folder, recommend
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
+from benchmark.forecast import forecast, longest_first
 from benchmark.locks import folder_locked
 from benchmark.matrix import expand
 from benchmark.plan import Plan, make_plan
 
 if TYPE_CHECKING:
+    from benchmark.executors.interface import Executor
     from benchmark.plan import PlannedRun
+    from benchmark.preflight import Preflight
     from benchmark.records import RunRecord
 
 SOME_RUN_FAILED = 1
 INTERRUPTED = 130
+
+
+class Where(str, Enum):
+    """Values of ``--executor``."""
+
+    local = "local"
+    ray = "ray"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where runs are executed, as the options say."""
+
+    executor: Where
+    ray_address: str | None
+    workers: int | None
+    """None: auto."""
+    runs_per_gpu: int
+    data_dir: Path | None
+
+    def __post_init__(self) -> None:
+        if self.ray_address is not None and self.executor is not Where.ray:
+            raise UserError(f"--ray-address {self.ray_address}: give --executor ray with it.")
 
 
 def run(
@@ -43,9 +72,28 @@ def run(
     folder: FolderOption = None,
     overrides: SetOption = None,
     only: OnlyOption = None,
+    executor: Annotated[
+        Where, typer.Option("--executor", help="Where runs are executed: on this machine, or on Ray (extra: ray).")
+    ] = Where.local,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address",
+            metavar="ADDRESS",
+            help="A Ray cluster's: HOST:PORT, or auto on one of its nodes; default: a Ray on this machine alone.",
+        ),
+    ] = None,
     workers: Annotated[
-        str, typer.Option("--workers", help="Runs at a time: a number, or auto (CPU: cores / threads; GPU: one).")
+        str,
+        typer.Option(
+            "--workers",
+            help="Runs at a time: a number, or auto (GPUs x runs per GPU; without GPUs cores / threads; on a cluster "
+            "what its nodes have room for).",
+        ),
     ] = "auto",
+    runs_per_gpu: Annotated[
+        int, typer.Option("--runs-per-gpu", min=1, help="Runs that share a GPU; each sees one, in turns.")
+    ] = 1,
     data_dir: DataDirOption = None,
     results: ResultsOption = DEFAULT_RESULTS,
     name: NameOption = None,
@@ -62,7 +110,8 @@ def run(
             matrix, overrides = own_folder(matrix, folder, overrides or ())
         selection = select(matrix or DEFAULT_MATRIX, overrides, only, name, results, verify=True)
         todo = [planned for planned in selection.selected if force or planned.state != "done"]
-        failed = _execute(selection, todo, _workers(workers), data_dir, anew=force)
+        place = _Place(executor, ray_address, _workers(workers), runs_per_gpu, data_dir)
+        failed = _execute(selection, todo, place, anew=force)
         _conclude(selection, failed)
         if folder is not None:
             recommend(selection)
@@ -112,9 +161,7 @@ def _keep_matrix(selection: Selection) -> None:
             write_atomically(selection.matrix_path, content)
 
 
-def _execute(
-    selection: Selection, todo: list[PlannedRun], workers: int | None, data_dir: Path | None, *, anew: bool
-) -> list[RunRecord]:
+def _execute(selection: Selection, todo: list[PlannedRun], place: _Place, *, anew: bool) -> list[RunRecord]:
     """Execute runs and return the records of those that are not done."""
     _refuse_another_matrix(selection)
     if not todo:
@@ -122,18 +169,24 @@ def _execute(
         return []
     from benchmark.cli.display import display
     from benchmark.execution import execute_all
-    from benchmark.executors.local import run_locally
     from benchmark.preparation import default_workers
     from benchmark.runs import RunContext
     from benchmark.sharing import SharedRuns
 
     matrix, store = selection.matrix, selection.store
-    number = min(workers or default_workers(matrix.threads), len(todo))
+    todo = _longest_first(todo, selection.plan)
+    auto = len(todo) if place.ray_address else default_workers(matrix.threads, place.runs_per_gpu)
+    number = min(place.workers or auto, len(todo))
+    here = 1 if place.ray_address else number
+    if place.executor is Where.ray:
+        from benchmark.executors.ray_nodes import import_ray
+
+        import_ray()  # that it is missing is told before images are prepared
     with display(len(todo)) as shown:
-        require_preflight(selection, [planned.spec for planned in todo], data_dir, number, shown.preparing)
+        found = require_preflight(selection, [planned.spec for planned in todo], place.data_dir, here, shown.preparing)
         _keep_matrix(selection)
         context = RunContext(
-            data_dir=data_dir,
+            data_dir=place.data_dir,
             weights_folder=store.folder / "weights",
             keep_weights=matrix.keep_weights,
             workers=number,
@@ -143,7 +196,27 @@ def _execute(
         )
         shown.starting(len(todo), context.workers)
         with SharedRuns(store, todo, anew=anew) as runs:
-            return execute_all(runs, run_locally, context, matrix.timeout, shown)
+            execute = _executor(place, number, matrix.threads, found)
+            return execute_all(runs, execute, context, matrix.timeout, shown)
+
+
+def _executor(place: _Place, workers: int, threads: int, found: Preflight) -> Executor:
+    if place.executor is Where.local:
+        from benchmark.executors.local import run_locally
+
+        return run_locally
+    from benchmark.executors.ray import LIBRARIES, RayExecutor
+
+    memory = LIBRARIES + max((each.memory for each in found.checked), default=0)
+    return RayExecutor(place.ray_address, workers, threads, place.runs_per_gpu, memory)
+
+
+def _longest_first(todo: Sequence[PlannedRun], plan: Plan) -> list[PlannedRun]:
+    """Return runs in the order in which to start them."""
+    planned = {run.spec.id: run for run in todo}
+    specs = [run.spec for run in todo]
+    known = [run.record for run in plan.runs if run.record is not None]
+    return [planned[spec.id] for spec in longest_first(specs, forecast(specs, known))]
 
 
 def _conclude(selection: Selection, failed: list[RunRecord]) -> None:

@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
@@ -21,7 +21,10 @@ from benchmark import environment, memory_errors
 from benchmark.executors import worker
 from benchmark.executors.events import Event, Started
 from benchmark.executors.interface import Take
+from benchmark.executors.worker_log import last_lines
+from benchmark.gpus import variables_of_workers
 from benchmark.matrix import RunSpec
+from benchmark.preparation import gpus
 from benchmark.records import RunRecord, Status
 from benchmark.runs import Outcome, RunContext, now
 
@@ -37,10 +40,11 @@ def run_locally(
 ) -> Generator[Outcome, None, None]:
     """Execute runs in ``context.workers`` processes; see `interface.Executor`.
 
-    Workers live on from run to run. One that dies, or exceeds the time of its run, costs that run only, which comes
-    back as ``killed``, ``oom`` or ``timeout``, and is replaced; all end with this process, however it ends.
+    Workers live on from run to run; each sees one GPU, in turns, where there are any. One that dies, or exceeds the
+    time of its run, costs that run only, which comes back as ``killed``, ``oom`` or ``timeout``, and is replaced; all
+    end with this process, however it ends.
     """
-    idle = [_Slot(on_event) for _ in range(context.workers)]
+    idle = [_Slot(on_event, variables) for variables in variables_of_workers(context.workers, gpus())]
     slots = tuple(idle)
     busy: dict[Future[Outcome], tuple[_Slot, RunSpec]] = {}
     try:
@@ -75,8 +79,9 @@ class _Slot:
     Workers of one pool share its locks: one killed while it holds a lock would stop the others.
     """
 
-    def __init__(self, on_event: Callable[[Event], None]) -> None:
+    def __init__(self, on_event: Callable[[Event], None], variables: Mapping[str, str]) -> None:
         self._on_event = on_event
+        self._variables = dict(variables)
         self._pool: ProcessPool | None = None
         self._started: Started | None = None
         self._attempts = 0
@@ -104,7 +109,7 @@ class _Slot:
         self._log = Path(self._folder.name) / "log"
         self._reader, self._writer = spawn.Pipe(duplex=False)
         self._pool = ProcessPool(1, initializer=worker.start, initargs=[self._writer, self._log], context=spawn)
-        with _variables(environment.worker_variables()), _interrupts_held():
+        with _variables({**environment.worker_variables(), **self._variables}), _interrupts_held():
             _ = self._pool.active  # starts the worker
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -137,7 +142,7 @@ class _Slot:
         if error is None and future.result().record.status == "done":
             self._attempts = 0
             return future.result()
-        lines = worker.last_lines(self._log)
+        lines = last_lines(self._log)
         if error is None:
             record = future.result().record
             if record.status == "oom":  # what it mapped before would narrow the next run

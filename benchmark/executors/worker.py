@@ -24,26 +24,30 @@ from benchmark.matrix import RunSpec
 if TYPE_CHECKING:
     from benchmark.runs import Outcome, RunContext
 
-LAST_LINES = 30
-"""Of a worker's log in the record of a run that is not done."""
-
-LONGEST_TAIL = 20_000
-"""Bytes at the end of a worker's log that are looked at."""
-
 _tell: Callable[[Event], None] = lambda event: None  # noqa: E731 - a variable of this type, set once by `start`
 _log: Path | None = None
 
 
 def start(events: Connection, log: Path) -> None:
-    """Prepare a worker process of this machine.
+    """Prepare a worker process of this machine; see `begin`.
 
     Args:
         events: to the parent.
+        log: see `begin`.
+    """
+    end_with_parent()
+    begin(events.send, log)
+
+
+def begin(tell: Callable[[Event], None], log: Path) -> None:
+    """Prepare this process for `work`.
+
+    Args:
+        tell: takes the events of its runs.
         log: file that takes what this process prints, its log and its libraries' output included.
     """
     global _tell, _log
-    _tell, _log = events.send, log
-    end_with_parent()
+    _tell, _log = tell, log
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -92,14 +96,3 @@ def telling_warnings(run_id: str, tell: Callable[[Event], None]) -> Iterator[Non
         yield
     finally:
         logger.removeHandler(handler)
-
-
-def last_lines(log: Path) -> tuple[str, ...]:
-    """Return the last lines of a worker's log, none where there is no file."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - LONGEST_TAIL))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ()
-    return tuple(line.rstrip() for line in text.splitlines() if line.strip())[-LAST_LINES:]

@@ -1,0 +1,67 @@
+"""Which GPU each worker sees: assignment by formula, and what real workers have in their environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmark.executors import local
+from benchmark.gpus import VISIBLE, most_on_one, runs_at_a_time, variables_of_workers, visible_gpus
+from tests.executors.outcomes import context, outcomes, tiny_runs
+
+
+@pytest.mark.parametrize(
+    ("variable", "found", "expected"),
+    [
+        (None, 0, ()),
+        (None, 3, ("0", "1", "2")),
+        ("", 0, ()),
+        ("2", 1, ("2",)),
+        ("3, 1", 2, ("3", "1")),
+        ("0,-1,2", 1, ("0",)),  # CUDA ignores what stands behind a name that it does not know
+        ("GPU-8932f937,GPU-aaaa", 2, ("GPU-8932f937", "GPU-aaaa")),
+        ("MIG-1,MIG-2,MIG-3", 1, ("MIG-1", "MIG-2", "MIG-3")),  # CUDA shows one slice to a process
+        ("MIG-1", 0, ()),
+    ],
+)
+def test_gpus_are_those_that_the_user_has_left_visible(
+    variable: str | None, found: int, expected: tuple[str, ...]
+) -> None:
+    assert visible_gpus(variable, found) == expected
+
+
+def test_workers_take_gpus_in_turns() -> None:
+    in_turns = ("4", "GPU-b", "4", "GPU-b", "4")
+    assert variables_of_workers(5, ("4", "GPU-b")) == tuple({VISIBLE: name} for name in in_turns)
+    assert variables_of_workers(2, ()) == ({}, {})
+
+
+def test_auto_is_a_run_for_each_place_on_a_gpu_or_for_each_core() -> None:
+    assert runs_at_a_time(gpus=4, runs_per_gpu=1, cores=64, threads=1) == 4
+    assert runs_at_a_time(gpus=4, runs_per_gpu=3, cores=2, threads=8) == 12
+    assert runs_at_a_time(gpus=0, runs_per_gpu=3, cores=8, threads=1) == 8
+    assert runs_at_a_time(gpus=0, runs_per_gpu=1, cores=8, threads=3) == 2
+    assert runs_at_a_time(gpus=0, runs_per_gpu=1, cores=2, threads=8) == 1
+
+
+def test_memory_is_shared_by_the_runs_on_the_busiest_gpu() -> None:
+    assert most_on_one(5, gpus=2) == 3
+    assert most_on_one(4, gpus=4) == 1
+    assert most_on_one(3, gpus=0) == 3
+    for workers, gpus in ((1, 1), (5, 2), (12, 4), (13, 4)):
+        on_each = [variables[VISIBLE] for variables in variables_of_workers(workers, [str(n) for n in range(gpus)])]
+        assert most_on_one(workers, gpus) == max(on_each.count(name) for name in on_each)
+
+
+@pytest.mark.slow
+def test_each_worker_has_the_name_of_one_gpu_in_its_environment_and_the_parent_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "gpus", lambda: ("GPU-a", "MIG-b"))
+    monkeypatch.delenv(VISIBLE, raising=False)
+    found = outcomes(local.run_locally, tiny_runs(epochs=8), context(tmp_path, workers=2))
+    environments = [outcome.record.environment for outcome in found.values()]
+    assert sorted(each.variables[VISIBLE] for each in environments if each) == ["GPU-a", "MIG-b"]
+    assert VISIBLE not in os.environ
