@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -86,6 +87,45 @@ def child(module: str, *arguments: object, memory: bool = False, plain: bool = F
         raise SystemExit(f"{' '.join(command)} ended with status {process.returncode}")
     last = output.strip().rpartition("\n")[2]
     return Ended(seconds, peak, json.loads(last) if last.startswith("{") else None)
+
+
+def taking_turns(commands: Sequence[Sequence[object]], turn: float = 0.5) -> list[float]:
+    """Run children to their ends, one at a time and each for a moment in turn; return the seconds that each had.
+
+    While one runs the others are stopped, so that a machine whose speed changes slows all of them alike.
+
+    Args:
+        commands: for each child a module of this folder and its arguments.
+        turn: seconds.
+    """
+    variables = {**os.environ, **environment.worker_variables()}
+    seconds = [0.0] * len(commands)
+    running: dict[int, subprocess.Popen[bytes]] = {}
+    left = list(range(len(commands)))
+    try:
+        while left:
+            for number in list(left):
+                began = time.perf_counter()
+                if number not in running:
+                    module, *arguments = commands[number]
+                    command = [sys.executable, "-m", f"tests.performance.{module}", *map(str, arguments)]
+                    running[number] = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=variables)
+                else:
+                    running[number].send_signal(signal.SIGCONT)
+                try:
+                    status = running[number].wait(turn)
+                except subprocess.TimeoutExpired:
+                    running[number].send_signal(signal.SIGSTOP)
+                else:
+                    left.remove(number)
+                    if status:
+                        raise SystemExit(f"{commands[number]} ended with status {status}")
+                seconds[number] += time.perf_counter() - began
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+    return seconds
 
 
 def spread(values: Sequence[float], digits: int = 3) -> dict[str, Any]:

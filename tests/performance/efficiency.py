@@ -4,8 +4,9 @@
 
 Images per second are the slope of whole-process time between N and 2N epochs, so that starting, decoding and loading
 weights drop out. The harness (flips, logging, history, best weights, progress on disk after each epoch) and the bare
-loop (batches normalised in memory, no flips, nothing else) take turns, on the same model, optimizer, batch size, one
-thread and environment variables. Of the rounds' ratios the median counts. ``--what evaluate`` does the same for
+loop (batches normalised in memory, no flips, nothing else) have the same model, optimizer, batch size, one thread and
+environment variables. The four processes of a round take turns of half a second, because a shared machine's speed
+changes by a fifth within minutes. Of the rounds' ratios the median counts. ``--what evaluate`` does the same for
 evaluation, against a bare inference loop.
 """
 
@@ -29,14 +30,12 @@ def main() -> None:
     options = parser.parse_args()
     fixed = ["--data-dir", options.data_dir, "--mode", options.mode, "--what", options.what]
     images = IMAGES * options.epochs * (1 if options.what == "train" else 2)
+    lengths = (options.epochs, 2 * options.epochs)
     rates: dict[str, list[float]] = {"harness_run": [], "bare_loop": []}
-    for number in range(options.rounds):
-        seconds: dict[tuple[str, int], float] = {}
-        order = [(side, epochs) for epochs in (options.epochs, 2 * options.epochs) for side in rates]
-        for side, epochs in order if number % 2 == 0 else reversed(order):
-            seconds[side, epochs] = common.child(side, *fixed, "--epochs", epochs).seconds
-        for side, measured in rates.items():
-            measured.append(images / (seconds[side, 2 * options.epochs] - seconds[side, options.epochs]))
+    for _ in range(options.rounds):
+        seconds = common.taking_turns([[side, *fixed, "--epochs", epochs] for side in rates for epochs in lengths])
+        for measured, short, long in zip(rates.values(), seconds[::2], seconds[1::2], strict=True):
+            measured.append(images / (long - short))
     ratios = [ours / floor for ours, floor in zip(rates["harness_run"], rates["bare_loop"], strict=True)]
     rounds = [
         {"round": k + 1, "ratio": ratios[k], "harness images/s": ours, "bare loop images/s": floor}

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from functools import partial
 from pathlib import Path
 
 import timm
 import torch
-from pytorch_accelerated.trainer import Trainer, TrainerPlaceholderValues
+from pytorch_accelerated.trainer import Trainer
 from torch import nn
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
@@ -45,6 +46,7 @@ def main() -> None:
         num_classes=len(train_set.classes),
         in_chans=channels,
     )
+    steps = options.epochs * math.ceil(len(train_set) / 32)
     trainer = Trainer(
         model,
         loss_func=nn.CrossEntropyLoss(),
@@ -55,10 +57,7 @@ def main() -> None:
         eval_dataset=validation_set,
         num_epochs=options.epochs,
         per_device_batch_size=32,
-        create_scheduler_fn=partial(
-            torch.optim.lr_scheduler.CosineAnnealingLR,
-            T_max=TrainerPlaceholderValues.NUM_EPOCHS * TrainerPlaceholderValues.NUM_UPDATE_STEPS_PER_EPOCH,
-        ),
+        create_scheduler_fn=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=steps),
     )
     model.eval()
     right = 0
