@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from benchmark import matrix_file
 from benchmark.freezing import set_trainable
 from benchmark.heads import head_parameters
 from benchmark.matrix import RunSpec
@@ -94,6 +95,31 @@ def test_a_step_is_the_one_that_pytorchs_optimizer_takes(kind: str) -> None:
             optimizer.step()
     for a, b in zip(mine.network.parameters(), theirs.network.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_sgd_on_summed_losses_is_sgd_on_their_mean_with_lr_times_and_weight_decay_over_the_batch() -> None:
+    """The hotdog matrix's translation: its source back-propagates the sum of the losses of a batch of 128."""
+    batch, lr, weight_decay = 128, 5e-4, 1e-3
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(2 * batch, 6, generator=generator), torch.arange(2 * batch) % 2
+    start = torch.randn(2, 6, generator=generator)
+    ends = []
+    for reduction, factor in (("sum", 1), ("mean", batch)):
+        weight = start.clone().requires_grad_()
+        optimizer = torch.optim.SGD([weight], lr=lr * factor, weight_decay=weight_decay / factor)
+        for step in range(2):
+            optimizer.zero_grad()
+            shown = slice(step * batch, (step + 1) * batch)
+            loss = torch.nn.functional.cross_entropy(images[shown] @ weight.T, labels[shown], reduction=reduction)
+            loss.backward()
+            optimizer.step()
+        ends.append(weight.detach())
+    torch.testing.assert_close(ends[0], ends[1], rtol=1e-5, atol=1e-7)
+    assert float((ends[0] - start).abs().max()) > 0.01
+    hotdog = matrix_file.load(matrix_file.find("hotdog"))
+    assert hotdog.training.batch_size == batch
+    assert hotdog.training.lr == pytest.approx(lr * batch, rel=1e-12)
+    assert hotdog.training.weight_decay == pytest.approx(weight_decay / batch, rel=1e-12)
 
 
 def test_the_cosine_starts_at_one_is_half_in_the_middle_and_ends_at_zero() -> None:

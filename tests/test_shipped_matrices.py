@@ -9,7 +9,11 @@ import pytest
 import yaml
 
 from benchmark import matrix_file
+from benchmark.datasets.augmentations import AUGMENTATIONS
+from benchmark.datasets.catalogue import CATALOGUE
+from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import Matrix, expand
+from benchmark.models import minimum_image_size
 from benchmark.settings import EarlyStopping, TrainingSettings
 
 RUNS = {
@@ -101,3 +105,86 @@ def test_smoke_needs_no_network_and_shows_real_and_generated_images() -> None:
     assert ("elpv", 60) in [(entry.name, entry.limit) for entry in made.datasets]
     assert any(entry.name.endswith("-control") for entry in made.datasets)
     assert {sum(stage.epochs for stage in run.stages) for run in expand(made)} == {3}
+
+
+def test_hotdog_is_the_books_experiment() -> None:
+    made = load("hotdog")
+    training = made.training
+    assert (made.models, made.weights) == (("torchvision/resnet18",), "hub")
+    assert (training.image_size, training.crop_size, training.batch_size, training.epochs) == (256, 224, 128, 5)
+    assert [(step.name, dict(step.parameters)) for step in training.augment] == [
+        ("crop", {"area": 0.08}),  # torchvision's RandomResizedCrop: 8 % of the area or more
+        ("hflip", {"probability": 0.5}),
+    ]
+    assert (training.optimizer.name, training.optimizer.momentum) == ("sgd", 0.0)
+    assert (training.scheduler.name, training.head_init.name, training.early_stopping) == ("constant", "xavier", None)
+    (finetune,), (scratch,) = (
+        next(run.stages for run in expand(made) if run.policy == policy) for policy in ("finetune-10x", "scratch")
+    )
+    # Learning rates and weight decay of the source, whose loss is a sum over 128 images.
+    assert [finetune.lr, finetune.lr * finetune.head_lr_factor] == pytest.approx([5e-5 * 128, 5e-4 * 128])
+    assert [scratch.lr, scratch.lr * scratch.head_lr_factor] == pytest.approx([5e-4 * 128] * 2)
+    assert [stage.weight_decay for stage in (finetune, scratch)] == pytest.approx([1e-3 / 128] * 2)
+    assert {(stage.trainable, stage.batch_norm) for stage in (finetune, scratch)} == {("all", "train")}
+
+
+def test_flowers102_extracts_features_and_then_trains_all_layers() -> None:
+    made = load("flowers102")
+    assert [entry.name for entry in made.datasets] == ["flowers102"]
+    zoo = {"resnet18", "alexnet", "vgg11_bn", "squeezenet1_0", "densenet121", "inception_v3"}
+    small = {name for name in zoo if minimum_image_size(f"torchvision/{name}") <= made.training.image_size}
+    assert {model.removeprefix("torchvision/") for model in made.models} == small == zoo - {"inception_v3"}
+    assert made.training.image_size == 64
+    assert made.training.optimizer.name == "adam"
+    first, second = next(run.stages for run in expand(made) if run.policy == "features-then-all")
+    assert (first.trainable, first.lr, first.batch_norm) == ("head", 0.01, "eval")
+    assert (second.trainable, second.lr) == ("all", 0.001)
+    assert {(s.scheduler.name, s.scheduler.size, s.scheduler.gamma) for s in (first, second)} == {("step", 10, 0.1)}
+    assert "a tenth is our choice" in text_of("flowers102")
+
+
+def test_finetune_vs_features_compares_two_policies_on_two_sizes_with_every_augmentation() -> None:
+    made = load("finetune-vs-features")
+    assert set(made.policies) == {"finetune-whole", "feature-extract"}
+    assert [(entry.name, entry.title, entry.limit) for entry in made.datasets] == [
+        ("rps", "rps small", 120),
+        ("rps", "rps large", None),
+    ]
+    assert {step.name for step in made.training.augment} == set(AUGMENTATIONS)
+
+
+def test_thumbs_trains_alexnet_as_the_source_does_and_keeps_the_best_checkpoint() -> None:
+    made = load("thumbs")
+    training = made.training
+    assert (made.models, made.policies, made.keep_weights) == (("torchvision/alexnet",), ("finetune-whole",), "best")
+    assert len(CATALOGUE[made.datasets[0].name].classes or ()) == 2
+    assert [(step.name, *step.parameters) for step in training.augment] == [
+        ("brightness", ("strength", 0.1)),
+        ("contrast", ("strength", 0.1)),
+        ("saturation", ("strength", 0.1)),
+        ("hue", ("turns", 0.1)),
+    ]
+    assert (training.image_size, training.batch_size, training.epochs, training.lr) == (224, 16, 10, 1e-3)
+    assert (training.optimizer.name, training.optimizer.momentum, training.scheduler.name) == ("sgd", 0.9, "constant")
+
+
+def test_size_similarity_is_two_sizes_of_two_datasets_and_every_policy_of_the_four_rules() -> None:
+    made = load("size-similarity")
+    assert [(entry.name, entry.title) for entry in made.datasets] == [
+        ("flowers102", "small similar"),
+        ("flowers102", "large similar"),
+        ("elpv", "small different"),
+        ("elpv", "large different"),
+    ]
+    small, large, *different = made.datasets
+    assert small.classes == large.classes
+    assert len(set(small.classes or ())) == 20
+    assert [entry.limit for entry in (small, large, *different)] == [40, 200, 40, 200]
+    assert set(made.policies) == {"finetune-whole", "freeze-early", "feature-extract", "scratch"}
+    assert made.training.image_size == 96
+
+
+def test_ablation_shows_every_input_mode_under_one_policy() -> None:
+    made = load("ablation")
+    assert set(made.input_modes) == set(INPUT_MODES)
+    assert len(made.policies) == 1

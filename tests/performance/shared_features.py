@@ -1,0 +1,93 @@
+"""What kept features save: the frozen stages of five seeds of `finetune` on beans, with them and with the backbone.
+
+``python -m tests.performance.shared_features --data-dir DIR`` trains stage 1 of each seed both ways, side by side, in
+one process and with no features kept beforehand, compares the heads that come out, and prints a table and a line of
+JSON. Seconds are those of a frozen stage as a record has them: features, training steps, evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+from tabulate import tabulate
+
+from benchmark import datasets, features, models
+from benchmark.batches import Images, Normaliser, SplitImages
+from benchmark.heads import head_parameters
+from benchmark.inputs import INPUT_MODES
+from benchmark.matrix import RunSpec, expand
+from benchmark.matrix_file import find, load
+from benchmark.training import Support, Trained, train
+from tests.performance.common import parser
+
+SEEDS = 5
+
+
+def frozen_stages() -> list[RunSpec]:
+    """Return the first stage of `finetune` in the cpu matrix, on beans, by seed."""
+    chosen = ["datasets=[beans]", "input_modes=[grey-1ch]", "policies=[finetune]", f"seeds={list(range(SEEDS))}"]
+    return [run.model_copy(update={"stages": run.stages[:1]}) for run in expand(load(find("cpu"), chosen))]
+
+
+def trained(spec: RunSpec, data_dir: Path, folder: Path | None) -> tuple[Trained, torch.Tensor]:
+    """Return a trained frozen stage and its head's last weights; no folder: the backbone runs in every step."""
+    mode, device = INPUT_MODES[spec.input_mode], torch.device("cpu")
+    data = datasets.open_dataset(
+        spec.source, split_seed=spec.split_seed, image_size=spec.image_size, grey=mode.grey, data_dir=data_dir
+    )
+    built = models.build(spec.model, mode, classes=len(data.classes), source=spec.weights, seed=spec.seed)
+    built.network.to(memory_format=torch.channels_last)
+    normaliser = Normaliser(built.mean, built.std, device)
+    splits = (SplitImages(data.images, split, normaliser, device) for split in (data.train, data.validation, data.test))
+    running = patch.object(features, "applicable", lambda stage, augment: False) if folder is None else nullcontext()
+    with running:
+        result = train(built.network, spec, Images(*splits), "fp32", Support(features=folder))
+    (stage,) = result.progress.stages
+    if stage.cached_features is (folder is None):
+        raise RuntimeError("the stage was not trained in the way that is measured")
+    return result, torch.cat([result.last_state[name].flatten() for name in head_parameters(built.network)])
+
+
+def seconds(result: Trained) -> float:
+    """Return what the stage took: features, training steps and evaluation."""
+    return result.progress.feature_seconds + result.progress.train_seconds + result.progress.eval_seconds
+
+
+def main() -> None:
+    """Measure and print."""
+    data_dir = parser(__doc__).parse_args().data_dir
+    torch.set_num_threads(1)
+    rows, apart, equal = [], 0.0, True
+    with tempfile.TemporaryDirectory() as name:
+        for spec in frozen_stages():
+            running, head = trained(spec, data_dir, None)
+            kept, same = trained(spec, data_dir, Path(name))
+            apart = max(apart, float((head - same).abs().max()))
+            accuracies = [[epoch.test_accuracy for epoch in way.progress.history] for way in (running, kept)]
+            equal &= accuracies[0] == accuracies[1]
+            rows.append((spec.seed, seconds(running), seconds(kept), accuracies[0][-1], accuracies[1][-1]))
+    with_backbone, with_features = sum(row[1] for row in rows), sum(row[2] for row in rows)
+    ratio = with_backbone / with_features
+    header = ["seed", "backbone, s", "kept features, s", "test accuracy", "test accuracy, kept"]
+    print(f"{ratio:.2f} x: five frozen stages in {with_features:.2f} s, with the backbone {with_backbone:.2f} s")
+    print(tabulate(rows, headers=header, floatfmt=".3f"))
+    print(
+        json.dumps(
+            {
+                "ratio": round(ratio, 2),
+                "seconds_with_backbone": round(with_backbone, 2),
+                "seconds_with_kept_features": round(with_features, 2),
+                "largest_difference_of_a_head_weight": apart,
+                "same_test_accuracy_in_every_epoch": equal,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
