@@ -91,6 +91,9 @@ class ModelRecord(_Part):
     mean: tuple[float, ...]
     """Per input channel, on the 0..1 pixel scale."""
     std: tuple[float, ...]
+    pretrained_mean: tuple[float, ...] | None = None
+    """Three means of the pretrained weights, whatever the mode makes of them; None in older records."""
+    pretrained_std: tuple[float, ...] | None = None
     weights_sha256: str | None
     """Of the pretrained tensors in name order (name, dtype, shape and bytes of each); None for random weights."""
     weights_origin: str

@@ -234,6 +234,8 @@ def measure(
             input_channels=built.input_channels,
             mean=built.mean,
             std=built.std,
+            pretrained_mean=built.pretrained_mean,
+            pretrained_std=built.pretrained_std,
             weights_sha256=built.weights_sha256,
             weights_origin=built.weights_origin,
             stages=tuple(progress.stages),

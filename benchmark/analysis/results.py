@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmark.analysis.bootstrap import mean_score
 from benchmark.analysis.folds import UNTESTED, mean_accuracy, telling_images
+from benchmark.analysis.identical import identical_cells
 from benchmark.analysis.interval import Interval
 from benchmark.analysis.predictions import Tested, TestImages, checked
 from benchmark.analysis.quality import SCORES
@@ -103,12 +104,14 @@ class Results:
         plan: every run of it with its state.
         cells: by key, in the matrix's order (dataset, model, input mode, policy); cells without a done run included.
         not_applicable: combinations that have no runs, with the reason.
+        repeated: cells left out of ``cells`` because they are the same as another one by construction, with that one.
     """
 
     matrix: Matrix
     plan: Plan
     cells: Mapping[CellKey, Cell]
     not_applicable: tuple[NotApplicable, ...]
+    repeated: Mapping[CellKey, CellKey] = field(default_factory=dict)
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -143,11 +146,15 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
     done = {run.spec.id: run.record for run in plan.runs if run.state == "done" and run.record is not None}
     images: dict[str, TestImages] = {}
     cells: dict[CellKey, Cell] = {}
-    for key, specs in _by_cell(matrix, plan).items():
+    grouped = _by_cell(matrix, plan)
+    repeated = identical_cells(grouped, done)
+    for key, specs in grouped.items():
+        if key in repeated:
+            continue
         records = {spec.seed: done[spec.id] for spec in specs if spec.id in done}
         tests = {seed: checked(record, store, images) for seed, record in records.items()}
         cells[key] = Cell(key=key, asked=tuple(spec.seed for spec in specs), records=records, tests=tests)
-    return Results(matrix, plan, cells, tuple(not_applicable(matrix)))
+    return Results(matrix, plan, cells, tuple(not_applicable(matrix)), repeated)
 
 
 def _by_cell(matrix: Matrix, plan: Plan) -> dict[CellKey, list[RunSpec]]:

@@ -121,6 +121,11 @@ def _comparison(results: Results) -> str:
         f"{tables.BEST} is the dataset's highest mean. n: seeds done, where fewer than asked. More columns: "
         "[table.csv](table.csv). Each figure of this report lies in `figures/` as PNG and as SVG."
     )
+    if results.repeated:
+        note += (
+            " = MODE: the same training as in that mode by construction (same parameters, same start, same function of "
+            "them), so it is shown once and is no second piece of evidence."
+        )
     return f"{table(header, shown, left=names)}\n\n{note}"
 
 

@@ -49,7 +49,12 @@ def comparison(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def cell_text(results: Results, key: CellKey, best: bool) -> str:
-    """Return ``91.4 (88.9–93.5)`` in percent, with ``n=2`` where seeds are missing, or the missing runs' states."""
+    """Return ``91.4 (88.9–93.5)`` in percent, with ``n=2`` where seeds are missing, or the missing runs' states.
+
+    A cell that is another one by construction is named after it.
+    """
+    if key in results.repeated:
+        return f"= {results.repeated[key][1]}"
     cell = results.cells[key]
     if cell.accuracy is None:
         return ", ".join(f"{number} {state}" for state, number in cell_states(results, key))
@@ -118,6 +123,9 @@ def cells_csv(results: Results) -> str:
             row |= _interval(cell.accuracy, "accuracy")
             row |= {"best_of_dataset": _yes(key in results.best(dataset)), **_scores(cell.scores), **_means(cell)}
         rows.append(row)
+    for (dataset, mode, policy, model), (_, first, _, _) in results.repeated.items():
+        row = {"dataset": dataset, "model": model, "input_mode": mode, "policy": policy}
+        rows.append(row | {"note": f"the same as {first} by construction"})
     left_out = [(item, policy) for item in results.not_applicable for policy in item.policies]
     for (item, policy), model in itertools.product(left_out, results.matrix.models):
         row = {"dataset": item.dataset, "model": model, "input_mode": item.input_mode, "policy": policy}
