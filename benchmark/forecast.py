@@ -139,9 +139,11 @@ def forecast(
     counts = {source.portable: count for source, count in (images or {}).items()}
     counts |= {record.spec.source.portable: _images(record) for record in done}
 
+    sources = dict.fromkeys(spec.source for spec in runs.values())
+    counted = {source: counts.get(source.portable) or catalogued(source) for source in sources}
     seconds: dict[str, tuple[float, str]] = {}
     for run, spec in runs.items():
-        count = counts.get(spec.source.portable) or catalogued(spec.source)
+        count = counted[spec.source]
         if hardware is None or count is None:
             continue
         mine = way(spec, hardware)
@@ -151,9 +153,7 @@ def forecast(
             number = f"{len(peers)} record{'' if len(peers) == 1 else 's'} like it" if peers else "a calibration"
             seconds[run] = _seconds(spec, pace, count, _share_of_epochs(spec, peers)), number
 
-    relative = {
-        run: _relative(spec, counts.get(spec.source.portable) or catalogued(spec.source)) for run, spec in runs.items()
-    }
+    relative = {run: _relative(spec, counted[spec.source]) for run, spec in runs.items()}
     scale = median([took / relative[run] for run, (took, _) in seconds.items()]) if seconds else 1.0
     return {
         run: Forecast(seconds[run][0], seconds[run][1], seconds[run][0])

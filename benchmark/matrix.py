@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
@@ -190,7 +191,7 @@ class RunSpec(Frozen):
         """Pixels a side of what the network sees."""
         return self.crop_size or self.image_size
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Sixteen hexadecimal digits of the SHA-256 of what decides the result (the label does not)."""
         decisive = self.model_dump(mode="json", exclude={"dataset"})
@@ -215,6 +216,12 @@ class RunSpec(Frozen):
                 del decisive[key]
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __copy__(self) -> RunSpec:
+        """Return a copy without the id, which `model_copy` would keep for a run that it changes."""
+        copied = super().__copy__()
+        copied.__dict__.pop("id", None)
+        return copied
 
     @property
     def portable(self) -> RunSpec:

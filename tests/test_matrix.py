@@ -181,6 +181,15 @@ def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
     assert len(ids) == len(other) + 1
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_changed_copy_of_a_spec_does_not_keep_the_id_that_was_read_before(deep: bool) -> None:
+    spec = only_run()
+    assert spec.id == spec.model_copy(deep=deep).id
+    changed = spec.model_copy(update={"seed": 1}, deep=deep)
+    assert changed.id == RunSpec.model_validate(changed.model_dump()).id != spec.id
+    assert "id" not in changed.model_dump() and changed == RunSpec.model_validate(changed.model_dump())
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy import stats
+from scipy import special
 
 from benchmark.analysis.interval import CONFIDENCE, Basis, Interval, t_quantile
 
@@ -24,7 +24,7 @@ def p_value(interval: Interval) -> float | None:
     error = interval.standard_error
     if error is None or not interval.carries_a_verdict:
         return None
-    return float(2 * stats.t.sf(abs(interval.mean) / error, interval.df))
+    return float(2 * special.stdtr(interval.df, -abs(interval.mean) / error))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -65,7 +65,7 @@ def equivalence_p_value(interval: Interval, margin: float) -> float | None:
     error = interval.standard_error
     if error is None or not interval.carries_a_verdict:
         return None
-    return float(stats.t.sf((margin - abs(interval.mean)) / error, interval.df))
+    return float(special.stdtr(interval.df, (abs(interval.mean) - margin) / error))
 
 
 def equivalent(interval: Interval, margin: float) -> bool:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy import stats
+from scipy import special
 
 CONFIDENCE = 0.95
 """Two-sided coverage that the intervals aim at."""
@@ -97,7 +97,7 @@ class Estimate:
 
 def t_quantile(quantile: float, df: float) -> float:
     """Return the quantile of Student's t with ``df`` degrees of freedom."""
-    return float(stats.t.ppf(quantile, df))
+    return float(special.stdtrit(df, quantile))
 
 
 def symmetric(estimate: Estimate) -> Interval:

@@ -169,17 +169,21 @@ def confusion(data: Any) -> Figure:
             shares = [[100 * n / sum(line) if sum(line) else 0.0 for n in line] for line in cells[mode, policy]]
             edges = [k - 0.5 for k in range(len(names) + 1)]
             axes.pcolormesh(edges, edges, shares, cmap="Greys", vmin=0, vmax=100)  # vectors: no picture in the SVG
-            axes.set(aspect="equal", ylim=(edges[-1], edges[0]))
+            axes.set_aspect("equal")
             for i, line in enumerate(shares):
                 for j, share in enumerate(line):
                     ink = "white" if share > 65 else "black"
                     number = axes.text(j, i, f"{share:.0f}", ha="center", va="center", color=ink, fontsize=7)
                     number.set_in_layout(False)  # it lies inside the axes: the layout need not measure it
-            axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
-            axes.set_yticks(range(len(names)), names, fontsize=7)
             axes.tick_params(length=0)
-            for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
-                label.set_parse_math(False)
+    first: Axes = grid[0][0]  # the panels share limits and ticks: each setting of them costs a walk over all panels
+    first.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5))
+    first.set_xticks(range(len(names)), names)
+    first.set_yticks(range(len(names)), names)
+    for axes in grid[-1]:
+        plt.setp(axes.get_xticklabels(), rotation=60, ha="right", rotation_mode="anchor", fontsize=7, parse_math=False)
+    for axes in grid[:, 0]:
+        plt.setp(axes.get_yticklabels(), fontsize=7, parse_math=False)
     figure.supxlabel("predicted class (numbers: % of the true class)", fontsize=8)
     figure.supylabel("true class", fontsize=8)
     return figure
