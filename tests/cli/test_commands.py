@@ -254,11 +254,23 @@ def worker_of(process: subprocess.Popen[str], *, processor_seconds: float) -> ps
     raise AssertionError(f"no worker reached {processor_seconds} s: {process.communicate()}")
 
 
+def first_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
+    """Wait until a run has kept the state after one of its epochs: a worker is training."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(folder.glob("*")):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no checkpoint in {folder}: {process.communicate()}")
+
+
 @pytest.mark.slow
 def test_a_killed_worker_costs_its_own_run_only(project: Project) -> None:
-    matrix = project.matrix(seeds=[0], training={**TRAINING, "epochs": 250})
+    matrix = project.matrix(seeds=[0], training={**TRAINING, "epochs": 60})
     process = project.start("run", "--matrix", matrix, "--workers", "1")
-    worker_of(process, processor_seconds=10).kill()
+    worker = worker_of(process, processor_seconds=1)
+    first_checkpoint(process, project.folder / "results" / "tiny" / "checkpoints")
+    worker.kill()
     _, err = process.communicate(timeout=240)
     assert process.returncode == 1, err
     assert "SIGKILL" in err
