@@ -22,50 +22,69 @@ pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 FOREIGN = """
-import sys
+import json, os, sys
 sys.modules["benchmark"] = None
-PATHS = {paths}
+with open(sys.argv[1], encoding="utf-8") as given:
+    folders = json.load(given)
 answers = []
-for PATH in PATHS:
-    exec(PYTORCH)
-    by_pytorch = logits.numpy()[0].tolist()
-    exec(ONNX)
-    answers.append([by_pytorch, logits[0].tolist()])
-import json
+for folder in folders:
+    os.chdir(folder["path"])
+    names = {}
+    exec(folder["opened"], names)
+    answers.append([])
+    for names["PATH"] in folder["images"]:
+        exec(folder["pytorch"], names)
+        by_pytorch = names["logits"].numpy()[0].tolist()
+        exec(folder["onnx"], names)
+        answers[-1].append([by_pytorch, names["logits"][0].tolist()])
 print("ANSWERS", json.dumps(answers))
 """
 
 
-def as_the_readme_says(folder: Path, paths: list[str]) -> np.ndarray:
-    """Run the README's code where `benchmark` cannot be imported; return logits, (images, [PyTorch, ONNX], classes)."""
-    blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.S)
-    load, prepare, with_pytorch, with_onnx = blocks
-    code = f"{load}\n{prepare}\nPYTORCH = {with_pytorch!r}\nONNX = {with_onnx!r}\n" + FOREIGN.format(paths=paths)
-    command = [sys.executable, "-I", "-c", code]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=True)
+def as_their_readmes_say(folders: list[Path], images: list[str], given: Path) -> list[np.ndarray]:
+    """Run the READMEs' code, each with names of its own, in one process that cannot import `benchmark`.
+
+    Returns:
+        For each folder the logits, (images, [PyTorch, ONNX], classes).
+    """
+    code = []
+    for folder in folders:
+        blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.S)
+        load, prepare, with_pytorch, with_onnx = blocks
+        opened = f"{load}\n{prepare}"
+        parts = {"path": str(folder), "images": images, "opened": opened, "pytorch": with_pytorch, "onnx": with_onnx}
+        code.append(parts)
+    given.write_text(json.dumps(code), encoding="utf-8")
+    command = [sys.executable, "-I", "-c", FOREIGN, str(given)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     line = next(line for line in done.stdout.splitlines() if line.startswith("ANSWERS "))
-    return np.array(json.loads(line.removeprefix("ANSWERS ")))
+    return [np.array(answers) for answers in json.loads(line.removeprefix("ANSWERS "))]
 
 
-@pytest.mark.parametrize("mode", ["rgb", "grey-3ch", "grey-1ch", "grey-1ch-folded"])
-def test_an_exported_folder_answers_as_the_run_by_its_readme_alone(applied: Results, mode: str, tmp_path: Path) -> None:
-    record = applied.record(mode)
-    run = open_run(record, applied.weights(mode), CPU)
-    paths = [applied.images / name for name in applied.store.predictions(record).to_frame()["image_id"]]
+def test_exported_folders_answer_as_their_runs_by_their_readmes_alone(applied: Results, tmp_path: Path) -> None:
+    modes = ["rgb", "grey-3ch", "grey-1ch", "grey-1ch-folded"]
+    listed = [applied.store.predictions(applied.record(mode)).to_frame()["image_id"].tolist() for mode in modes]
+    assert listed == [listed[0]] * len(modes)
+    paths = [applied.images / name for name in listed[0]]
     paths += sorted((applied.images / "lying").iterdir())[:6]  # of every kind
-    expected = run.logits(np.stack([run.decode(path.read_bytes()) for path in paths])).numpy()
-    written = export(run, tmp_path / "out")
-    assert written.difference <= 1e-4
-    answers = as_the_readme_says(tmp_path / "out", [str(path) for path in paths])
-    np.testing.assert_allclose(answers[:, 0], expected, atol=1e-4)
-    np.testing.assert_allclose(answers[:, 1], expected, atol=1e-4)
-    assert np.ptp(expected[:, 0]) > 0.1, "the images must differ in their answers, or nothing is compared"
-    settings = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
-    assert bool(settings["changed_tensors"]) == (mode == "grey-1ch-folded")
-    stated = {prop.key: json.loads(prop.value) for prop in onnx.load(tmp_path / "out" / "model.onnx").metadata_props}
-    assert stated["preprocessing"] == settings["preprocessing"]
-    assert stated["preprocessing"]["mode"] == ("L" if INPUT_MODES[mode].grey else "RGB")
-    assert len(loading(settings).splitlines()) == 10
+    expected = []
+    for mode in modes:
+        run = open_run(applied.record(mode), applied.weights(mode), CPU)
+        expected.append(run.logits(np.stack([run.decode(path.read_bytes()) for path in paths])).numpy())
+        assert export(run, tmp_path / mode).difference <= 1e-4
+        assert np.ptp(expected[-1][:, 0]) > 0.1, "the images must differ in their answers, or nothing is compared"
+        settings = json.loads((tmp_path / mode / "config.json").read_text(encoding="utf-8"))
+        assert bool(settings["changed_tensors"]) == (mode == "grey-1ch-folded")
+        properties = onnx.load(tmp_path / mode / "model.onnx").metadata_props
+        stated = {prop.key: json.loads(prop.value) for prop in properties}
+        assert stated["preprocessing"] == settings["preprocessing"]
+        assert stated["preprocessing"]["mode"] == ("L" if INPUT_MODES[mode].grey else "RGB")
+        assert len(loading(settings).splitlines()) == 10
+    folders = [tmp_path / mode for mode in modes]
+    answered = as_their_readmes_say(folders, [str(path) for path in paths], tmp_path / "folders.json")
+    for mode, answers, own in zip(modes, answered, expected, strict=True):
+        np.testing.assert_allclose(answers[:, 0], own, atol=1e-4, err_msg=mode)
+        np.testing.assert_allclose(answers[:, 1], own, atol=1e-4, err_msg=mode)
 
 
 def test_a_folder_with_something_else_and_a_network_that_onnx_gets_wrong_are_refused(
