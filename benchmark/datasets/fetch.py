@@ -1,8 +1,9 @@
 """One file over HTTP: sources in order, a broken download resumed, the hash verified before anybody sees the file.
 
 The hub's files are fetched by its client. pooch hashes files, but does not download: it cannot resume, and takes one
-source. torchvision's `OxfordIIITPet` and `Flowers102` do not either: they take one address each, do not resume, and
-unpack into the final folder, where a killed process leaves half a dataset that looks like a whole one. Their addresses
+source. torchvision's `OxfordIIITPet` and `Flowers102` do not either: they take one address each and
+unpack into the final folder. `OxfordIIITPet` then asks only whether its two folders exist, so that a process killed
+while it unpacks the annotations leaves what passes for a whole dataset; `Flowers102` starts again. Their addresses
 and their MD5 sums (or SHA-256, where published) are in the catalogue.
 """
 

@@ -56,6 +56,8 @@ def contact_sheet(
 def gallery(listing: Listing, *, size: int, columns: int, seed: int = 0) -> Image.Image:
     """Return one picture: for each augmentation, at its defaults, one image treated by several seeds; first as it is.
 
+    What happens by chance happens here to every tile: its probability is 1, and the caption says so.
+
     Args:
         listing: the dataset's files; the seed chooses the image.
         size: sides after resizing, pixels.
@@ -69,7 +71,10 @@ def gallery(listing: Listing, *, size: int, columns: int, seed: int = 0) -> Imag
     original = _decoded(file.path, size, grey=False)
     rows = []
     for name, augmentation in AUGMENTATIONS.items():
-        step = Step(name, tuple(sorted((key, value.default) for key, value in augmentation.parameters.items())))
+        values_shown = {key: value.default for key, value in augmentation.parameters.items()}
+        if "probability" in values_shown:
+            values_shown["probability"] = 1.0
+        step = Step(name, tuple(sorted(values_shown.items())))
         treated = _augmented(np.stack([original] * (columns - 1)), [step], seed)
         values = ", ".join(f"{key} {value:g}" for key, value in step.parameters)
         rows.append((f"{name}\n{values}", [original, *treated]))
