@@ -220,11 +220,17 @@ def _check_network(
         image_size=spec.input_size,
     )
     where = f"{spec.model}, {spec.input_mode} on {spec.dataset}"
-    if not len(built.mean) == len(built.std) == built.input_channels:
-        raise UserError(f"{where}: {len(built.mean)} means for {built.input_channels} channels.")
+    first = None if built.stem is None else built.network.get_submodule(built.stem)
+    channels = first.in_channels if isinstance(first, nn.Conv2d) else INPUT_MODES[spec.input_mode].channels
+    if not len(built.mean) == len(built.std) == channels:
+        raise UserError(
+            f"{where}: {len(built.mean)} means and {len(built.std)} stds for a first convolution of {channels}."
+        )
     device = torch.device("cpu")
     shown = SplitImages(data.images, data.train, Normaliser(built.mean, built.std, device), device, spec.crop_size)
     images, _ = shown.__getitems__(list(range(min(2, len(data.train)))))
+    if images.shape[1] != channels:
+        raise UserError(f"{where}: a batch has {images.shape[1]} channels, the first convolution takes {channels}.")
     size = sum(parameter.numel() * parameter.element_size() for parameter in built.network.parameters())
     for policy in policies:
         trainable, activations = [], 0
@@ -232,7 +238,15 @@ def _check_network(
             parameters = set_trainable(built.network, stage.trainable)
             set_modes(built.network, stage.trainable, stage.batch_norm)
             trainable.append(sum(parameter.numel() for parameter in parameters))
-            kept, logits = _kept_for_backward(built.network, images)
+            try:
+                kept, logits = _kept_for_backward(built.network, images)
+            except (torch.OutOfMemoryError, MemoryError):
+                raise
+            except Exception as error:  # a library's network may raise anything
+                raise UserError(
+                    f"{where}: {policy.policy} cannot take two images through the network in training "
+                    f"({type(error).__name__}: {error})."
+                ) from error
             activations = max(activations, kept * spec.batch_size // len(images))
             if logits.shape != (len(images), len(data.classes)):
                 raise UserError(f"{where}: gives {tuple(logits.shape)}, not one logit for each image and class.")

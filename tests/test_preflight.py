@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
+from benchmark import models
 from benchmark.errors import UserError
 from benchmark.matrix import RunSpec, expand
 from benchmark.preflight import Checked, Preflight, _disk, _refuse_empty_splits, preflight
+from benchmark.training import train
 from tests import synthetic
 from tests.matrices import matrix
 
@@ -60,6 +63,47 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     ):
         assert any(key == k and words in message for k, message in told), (key, words, told)
     assert len(told) == 5
+
+
+def with_a_fault(monkeypatch: pytest.MonkeyPatch, break_it: Callable[[models.BuiltModel], models.BuiltModel]) -> None:
+    """Let every network be built with a fault."""
+    build = models.build
+    monkeypatch.setattr(models, "build", lambda *args, **settings: break_it(build(*args, **settings)))
+
+
+def test_a_normalisation_of_another_length_than_the_first_convolution_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_a_fault(monkeypatch, lambda built: replace(built, mean=(0.5,) * 3, std=(0.5,) * 3))
+    (problem,) = checked(small(input_modes=["grey-1ch"], policies=["scratch"]), tmp_path).problems
+    assert problem.key == "models"
+    assert "3 means and 3 stds for a first convolution of 1." in problem.message
+
+
+def test_a_network_that_fails_in_training_only_is_told_and_not_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(built: models.BuiltModel) -> models.BuiltModel:
+        def refuse(module: nn.Module, images: object) -> None:
+            if module.training:
+                raise RuntimeError("not in training")
+
+        built.network.register_forward_pre_hook(refuse)
+        return built
+
+    with_a_fault(monkeypatch, failing)
+    (problem,) = checked(small(input_modes=["grey-1ch"], policies=["scratch"]), tmp_path).problems
+    assert "scratch cannot take two images through the network in training (RuntimeError: not in training)" in (
+        problem.message
+    )
+
+
+def test_the_trained_parameters_of_each_stage_are_those_that_the_run_trains(tmp_path: Path) -> None:
+    specs = small(input_modes=["grey-1ch"], policies=["scratch"])
+    (found,) = checked(specs, tmp_path).checked
+    built, images = synthetic.network_and_images(specs[0], synthetic.dataset())
+    trained = train(built.network, specs[0], images, "fp32")
+    assert found.trainable == tuple(stage.trainable_parameters for stage in trained.progress.stages)
 
 
 def test_a_batch_that_no_machine_holds_is_refused(tmp_path: Path) -> None:
