@@ -34,7 +34,7 @@ def main() -> None:
     if options.what == "train":
         train(network, batches, options.epochs)
     else:
-        evaluate(network, batches, 2 * options.epochs)
+        evaluate(network, batches, options.epochs)
 
 
 def train(network: nn.Module, batches: list[tuple[torch.Tensor, torch.Tensor]], epochs: int) -> None:

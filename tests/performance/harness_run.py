@@ -1,8 +1,8 @@
 """One run as a worker of the harness executes it, on chosen parts of the splits. A child process.
 
-``train``: two images are evaluated in each epoch, so that the time is the training's. ``evaluate``: two images are
-trained on and the training images are evaluated twice, as validation and as test. ``all``: the run as it is. Progress
-is kept after each epoch, as always.
+``train``: two images are evaluated in each epoch, so that the time is the training's. ``evaluate``: one epoch of two
+images, after which the training images are evaluated ``--epochs`` times over, as the test split. ``all``: the run as
+it is. Progress is kept after each epoch, as always.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from benchmark import datasets
 from benchmark.datasets.prepared import PreparedDataset, Split
@@ -26,6 +28,12 @@ def few(split: Split) -> Split:
     return Split(split.rows[:FEW], split.labels[:FEW], split.image_ids[:FEW])
 
 
+def repeated(split: Split, times: int) -> Split:
+    """Return a split's images so many times over."""
+    ids = tuple(f"{number}/{name}" for number in range(times) for name in split.image_ids)
+    return Split(np.tile(split.rows, times), np.tile(split.labels, times), ids)
+
+
 def main() -> None:
     """Execute the run."""
     parser = common.parser(__doc__)
@@ -33,7 +41,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--what", choices=("train", "evaluate", "all"), default="train")
     options = parser.parse_args()
-    spec = common.spec(options.mode, options.epochs)
+    spec = common.spec(options.mode, 1 if options.what == "evaluate" else options.epochs)
 
     def opened() -> PreparedDataset:
         data = datasets.open_dataset(
@@ -46,7 +54,8 @@ def main() -> None:
         if options.what == "train":
             return replace(data, validation=few(data.validation), test=few(data.test))
         if options.what == "evaluate":
-            return replace(data, train=few(data.train), validation=data.train, test=data.train)
+            test = repeated(data.train, options.epochs)
+            return replace(data, train=few(data.train), validation=few(data.validation), test=test)
         return data
 
     with tempfile.TemporaryDirectory() as folder:
