@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,11 @@ from benchmark.errors import UserError
 OBJECT_STORE = 256 << 20
 """Bytes of a Ray that is started here for what travels between processes: records, predictions, kept weights; more of
 them goes to the disk."""
+
+ANSWER = 5.0
+"""Seconds that a head has to accept a connection, for each address of its name; Ray itself would try for minutes."""
+
+_HOST_AND_PORT = re.compile(r"(?:ray://)?\[?(?P<host>[^/\[\]]+?)\]?:(?P<port>\d{1,5})")
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,32 @@ def import_ray() -> Any:
     return ray
 
 
+def require_answer(address: str) -> None:
+    """Make a plain connection to a cluster's head; ``auto`` and other addresses without a port are left to Ray.
+
+    Args:
+        address: ``HOST:PORT``, as given to ``--ray-address``.
+
+    Raises:
+        UserError: nothing accepts a connection there within `ANSWER` seconds.
+    """
+    found = _HOST_AND_PORT.fullmatch(address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found["host"], int(found["port"])), timeout=ANSWER).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _unreachable(f"--ray-address {address}", error) from error
+
+
+def _unreachable(where: str, error: Exception) -> UserError:
+    why = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UserError(
+        f"{where}: no Ray can be reached there ({why}). Start the head with 'ray start --head', and run this command "
+        "on one of the cluster's nodes."
+    )
+
+
 @contextmanager
 def connected(address: str | None, cpus: int) -> Iterator[Any]:
     """Join a cluster, or start a Ray of this machine's own, for as long as the block runs; gives the module ``ray``.
@@ -94,17 +127,15 @@ def connected(address: str | None, cpus: int) -> Iterator[Any]:
         UserError: Ray is not installed, or there is no cluster at the address.
     """
     ray = import_ray()
+    if address:
+        require_answer(address)
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     try:
         started = {} if address else {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **started)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        where = f"--ray-address {address}" if address else "--executor ray"
-        raise UserError(
-            f"{where}: no Ray can be reached there ({str(error).strip().splitlines()[0]}). Start the head with "
-            "'ray start --head', and run this command on one of the cluster's nodes."
-        ) from error
+        raise _unreachable(f"--ray-address {address}" if address else "--executor ray", error) from error
     finally:
         if main:
             signal.signal(signal.SIGTERM, handler)  # Ray takes it for itself
