@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -232,5 +233,12 @@ def _round(value: float | None) -> float | None:
 
 
 def slug(name: str) -> str:
-    """Return a name as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
+    """Return a name as part of a file name: lower-case letters, digits and hyphens.
+
+    A name that holds more than letters, digits and ``-_/.`` gets the start of its SHA-256 as well, so that two such
+    names have two files.
+    """
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
+    if re.fullmatch(r"[A-Za-z0-9_/.-]*[A-Za-z0-9]", name):
+        return plain
+    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")

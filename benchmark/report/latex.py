@@ -30,8 +30,8 @@ _ANY = re.compile("|".join(re.escape(sign) for sign in _SPECIAL))
 
 
 def escape(text: str) -> str:
-    """Return a text that LaTeX prints as it is."""
-    return _ANY.sub(lambda match: _SPECIAL[match.group()], text)
+    """Return a text that LaTeX prints as it is, on one line."""
+    return _ANY.sub(lambda match: _SPECIAL[match.group()], " ".join(text.split()))
 
 
 def latex(results: Results) -> str:

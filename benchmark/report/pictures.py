@@ -79,6 +79,7 @@ class Picture:
             "font.size": 9,
             "axes.spines.top": False,
             "svg.hashsalt": self.name,
+            "text.parse_math": False,  # a name may hold dollar signs
         }
         with plt.rc_context(settings):
             figure = self.draw(self.data)

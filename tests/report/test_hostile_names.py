@@ -1,0 +1,133 @@
+"""Names of datasets and classes cannot break a report, nor leave its folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from markdown_it import MarkdownIt
+
+from benchmark import report
+from benchmark.matrix import Matrix, RunSpec, expand
+from benchmark.report.figures import slug
+from benchmark.store import Store
+from tests.report import made_up
+
+SCRIPT = "<script>alert(1)</script>"
+LABELS = [SCRIPT, "../../x", "a`b$c\\frac\\d}{e#f%g_h&i~j^k", "$x$ <img src=x onerror=alert(1)>"]
+CLASSES = ("../../x", SCRIPT, "a|b", "`c`", "$\\frac$", "d\\", "}{#e", "%f", "two\nlines", '" onload="alert(1)')
+
+
+def hostile_matrix() -> Matrix:
+    return made_up.matrix(
+        datasets=[{"name": "beans", "label": label} for label in LABELS],
+        input_modes=["grey-3ch", "grey-1ch"],
+        policies=["finetune"],
+    )
+
+
+class Elements(HTMLParser):
+    """Collects a page's elements and their event handlers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripts: list[str] = []
+        self.handlers: list[tuple[str, str | None]] = []
+        self.sources: list[str | None] = []
+        self._in_script = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_script = tag == "script"
+        self.handlers += [(name, value) for name, value in attrs if name.startswith("on")]
+        self.sources += [value for name, value in attrs if name == "src"]
+
+    def handle_data(self, data: str) -> None:
+        if self._in_script:
+            self.scripts.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_script = False
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a results folder with a whole report, alone in a folder four levels deep."""
+    matrix = hostile_matrix()
+    store = Store(tmp_path_factory.mktemp("hostile") / "a" / "b" / "c" / matrix.name)
+    correct = made_up.latent()
+
+    def save(spec: RunSpec) -> None:
+        record, predictions = made_up.record_of(spec, correct(spec))
+        assert record.dataset is not None
+        kept = record.dataset.model_copy(update={"classes": CLASSES})
+        missing = len(CLASSES) - predictions.probabilities.shape[1]
+        wide = replace(predictions, probabilities=np.pad(predictions.probabilities, ((0, 0), (0, missing))))
+        store.save(record.model_copy(update={"dataset": kept}), wide)
+
+    for spec in expand(matrix):
+        save(spec)
+    report.write(matrix, made_up.plan_of(matrix, store), store)
+    return store.folder
+
+
+@pytest.mark.slow
+def test_nothing_is_written_outside_the_results_folder(folder: Path) -> None:
+    top = folder.parents[2]
+    outside = [path for path in top.rglob("*") if path.is_file() and not path.is_relative_to(folder)]
+    assert outside == []
+    names = [path.name for path in (folder / "figures").iterdir()]
+    assert len([name for name in names if name.startswith("curves-")]) == 2 * len(LABELS)
+    assert all(re.fullmatch(r"[a-z0-9-]+\.(png|svg)", name) for name in names)
+
+
+@pytest.mark.slow
+def test_the_page_holds_no_element_of_theirs(folder: Path) -> None:
+    found = Elements()
+    found.feed((folder / "report.html").read_text(encoding="utf-8"))
+    assert not any("alert" in script for script in found.scripts)
+    assert not any("alert" in (value or "") for _, value in found.handlers)
+    assert "x" not in found.sources
+
+
+@pytest.mark.slow
+def test_every_row_of_a_markdown_table_has_the_columns_of_its_header(folder: Path) -> None:
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert SCRIPT not in text
+    header = 0
+    for line in text.splitlines():
+        cells = len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) if line.startswith("|") else 0
+        assert cells in (0, header) or header == 0, line
+        header = cells
+    shown = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    assert shown.count("<table>") == len(re.findall(r"^\| :?-", text, flags=re.MULTILINE))
+
+
+@pytest.mark.slow
+def test_latex_holds_no_bare_special_sign(folder: Path) -> None:
+    body = (folder / "table.tex").read_text(encoding="utf-8").split("\n", 1)[1]
+    bare = re.sub(r"\\[&%$#_{}]", "", body)
+    assert not re.search(r"[%#_~^`]", bare.replace("a`b", "")), bare
+    commands = {r"\begin", r"\end", r"\centering", r"\caption", r"\toprule", r"\midrule", r"\bottomrule", r"\textbf"}
+    signs = {r"\textbackslash", r"\textasciitilde", r"\textasciicircum", r"\textless", r"\textgreater", r"\pm"}
+    assert set(re.findall(r"\\[A-Za-z]+", bare.replace("\\\\\n", "\n"))) <= commands | signs
+    assert bare.count("{") == bare.count("}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["table.csv", "differences.csv"])
+def test_the_csv_gives_the_names_back(folder: Path, name: str) -> None:
+    rows = list(csv.DictReader(io.StringIO((folder / name).read_text(encoding="utf-8"))))
+    assert set(LABELS) <= {row["dataset"] for row in rows}
+    assert all(None not in row and None not in row.values() for row in rows)
+
+
+def test_names_that_look_alike_have_files_of_their_own() -> None:
+    names = [*LABELS, *CLASSES, "a b", "a|b", "a$b", "é", "ü", ".."]
+    assert len({slug(name) for name in names}) == len(set(names))
+    assert (slug("beans"), slug("timm/tf_efficientnet_lite0")) == ("beans", "timm-tf-efficientnet-lite0")
