@@ -20,10 +20,10 @@ from tests.cli.commands import Commands, workers
 KILLS = 32
 MATRIX: dict[str, Any] = {
     "models": ["timm/test_efficientnet.r160_in1k"],
-    "datasets": [{"name": "shape-control", "limit": 240}],
-    "policies": ["finetune", "finetune-whole", "scratch"],
+    "datasets": [{"name": "shape-control", "limit": 160}],
+    "policies": ["finetune", "finetune-whole"],
     "seeds": [0, 1, 2, 3],
-    "training": {"image_size": 64, "batch_size": 16, "epochs": 3, "head_epochs": 1, "augment": ["hflip"]},
+    "training": {"image_size": 32, "batch_size": 16, "epochs": 3, "head_epochs": 1, "augment": ["hflip"]},
 }
 
 
@@ -120,9 +120,9 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path: Path, caps
                     if any(path.stat().st_mtime_ns != before.get(path) for path in checkpoints.glob("*.checkpoint")):
                         break
                 time.sleep(0.01)
-            time.sleep(chance.uniform(0, 0.5))
+            time.sleep(chance.uniform(0, 0.2))
         else:
-            time.sleep(chance.uniform(0, 8))
+            time.sleep(chance.uniform(0, 4))
         if chaos.process.poll() is None:
             chaos.kill(chance.choice([chaos.process.pid, *(worker.pid for worker in workers(chaos.process.pid))]))
     while chaos.ensure_running():
@@ -130,7 +130,7 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path: Path, caps
 
     expected, left = calm.records(), wild.records()
     assert left.keys() == expected.keys()
-    assert len(left) == 24
+    assert len(left) == 16
     resumed = [epoch for record in left.values() for epoch in record["timing"]["resumed_after"] if epoch > 0]
     counts = (
         f"{chaos.kills} kills, {chaos.of_parents} of the parent (workers gone within {chaos.slowest_end:.1f} s), "
