@@ -28,8 +28,7 @@ def folder_locked(folder: Path) -> Iterator[None]:
         UserError: the folder cannot be written, or its file system has no locks.
     """
     lock = _lock(folder, "folder")
-    with _told(folder), warnings.catch_warnings():
-        warnings.simplefilter("error")  # the library would fall back to files that outlive their process
+    with _told(folder):
         lock.acquire()
     try:
         yield
@@ -48,7 +47,7 @@ class Claims:
         """Return whether a run is this process's from now on; False: another process has it.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: the folder cannot be written, or its file system has no locks.
         """
         lock = _lock(self._folder, run_id)
         try:
@@ -79,7 +78,11 @@ def _lock(folder: Path, name: str) -> FileLock:
 def _told(folder: Path) -> Iterator[None]:
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "error", UserWarning
+            )  # the library would fall back to files that outlive their process
+            yield
     except (NotImplementedError, UserWarning):
         raise UserError(
             f"{folder}: its file system has no locks, so that two commands could not share it. "

@@ -8,6 +8,11 @@ from benchmark.records import EpochRecord
 
 
 @dataclass(frozen=True)
+class Ready:
+    """A worker process of this machine has started; no event of a run."""
+
+
+@dataclass(frozen=True)
 class Started:
     """A worker took a run."""
 

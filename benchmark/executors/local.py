@@ -19,7 +19,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from benchmark import environment, memory_errors
 from benchmark.executors import worker
-from benchmark.executors.events import Event, Started
+from benchmark.executors.events import Event, Ready, Started
 from benchmark.executors.interface import Take
 from benchmark.executors.worker_log import last_lines
 from benchmark.gpus import variables_of_workers
@@ -100,14 +100,18 @@ class _Slot:
 
     @property
     def broken(self) -> bool:
-        """Whether the pool has given up: its worker died while it had no run."""
-        return self._pool is not None and not self._pool.active
+        """Whether the worker ended and its run's future is not told.
+
+        The pool gives up when its worker dies while it has no run, and replaces one that ends with exit code 0.
+        """
+        return self._pool is not None and (not self._pool.active or self._ready > 1)
 
     def _start(self) -> None:
         spawn = multiprocessing.get_context("spawn")
         self._folder = tempfile.TemporaryDirectory(prefix="benchmark-worker-")
         self._log = Path(self._folder.name) / "log"
         self._reader, self._writer = spawn.Pipe(duplex=False)
+        self._ready = 0
         self._pool = ProcessPool(1, initializer=worker.start, initargs=[self._writer, self._log], context=spawn)
         with _variables({**environment.worker_variables(), **self._variables}), _interrupts_held():
             _ = self._pool.active  # starts the worker
@@ -117,9 +121,12 @@ class _Slot:
     def _listen(self) -> None:
         while True:
             try:
-                event: Event = self._reader.recv()
+                event: Event | Ready = self._reader.recv()
             except (EOFError, OSError):  # the last writer has closed its end, or died in the middle of an event
                 return
+            if isinstance(event, Ready):
+                self._ready += 1
+                continue
             if isinstance(event, Started):
                 self._started = event
             self._on_event(event)

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.executors.events import EpochDone, Event, Started, Warned
+from benchmark.executors.events import EpochDone, Event, Ready, Started, Warned
 from benchmark.matrix import RunSpec
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def start(events: Connection, log: Path) -> None:
         log: see `begin`.
     """
     end_with_parent()
+    events.send(Ready())
     begin(events.send, log)
 
 

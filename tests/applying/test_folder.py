@@ -11,7 +11,7 @@ from benchmark.cli import own_folder as cli
 from benchmark.errors import UserError
 from benchmark.report.text import escape, plain
 from tests.applying import images
-from tests.cli.test_commands import Project
+from tests.cli.commands import Commands
 
 
 def folder_of(path: Path, **classes: int) -> Path:
@@ -96,7 +96,7 @@ TINY += ["training.epochs=1"]
 
 @pytest.mark.slow
 def test_run_folder_ends_with_a_recommendation_and_predict_follows_it(tmp_path: Path) -> None:
-    project = Project(tmp_path, tmp_path / "cache")
+    project = Commands(tmp_path, tmp_path / "cache")
     own = images.write(tmp_path / "secret place" / "my images", each=20)
     settings = [word for text in TINY for word in ("--set", text)]
     done = project.run("run", "--folder", str(own), *settings)

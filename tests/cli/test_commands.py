@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -16,64 +15,14 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-import yaml
 from PIL import Image
 
-TRAINING = {
-    "image_size": 32,
-    "batch_size": 32,
-    "epochs": 2,
-    "head_epochs": 1,
-    "early_stopping": None,
-}
-TINY = {
-    "name": "tiny",
-    "models": ["timm/test_resnet"],
-    "weights": "none",
-    "datasets": [{"name": "shape-control", "limit": 32}],
-    "input_modes": ["grey-1ch", "grey-3ch"],
-    "policies": ["scratch"],
-    "seeds": [0, 1],
-    "training": TRAINING,
-}
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-class Project:
-    """A folder of its own with a matrix file, and the commands run in it."""
-
-    def __init__(self, folder: Path, cache: Path) -> None:
-        self.folder = folder
-        self.environment = {**os.environ, "BENCHMARK_CACHE_DIR": str(cache), "COLUMNS": "200"}
-
-    def matrix(self, **changes: object) -> str:
-        path = self.folder / "tiny.yaml"
-        path.write_text(yaml.safe_dump({**TINY, **changes}, sort_keys=False))
-        return str(path)
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "benchmark", *arguments]
-        return subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=240)
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-    def records(self, name: str = "tiny") -> list[dict[str, object]]:
-        paths = sorted((self.folder / "results" / name / "records").glob("*.json"))
-        return [json.loads(path.read_text()) for path in paths]
+from tests.cli.commands import TRAINING, Commands
 
 
 @pytest.fixture
-def project(tmp_path: Path, cache: Path) -> Project:
-    return Project(tmp_path, cache)
+def project(tmp_path: Path, cache: Path) -> Commands:
+    return Commands(tmp_path, cache)
 
 
 LOADED = "import sys; sys.argv[1:] = {arguments}\ntry:\n    from benchmark.cli import main; main()\n"
@@ -84,7 +33,9 @@ LOADED += "except SystemExit: pass\nprint('loaded', 'torch' in sys.modules, file
     ("arguments", "seconds"),
     [(["--help"], 0.5), (["run", "--help"], 0.5), (["plan", "--matrix", "full"], 1.0)],
 )
-def test_help_and_plan_answer_at_once_and_without_torch(project: Project, arguments: list[str], seconds: float) -> None:
+def test_help_and_plan_answer_at_once_and_without_torch(
+    project: Commands, arguments: list[str], seconds: float
+) -> None:
     times = []
     for _ in range(3):
         before = os.times()
@@ -97,7 +48,7 @@ def test_help_and_plan_answer_at_once_and_without_torch(project: Project, argume
     assert done.stderr.splitlines()[-1] == "loaded False"
 
 
-def test_plan_of_full_lists_81_runs(project: Project) -> None:
+def test_plan_of_full_lists_81_runs(project: Commands) -> None:
     lines = project.run("plan", "--matrix", "full").stdout.splitlines()
     assert sum(line.endswith("pending") for line in lines) == 81
     assert lines[-1] == "81 of 81 runs listed. In all: 81 pending."
@@ -117,7 +68,7 @@ def test_plan_of_full_lists_81_runs(project: Project) -> None:
     ],
 )
 def test_a_misspelt_word_exits_2_with_one_message_naming_file_key_and_nearest_word(
-    project: Project, change: dict[str, object], words: list[str]
+    project: Commands, change: dict[str, object], words: list[str]
 ) -> None:
     done = project.run("run", "--matrix", project.matrix(**change))
     assert done.returncode == 2
@@ -128,43 +79,43 @@ def test_a_misspelt_word_exits_2_with_one_message_naming_file_key_and_nearest_wo
     assert not (project.folder / "results").exists(), "nothing may be written"
 
 
-def test_rgb_on_images_without_colour_is_refused_when_it_is_all_that_is_asked(project: Project) -> None:
+def test_rgb_on_images_without_colour_is_refused_when_it_is_all_that_is_asked(project: Commands) -> None:
     done = project.run("run", "--matrix", "quick", "--set", "input_modes=[rgb]")
     assert done.returncode == 2
     assert "rgb on elpv: its images have no colour" in done.stderr
 
 
 @pytest.mark.slow
-def test_a_missing_dataset_exits_2_before_anything_is_trained(project: Project) -> None:
+def test_a_missing_dataset_exits_2_before_anything_is_trained(project: Commands) -> None:
     matrix = project.matrix(datasets=["beans"])
     done = project.run("run", "--matrix", matrix, "--data-dir", str(project.folder / "empty"))
     assert done.returncode == 2
     assert str(project.folder / "empty" / "beans") in done.stderr
-    assert project.records() == []
+    assert project.records() == {}
 
 
 @pytest.mark.parametrize(
     ("selector", "words"),
     [("dataset", "KEY=VALUE"), ("datset=x", "'dataset'"), ("seed=7", "no such seed"), ("status=dnoe", "'done'")],
 )
-def test_a_wrong_selector_exits_2(project: Project, selector: str, words: str) -> None:
+def test_a_wrong_selector_exits_2(project: Commands, selector: str, words: str) -> None:
     done = project.run("run", "--matrix", project.matrix(), "--only", selector)
     assert done.returncode == 2
     assert words in done.stderr
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tuple[Project, str]]:
-    project = Project(tmp_path_factory.mktemp("finished"), cache)
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tuple[Commands, str]]:
+    project = Commands(tmp_path_factory.mktemp("finished"), cache)
     done = project.run("run", "--matrix", project.matrix())
     assert done.returncode == 0, done.stderr
     yield project, done.stdout
 
 
 @pytest.mark.slow
-def test_run_executes_the_matrix_prints_a_table_and_writes_the_report(finished: tuple[Project, str]) -> None:
+def test_run_executes_the_matrix_prints_a_table_and_writes_the_report(finished: tuple[Commands, str]) -> None:
     project, printed = finished
-    assert [record["status"] for record in project.records()] == ["done"] * 4
+    assert [record["status"] for record in project.records().values()] == ["done"] * 4
     assert "grey-1ch" in printed and "95 % interval" in printed
     folder = project.folder / "results" / "tiny"
     assert {"matrix.yaml", "records", "report.md", "table.csv", "figures"} <= {path.name for path in folder.iterdir()}
@@ -172,7 +123,7 @@ def test_run_executes_the_matrix_prints_a_table_and_writes_the_report(finished: 
 
 
 @pytest.mark.slow
-def test_run_again_does_nothing_in_under_5_seconds(finished: tuple[Project, str]) -> None:
+def test_run_again_does_nothing_in_under_5_seconds(finished: tuple[Commands, str]) -> None:
     project, _ = finished
     before = {path: path.read_bytes() for path in (project.folder / "results").rglob("*") if path.is_file()}
     started = time.perf_counter()
@@ -183,7 +134,7 @@ def test_run_again_does_nothing_in_under_5_seconds(finished: tuple[Project, str]
 
 
 @pytest.mark.slow
-def test_report_check_agrees_until_a_file_is_changed(finished: tuple[Project, str]) -> None:
+def test_report_check_agrees_until_a_file_is_changed(finished: tuple[Commands, str]) -> None:
     project, _ = finished
     assert project.run("report", "--check").returncode == 0
     report = project.folder / "results" / "tiny" / "report.md"
@@ -197,7 +148,7 @@ def test_report_check_agrees_until_a_file_is_changed(finished: tuple[Project, st
 
 
 @pytest.mark.slow
-def test_another_matrix_under_the_same_name_is_refused_and_more_seeds_are_not(finished: tuple[Project, str]) -> None:
+def test_another_matrix_under_the_same_name_is_refused_and_more_seeds_are_not(finished: tuple[Commands, str]) -> None:
     project, _ = finished
     refused = project.run("run", "--matrix", project.matrix(), "--set", "training.epochs=3")
     assert refused.returncode == 2
@@ -213,7 +164,7 @@ def test_another_matrix_under_the_same_name_is_refused_and_more_seeds_are_not(fi
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_is_recorded_the_others_go_on_and_only_it_is_tried_again(project: Project) -> None:
+def test_a_run_that_fails_is_recorded_the_others_go_on_and_only_it_is_tried_again(project: Commands) -> None:
     matrix = project.matrix(seeds=[0], keep_weights="best")
     planned = project.run("plan", "--matrix", matrix).stdout
     (run_id,) = [line.split()[0] for line in planned.splitlines() if "grey-1ch" in line]
@@ -221,11 +172,11 @@ def test_a_run_that_fails_is_recorded_the_others_go_on_and_only_it_is_tried_agai
     in_the_way.mkdir(parents=True)
     done = project.run("run", "--matrix", matrix)
     assert done.returncode == 1
-    assert {(r["spec"]["input_mode"], r["status"]) for r in project.records()} == {  # type: ignore[index]
+    assert {(r["spec"]["input_mode"], r["status"]) for r in project.records().values()} == {
         ("grey-1ch", "failed"),
         ("grey-3ch", "done"),
     }
-    (failed,) = [r for r in project.records() if r["status"] == "failed"]
+    (failed,) = [r for r in project.records().values() if r["status"] == "failed"]
     assert in_the_way.name in str(failed["reason"])
     assert "Traceback" in str(failed["traceback"])
     assert "1 runs are not done" in done.stderr
@@ -265,7 +216,7 @@ def first_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_its_own_run_only(project: Project) -> None:
+def test_a_killed_worker_costs_its_own_run_only(project: Commands) -> None:
     matrix = project.matrix(seeds=[0], training={**TRAINING, "epochs": 60})
     process = project.start("run", "--matrix", matrix, "--workers", "1")
     worker = worker_of(process, processor_seconds=1)
@@ -274,31 +225,31 @@ def test_a_killed_worker_costs_its_own_run_only(project: Project) -> None:
     _, err = process.communicate(timeout=240)
     assert process.returncode == 1, err
     assert "SIGKILL" in err
-    assert sorted(str(record["status"]) for record in project.records()) == ["done", "killed"]
+    assert sorted(str(record["status"]) for record in project.records().values()) == ["done", "killed"]
 
 
 @pytest.mark.slow
-def test_a_worker_killed_before_it_took_a_run_costs_none(project: Project) -> None:
+def test_a_worker_killed_before_it_took_a_run_costs_none(project: Commands) -> None:
     process = project.start("run", "--matrix", project.matrix(seeds=[0]), "--workers", "1")
     worker_of(process, processor_seconds=0.7).kill()
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    assert [record["status"] for record in project.records()] == ["done", "done"]
+    assert [record["status"] for record in project.records().values()] == ["done", "done"]
 
 
 @pytest.mark.slow
-def test_a_run_that_exceeds_its_time_is_recorded_as_timeout(project: Project) -> None:
+def test_a_run_that_exceeds_its_time_is_recorded_as_timeout(project: Commands) -> None:
     matrix = project.matrix(seeds=[0], timeout=6, training={**TRAINING, "epochs": 5000}, input_modes=["grey-1ch"])
     done = project.run("run", "--matrix", matrix)
     assert done.returncode == 1
-    (record,) = project.records()
+    (record,) = project.records().values()
     assert record["status"] == "timeout"
     assert record["reason"] == "exceeded its time of 6 s"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_exits_130_leaves_no_worker_and_goes_on_later(project: Project, number: int) -> None:
+def test_an_interrupted_run_exits_130_leaves_no_worker_and_goes_on_later(project: Commands, number: int) -> None:
     matrix = project.matrix(training={**TRAINING, "epochs": 400})
     process = project.start("run", "--matrix", matrix, "--workers", "1")
     worker = worker_of(process, processor_seconds=6)
@@ -308,11 +259,11 @@ def test_an_interrupted_run_exits_130_leaves_no_worker_and_goes_on_later(project
     assert "interrupted" in err
     psutil.wait_procs([worker], timeout=10)
     assert not worker.is_running()
-    assert all(record["status"] == "done" for record in project.records())
+    assert all(record["status"] == "done" for record in project.records().values())
 
 
 @pytest.mark.slow
-def test_a_small_folder_is_evaluated_by_cross_validation_from_matrix_to_report(project: Project) -> None:
+def test_a_small_folder_is_evaluated_by_cross_validation_from_matrix_to_report(project: Commands) -> None:
     generator = np.random.default_rng(0)
     for name, value in (("dark", 60), ("light", 190)):
         (project.folder / "my images" / name).mkdir(parents=True)
@@ -325,7 +276,7 @@ def test_a_small_folder_is_evaluated_by_cross_validation_from_matrix_to_report(p
     done = project.run("run", "--matrix", matrix)
     assert done.returncode == 0, done.stderr
     tested = {}
-    for record in project.records():
+    for record in project.records().values():
         dataset, spec = record["dataset"], record["spec"]
         assert isinstance(dataset, dict) and isinstance(spec, dict)
         assert dataset["folds"] == 5

@@ -12,7 +12,7 @@ from benchmark.matrix import RunSpec
 from benchmark.plan import Plan, PlannedRun
 from benchmark.records import RunRecord
 from tests import matrices
-from tests.cli.test_commands import Project
+from tests.cli.commands import Commands
 
 HERE = Hardware("cpu", environment.cpu_name())
 
@@ -87,7 +87,7 @@ def test_records_of_another_machine_are_no_basis() -> None:
 
 @pytest.mark.slow
 def test_doctor_measures_what_plan_then_forecasts_and_tells_what_would_stop_a_run(tmp_path: Path) -> None:
-    project = Project(tmp_path, tmp_path / "cache")
+    project = Commands(tmp_path, tmp_path / "cache")
     matrix = project.matrix(policies=["finetune", "scratch"], input_modes=["grey-1ch"], seeds=[0])
     assert "?" in project.run("plan", "--matrix", matrix).stdout
     done = project.run("doctor", "--matrix", matrix)

@@ -23,8 +23,8 @@ def policy(**stage: Any) -> dict[str, Any]:
 def limit_memory(worker: psutil.Process) -> None:
     """Leave a process that trains no room for the activations of a step.
 
-    Its limit is the least that it has mapped within a second. At 128 pixels an activation takes more than the 32 MB from
-    which glibc maps each block and unmaps it when it is freed: none fits into memory that the process has kept.
+    Its limit is the least that it has mapped within a second. At 128 pixels an activation takes more than the 32 MB
+    from which glibc maps each block and unmaps it when it is freed: none fits into memory that the process has kept.
     """
     mapped = []
     for _ in range(100):

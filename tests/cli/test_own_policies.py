@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
-from tests.cli.test_commands import TRAINING, Project
+from tests.cli.commands import TRAINING, Commands
 
 THAW = {
     "pretrained": True,
@@ -28,7 +27,7 @@ THAW = {
 
 @pytest.mark.slow
 def test_a_policy_of_three_stages_runs_as_it_is_written(tmp_path: Path) -> None:
-    project = Project(tmp_path, tmp_path / "cache")
+    project = Commands(tmp_path, tmp_path / "cache")
     matrix = project.matrix(
         policies=["thaw"],
         own_policies={"thaw": THAW},
@@ -39,7 +38,7 @@ def test_a_policy_of_three_stages_runs_as_it_is_written(tmp_path: Path) -> None:
     done = project.run("run", "--matrix", matrix)
     assert done.returncode == 0, done.stderr
     assert "thaw" in done.stdout
-    (record,) = cast(list[Any], project.records())
+    (record,) = project.records().values()
     history = record["history"]
     assert [(epoch["stage"], epoch["lr"]) for epoch in history] == [
         (1, pytest.approx(0.002)),

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import Project
+from tests.cli.commands import Commands
 
 TRAINING = {"image_size": 32, "epochs": 2, "head_epochs": 1}
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path, tmp_path / "cache")
+def project(tmp_path: Path) -> Commands:
+    return Commands(tmp_path, tmp_path / "cache")
 
 
-def test_preflight_names_every_problem_with_its_line_and_trains_nothing(project: Project) -> None:
+def test_preflight_names_every_problem_with_its_line_and_trains_nothing(project: Commands) -> None:
     file = project.matrix(models=["timm/test_resnet", "timm/test_resnot"], datasets=["shape-control", "pets"])
     done = project.run("plan", "--preflight", "--matrix", file, "--data-dir", str(project.folder / "none"))
     assert done.returncode == 2
@@ -28,7 +28,7 @@ def test_preflight_names_every_problem_with_its_line_and_trains_nothing(project:
     assert not (project.folder / "results").exists()
 
 
-def test_preflight_covers_the_selected_runs_only(project: Project) -> None:
+def test_preflight_covers_the_selected_runs_only(project: Commands) -> None:
     file = project.matrix(models=["timm/test_resnet", "timm/test_resnot"], policies=["finetune"], training=TRAINING)
     done = project.run("plan", "--preflight", "--matrix", file, "--only", "model=timm/test_resnet")
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests import checkpoints
-from tests.cli.test_commands import Project
+from tests.cli.commands import Commands
 
 SIDE = 64
 
@@ -36,12 +35,12 @@ def test_thumbs_trains_alexnet_on_a_folder_and_its_best_checkpoint_predicts(tmp_
     write_images(tmp_path / "insects" / "train", 24, seed=0)
     write_images(tmp_path / "insects" / "val", 8, seed=1)
     source = checkpoints.write("torchvision/alexnet", tmp_path)
-    project = Project(tmp_path, tmp_path / "cache")
+    project = Commands(tmp_path, tmp_path / "cache")
     changes = [f'datasets=["folder:{tmp_path / "insects"}"]', f"weights={source}"]
     changes += [f"training.image_size={SIDE}", "training.epochs=1"]
     done = project.run("run", "--matrix", "thumbs", "--name", "mine", *(part for c in changes for part in ("--set", c)))
     assert done.returncode == 0, done.stderr
-    (record,) = cast(list[Any], project.records("mine"))
+    (record,) = project.records("mine").values()
     assert (record["status"], record["dataset"]["classes"]) == ("done", ["ants", "bees"])
     assert record["model"]["weights_origin"] == "file torchvision-alexnet-0.safetensors"
     kept = load_file(tmp_path / "results" / "mine" / "weights" / f"{record['id']}.safetensors")

@@ -1,0 +1,29 @@
+"""Runs in worker processes of this machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.executors.local import run_locally
+from tests.executors.outcomes import context, outcomes, tiny_runs
+
+
+class Ending(type(Path())):  # type: ignore[misc] - a path of this system
+    """A folder whose making ends the process as if all were well."""
+
+    def mkdir(self, *arguments: Any, **options: Any) -> None:
+        os._exit(0)
+
+
+@pytest.mark.slow
+def test_a_worker_that_ends_inside_a_run_with_exit_code_0_costs_that_run(tmp_path: Path) -> None:
+    (run, _) = tiny_runs()
+    where = replace(context(tmp_path), checkpoints=Ending(tmp_path / "checkpoints"))
+    (ended,) = outcomes(run_locally, [run], where).values()
+    assert ended.record.status == "killed"
+    assert ended.record.reason == "its worker ended without a word"
