@@ -83,6 +83,7 @@ class Chaos:
         while time.monotonic() < deadline and self.process.poll() is None:
             new = self.temporary() - before
             if not new:
+                time.sleep(0.001)
                 continue
             path = next(iter(new))
             if path.parent.name == "records":
@@ -109,9 +110,9 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path: Path, caps
     chaos = Chaos(wild, wild.matrix(**MATRIX), chance)
     while chaos.kills < KILLS and chaos.ensure_running():
         if chaos.kills % 4 == 3 or (chaos.inside_writes < 3 and chaos.kills > KILLS // 2):
-            chaos.kill_inside_a_write(seconds=60)
+            chaos.kill_inside_a_write(seconds=30)
             continue
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 30
         checkpoints = wild.results() / "checkpoints"
         before = {path: path.stat().st_mtime_ns for path in checkpoints.glob("*.checkpoint")}
         if chaos.kills % 2:  # after some epoch has ended; else at any moment, imports included
@@ -122,7 +123,7 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path: Path, caps
                 time.sleep(0.01)
             time.sleep(chance.uniform(0, 0.2))
         else:
-            time.sleep(chance.uniform(0, 4))
+            time.sleep(chance.uniform(0, 2))
         if chaos.process.poll() is None:
             chaos.kill(chance.choice([chaos.process.pid, *(worker.pid for worker in workers(chaos.process.pid))]))
     while chaos.ensure_running():
