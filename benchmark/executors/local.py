@@ -104,14 +104,14 @@ class _Slot:
 
         The pool gives up when its worker dies while it has no run, and replaces one that ends with exit code 0.
         """
-        return self._pool is not None and (not self._pool.active or self._ready > 1)
+        return self._pool is not None and (self._replaced or not self._pool.active)
 
     def _start(self) -> None:
         spawn = multiprocessing.get_context("spawn")
         self._folder = tempfile.TemporaryDirectory(prefix="benchmark-worker-")
         self._log = Path(self._folder.name) / "log"
         self._reader, self._writer = spawn.Pipe(duplex=False)
-        self._ready = 0
+        self._ready = self._replaced = False
         self._pool = ProcessPool(1, initializer=worker.start, initargs=[self._writer, self._log], context=spawn)
         with _variables({**environment.worker_variables(), **self._variables}), _interrupts_held():
             _ = self._pool.active  # starts the worker
@@ -125,9 +125,10 @@ class _Slot:
             except (EOFError, OSError):  # the last writer has closed its end, or died in the middle of an event
                 return
             if isinstance(event, Ready):
-                self._ready += 1
+                self._replaced, self._ready = self._ready, True
                 continue
             if isinstance(event, Started):
+                self._replaced = False  # the new worker has taken the run that the old one had not
                 self._started = event
             self._on_event(event)
 
