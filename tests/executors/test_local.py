@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from benchmark.executors.local import run_locally
 from tests.executors.outcomes import context, outcomes, tiny_runs
 
 
-class Ending(type(Path())):  # type: ignore[misc] - a path of this system
+class Ending(PosixPath):
     """A folder whose making ends the process as if all were well."""
 
     def mkdir(self, *arguments: Any, **options: Any) -> None:
