@@ -94,7 +94,7 @@ def test_a_run_that_raises_is_recorded_with_its_traceback(tmp_path: Path) -> Non
 def test_a_run_whose_loss_is_not_finite_is_recorded_as_diverged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_open", lambda spec, context: synthetic.dataset())
+    monkeypatch.setattr(runs, "open_images", lambda spec, context: synthetic.dataset())
     record = runs.execute(synthetic.spec(lr=1e30), context(tmp_path)).record
     assert record.status == "diverged"
     assert record.reason is not None and "in epoch 1" in record.reason
@@ -104,7 +104,7 @@ def test_a_run_out_of_memory_is_recorded_as_oom(tmp_path: Path, monkeypatch: pyt
     def too_much(spec: RunSpec, context: runs.RunContext) -> None:
         np.empty((1 << 60,), np.uint8)
 
-    monkeypatch.setattr(runs, "_open", too_much)
+    monkeypatch.setattr(runs, "open_images", too_much)
     assert runs.execute(synthetic.spec(), context(tmp_path)).record.status == "oom"
 
 
