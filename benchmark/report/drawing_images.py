@@ -44,23 +44,25 @@ def modes(data: Any) -> Figure:
 
 
 def stem(data: Any) -> Figure:
-    """Draw a stem's filters as colours, and under each the sum of its three channels."""
+    """Draw a stem's filters as colours, and under each its three channels and their sum."""
     weights = np.array(data["weights"])
-    label, block = 1.5, 2.75
+    label, pitch, block = 1.5, 1.08, 6.0
+    rows = ("as colours", "red", "green", "blue", "their sum")
     blocks = -(-len(weights) // FILTERS_A_ROW)
     width = min(len(weights), FILTERS_A_ROW)
     figure, axes = _canvas(label + 1.12 * width, block * blocks, inches=0.72)
     for k, (position, weight) in enumerate(zip(data["positions"], weights, strict=True)):
         left, top = label + 1.12 * (k % FILTERS_A_ROW), block * (k // FILTERS_A_ROW)
-        _tile(axes, left, top, np.moveaxis((weight + 1) / 2, 0, 2))
-        summed = np.repeat(((weight.mean(axis=0) + 1) / 2)[..., None], 3, axis=2)
-        _tile(axes, left, top + 1.08, summed)
+        shown = (weight + 1) / 2
+        _tile(axes, left, top, np.moveaxis(shown, 0, 2))
+        for row, grey in enumerate((*shown, shown.mean(axis=0)), start=1):
+            _tile(axes, left, top + pitch * row, np.repeat(grey[..., None], 3, axis=2))
         text = f"{position}: {100 * data['greyness'][k]:.0f} %"
-        axes.text(left + 0.5, top + 2.2, text, ha="center", va="top", fontsize=_SMALL)
+        axes.text(left + 0.5, top + 5.4, text, ha="center", va="top", fontsize=_SMALL)
     for b in range(blocks):
-        axes.text(0, block * b + 0.5, "before:\nthree channels", va="center", fontsize=7)
-        axes.text(0, block * b + 1.58, "after:\ntheir sum", va="center", fontsize=7)
-        axes.text(0, block * b + 2.2, "filter: kept", va="top", fontsize=_SMALL)
+        for row, name in enumerate(rows):
+            axes.text(0, block * b + pitch * row + 0.5, name, va="center", fontsize=7)
+        axes.text(0, block * b + 5.4, "filter: kept", va="top", fontsize=_SMALL)
     return figure
 
 
@@ -77,7 +79,7 @@ def hardest(data: Any) -> Figure:
             pixels = _pixels(image["jpeg"]) / 255
             _tile(axes, left, top + 0.27, pixels if pixels.shape[-1] == 3 else np.repeat(pixels, 3, axis=2))
             for line, text in enumerate(image["lines"]):
-                axes.text(left, top + 1.31 + 0.16 * line, _short(text, 20), va="top", fontsize=_SMALL, parse_math=False)
+                axes.text(left, top + 1.31 + 0.16 * line, _short(text, 24), va="top", fontsize=_SMALL, parse_math=False)
     return figure
 
 

@@ -179,10 +179,11 @@ def _stem(model: str, results: Results, store: Store) -> list[Picture]:
         Picture(
             name=f"stem{suffix}",
             section="stem",
-            title=f"The stem's filters before and after summing{named}",
+            title=f"The stem's filters as colours, by channel and summed{named}",
             caption=f"The {len(found.positions)} strongest of the {found.total} filters of `{found.layer}`. Above: the "
             "pretrained weights of the three channels as red, green and blue, from −1 (black) over 0 (mid-grey) to 1, "
-            f"where 1 is the largest weight shown ({found.scale:.3g}). Below: their sum, which is the filter of "
+            f"where 1 is the largest weight shown ({found.scale:.3g}). Below: each channel by itself, and "
+            "their sum, which is the filter of "
             "`grey-1ch`, on a scale three times as wide. Kept: the share of a filter's energy that a grey image "
             "reaches; 100 % where the three channels are equal, 0 % where they cancel and the filter answers to colour "
             f"alone. Over all filters it is {100 * found.mean_greyness:.0f} %.",
