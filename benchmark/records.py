@@ -154,6 +154,9 @@ class Environment(_Part):
     """Environment variables that the workers were started with (allocator, threads)."""
     git_commit: str | None
     git_dirty: bool | None
+    instruction_set: str | None = None
+    """The widest that torch's CPU kernels use here, as ``torch.backends.cpu.get_cpu_capability`` names it (``AVX512``):
+    it decides the last bits, which training makes grow. None in records written before it was recorded."""
 
 
 class Predictions(_Part):

@@ -370,6 +370,7 @@ def _environment(spec: RunSpec, context: RunContext) -> Environment:
         variables=environment.variables_in_force(),
         git_commit=commit,
         git_dirty=dirty,
+        instruction_set=torch.backends.cpu.get_cpu_capability(),
     )
 
 

@@ -170,7 +170,7 @@ def machine(records: Sequence[RunRecord]) -> str:
     known = [record.environment for record in records if record.environment is not None]
     facts: tuple[tuple[str, Callable[[Environment], str]], ...] = (
         ("device", lambda e: e.device),
-        ("processor", lambda e: e.cpu),
+        ("processor", lambda e: e.cpu if e.instruction_set is None else f"{e.cpu}, {e.instruction_set}"),
         ("platform", lambda e: e.platform),
         ("precision", lambda e: e.precision),
         ("threads a run", lambda e: str(e.threads)),
