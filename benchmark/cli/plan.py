@@ -35,7 +35,7 @@ def plan(
         typer.Option("--preflight", help="Look at everything the runs need: images, weights, networks, memory, disk."),
     ] = False,
 ) -> None:
-    """List a matrix's runs, each with its state. Trains nothing, writes no results.
+    """List a matrix's runs, each with its state, and every path that they read. Trains nothing, writes no results.
 
     With --preflight, images and weights are fetched where they are not there, and everything that would stop a run is
     told at once.
@@ -59,6 +59,7 @@ def plan(
     if rows:
         headers = ("id", "dataset", "input mode", "policy", "model", "seed", "forecast", "state")
         typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
+        typer.echo(f"\n{_reads(selection, data_dir)}\n")
     for pair in not_applicable(selection.matrix):
         typer.echo(f"not applicable: {pair}")
     typer.echo(total(selection.selected, foreseen, workers_of(selection.plan, kept)))
@@ -66,6 +67,18 @@ def plan(
     typer.echo(f"{len(rows)} of {len(selection.plan.runs)} runs listed. In all: {counts}.")
     if preflight:
         _show_preflight(selection, data_dir)
+
+
+def _reads(selection: Selection, data_dir: Path | None) -> str:
+    """Return a table of the places that the listed runs read; names that could move the cursor are escaped."""
+    from tabulate import tabulate
+
+    from benchmark.reads import reads
+
+    found = reads(selection.source, [run.spec for run in selection.selected], selection.store.folder, data_dir)
+    rows = [(each.what, str(each.path or ""), each.state) for each in found]
+    escaped = [[cell if cell.isprintable() else repr(cell) for cell in row] for row in rows]
+    return tabulate(escaped, headers=("read by these runs", "path", "state"), disable_numparse=True)
 
 
 def _show_preflight(selection: Selection, data_dir: Path | None) -> None:

@@ -115,6 +115,8 @@ def _row(table: Path, number: int, row: dict[str, str], classes: tuple[str, ...]
     if "split" in row and word.lower() not in _SPLIT_WORDS:
         raise UserError(f"{place}: split {word!r} is none of {', '.join(_SPLIT_WORDS)}.")
     path = table.parent / name
+    if not path.is_relative_to(table.parent):
+        raise UserError(f"{place}: {path} is not relative to the file.")
     if not path.is_file():
         raise UserError(f"{place}: {path} does not exist.")
     return listed(path, table.parent, classes.index(label), _SPLIT_WORDS[word.lower()] if word else None)

@@ -43,7 +43,7 @@ def _files(info: DatasetInfo, data_dir: Path | None) -> Iterator[ListedFile]:
     if info.layout.kind == "generated":
         return _generated(info)
     read = {"pets": oxford.pets, "flowers": oxford.flowers}[info.layout.kind]
-    return read(info, _root(info, info.layout.roots, [""], data_directory(data_dir)))
+    return read(info, _root(info, data_directory(data_dir)))
 
 
 def _incomplete(info: DatasetInfo, files: Sequence[ListedFile]) -> tuple[str, ...]:
@@ -55,16 +55,23 @@ def _incomplete(info: DatasetInfo, files: Sequence[ListedFile]) -> tuple[str, ..
     )
 
 
-def _root(info: DatasetInfo, roots: Sequence[str], folders: Sequence[str], data: Path) -> Path:
-    """Return the first root that has all the folders.
+def root_of(info: DatasetInfo, data: Path) -> Path | None:
+    """Return where a dataset's files would be read, below the data directory; None: in none of its layout's roots."""
+    folders = info.layout.splits.values() if isinstance(info.layout, ClassFolders) else ("",)
+    found = (data / root for root in info.layout.roots if all((data / root / name).is_dir() for name in folders))
+    return next(found, None)
+
+
+def _root(info: DatasetInfo, data: Path) -> Path:
+    """Return `root_of`.
 
     Raises:
-        UserError: none has; the message names the folders, the layout and the command.
+        UserError: there is none; the message names the folders, the layout and the command.
     """
-    for root in roots:
-        if all((data / root / folder).is_dir() for folder in folders):
-            return data / root
-    looked = " and ".join(str(data if root == "." else data / root) for root in roots)
+    root = root_of(info, data)
+    if root is not None:
+        return root
+    looked = " and ".join(str(data if root == "." else data / root) for root in info.layout.roots)
     raise UserError(
         f"dataset {info.name}: not found. Looked in {looked}; expected there: {info.source}. "
         f"Fetch it with `python -m benchmark datasets prepare {info.name}`, or name the folder that holds it "
@@ -73,7 +80,7 @@ def _root(info: DatasetInfo, roots: Sequence[str], folders: Sequence[str], data:
 
 
 def _class_folders(info: DatasetInfo, layout: ClassFolders, data: Path) -> Iterator[ListedFile]:
-    root = _root(info, layout.roots, list(layout.splits.values()), data)
+    root = _root(info, data)
     for split, folder in layout.splits.items():
         _check_classes(info, root / folder)
         found = [
@@ -103,14 +110,19 @@ def _check_classes(info: DatasetInfo, folder: Path) -> None:
         )
 
 
-def _elpv() -> Iterator[ListedFile]:
+def elpv_root() -> Path | None:
+    """Return the folder of the solar cells in the PyPI package; None where it is not installed."""
     spec = importlib.util.find_spec("elpv_dataset")
-    if spec is None or spec.origin is None:
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "data"
+
+
+def _elpv() -> Iterator[ListedFile]:
+    root = elpv_root()
+    if root is None:
         raise UserError(
             "dataset elpv: the PyPI package elpv-dataset is not installed, which holds the images. "
             "Install it with `pip install elpv-dataset` (or the extra `quick`)."
         )
-    root = Path(spec.origin).parent / "data"
     table = root / "labels.csv"
     if not table.is_file():
         raise UserError(f"dataset elpv: {table} is missing. Install the package again: `pip install -I elpv-dataset`.")

@@ -48,10 +48,12 @@ def test_help_and_plan_answer_at_once_and_without_torch(
     assert done.stderr.splitlines()[-1] == "loaded False"
 
 
-def test_plan_of_full_lists_81_runs(project: Commands) -> None:
-    lines = project.run("plan", "--matrix", "full").stdout.splitlines()
+def test_plan_of_full_lists_81_runs_and_the_paths_that_they_read(project: Commands) -> None:
+    lines = project.run("plan", "--matrix", "full", "--data-dir", "there").stdout.splitlines()
     assert sum(line.endswith("pending") for line in lines) == 81
     assert lines[-1] == "81 of 81 runs listed. In all: 81 pending."
+    for place in ("there/rps", "there/downloads/pets/images.tar.gz", "results/full"):
+        assert any(f" {project.folder / place} " in line for line in lines), place
 
 
 @pytest.mark.parametrize(
