@@ -9,6 +9,7 @@ and their MD5 sums (or SHA-256, where published) are in the catalogue.
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
@@ -28,6 +29,8 @@ TIMEOUT = (10.0, 60.0)
 
 _CHUNK = 1 << 18
 
+log = logging.getLogger(__name__)
+
 
 class NotFetched(Exception):
     """No source gave the file; the message has one line a source."""
@@ -41,7 +44,8 @@ def fetch(download: Download, target: Path, progress: Progress | None = None) ->
     """Return ``target``, downloaded where it is not there yet; its hash is verified either way.
 
     The part that has arrived stays in ``<target>.part``, and the next attempt, in this process or a later one, asks the
-    server for the rest. A file with the wrong hash is removed and the next source tried.
+    server for the rest. A file with the wrong hash is removed. Where a source fails and another is left, a warning is
+    logged at that moment, one line; where nobody set up logging, Python writes it to the error stream.
 
     Args:
         download: where the file is, and its hash.
@@ -57,7 +61,7 @@ def fetch(download: Download, target: Path, progress: Progress | None = None) ->
             return target
         target.unlink()
     reasons = []
-    for url in download.urls:
+    for url, following in zip(download.urls, (*download.urls[1:], None), strict=True):
         try:
             part = _from_source(url, target, progress)
             if not _matches(part, download.hash):
@@ -65,6 +69,8 @@ def fetch(download: Download, target: Path, progress: Progress | None = None) ->
                 raise _SourceFailed(f"the file does not have the expected hash {download.hash}")
         except _SourceFailed as error:
             reasons.append(f"{url}: {error}")
+            if following is not None:
+                log.warning("%s: %s: %s; trying %s", download.file, url, error, following)
             continue
         part.replace(target)
         return target

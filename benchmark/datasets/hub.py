@@ -21,7 +21,8 @@ def fetch_from_hub(address: str, target: Path, progress: Progress | None) -> Non
     """Download a file of the dataset's main branch; ``HF_ENDPOINT`` names another hub.
 
     The client takes up a broken connection where it broke, but keeps nothing for a later process. It shows its own
-    progress bar. No token is sent.
+    progress bar. No token is sent. Its Xet protocol is switched off for this process: with a storage server out of
+    reach it goes on trying for more than three minutes, and its errors are bare RuntimeErrors.
 
     Args:
         address: ``hf://datasets/owner/name/path``.
@@ -30,9 +31,12 @@ def fetch_from_hub(address: str, target: Path, progress: Progress | None) -> Non
 
     Raises:
         HubFailed: the hub cannot be reached, does not have the file, or the download broke for good.
+        OSError: the file cannot be written.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    import httpx2
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
 
+    constants.HF_HUB_DISABLE_XET = True
     owner, name, path = address.removeprefix(SCHEME).split("/", 2)
     repository = f"{owner}/{name}"
     folder = target.with_name(f"{target.name}.hub")
@@ -43,9 +47,23 @@ def fetch_from_hub(address: str, target: Path, progress: Progress | None) -> Non
         arrived = hf_hub_download(repository, path, repo_type="dataset", local_dir=folder, token=False)
         size = Path(arrived).stat().st_size
         Path(arrived).replace(target)
-    except Exception as error:  # the errors of the client's HTTP library, which changed with its versions
-        raise HubFailed(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}") from None
+    except httpx2.HTTPError as error:  # of the connection, and HfHubHTTPError, which is an OSError too
+        raise HubFailed(_reason(error)) from None
+    except OSError as error:
+        if error.errno is not None:  # the disk's: what the client itself raises has no number
+            raise
+        raise HubFailed(_reason(error)) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if progress is not None:
         progress(f"downloading {path.rsplit('/', 1)[-1]}", size, size)
+
+
+def _reason(error: Exception) -> str:
+    """Return one line; the client's own messages have several, and their first may be `Bad request:`."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError):
+        answer = error.response
+        return f"the server answers {answer.status_code} {answer.reason_phrase} ({type(error).__name__})"
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"

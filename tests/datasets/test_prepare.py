@@ -163,11 +163,16 @@ def test_a_truncated_body_is_not_taken_for_the_file(rps: DatasetInfo, server: Se
     assert left_over(tmp_path) == []
 
 
-def test_after_a_403_the_second_source_is_used(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
+def test_after_a_403_the_second_source_is_used_and_one_line_says_so(
+    rps: DatasetInfo, server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     server.bodies["mirror/rps.zip"] = server.bodies["rps.zip"]
     server.status["rps.zip"] = 403
     first = replace(rps.downloads[0], urls=(*rps.downloads[0].urls, server.url("mirror/rps.zip")))
     assert len(prepare(replace(rps, downloads=(first, rps.downloads[1])), tmp_path).files) == 24
+    (line,) = caplog.messages
+    asked, mirror = first.urls
+    assert line == f"rps.zip: {asked}: the server answers 403 Forbidden; trying {mirror}"
 
 
 def test_when_every_source_fails_the_message_says_which_file_to_put_where(
