@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmark.datasets.catalogue import FOLDER, SplitName
 from benchmark.datasets.listing import ListedFile, Listing, files_below, folders_in, listed, make_listing
-from benchmark.errors import UserError
+from benchmark.errors import UserError, nearest
 
 FEWEST = 300
 """Test images below which one split says too little."""
@@ -32,6 +32,14 @@ _SPLIT_WORDS: dict[str, SplitName] = {
     "test": "test",
     "testing": "test",
 }
+_COLUMNS = ("path", "label", "split")
+_SYNONYMS = {
+    **dict.fromkeys(("file", "files", "filename", "filepath", "image", "images", "img", "name"), "path"),
+    **dict.fromkeys(("class", "classname", "category", "target"), "label"),
+    **dict.fromkeys(("fold", "set", "subset", "partition"), "split"),
+}
+"""What others call the columns, where the spelling alone does not tell."""
+
 _LAYOUTS = (
     "expected a folder a class, or train / val / test folders with a folder a class in each, "
     "or labels.csv with the columns path,label[,split]"
@@ -95,9 +103,7 @@ def _class_files(root: Path, folder: Path, classes: tuple[str, ...], split: Spli
 def _table(table: Path) -> tuple[tuple[str, ...], list[ListedFile]]:
     with table.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines)
-        columns = set(reader.fieldnames or ())
-        if not {"path", "label"} <= columns or columns - {"path", "label", "split"}:
-            raise UserError(f"folder:{table}: its columns are {sorted(columns)}; expected path,label[,split].")
+        _check_header(table, list(reader.fieldnames or ()))
         rows = [(reader.line_num, row) for row in reader]
     classes = tuple(sorted({row["label"].strip() for _, row in rows if row["label"]}))
     files = [_row(table, number, row, classes) for number, row in rows]
@@ -105,6 +111,25 @@ def _table(table: Path) -> tuple[tuple[str, ...], list[ListedFile]]:
     if twice:
         raise UserError(f"folder:{table}: named more than once: {', '.join(sorted(twice)[:20])}.")
     return classes, files
+
+
+def _check_header(table: Path, columns: list[str]) -> None:
+    """Raise UserError where the first line is not path,label[,split] in any order, saying what each word may mean."""
+    told = [f"{word!r} stands there {count} times" for word, count in Counter(columns).items() if count > 1]
+    free = {word for word in _COLUMNS if word not in columns}
+    meant = {word: _meant(word, free) for word in columns if word not in _COLUMNS}
+    told += [f"{word!r} is no column" + (f" (did you mean {near!r}?)" if near else "") for word, near in meant.items()]
+    told += [f"there is no column {word}" for word in sorted(free - {"split", *meant.values()})]
+    if told:
+        raise UserError(
+            f"folder:{table}:1: {'; '.join(told)}; expected the columns path,label[,split], separated by commas."
+        )
+
+
+def _meant(word: str, free: set[str]) -> str | None:
+    clean = re.sub(r"[^a-z]+", "", word.lower())
+    near = _SYNONYMS.get(clean) or nearest(clean, free)
+    return near if near in free else None
 
 
 def _row(table: Path, number: int, row: dict[str, str], classes: tuple[str, ...]) -> ListedFile:

@@ -60,7 +60,16 @@ def test_a_table_of_paths_and_labels(tmp_path: Path, named: str) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("file,label\n1.png,cat\n", "expected path,label"),
+        ("path,lable\n1.png,cat\n", r"labels\.csv:1: 'lable' is no column \(did you mean 'label'\?\); expected"),
+        ("file,lables\n1.png,cat\n", r":1: 'file' .* mean 'path'\?\); 'lables' .* mean 'label'\?\); expected"),
+        (
+            "File_Name, label,Subset\n1.png,cat,test\n",
+            r":1: 'File_Name' .*'path'.*; ' label' .*'label'.*; 'Subset' .*'split'",
+        ),
+        ("path,label,width\n1.png,cat,3\n", r":1: 'width' is no column; expected the columns path,label\[,split\]"),
+        ("path\n1.png\n", r":1: there is no column label; expected"),
+        ("path,label,label\n1.png,cat,cat\n", r":1: 'label' stands there 2 times; expected"),
+        ("", r":1: there is no column label; there is no column path; expected"),
         ("path,label\n1.png,cat\n2.png,dog\n", r"labels\.csv:3: .*2\.png does not exist"),
         ("path,label\n1.png,cat\n1.png,dog\n", "named more than once: 1.png"),
         ("path,label,split\n1.png,cat,trian\n", "split 'trian'"),
