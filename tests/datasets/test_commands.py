@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from benchmark.cli.datasets import app
+from benchmark.datasets.augmentations import AUGMENTATIONS
 from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.errors import UserError
 from tests.datasets.conftest import picture, save
@@ -97,11 +99,38 @@ def test_show_writes_a_contact_sheet_of_every_mode(data: Path, tmp_path: Path) -
         assert sheet.height > 9 * 44
 
 
-def test_show_writes_a_gallery_of_augmentations(data: Path, tmp_path: Path) -> None:
-    path = tmp_path / "gallery.png"
-    invoke("show", "beans", "--data-dir", str(data), "--augment", "all", "--output", str(path), "--size", "40")
+def test_the_gallery_has_a_row_of_each_augmentation_reproducible_from_the_seed(data: Path, tmp_path: Path) -> None:
+    path, side = tmp_path / "gallery.png", 40
+    words = ["show", "beans", "--data-dir", str(data), "--augment", "all", "--output", str(path), "--size", str(side)]
+    invoke(*words, "--columns", "4", "--seed", "0")
     with Image.open(path) as sheet:
-        assert sheet.height >= 14 * 44
+        pixels = np.asarray(sheet).copy()
+    tops = range(4, pixels.shape[0] - side, side + 4)
+    lefts = [150 + column * (side + 4) for column in range(4)]
+    rows = [[pixels[top : top + side, left : left + side] for left in lefts] for top in tops]
+    drawn = dict(zip(AUGMENTATIONS, rows, strict=True))
+    assert set(drawn) == {
+        *("resize", "crop", "hflip", "vflip", "rotation", "translation", "scaling", "padding"),
+        *("brightness", "contrast", "saturation", "hue", "noise", "random-greyscale"),
+    }, "what the sources name"
+    original = rows[0][0]
+    for name, (first, *treated) in drawn.items():
+        assert (first == original).all(), name
+        always = name in ("hflip", "vflip", "random-greyscale")
+        changed = [tile.tobytes() for tile in treated if (tile != original).any()]
+        assert len(changed) == 3 if always else len(changed) >= 2, name  # a drawn strength may be near zero
+        assert len(set(changed)) == (1 if always else len(changed)), name
+        assert (pixels[tops[list(drawn).index(name)] :][:side, :150] < 128).any(), f"{name} has a caption"
+    assert (drawn["hflip"][1] == original[:, ::-1]).all()
+    assert (drawn["vflip"][1] == original[::-1]).all()
+    luma = np.asarray(Image.fromarray(original).convert("L"))
+    assert (drawn["random-greyscale"][1] == luma[:, :, None]).all()
+    invoke(*words, "--columns", "4", "--seed", "0")
+    with Image.open(path) as again:
+        assert (np.asarray(again) == pixels).all()
+    invoke(*words, "--columns", "4", "--seed", "1")
+    with Image.open(path) as other:
+        assert (np.asarray(other) != pixels).any()
 
 
 def test_show_refuses_colour_augmentations_on_grey(data: Path, tmp_path: Path) -> None:

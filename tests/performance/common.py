@@ -27,7 +27,7 @@ SAMPLE_SECONDS = 0.05
 def parser(documentation: str | None) -> argparse.ArgumentParser:
     """Return a parser with what every command takes."""
     made = argparse.ArgumentParser(description=(documentation or "").splitlines()[0])
-    made.add_argument("--data-dir", type=Path, required=True, help="the folder that holds beans/")
+    made.add_argument("--data-dir", type=Path, required=True, help="the folder that holds the datasets")
     return made
 
 
