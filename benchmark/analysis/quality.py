@@ -56,25 +56,26 @@ def quality(label: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray,
         shapes = ", ".join(str(array.shape) for array in (label, predicted, probabilities, counts))
         raise ValueError(f"labels, predictions, probabilities and counts do not belong together: {shapes}")
     wide = probabilities.astype(np.float64)
+    every = np.arange(images)
     confidence = np.rint(wide.max(axis=1) / UNIT) * UNIT
-    loss = np.rint(-np.log(np.maximum(wide[np.arange(images), label], LEAST_PROBABILITY)) / UNIT) * UNIT
+    loss = np.rint(-np.log(np.maximum(wide[every, label], LEAST_PROBABILITY)) / UNIT) * UNIT
     bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     right = label == predicted
-    columns = np.concatenate(
-        [label, classes + predicted, 2 * classes + label[right], np.full(images, 3 * classes), 3 * classes + 1 + bins]
-    )
-    rows = np.concatenate([np.arange(images)] * 2 + [np.flatnonzero(right)] + [np.arange(images)] * 2)
-    values = np.concatenate([np.ones(2 * images + int(right.sum())), loss, right - confidence])
-    what = sparse.csr_array((values, (columns, rows)), shape=(3 * classes + 1 + BINS, images))
+    missed = np.flatnonzero(~right)
+    columns = np.concatenate([np.where(right, 0, classes) + label, 2 * classes + predicted[missed], 3 * classes + bins])
+    rows = np.concatenate([every, missed, every])
+    values = np.concatenate([np.ones(images + len(missed)), right - confidence])
+    what = sparse.csr_array((values, (columns, rows)), shape=(3 * classes + BINS, images))
     sums = np.hstack([what.sum(axis=1)[:, None], what @ counts])
-    true, taken, both = (sums[k * classes : (k + 1) * classes] for k in range(3))
+    both, missing, wrongly = (sums[k * classes : (k + 1) * classes] for k in range(3))
+    true, taken = both + missing, both + wrongly
     met = true + taken > 0
     f1 = np.divide(2 * both, true + taken, out=np.zeros_like(both), where=met)
     found = np.stack(
         [
             f1.sum(axis=0) / met.sum(axis=0),
-            sums[3 * classes] / images,
-            np.abs(sums[3 * classes + 1 :]).sum(axis=0) / images,
+            np.concatenate([[loss.sum()], loss @ counts]) / images,
+            np.abs(sums[3 * classes :]).sum(axis=0) / images,
         ]
     )
     first = found[:, 0].tolist()

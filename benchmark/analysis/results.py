@@ -63,7 +63,8 @@ class Cell:
         """int8, shape (seeds, images): 1 right, 0 wrong, `UNTESTED` where the seed's fold does not hold the image."""
         rows = np.full((len(self.tests), len(self.images)), UNTESTED, dtype=np.int8)
         for row, test in zip(rows, self.tests.values(), strict=True):
-            row[np.searchsorted(self.images, test.images.ids)] = test.correct
+            own = test.images.ids
+            row[slice(None) if own is self.images else np.searchsorted(self.images, own)] = test.correct
         return rows
 
     @cached_property

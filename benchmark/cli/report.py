@@ -30,6 +30,8 @@ def report(
     A damaged record is no result: it is named, also in the report, and left out of every number. Damaged predictions
     of a record end the command. Exit code 1 when a record is damaged, or with --check when a file on disk differs.
     """
+    import gc
+
     from benchmark import report as reports
     from benchmark.matrix import expand
     from benchmark.plan import make_plan
@@ -44,6 +46,7 @@ def report(
         matrix = matrix_file.load(kept_matrix(folder))
         store = Store(folder)
         plan = make_plan(expand(matrix), store)
+        gc.freeze()  # records and modules stay to the end: no collection need walk them again
         for item in plan.damaged:
             damaged = True
             typer.echo(f"damaged, and left out: {item.path}: {item.reason}", err=True)

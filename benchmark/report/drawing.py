@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -39,9 +38,10 @@ def accuracy(data: Any) -> Figure:
     figure, panels = _panels(data["datasets"], width=1.1 + 0.75 * len(data["policies"]), height=2.9)
     step = 0.7 / max(len(data["modes"]), 1)
     for axes, dataset in zip(panels, data["datasets"], strict=True):
-        for cell in (c for c in data["cells"] if c["dataset"] == dataset):
-            offset = (data["modes"].index(cell["mode"]) - (len(data["modes"]) - 1) / 2) * step
-            _bar(axes, data["policies"].index(cell["policy"]) + offset, cell)
+        cells = [c for c in data["cells"] if c["dataset"] == dataset]
+        offsets = [(data["modes"].index(c["mode"]) - (len(data["modes"]) - 1) / 2) * step for c in cells]
+        places = [data["policies"].index(c["policy"]) + offset for c, offset in zip(cells, offsets, strict=True)]
+        _bars(axes, places, cells, ["o"] * len(cells))
         axes.set_xticks(range(len(data["policies"])), [policy.replace("-", "-\n", 1) for policy in data["policies"]])
         axes.set_xlim(-0.5, len(data["policies"]) - 0.5)
         axes.xaxis.set_tick_params(length=0)
@@ -57,9 +57,8 @@ def cost(data: Any) -> Figure:
     figure, panels = _panels(data["datasets"], width=3.2, height=2.9)
     for axes, dataset in zip(panels, data["datasets"], strict=True):
         cells = [c for c in data["cells"] if c["dataset"] == dataset]
-        for cell in cells:
-            _bar(axes, cell["seconds"], cell, policy_marker(cell["policy"], data["policies"]))
         seconds = [cell["seconds"] for cell in cells]
+        _bars(axes, seconds, cells, [policy_marker(cell["policy"], data["policies"]) for cell in cells])
         if min(seconds) > 0 and max(seconds) > 10 * min(seconds):
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -84,15 +83,8 @@ def curves(data: Any) -> Figure:
     """Draw training loss and validation accuracy against the epoch, one column a policy, one colour a mode."""
     policies = list(dict.fromkeys(cell["policy"] for cell in data))
     modes = list(dict.fromkeys(cell["mode"] for cell in data))
-    figure, grid = plt.subplots(
-        2,
-        len(policies),
-        figsize=(max(2.6 * len(policies) + 0.6, 3.8), 4.8),
-        sharex="col",
-        sharey="row",
-        squeeze=False,
-        layout="constrained",
-    )
+    figure = Figure(figsize=(max(2.6 * len(policies) + 0.6, 3.8), 4.8), layout="constrained")
+    grid = figure.subplots(2, len(policies), sharex="col", sharey="row", squeeze=False)
     for column, policy in enumerate(policies):
         for row, (what, factor) in enumerate((("train_loss", 1), ("val_accuracy", 100))):
             axes: Axes = grid[row][column]
@@ -121,17 +113,24 @@ def forest(data: Any) -> Figure:
     for question in dict.fromkeys(row["question"] for row in data):
         lines.append((question, None))
         lines.extend((f"{r['dataset']}: {r['text']}\n{r['context']}", r) for r in data if r["question"] == question)
-    figure, axes = plt.subplots(figsize=(7.6, 0.7 + 0.36 * len(lines)), layout="constrained")
+    figure = Figure(figsize=(7.6, 0.7 + 0.36 * len(lines)), layout="constrained")
+    axes = figure.subplots()
     axes.axvline(0, color=GREY, linewidth=1)
-    ends = [0.0]
-    for y, (_, row) in enumerate(lines):
-        if row is None:
-            continue
-        mean, half = 100 * row["mean"], 100 * (row["half_width"] or 0)
-        ends += [mean - half, mean + half]
-        style = ":" if row["seeds"] == 1 else "-"
-        axes.plot([mean - half, mean + half], [y, y], color="black", linewidth=1.4, linestyle=style)
-        axes.plot([mean], [y], "o", color="black", markerfacecolor="black" if row["sign"] else "white", markersize=6)
+    rows = [(y, row, 100 * row["mean"], 100 * (row["half_width"] or 0)) for y, (_, row) in enumerate(lines) if row]
+    for style, dotted in (("-", False), (":", True)):
+        own = [(y, mean, half) for y, row, mean, half in rows if (row["seeds"] == 1) == dotted]
+        lows, highs = [mean - half for _, mean, half in own], [mean + half for _, mean, half in own]
+        axes.hlines([y for y, _, _ in own], lows, highs, colors="black", linewidth=1.4, linestyle=style)
+    axes.scatter(
+        [mean for _, _, mean, _ in rows],
+        [y for y, _, _, _ in rows],
+        s=36,
+        color=["black" if row["sign"] else "white" for _, row, _, _ in rows],
+        edgecolors="black",
+        linewidths=1,
+        zorder=3,
+    )
+    ends = [0.0, *(mean + side * half for _, _, mean, half in rows for side in (-1, 1))]
     span = max(max(ends) - min(ends), 1.0)
     axes.set_xlim(min(ends) - 0.06 * span, max(ends) + 0.06 * span)
     axes.set_ylim(len(lines) - 0.5, -0.6)
@@ -148,44 +147,54 @@ def forest(data: Any) -> Figure:
 
 
 def confusion(data: Any) -> Figure:
-    """Draw confusion matrices in percent of the true class, one row a mode, one column a policy."""
+    """Draw confusion matrices in percent of the true class, one row a mode, one column a policy.
+
+    All stand on one pair of axes, a class one unit wide: axes of their own cost a second for 25 matrices.
+    """
     classes, cells = data["classes"], {(c["mode"], c["policy"]): c["counts"] for c in data["cells"]}
     modes = list(dict.fromkeys(mode for mode, _ in cells))
     policies = list(dict.fromkeys(policy for _, policy in cells))
-    side = max(0.9 + 0.36 * len(classes), 1.6)
-    size = (max(side * len(policies) + 1.6, 3.8), side * len(modes) + 1.0)
-    figure, grid = plt.subplots(
-        len(modes), len(policies), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
-    )
     names = [name if len(name) <= 14 else f"{name[:13]}…" for name in classes]
+    count, inch = len(names), 0.36
+    longest = max(len(name) for name in (*modes, *policies))
+    across = max(count + 0.5, (0.075 * longest + 0.1) / inch)  # from one matrix to the next, in classes
+    down = count + 0.95  # room for a title of two lines
+    width, height = across * (len(policies) - 1) + max(count, across - 0.5), down * len(modes)
+    label = 0.065 * max(len(name) for name in names) + 0.45
+    size = (max(inch * width + label + 0.1, 3.8), inch * height + 0.87 * label + 0.25)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
     for row, mode in enumerate(modes):
         for column, policy in enumerate(policies):
-            axes: Axes = grid[row][column]
-            axes.set_title(f"{mode}\n{policy}", fontsize=7, parse_math=False)
-            axes.spines[:].set_visible(False)
+            left, top = across * column, down * row
+            middle = left + (count - 1) / 2
+            axes.text(middle, top - 0.6, f"{mode}\n{policy}", ha="center", va="bottom", fontsize=7)
             if (mode, policy) not in cells:
-                axes.text(0.5, 0.5, "no run", ha="center", va="center", transform=axes.transAxes, color=GREY)
+                axes.text(middle, top + (count - 1) / 2, "no run", ha="center", va="center", color=GREY)
                 continue
             shares = [[100 * n / sum(line) if sum(line) else 0.0 for n in line] for line in cells[mode, policy]]
-            edges = [k - 0.5 for k in range(len(names) + 1)]
-            axes.pcolormesh(edges, edges, shares, cmap="Greys", vmin=0, vmax=100)  # vectors: no picture in the SVG
-            axes.set_aspect("equal")
+            edges = [k - 0.5 for k in range(count + 1)]
+            across_edges, down_edges = [left + edge for edge in edges], [top + edge for edge in edges]
+            axes.pcolormesh(across_edges, down_edges, shares, cmap="Greys", vmin=0, vmax=100)  # vectors in the SVG
             for i, line in enumerate(shares):
                 for j, share in enumerate(line):
                     ink = "white" if share > 65 else "black"
-                    number = axes.text(j, i, f"{share:.0f}", ha="center", va="center", color=ink, fontsize=7)
+                    place = (left + j, top + i)
+                    number = axes.text(*place, f"{share:.0f}", ha="center", va="center", color=ink, fontsize=7)
                     number.set_in_layout(False)  # it lies inside the axes: the layout need not measure it
-            axes.tick_params(length=0)
-    first: Axes = grid[0][0]  # the panels share limits and ticks: each setting of them costs a walk over all panels
-    first.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5))
-    first.set_xticks(range(len(names)), names)
-    first.set_yticks(range(len(names)), names)
-    for axes in grid[-1]:
-        plt.setp(axes.get_xticklabels(), rotation=60, ha="right", rotation_mode="anchor", fontsize=7, parse_math=False)
-    for axes in grid[:, 0]:
-        plt.setp(axes.get_yticklabels(), fontsize=7, parse_math=False)
-    figure.supxlabel("predicted class (numbers: % of the true class)", fontsize=8)
-    figure.supylabel("true class", fontsize=8)
+    axes.set_aspect("equal")
+    side = max(across - 0.5 - count, 0) / 2  # of a title wider than its matrix
+    axes.set(xlim=(-0.5 - side, width - 0.5 - side), ylim=(height - 1.45, -1.45))
+    ticks = range(count)
+    columns, rows = range(len(policies)), range(len(modes))
+    axes.set_xticks([across * c + k for c in columns for k in ticks], names * len(policies), fontsize=7)
+    axes.set_yticks([down * r + k for r in rows for k in ticks], names * len(modes), fontsize=7)
+    for text in axes.get_xticklabels():
+        text.set(rotation=60, ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted class (numbers: % of the true class)", fontsize=8)
+    axes.set_ylabel("true class", fontsize=8)
     return figure
 
 
@@ -193,7 +202,8 @@ def _panels(titles: Sequence[str], width: float, height: float) -> tuple[Figure,
     columns = min(len(titles), PANELS_A_ROW)
     rows = math.ceil(len(titles) / PANELS_A_ROW)
     size = (max(width * columns + 0.5, 3.8), height * rows + 0.5)
-    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=True, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     every: list[Axes] = [axes for line in grid for axes in line]
     for axes in every[len(titles) :]:
         axes.remove()
@@ -205,23 +215,34 @@ def _panels(titles: Sequence[str], width: float, height: float) -> tuple[Figure,
     return figure, every[: len(titles)]
 
 
-def _bar(axes: Axes, x: float, cell: Any, marker: str = "o") -> None:
-    colour, y = MODE_COLOURS[cell["mode"]], 100 * cell["mean"]
-    if cell["low"] is not None:
-        low, high = 100 * cell["low"], 100 * cell["high"]
-        axes.plot([x, x], [low, high], color=colour, linewidth=1.4, linestyle=":" if cell["seeds"] == 1 else "-")
-    axes.plot(
-        [x],
-        [y],
-        marker,
-        color=colour,
-        zorder=3,
-        markersize=6,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
-        clip_on=False,
-        in_layout=False,
-    )
+def _bars(axes: Axes, places: Sequence[float], cells: Sequence[Any], markers: Sequence[str]) -> None:
+    """Draw means with their intervals, few artists for all of them: a report has thousands."""
+    colours = [MODE_COLOURS[cell["mode"]] for cell in cells]
+    for style, dotted in (("-", False), (":", True)):
+        own = [k for k, c in enumerate(cells) if c["low"] is not None and (c["seeds"] == 1) == dotted]
+        if own:
+            axes.vlines(
+                [places[k] for k in own],
+                [100 * cells[k]["low"] for k in own],
+                [100 * cells[k]["high"] for k in own],
+                colors=[colours[k] for k in own],
+                linewidth=1.4,
+                linestyle=style,
+            )
+    for marker in dict.fromkeys(markers):
+        own = [k for k, other in enumerate(markers) if other == marker]
+        points = axes.scatter(
+            [places[k] for k in own],
+            [100 * cells[k]["mean"] for k in own],
+            s=36,
+            marker=marker,
+            color=[colours[k] for k in own],
+            edgecolors="white",
+            linewidths=0.5,
+            zorder=3,
+            clip_on=False,
+        )
+        points.set_in_layout(False)
 
 
 def _accuracy_axis(panels: Sequence[Axes]) -> None:

@@ -7,7 +7,6 @@ import io
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -85,7 +84,7 @@ def hardest(data: Any) -> Figure:
 
 def _canvas(width: float, height: float, inches: float) -> tuple[Figure, Axes]:
     """Return axes without a frame in which a tile is 1 x 1 and y goes down; ``inches`` is a tile's side."""
-    figure = plt.figure(figsize=(width * inches, height * inches))
+    figure = Figure(figsize=(width * inches, height * inches))
     axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")

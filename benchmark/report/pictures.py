@@ -16,8 +16,11 @@ from PIL import Image
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DRAWING_VERSION = 3
+DRAWING_VERSION = 4
 """Raised when a figure shows the same data in another way, so that committed pictures count as drifted."""
+
+DPI = 144
+"""Of the PNG, dots per inch."""
 
 HASH_KEY = "data-sha256"
 """Keyword of the PNG's text chunk, and of the SVG file's comment."""
@@ -71,17 +74,15 @@ class Picture:
         """Draw the figure, once for both files."""
         import matplotlib
 
-        matplotlib.use("Agg", force=False)
-        from matplotlib import pyplot as plt
-
         settings: Any = {
             "font.family": "DejaVu Sans",
             "font.size": 9,
             "axes.spines.top": False,
+            "figure.dpi": DPI,  # the layout is made at the resolution of the PNG: hinted letters change width with it
             "svg.hashsalt": self.name,
             "text.parse_math": False,  # a name may hold dollar signs
         }
-        with plt.rc_context(settings):
+        with matplotlib.rc_context(settings):
             figure = self.draw(self.data)
             png, svg = io.BytesIO(), io.BytesIO()
             stated: dict[str, str | None] = {HASH_KEY: self.digest, "Software": None}
@@ -90,10 +91,9 @@ class Picture:
             ) is not None:  # laid out once: `savefig` would draw for it each time
                 engine.execute(figure)
                 figure.set_layout_engine(None)
-            figure.savefig(png, format="png", dpi=144, metadata=stated, facecolor="white")
+            figure.savefig(png, format="png", dpi=DPI, metadata=stated, facecolor="white")
             dateless: dict[str, str | None] = {"Date": None, "Creator": None, "Title": self.title}
             figure.savefig(svg, format="svg", metadata=dateless, facecolor="white")
-            plt.close(figure)
         text = svg.getvalue().decode()
         label = f'<svg role="img" aria-label="{escape(self.title)}" '
         text = text[text.index("<svg") :].strip().replace("<svg ", label, 1)
