@@ -163,6 +163,11 @@ def remove(folder: Path, run_id: str) -> None:
         folder.rmdir()
 
 
+def runs_in(folder: Path) -> set[str]:
+    """Return the ids of the runs of which anything is kept, unfinished files included."""
+    return {file.name.removeprefix(".").partition(".")[0] for file in folder.glob("*")}
+
+
 def _bytes(value: Mapping[str, Any]) -> memoryview:
     buffer = io.BytesIO()
     torch.save(value, buffer)

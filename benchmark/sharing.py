@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -87,3 +87,20 @@ class SharedRuns:
         """Return the records that other processes have made of these runs, each once."""
         found, self._elsewhere = self._elsewhere, []
         return found
+
+
+def forget_done(store: Store, done: Collection[str]) -> None:
+    """Delete checkpoints of runs that are done: a command killed right after it wrote a record has left them.
+
+    Args:
+        store: the records.
+        done: ids. Of these, the ones that another process executes again are left alone.
+
+    Raises:
+        UserError: the results folder cannot be written.
+    """
+    claims = Claims(store.folder)
+    for run_id in checkpoints.runs_in(store.checkpoints) & set(done):
+        if claims.claim(run_id):
+            checkpoints.remove(store.checkpoints, run_id)
+            claims.release(run_id)

@@ -14,8 +14,11 @@ import pytest
 import torch
 
 from benchmark.checkpoints import Checkpoints, random_state, remove, restore_random_state
+from benchmark.locks import Claims
 from benchmark.matrix import RunSpec
 from benchmark.records import EpochRecord
+from benchmark.sharing import forget_done
+from benchmark.store import Store
 from benchmark.training import Diverged, Support, Trained, train
 from tests import synthetic
 
@@ -222,3 +225,21 @@ def test_a_run_in_mixed_precision_goes_on_bit_for_bit(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         trained(spec, tmp_path, 2, precision="bf16")
     assert_the_same(whole, trained(spec, tmp_path, precision="bf16"))
+
+
+def test_what_a_killed_command_left_of_done_runs_is_deleted_but_not_what_another_process_works_on(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path)
+    store.checkpoints.mkdir()
+    for run_id in ("done", "again", "unfinished"):
+        for name in (f"{run_id}.checkpoint", f"{run_id}.best-1", f".{run_id}.best-2.abc.tmp"):
+            (store.checkpoints / name).touch()
+    elsewhere = Claims(tmp_path)
+    assert elsewhere.claim("again")
+    forget_done(store, ["done", "again", "never started"])
+    assert {path.name.removeprefix(".").partition(".")[0] for path in store.checkpoints.iterdir()} == {
+        "again",
+        "unfinished",
+    }
+    assert len(list(store.checkpoints.iterdir())) == 6

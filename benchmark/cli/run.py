@@ -227,6 +227,10 @@ def _conclude(selection: Selection, failed: list[RunRecord]) -> None:
     def plan() -> Plan:
         return make_plan((run.spec for run in selection.plan.runs), store)
 
+    if store.checkpoints.is_dir():
+        from benchmark.sharing import forget_done
+
+        forget_done(store, [record.id for record in plan().done])
     typer.echo(report.terminal_table(matrix, plan(), store))
     if report.check(matrix, plan(), store):  # nothing is drawn again that shows the records as they are
         with folder_locked(store.folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -17,14 +18,17 @@ import pytest
 
 from tests.cli.commands import Commands, workers
 
-KILLS = 32
+KILLS = 36
+RUNS = 24
 MATRIX: dict[str, Any] = {
     "models": ["timm/test_efficientnet.r160_in1k"],
-    "datasets": [{"name": "shape-control", "limit": 160}],
+    "datasets": [{"name": "shape-control", "limit": 320}],
     "policies": ["finetune", "finetune-whole"],
-    "seeds": [0, 1, 2, 3],
-    "training": {"image_size": 32, "batch_size": 16, "epochs": 3, "head_epochs": 1, "augment": ["hflip"]},
+    "seeds": list(range(RUNS // 4)),
+    "training": {"image_size": 64, "batch_size": 16, "epochs": 3, "head_epochs": 1, "augment": ["hflip"]},
 }
+WHEN = ("after an epoch", "inside a write", "after an epoch", "at any moment")
+"""Moments of the kills, in turn; the last includes a command's start and its imports."""
 
 
 def comparable(record: dict[str, Any]) -> dict[str, Any]:
@@ -76,11 +80,33 @@ class Chaos:
         folder = self.commands.results()
         return {*(folder / "checkpoints").glob(".*.tmp"), *(folder / "records").glob(".*.tmp")}
 
-    def kill_inside_a_write(self, seconds: float) -> None:
+    def kill_anybody(self) -> None:
+        """Kill the command or one of its workers."""
+        if self.process.poll() is None:
+            family = [self.process.pid, *(worker.pid for worker in workers(self.process.pid))]
+            self.kill(self.chance.choice(family))
+
+    def kill_after_an_epoch(self) -> None:
+        """Wait until some run has kept the state after an epoch, and kill a moment later."""
+        folder = self.commands.results() / "checkpoints"
+
+        def kept() -> dict[str, int]:
+            found = {}
+            for path in folder.glob("*.checkpoint"):
+                with contextlib.suppress(FileNotFoundError):
+                    found[path.name] = path.stat().st_mtime_ns
+            return found
+
+        before = kept()
+        while self.process.poll() is None and not kept().items() - before.items():
+            time.sleep(0.01)
+        time.sleep(self.chance.uniform(0, 0.1))
+        self.kill_anybody()
+
+    def kill_inside_a_write(self) -> None:
         """Wait for a checkpoint or a record that is being written, and kill its writer then."""
         before = self.temporary()
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self.process.poll() is None:
+        while self.process.poll() is None:
             new = self.temporary() - before
             if not new:
                 time.sleep(0.001)
@@ -108,30 +134,22 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path: Path, caps
     assert done.returncode == 0, done.stderr
 
     chaos = Chaos(wild, wild.matrix(**MATRIX), chance)
+    moments = itertools.cycle(WHEN)
     while chaos.kills < KILLS and chaos.ensure_running():
-        if chaos.kills % 4 == 3 or (chaos.inside_writes < 3 and chaos.kills > KILLS // 2):
-            chaos.kill_inside_a_write(seconds=30)
-            continue
-        deadline = time.monotonic() + 30
-        checkpoints = wild.results() / "checkpoints"
-        before = {path: path.stat().st_mtime_ns for path in checkpoints.glob("*.checkpoint")}
-        if chaos.kills % 2:  # after some epoch has ended; else at any moment, imports included
-            while time.monotonic() < deadline and chaos.process.poll() is None:
-                with contextlib.suppress(FileNotFoundError):
-                    if any(path.stat().st_mtime_ns != before.get(path) for path in checkpoints.glob("*.checkpoint")):
-                        break
-                time.sleep(0.01)
-            time.sleep(chance.uniform(0, 0.2))
-        else:
-            time.sleep(chance.uniform(0, 2))
-        if chaos.process.poll() is None:
-            chaos.kill(chance.choice([chaos.process.pid, *(worker.pid for worker in workers(chaos.process.pid))]))
+        match next(moments):
+            case "after an epoch":
+                chaos.kill_after_an_epoch()
+            case "inside a write":
+                chaos.kill_inside_a_write()
+            case _:
+                time.sleep(chance.uniform(0, 6))
+                chaos.kill_anybody()
     while chaos.ensure_running():
         chaos.process.communicate()
 
     expected, left = calm.records(), wild.records()
     assert left.keys() == expected.keys()
-    assert len(left) == 16
+    assert len(left) == RUNS
     resumed = [epoch for record in left.values() for epoch in record["timing"]["resumed_after"] if epoch > 0]
     counts = (
         f"{chaos.kills} kills, {chaos.of_parents} of the parent (workers gone within {chaos.slowest_end:.1f} s), "
