@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
-import pickle
 import random
+import zipfile
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -93,16 +93,16 @@ class Checkpoints:
         if not self._state_file.is_file():
             return None
         try:
-            state: dict[str, Any] = torch.load(self._state_file, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = _loaded(self._state_file)
             different = sorted(k for k in {*state["identity"], *self._identity} if self._differs(state["identity"], k))
             if different:
                 log.warning("the run starts anew: its checkpoint was made with another %s", ", ".join(different))
                 return None
             epoch = state["best_epoch"]
             if epoch is not None:
-                state["best"] = torch.load(self._best_file(epoch), map_location="cpu", weights_only=True)
+                state["best"] = _loaded(self._best_file(epoch))
                 self._best_on_disk = epoch
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        except Exception as error:  # damaged bytes make zipfile and unpicklers raise anything
             log.warning("the run starts anew: its checkpoint cannot be read (%s)", error)
             return None
         return state
@@ -166,6 +166,20 @@ def remove(folder: Path, run_id: str) -> None:
 def runs_in(folder: Path) -> set[str]:
     """Return the ids of the runs of which anything is kept, unfinished files included."""
     return {file.name.removeprefix(".").partition(".")[0] for file in folder.glob("*")}
+
+
+def _loaded(path: Path) -> Any:
+    """Return what a file holds; nothing but tensors and plain values is unpickled.
+
+    Raises:
+        BadZipFile: a byte has changed since it was written. PyTorch writes CRC-32 sums into the archive and reads
+            tensors without comparing them.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{path.name}: {damaged} does not have its checksum")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _bytes(value: Mapping[str, Any]) -> memoryview:

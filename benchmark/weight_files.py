@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,7 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
     elif path.suffix in _PICKLED:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        except Exception as error:  # other bytes than torch.save's make an unpickler raise anything, IndexError too
             raise UserError(
                 f"weights: {path} cannot be read as tensors alone, and nothing else is unpickled. "
                 "Save the network's state_dict by itself, best as .safetensors."

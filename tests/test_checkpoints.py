@@ -6,6 +6,7 @@ import contextlib
 import logging
 import random
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_a_checkpoint_of_other_versions_is_not_gone_on_from(tmp_path: Path, capl
     assert "the run starts anew: its checkpoint was made with another code" in caplog.text
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "without its best"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "text", "one bit of a tensor", "without its best"])
 def test_a_damaged_checkpoint_is_not_gone_on_from(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -169,6 +170,13 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(
             state.write_bytes(b"")
         case "garbage":
             state.write_bytes(b"\x80\x04\x95" + content[3:])
+        case "text":
+            state.write_text("so that an unpickler pops from an empty stack")
+        case "one bit of a tensor":
+            changed = bytearray(content)
+            changed[max(zipfile.ZipFile(state).infolist(), key=lambda part: part.file_size).header_offset + 1000] ^= 1
+            state.write_bytes(changed)
+            torch.load(state, weights_only=True)  # which PyTorch does not notice
         case _:
             best.unlink()
     assert loaded(tmp_path, spec, {"code": "1"}) is None

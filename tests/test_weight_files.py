@@ -110,15 +110,17 @@ def test_a_file_of_something_else_is_refused(content: Any, message: str, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "content", "message"),
     [
-        ("weights.pth", "cannot be read as tensors alone"),
-        ("weights.safetensors", "is not a safetensors file"),
-        ("weights.h5", r"write a file that ends in \.safetensors"),
+        ("weights.pth", b"not weights", "cannot be read as tensors alone"),
+        ("weights.pt", b"so that an unpickler pops from an empty stack", "cannot be read as tensors alone"),
+        ("weights.bin", b"", "cannot be read as tensors alone"),
+        ("weights.safetensors", b"not weights", "is not a safetensors file"),
+        ("weights.h5", b"not weights", r"write a file that ends in \.safetensors"),
     ],
 )
-def test_bytes_that_are_no_weights_are_refused(name: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(b"not weights")
+def test_bytes_that_are_no_weights_are_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         weights.load(MODEL, f"file:{tmp_path / name}")
 
