@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
+import psutil
 import pytest
 import torch
 from torch import Tensor
@@ -74,6 +76,29 @@ def test_the_default_flip_needs_no_thread() -> None:
     before = threading.active_count()
     assert len(list(loader(images, 8))) == 5
     assert threading.active_count() == before
+
+
+def test_batches_are_made_in_the_process_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = synthetic.spec(epochs=2)
+    built, images = synthetic.network_and_images(spec, synthetic.dataset(train=16, held_out=4))
+    assert isinstance(images.train, SplitImages)
+    made_in: list[int] = []
+    children: set[psutil.Process] = set()
+    original = images.train.__getitems__
+
+    def noted(positions: list[int]) -> Batch:
+        made_in.append(os.getpid())
+        return original(positions)
+
+    def look(*_: object) -> None:
+        children.update(psutil.Process().children())
+
+    monkeypatch.setattr(images.train, "__getitems__", noted)
+    built.network.register_forward_pre_hook(look)
+    before = set(psutil.Process().children())
+    train(built.network, spec, images, "fp32")
+    assert made_in == [os.getpid()] * 4
+    assert children <= before
 
 
 def test_an_error_while_a_batch_is_prepared_reaches_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pytorch_accelerated.callbacks import CallbackMethodNotImplementedError
 from safetensors.torch import load_file
 
 from benchmark import matrix_file, runs
 from benchmark.matrix import RunSpec, expand
-from benchmark.records import RunRecord
+from benchmark.records import EpochRecord, RunRecord
 from benchmark.store import Store
 from tests import synthetic
 
@@ -89,6 +90,31 @@ def test_a_run_that_raises_is_recorded_with_its_traceback(tmp_path: Path) -> Non
     assert record.reason is not None and "UserError" in record.reason
     assert record.traceback is not None and "open_dataset" in record.traceback
     assert record.test is None
+
+
+@pytest.mark.parametrize("error", [AttributeError, CallbackMethodNotImplementedError])
+def test_an_error_in_what_is_called_after_an_epoch_ends_the_run_as_failed(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_epoch(record: EpochRecord) -> None:
+        raise error("an attribute that is not there")  # the library makes the second of the first, and passes over it
+
+    monkeypatch.setattr(runs, "open_images", lambda spec, context: synthetic.dataset(train=8, held_out=4))
+    record = runs.execute(synthetic.spec(epochs=1), context(tmp_path), on_epoch).record
+    assert record.status == "failed"
+    assert record.reason == f"{error.__name__}: an attribute that is not there"
+
+
+def test_a_run_writes_nothing_into_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    working, elsewhere = tmp_path / "working", tmp_path / "elsewhere"
+    working.mkdir()
+    monkeypatch.chdir(working)
+    monkeypatch.setenv("BENCHMARK_CACHE_DIR", str(elsewhere / "cache"))
+    given = {"checkpoints": elsewhere / "checkpoints", "exhibits": elsewhere / "exhibits", "keep_weights": "all"}
+    outcome = measured(synthetic.spec(policy="finetune", epochs=2), elsewhere, **given)
+    assert outcome.record.status == "done"
+    assert {path.name for path in elsewhere.iterdir()} >= {"cache", "checkpoints", "weights"}
+    assert not list(working.iterdir())
 
 
 def test_a_run_whose_loss_is_not_finite_is_recorded_as_diverged(

@@ -16,7 +16,7 @@ from benchmark.batches import Normaliser
 from benchmark.errors import UserError
 from benchmark.inputs import INPUT_MODES, identical_by_construction
 from benchmark.models import BuiltModel, head_parameters
-from benchmark.stems import adapt_stem, folded_shift
+from benchmark.stems import adapt_stem, folded_shift, load_stem, verify_stem
 from tests import checkpoints
 
 PADDED = "timm/test_efficientnet"
@@ -226,3 +226,13 @@ def test_an_adapted_stem_answers_as_the_formula_says(how: Any) -> None:
     assert adapt_stem(weight, how, *IMAGENET).item() == pytest.approx(expected)
     shift = 0.2 * (m - m_r) / s_r - 0.5 * (m - m_g) / s_g + 0.7 * (m - m_b) / s_b
     assert folded_shift(weight, *IMAGENET).item() == pytest.approx(shift)
+
+
+@pytest.mark.parametrize("how", ["sum", "mean", "fold"])
+def test_a_stem_that_is_not_the_modes_is_noticed_after_loading(how: Any) -> None:
+    known, state = architecture(PADDED), checkpoints.made_up(PADDED)
+    network = known.create(3, 1)
+    with pytest.raises(AssertionError):
+        verify_stem(network, ["conv_stem"], state, how, known)  # still random
+    load_stem(network, ["conv_stem"], state, how, known)
+    verify_stem(network, ["conv_stem"], state, how, known)

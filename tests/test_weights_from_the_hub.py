@@ -12,10 +12,14 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import timm
 import torch
 from safetensors.torch import save
+
+from benchmark import weights
+from benchmark.errors import UserError
 
 REPOSITORY = "timm/test_resnet.r160_in1k"
 
@@ -119,3 +123,10 @@ def test_without_a_hub_the_run_is_refused_and_random_weights_never_take_over(tmp
     assert done.returncode == 1
     assert "refused: hub: the weights of timm/test_resnet.r160_in1k cannot be loaded" in done.stderr
     assert not (tmp_path / "built.safetensors").exists()
+
+
+def test_a_hub_that_does_not_answer_gives_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=r"hub: the weights of timm/test_resnet\.r160_in1k cannot be loaded"):
+        weights.load("timm/test_resnet.r160_in1k", "hub")
