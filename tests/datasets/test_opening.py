@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from benchmark.datasets import decoded, open_dataset
 from benchmark.datasets.prepared import PreparedDataset
+from benchmark.datasets.storage import building
 from benchmark.errors import UserError
 from benchmark.matrix import DatasetSource
 from tests.datasets.conftest import clips, picture, save
@@ -163,6 +165,23 @@ def test_after_another_boot_the_checksum_is_verified_once(
     if not lost:
         monkeypatch.setattr(decoded, "verify", lambda path: pytest.fail("verified again"))
         assert (opened("beans", data).images == first).all()
+
+
+def test_who_waited_for_a_build_takes_what_was_built(tmp_path: Path) -> None:
+    target, given = tmp_path / "a.images", []
+
+    def second() -> None:
+        with building(target) as temporary:
+            given.append(temporary)
+
+    waiting = threading.Thread(target=second)
+    with building(target) as temporary:
+        assert temporary is not None
+        waiting.start()
+        temporary.write_bytes(b"built once")
+    waiting.join()
+    assert given == [None]
+    assert target.read_bytes() == b"built once"
 
 
 def test_remains_of_a_killed_build_are_removed(data: Path, cache: Path) -> None:

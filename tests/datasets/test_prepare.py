@@ -21,7 +21,7 @@ import pytest
 from benchmark.datasets import fetch
 from benchmark.datasets.catalogue import CATALOGUE, DatasetInfo, Download
 from benchmark.datasets.prepare import prepare
-from benchmark.datasets.unpack import UnsafeArchive, unpack
+from benchmark.datasets.unpack import UnsafeArchive, _Member, _write, unpack
 from benchmark.errors import UserError
 from tests.datasets.conftest import picture
 
@@ -35,6 +35,7 @@ class Server:
     cut_after: dict[str, int] = field(default_factory=dict)
     status: dict[str, int] = field(default_factory=dict)
     requests: list[tuple[str, str | None]] = field(default_factory=list)
+    seconds: float = 0.0
 
     def url(self, path: str) -> str:
         return f"{self.address}/{path}"
@@ -48,6 +49,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         def do_GET(self) -> None:
             path, asked = self.path.lstrip("/"), self.headers.get("Range")
             served.requests.append((path, asked))
+            threading.Event().wait(served.seconds)
             if path in served.status or path not in served.bodies:
                 self.send_error(served.status.get(path, 404))
                 return
@@ -219,9 +221,19 @@ def test_two_processes_cost_one_download(rps: DatasetInfo, server: Server, tmp_p
         "from benchmark.datasets.prepare import prepare\n"
         f"downloads = {[(d.urls, d.hash) for d in rps.downloads]!r}\n"
         "info = replace(CATALOGUE['rps'], downloads=tuple(Download(*d) for d in downloads))\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
         f"print(len(prepare(info, Path({str(tmp_path)!r})).files))"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    server.seconds = 0.5  # for each answer, so that the second comes while the first is at it
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
     assert [process.communicate()[0].strip() for process in processes] == ["24", "24"]
     assert len(server.requests) == 2
 
@@ -295,6 +307,27 @@ def test_a_member_that_grows_beyond_its_claim_is_refused(tmp_path: Path) -> None
     (tmp_path / "out").mkdir()
     with pytest.raises(UnsafeArchive):
         unpack(path, tmp_path / "out")
+
+
+def test_no_reader_can_write_more_than_a_member_claims(tmp_path: Path) -> None:
+    longer = _Member("big.bin", 10, lambda: io.BytesIO(b"\0" * 11))  # Python's own readers stop at the claim
+    with pytest.raises(UnsafeArchive, match="larger than it claims"):
+        _write(longer, tmp_path / "big.bin")
+    assert (tmp_path / "big.bin").stat().st_size == 0
+
+
+def test_a_member_that_is_shorter_than_its_claim_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("big.bin", b"\0" * 1_000_000)
+    path.write_bytes(path.read_bytes().replace((1_000_000).to_bytes(4, "little"), (1_000_500).to_bytes(4, "little")))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UnsafeArchive, match="shorter than it claims"):
+        unpack(path, tmp_path / "out")
+
+
+def test_a_member_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    assert "stands there twice" in refused(archive_with(tmp_path, tarfile.TarInfo("good.txt")), tmp_path)
 
 
 def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
