@@ -18,15 +18,14 @@ from typing import Any
 
 from benchmark import environment
 from benchmark.errors import UserError
-from benchmark.executors.events import Event, Started, Warned
+from benchmark.executors.events import Event, Started
 from benchmark.executors.interface import Take
+from benchmark.executors.ray_losses import LostRuns, on_node
 from benchmark.executors.ray_nodes import Share, connected, room, share_of_a_run
-from benchmark.executors.ray_worker import About, RayWorker, Returned, versions
-from benchmark.executors.worker_log import clear_up
+from benchmark.executors.ray_worker import About, Events, RayWorker, Returned, Tell, versions
 from benchmark.files import write_atomically
 from benchmark.matrix import RunSpec
-from benchmark.records import RunRecord, Status
-from benchmark.runs import Outcome, RunContext, now
+from benchmark.runs import Outcome, RunContext
 
 LIBRARIES = 700 << 20
 """Bytes that a worker takes before its first run: Python, torch and what they load."""
@@ -34,49 +33,11 @@ LIBRARIES = 700 << 20
 TICK = 0.25
 """Seconds between looks at events and times."""
 
-SILENCE = 10.0
-"""Seconds after which a node that has broken a connection and does not answer is taken for lost; Ray itself notices
-after about twenty."""
-
-PATIENCE = 60.0
-"""Seconds that a node has to answer which has told the end of a worker: it was alive then, and may be busy."""
-
-NODES_LOST = 3
-"""How many nodes a run may lose under it before it is recorded as killed."""
-
 STARTS = 3
 """How many workers may fail to start, one after the other, before the command gives up."""
 
 WAIT_FOR_NODES = 60.0
 """Seconds that the command waits for a node when the cluster has none left that takes a run."""
-
-
-class _Events:
-    """Takes what workers tell; lives on the command's node."""
-
-    def __init__(self) -> None:
-        self._told: list[Event] = []
-
-    def put(self, event: Event) -> None:
-        self._told.append(event)
-
-    def take(self) -> list[Event]:
-        told, self._told = self._told, []
-        return told
-
-
-class _Tell:
-    """Gives a worker's events to `_Events`; the start of a run is there before the run goes on."""
-
-    def __init__(self, events: Any) -> None:
-        self._events = events
-
-    def __call__(self, event: Event) -> None:
-        import ray
-
-        told = self._events.put.remote(event)
-        if isinstance(event, Started):
-            ray.get(told)
 
 
 @dataclass(eq=False)
@@ -91,18 +52,6 @@ class _Place:
     started: Started | None = None
     since: float | None = None
     """When its run started, on this process's clock."""
-
-
-@dataclass(eq=False)
-class _Gone:
-    """A run whose worker is gone, while its node is asked for the worker's last lines."""
-
-    spec: RunSpec
-    record: RunRecord
-    """What is recorded where the node answers."""
-    lines: Any
-    until: float
-    node_may_be_lost: bool
 
 
 @dataclass(frozen=True)
@@ -143,7 +92,8 @@ class RayExecutor:
         )
         with _marked(results) as mark, connected(self.address, self.workers * self.threads) as ray:
             share = share_of_a_run(ray.nodes(), self.threads, self.runs_per_gpu, self.memory)
-            driver = _Driver(ray, share, self.workers, context, timeout, on_event, (results, mark), again=[first])
+            driver = _Driver(ray, share, self.workers, context, timeout, on_event, (results, mark))
+            driver.lost.again.append(first)
             try:
                 yield from driver.outcomes(take)
             finally:
@@ -172,22 +122,21 @@ class _Driver:
     folder: tuple[Path, str]
     """The results folder, and the file in it by which workers know it."""
     places: list[_Place] = field(default_factory=list)
-    gone: list[_Gone] = field(default_factory=list)
-    again: list[RunSpec] = field(default_factory=list)
     capacity: dict[str, int] = field(default_factory=dict)
-    losses: dict[str, int] = field(default_factory=dict)
     failed_starts: int = 0
     without_nodes: float | None = None
 
     def __post_init__(self) -> None:
-        events = self.ray.remote(_Events)
-        self.events = events.options(num_cpus=0, scheduling_strategy=self._on(self._here())).remote()
+        events = self.ray.remote(Events)
+        here = str(self.ray.get_runtime_context().get_node_id())
+        self.events = events.options(num_cpus=0, scheduling_strategy=on_node(here)).remote()
+        self.lost = LostRuns(self.ray, self.on_event)
 
     def outcomes(self, take: Take) -> Iterator[Outcome]:
         """Yield the outcomes of runs until there are none to take and none under way."""
         while True:
             more = self._give(take)
-            if not more and not self.gone and not any(place.spec for place in self.places):
+            if not more and not self.lost.awaited and not any(place.spec for place in self.places):
                 return
             if more:
                 self._start_workers()
@@ -195,7 +144,7 @@ class _Driver:
             self._pass_on_events()
             ended = self._answers()
             self._end_late_runs()
-            ended += self._last_lines()
+            ended += self.lost.outcomes()
             self._give(take)  # before the caller takes its time to write the outcomes
             yield from ended
 
@@ -204,17 +153,9 @@ class _Driver:
         folders = [(place.about.node, place.about.folder) for place in self.places if place.about]
         for place in self.places:
             self.ray.kill(place.actor, no_restart=True)
-        asked = [self._clear_up(node, folder) for node, folder in folders]
+        asked = [self.lost.clear_up(node, folder) for node, folder in folders]
         if asked:
             self.ray.wait(asked, num_returns=len(asked), timeout=2)
-
-    def _here(self) -> str:
-        return str(self.ray.get_runtime_context().get_node_id())
-
-    def _on(self, node: str) -> Any:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        return NodeAffinitySchedulingStrategy(node, soft=False)
 
     def _room(self) -> int:
         """Return how many workers to have, waiting for nodes where all are lost.
@@ -228,9 +169,9 @@ class _Driver:
             self.without_nodes = None
             return min(number, self.most)
         waited = 0.0 if self.without_nodes is None else time.monotonic() - self.without_nodes
-        if self.without_nodes is None and self.losses:
+        if self.without_nodes is None and self.lost.nodes:
             self.without_nodes = time.monotonic()
-        if not self.losses or waited > WAIT_FOR_NODES:
+        if not self.lost.nodes or waited > WAIT_FOR_NODES:
             needs = [f"{self.share.cpus} CPUs"]
             needs += [f"{self.share.gpus:g} of a GPU"] if self.share.gpus else []
             needs += [f"{self.share.memory >> 20:,} MB"] if self.share.memory else []
@@ -249,14 +190,14 @@ class _Driver:
                 scheduling_strategy="SPREAD",
                 runtime_env={"env_vars": environment.worker_variables()},
             )
-            actor = worker.remote(_Tell(self.events), Path.cwd(), *self.folder)
+            actor = worker.remote(Tell(self.events), Path.cwd(), *self.folder)
             self.places.append(_Place(actor, actor.about.remote()))
 
     def _give(self, take: Take) -> bool:
         """Give runs to idle workers; return whether there may be more runs than workers."""
         for place in self.places:
             if place.about is not None and place.spec is None:
-                spec = self.again.pop(0) if self.again else take()
+                spec = self.lost.again.pop(0) if self.lost.again else take()
                 if spec is None:
                     return False
                 beside = min(self.capacity.get(place.about.node, 1), self.most)
@@ -266,7 +207,7 @@ class _Driver:
 
     def _wait(self) -> None:
         awaited = [place.answer for place in self.places if place.answer is not None]
-        awaited += [gone.lines for gone in self.gone]
+        awaited += self.lost.awaited
         if awaited:
             self.ray.wait(awaited, timeout=TICK)
         else:
@@ -330,59 +271,19 @@ class _Driver:
         if place.spec is None:
             return
         if isinstance(error, OutOfMemoryError) or "running low on memory" in str(error):
-            self._end(place, "oom", f"Ray ended its worker on {place.about.host}, whose memory was nearly full")
+            reason = f"Ray ended its worker on {place.about.host}, whose memory was nearly full"
+            self.lost.worker_ended(place.spec, place.about, place.started, "oom", reason)
         else:
-            reason = f"its worker on {place.about.host} was killed"
-            patience = SILENCE if isinstance(error, ActorUnavailableError) else PATIENCE
-            self._end(place, "killed", reason, patience, node_may_be_lost=True)
+            told = not isinstance(error, ActorUnavailableError)
+            self.lost.worker_died(place.spec, place.about, place.started, told_by_its_node=told)
 
     def _end_late_runs(self) -> None:
         """End the workers whose runs have exceeded their time."""
         for place in list(self.places):
-            if self.timeout is None or place.since is None or place.spec is None:
+            if self.timeout is None or place.since is None or place.spec is None or place.about is None:
                 continue
             if time.monotonic() - place.since > self.timeout:
                 self.places.remove(place)
                 self.ray.kill(place.actor, no_restart=True)
-                self._end(place, "timeout", f"exceeded its time of {self.timeout:g} s")
-
-    def _end(
-        self, place: _Place, status: Status, reason: str, patience: float = SILENCE, *, node_may_be_lost: bool = False
-    ) -> None:
-        spec, about = place.spec, place.about
-        assert spec is not None and about is not None
-        began = place.started.at if place.started else now()
-        record = RunRecord(id=spec.id, status=status, reason=reason, spec=spec, started_at=began, finished_at=now())
-        lines = self._clear_up(about.node, about.folder)
-        self.gone.append(_Gone(spec, record, lines, time.monotonic() + patience, node_may_be_lost))
-
-    def _clear_up(self, node: str, folder: Path) -> Any:
-        return (
-            self.ray.remote(clear_up)
-            .options(num_cpus=0, max_retries=0, scheduling_strategy=self._on(node))
-            .remote(folder)
-        )
-
-    def _last_lines(self) -> list[Outcome]:
-        """Return the outcomes of runs whose workers are gone; runs whose nodes are lost are to be started again."""
-        from ray.exceptions import RayError
-
-        found = []
-        for gone in list(self.gone):
-            lines: tuple[str, ...] | None = None
-            if self._is_ready(gone.lines):
-                with suppress(RayError):
-                    lines = self.ray.get(gone.lines)
-            elif time.monotonic() < gone.until:
-                continue
-            self.gone.remove(gone)
-            record = gone.record
-            if lines is None and gone.node_may_be_lost:
-                lost = self.losses[gone.spec.id] = self.losses.get(gone.spec.id, 0) + 1
-                if lost < NODES_LOST:
-                    self.on_event(Warned(gone.spec.id, f"{gone.spec}: its node was lost; it starts again on another"))
-                    self.again.append(gone.spec)
-                    continue
-                record = record.model_copy(update={"reason": f"{lost} times its node was lost"})
-            found.append(Outcome(record.model_copy(update={"log": lines or ()})))
-        return found
+                reason = f"exceeded its time of {self.timeout:g} s"
+                self.lost.worker_ended(place.spec, place.about, place.started, "timeout", reason)

@@ -15,10 +15,11 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from benchmark import PROTOCOL_VERSION, environment
 from benchmark.executors import worker
-from benchmark.executors.events import Event
+from benchmark.executors.events import Event, Started
 from benchmark.executors.worker_log import last_lines
 from benchmark.matrix import RunSpec
 from benchmark.runs import Outcome, RunContext, open_images
@@ -62,6 +63,36 @@ def versions() -> dict[str, str]:
         **environment.package_versions(),
         "revision": "unknown" if commit is None else commit + (" with changes" if dirty else ""),
     }
+
+
+class Events:
+    """Takes what workers tell; lives on the command's node."""
+
+    def __init__(self) -> None:
+        self._told: list[Event] = []
+
+    def put(self, event: Event) -> None:
+        """Take an event."""
+        self._told.append(event)
+
+    def take(self) -> list[Event]:
+        """Give the events that have come since this was last called."""
+        told, self._told = self._told, []
+        return told
+
+
+class Tell:
+    """Gives a worker's events to `Events`; the start of a run is there before the run goes on."""
+
+    def __init__(self, events: Any) -> None:
+        self._events = events
+
+    def __call__(self, event: Event) -> None:
+        import ray
+
+        told = self._events.put.remote(event)
+        if isinstance(event, Started):
+            ray.get(told)
 
 
 class RayWorker:

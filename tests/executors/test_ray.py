@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmark.executors import ray as ray_executor
+from benchmark.executors import ray_losses
 from benchmark.executors.events import EpochDone, Event, Warned
 from benchmark.executors.local import run_locally
 from benchmark.executors.ray import RayExecutor
@@ -67,7 +67,7 @@ def lose_a_node(two_nodes: tuple[Any, Any], folder: Path) -> None:
 def test_a_lost_node_costs_no_run_and_changes_no_bit(
     two_nodes: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_executor, "SILENCE", 3.0)
+    monkeypatch.setattr(ray_losses, "SILENCE", 3.0)
     lose_a_node(two_nodes, tmp_path)
 
 

@@ -1,6 +1,7 @@
-"""What a run costs beyond its training and evaluation, in workers that live on and with one process a run.
+"""What a run costs beyond its training and evaluation, in a worker that lives on and with one process a run.
 
-``python -m tests.performance.run_overhead [RUNS]`` executes tiny runs with one worker and prints seconds a run.
+``python -m tests.performance.run_overhead [RUNS]`` executes tiny runs with one worker and prints seconds a run; goal:
+at most 0.5 with the worker that lives on, its start included. The ratio is that to one process a run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from benchmark.executors.local import run_locally
 from benchmark.matrix import Matrix, RunSpec, expand
 from benchmark.runs import Outcome, RunContext
 from benchmark.store import Store
+from tests.performance import common
 
 ALONE = 5
 """Runs that get a process each: starting one takes seconds, always the same."""
@@ -65,9 +67,18 @@ def main() -> None:
         executed(specs[:1], folder / "first")  # decodes the images
         together = executed(specs, folder / "together")
         alone = [executed([spec], folder / "alone") for spec in specs[:ALONE]]
-    print(f"{len(specs)} runs in a worker that lives on, its start included: {overhead(*together):.2f} s a run")
-    separate = sum(overhead(*each) for each in alone) / len(alone)
-    print(f"one process a run, of {len(alone)} runs: {separate:.2f} s a run")
+    ours, separate = overhead(*together), sum(overhead(*each) for each in alone) / len(alone)
+    common.conclude(
+        f"seconds beyond training and evaluation, {len(specs)} tiny runs",
+        ours / separate,
+        "0.5 s a run",
+        [
+            {"ratio": ours / separate, "way": "a worker that lives on", "runs": len(specs), "s a run": ours},
+            {"ratio": 1.0, "way": "one process a run", "runs": len(alone), "s a run": separate},
+        ],
+        seconds_a_run=round(ours, 3),
+        seconds_a_run_with_a_process_each=round(separate, 3),
+    )
 
 
 if __name__ == "__main__":
