@@ -167,6 +167,12 @@ def _execute(selection: Selection, todo: list[PlannedRun], place: _Place, *, ane
     if not todo:
         _keep_matrix(selection)
         return []
+    if place.executor is Where.ray:  # what is not there is told before images are prepared
+        from benchmark.executors.ray_nodes import import_ray, require_answer
+
+        import_ray()
+        if place.ray_address is not None:
+            require_answer(place.ray_address)
     from benchmark.cli.display import display
     from benchmark.execution import execute_all
     from benchmark.preparation import default_workers
@@ -178,10 +184,6 @@ def _execute(selection: Selection, todo: list[PlannedRun], place: _Place, *, ane
     auto = len(todo) if place.ray_address else default_workers(matrix.threads, place.runs_per_gpu)
     number = min(place.workers or auto, len(todo))
     here = 1 if place.ray_address else number
-    if place.executor is Where.ray:
-        from benchmark.executors.ray_nodes import import_ray
-
-        import_ray()  # that it is missing is told before images are prepared
     with display(len(todo)) as shown:
         found = require_preflight(selection, [planned.spec for planned in todo], place.data_dir, here, shown.preparing)
         _keep_matrix(selection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -104,6 +105,19 @@ def test_a_wrong_selector_exits_2(project: Commands, selector: str, words: str) 
     done = project.run("run", "--matrix", project.matrix(), "--only", selector)
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_a_ray_cluster_that_cannot_be_reached_exits_2_with_one_message_before_anything_is_prepared(
+    project: Commands,
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and not listening
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = project.run("run", "--matrix", project.matrix(), "--executor", "ray", "--ray-address", address)
+    assert (done.returncode, done.stdout) == (2, "")
+    (message,) = done.stderr.splitlines()
+    assert f"--ray-address {address}: no Ray can be reached there" in message
+    assert not (project.folder / "results").exists()
 
 
 @pytest.fixture(scope="module")
