@@ -35,6 +35,7 @@ def markdown(
 
     parts = [
         f"# Greyscale transfer benchmark: {escape(results.matrix.name)}",
+        _damaged(results),
         "## The answer",
         answer(results, found),
         *(["### Recommendation", recommendations(results)] if done else []),
@@ -84,6 +85,14 @@ def markdown(
         ]
     parts += ["## How to reproduce", _reproduce(results)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _damaged(results: Results) -> str:
+    """Return what a reader must know before any number: which records could not be read."""
+    names = [f"`records/{item.path.name}`" for item in results.plan.damaged]
+    if not names:
+        return ""
+    return f"**{count(len(names), 'damaged record')}, left out of every number below:** {', '.join(names)} (see Runs)."
 
 
 def _ledger(results: Results) -> str:

@@ -208,6 +208,8 @@ def test_a_damaged_record_is_named_on_top_and_left_out(small: Store) -> None:
     made = texts(SMALL, small)["report.md"]
     assert "6 runs asked for: 5 done, 0 failed, 0 stale, 1 damaged, 0 pending." in made
     assert f"- `records/{path.name}`: " in made
+    before = made.partition("## The answer")[0]
+    assert f"**1 damaged record, left out of every number below:** `records/{path.name}` (see Runs)." in before
     assert "(n=2)" in made
     assert "report.md: changed" in report.check(SMALL, made_up.plan_of(SMALL, small), small)
 
