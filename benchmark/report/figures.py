@@ -42,8 +42,8 @@ def pictures(results: Results, found: Sequence[Difference]) -> list[Picture]:
         for dataset in results.datasets:
             if (dataset, model) in drawn:
                 own = [cell for cell in cells if cell.key[0] == dataset]
-                made.append(_curves(dataset, own, f"-{slug(dataset)}{suffix}", named))
-                made.extend(_confusion(dataset, own, f"-{slug(dataset)}{suffix}", named))
+                made.append(_curves(dataset, own, own_name("curves", dataset, model, results), named))
+                made.extend(_confusion(dataset, own, own_name("confusion", dataset, model, results), named))
     return made
 
 
@@ -78,9 +78,14 @@ def drawn_note(results: Results) -> str:
     )
 
 
+def own_name(kind: str, dataset: str, model: str, results: Results) -> str:
+    """Return the file name, without extension, of the figure of a kind that one dataset has with one model."""
+    return f"{kind}-{slug(dataset)}{model_suffix(model, results)[0]}"
+
+
 def model_suffix(model: str, results: Results) -> tuple[str, str]:
     """Return what names a model in file names and in titles; nothing where the matrix has one model."""
-    return (f"-{slug(model)}", f" ({model})") if len(results.matrix.models) > 1 else ("", "")
+    return (f"--{slug(model)}", f" ({model})") if len(results.matrix.models) > 1 else ("", "")
 
 
 def _accuracy(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> Picture:
@@ -170,7 +175,7 @@ def _cost(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> P
     )
 
 
-def _curves(dataset: str, cells: Sequence[Cell], suffix: str, named: str) -> Picture:
+def _curves(dataset: str, cells: Sequence[Cell], name: str, named: str) -> Picture:
     data = [
         {
             "mode": cell.key[1],
@@ -182,7 +187,7 @@ def _curves(dataset: str, cells: Sequence[Cell], suffix: str, named: str) -> Pic
         for cell in cells
     ]
     return Picture(
-        name=f"curves{suffix}",
+        name=name,
         section="curves",
         title=f"Learning curves on {dataset}{named}",
         caption="Lines: means over seeds, drawn as far as every seed of the cell ran. Bands: lowest to highest seed.",
@@ -191,7 +196,7 @@ def _curves(dataset: str, cells: Sequence[Cell], suffix: str, named: str) -> Pic
     )
 
 
-def _confusion(dataset: str, cells: Sequence[Cell], suffix: str, named: str) -> list[Picture]:
+def _confusion(dataset: str, cells: Sequence[Cell], name: str, named: str) -> list[Picture]:
     """Return the confusion matrices of a dataset's cells; none where there are too many classes to read."""
     record = next(iter(cells[0].records.values()))
     assert record.dataset is not None
@@ -203,7 +208,7 @@ def _confusion(dataset: str, cells: Sequence[Cell], suffix: str, named: str) -> 
     }
     return [
         Picture(
-            name=f"confusion{suffix}",
+            name=name,
             section="confusion",
             title=f"Confusion on the test images of {dataset}{named}",
             caption="Percent of the images of a true class (row) that were taken for a class (column), over the done "
@@ -233,12 +238,12 @@ def _round(value: float | None) -> float | None:
 
 
 def slug(name: str) -> str:
-    """Return a name as part of a file name: lower-case letters, digits and hyphens.
+    """Return a name as part of a file name: lower-case letters, digits and single hyphens between them.
 
-    A name that holds more than letters, digits and ``-_/.`` gets the start of its SHA-256 as well, so that two such
-    names have two files.
+    A name that is not such a text already, or that ends like a hash, gets the start of its SHA-256 as well: no two
+    names share a file, on no file system.
     """
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
-    if re.fullmatch(r"[A-Za-z0-9_/.-]*[A-Za-z0-9]", name):
-        return plain
+    if re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) and not re.search(r"(^|-)[0-9a-f]{8}$", name):
+        return name
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")

@@ -15,7 +15,7 @@ from benchmark.exhibits import MOST_THUMBNAILS, StemExhibit, decoded, keeps_thum
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import DatasetEntry
 from benchmark.report import drawing_images
-from benchmark.report.figures import drawn_one_by_one, model_suffix, slug
+from benchmark.report.figures import drawn_one_by_one, model_suffix, own_name
 from benchmark.report.pictures import Picture, Section
 from benchmark.report.text import escape
 from benchmark.store import Store
@@ -90,9 +90,11 @@ def why_no_thumbnails(entry: DatasetEntry, results: Results) -> str:
 def without_thumbnails(results: Results, figures: Sequence[Picture], section: Section) -> list[str]:
     """Return, for the datasets drawn one by one that have no such figure, why; Markdown."""
     named = {picture.name for picture in figures if picture.section == section}
+    pairs = drawn_one_by_one(results)
+    shown = {dataset for dataset, model in pairs if own_name(section, dataset, model, results) in named}
     lines = []
-    for dataset in dict.fromkeys(dataset for dataset, _ in drawn_one_by_one(results)):
-        if not any(name.startswith(f"{section}-{slug(dataset)}") for name in named):
+    for dataset in dict.fromkeys(dataset for dataset, _ in pairs):
+        if dataset not in shown:
             entry = _entry(dataset, results)
             lines.append(f"- {escape(dataset)}: no images are shown; {why_no_thumbnails(entry, results)}.")
     return ["\n".join(lines)] if lines else []
@@ -134,10 +136,10 @@ def _modes(dataset: str, model: str, shown: Shown, results: Results) -> list[Pic
         rows.append({"name": mode, "grey": INPUT_MODES[mode].grey, "mean": mean, "std": std, "lines": lines})
     ends = [abs(end - m) / s for row in rows for m, s in zip(row["mean"], row["std"], strict=True) for end in (0, 1)]
     span = round(max(ends), 2)
-    suffix, named = model_suffix(model, results)
+    named = model_suffix(model, results)[1]
     return [
         Picture(
-            name=f"modes-{slug(dataset)}{suffix}",
+            name=own_name("modes", dataset, model, results),
             section="modes",
             title=f"What the network sees of {dataset} in each input mode{named}",
             caption="Test images as they enter the first convolution: each channel after normalisation, from "
@@ -208,7 +210,7 @@ def _hardest(dataset: str, model: str, shown: Shown, results: Results) -> list[P
             rows.append({"title": title, "images": images})
     if not rows:
         return []
-    suffix, named = model_suffix(model, results)
+    named = model_suffix(model, results)[1]
     kept = len(set(shown.grey) | set(shown.colour))
     among = (
         ""
@@ -217,7 +219,7 @@ def _hardest(dataset: str, model: str, shown: Shown, results: Results) -> list[P
     )
     return [
         Picture(
-            name=f"hardest-{slug(dataset)}{suffix}",
+            name=own_name("hardest", dataset, model, results),
             section="hardest",
             title=f"The hardest test images of {dataset}{named}",
             caption="First a row a mode: the images that its runs, of every policy and seed, got wrong most often. "

@@ -14,8 +14,10 @@ import pytest
 from markdown_it import MarkdownIt
 
 from benchmark import report
+from benchmark.analysis.results import Results
 from benchmark.matrix import Matrix, RunSpec, expand
-from benchmark.report.figures import slug
+from benchmark.plan import Plan
+from benchmark.report.figures import own_name, slug
 from benchmark.store import Store
 from tests.report import made_up
 
@@ -128,6 +130,20 @@ def test_the_csv_gives_the_names_back(folder: Path, name: str) -> None:
 
 
 def test_names_that_look_alike_have_files_of_their_own() -> None:
-    names = [*LABELS, *CLASSES, "a b", "a|b", "a$b", "é", "ü", ".."]
-    assert len({slug(name) for name in names}) == len(set(names))
-    assert (slug("beans"), slug("timm/tf_efficientnet_lite0")) == ("beans", "timm-tf-efficientnet-lite0")
+    names = [*LABELS, *CLASSES, "a b", "a|b", "a$b", "a-b", "a_b", "A-b", "a--b", "a-b-", "a/b", "a.b", "é", "ü", ".."]
+    names += [slug(name) for name in names]  # a name that is another one's file name
+    made = {name: slug(name) for name in names}
+    assert len(set(made.values())) == len(made)
+    assert all(re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", file) for file in made.values())
+    assert (slug("beans"), slug("a-b")) == ("beans", "a-b")
+    assert slug("timm/tf_efficientnet_lite0") == "timm-tf-efficientnet-lite0-9ef4e7e6"
+
+
+def test_figures_of_a_dataset_and_a_model_share_no_name() -> None:
+    beans = [{"name": "beans", "label": label} for label in ("a", "a-timm-resnet18", "A")]
+    matrix = made_up.matrix(
+        datasets=beans, models=["timm/resnet18", "timm/resnet18-timm-resnet18"], policies=["finetune"]
+    )
+    results = Results(matrix, Plan((), (), ()), {}, ())
+    made = [own_name("curves", d, m, results) for d in results.datasets for m in matrix.models]
+    assert len({name.lower() for name in made}) == 6

@@ -120,6 +120,22 @@ def test_without_thumbnails_the_report_says_why(tmp_path: Path) -> None:
     assert "beans: no images are shown; its runs left none, or their files" in shown(MATRIX, lost)[0]
 
 
+def test_a_dataset_whose_name_begins_another_ones_is_told_to_have_no_images(tmp_path: Path) -> None:
+    matrix = made_up.matrix(
+        datasets=[{"name": "beans", "label": "a"}, {"name": "beans", "limit": 100, "label": "a-b"}],
+        policies=["scratch"],
+        seeds=[0],
+    )
+    store = filled(tmp_path, matrix)
+    for spec in expand(matrix):
+        if spec.dataset == "a":
+            store.save(*made_up.record_of(spec, correct(spec)))
+    text, figures = shown(matrix, store)
+    assert [name for name in figures if name.startswith(("hardest", "modes"))] == ["modes-a-b", "hardest-a-b"]
+    assert text.count("- a: no images are shown") == 2
+    assert "- a-b: no images" not in text
+
+
 def test_figures_of_single_datasets_are_capped_and_the_cap_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

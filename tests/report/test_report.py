@@ -20,6 +20,7 @@ from benchmark.analysis import coverage
 from benchmark.analysis.results import load
 from benchmark.matrix import Matrix, RunSpec, expand
 from benchmark.report import runs_file
+from benchmark.report.figures import slug
 from benchmark.report.pictures import stated_digest
 from benchmark.store import Store
 from tests.report import made_up
@@ -225,7 +226,7 @@ def test_several_models_stand_apart(tmp_path: Path) -> None:
     store = made_up.fill(tmp_path, matrix, made_up.latent())
     results = load(matrix, made_up.plan_of(matrix, store), store)
     names = [picture.name for picture in report.texts_and_pictures(results, store)[1]]
-    assert {"accuracy-timm-resnet18", "accuracy-timm-tf-efficientnet-lite0"} <= set(names)
+    assert {f"accuracy--{slug(model)}" for model in ("timm/resnet18", "timm/tf_efficientnet_lite0")} <= set(names)
     found = rows(texts(matrix, store)["differences.csv"])
     assert {r["model"] for r in found} == set(matrix.models)
     assert all(r["difference"] for r in found)
