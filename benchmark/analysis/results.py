@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +18,7 @@ from benchmark.analysis.predictions import Tested, TestImages, checked
 from benchmark.analysis.quality import SCORES
 from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.matrix import Matrix, NotApplicable, RunSpec, not_applicable
-from benchmark.plan import Plan
+from benchmark.plan import Plan, State
 from benchmark.records import RunRecord
 from benchmark.store import Store
 
@@ -124,6 +125,14 @@ class Results:
         """Titles of the generated datasets: they test the benchmark and are no evidence about real images."""
         generated = {name for name, info in CATALOGUE.items() if info.source == "generated"}
         return frozenset(entry.title for entry in self.matrix.datasets if entry.name in generated)
+
+    @cached_property
+    def states(self) -> Mapping[CellKey, Counter[State]]:
+        """Number of runs in each state, by cell."""
+        counted: dict[CellKey, Counter[State]] = {}
+        for run in self.plan.runs:
+            counted.setdefault(run.spec.cell, Counter())[run.state] += 1
+        return counted
 
     def modes(self, dataset: str) -> tuple[str, ...]:
         """Return the input modes that a dataset can be shown in, in the matrix's order."""

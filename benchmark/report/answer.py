@@ -62,20 +62,23 @@ def _sentence(question: Family, found: Sequence[Difference], results: Results) -
 def _highest(results: Results) -> str:
     """Return the sentence on the highest means, with what stands against them."""
     several = len(results.matrix.models) > 1
-    parts = []
-    for dataset in results.datasets:
-        keys = results.best(dataset)
-        if not keys:
-            continue
-        interval = results.cells[keys[0]].accuracy
-        assert interval is not None
-        names = [
+    best = {dataset: keys for dataset in results.datasets if (keys := results.best(dataset))}
+    named = len(best) <= MOST_NAMED
+    parts: dict[str, list[str]] = {}
+    for dataset, keys in best.items():
+        cells = [
             f"{mode} with {policy}" + (f" ({escape(model)})" if several else "") for _, mode, policy, model in keys
         ]
-        parts.append(f"on {escape(dataset)} {listed(names)} ({with_interval(interval)} %)")
+        interval = results.cells[keys[0]].accuracy
+        assert interval is not None
+        if named:
+            parts[f"on {escape(dataset)} {listed(cells)} ({with_interval(interval)} %)"] = []
+        else:
+            parts.setdefault(listed(cells), []).append(dataset)
+    said = [cells + (f" on {len(of)} of {len(best)}" if of else "") for cells, of in parts.items()]
     missing = sum(number for state, number in results.plan.counts().items() if state != "done")
     but = f", but {missing} of {count(len(results.plan.runs), 'run')} are not done" if missing else ""
-    return f"**Highest test accuracy:** {'; '.join(parts)}{but}."
+    return f"**Highest test accuracy:** {'; '.join(said)}{but}."
 
 
 def details(results: Results, found: Sequence[Difference]) -> str:

@@ -258,7 +258,10 @@ def _mode_handles(modes: Sequence[str], marker: str) -> list[Line2D]:
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """Put a legend below the panels, in height of its own: it takes none of theirs."""
     longest = max(len(str(handle.get_label())) for handle in handles)
     inches = 0.7 + 0.075 * longest  # of one entry: its line and its letters at 9 points
-    columns = max(1, min(len(handles), int(figure.get_size_inches()[0] / inches)))
+    width, height = figure.get_size_inches()
+    columns = max(1, min(len(handles), int(width / inches)))
+    figure.set_size_inches(width, height + 0.19 * (math.ceil(len(handles) / columns) - 1))
     figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, frameon=False)

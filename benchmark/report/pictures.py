@@ -16,7 +16,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DRAWING_VERSION = 4
+DRAWING_VERSION = 5
 """Raised when a figure shows the same data in another way, so that committed pictures count as drifted."""
 
 DPI = 144

@@ -6,7 +6,6 @@ import csv
 import io
 import itertools
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -66,7 +65,7 @@ def cell_text(results: Results, key: CellKey, best: bool) -> str:
 
 def cell_states(results: Results, key: CellKey) -> list[tuple[str, int]]:
     """Return the states of a cell's runs with their numbers."""
-    counts = Counter(run.state for run in results.plan.runs if run.spec.cell == key)
+    counts = results.states[key]
     return [(state, counts[state]) for state in STATES if counts[state]]
 
 

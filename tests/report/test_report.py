@@ -221,6 +221,16 @@ def test_a_pretrained_network_that_is_better_is_called_better_and_twins_are_not_
     assert "grey-3ch − grey-1ch (mean of finetune and finetune-whole): could not tell on beans" in head
 
 
+def test_the_answer_about_many_datasets_counts_them(tmp_path: Path) -> None:
+    beans = [{"name": "beans", "limit": 100 + k, "label": f"set {k}"} for k in range(5)]
+    matrix = made_up.matrix(datasets=beans, policies=["finetune", "scratch"], seeds=[0, 1])
+    text = texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))["report.md"]
+    (sentence,) = (line for line in text.splitlines() if line.startswith("**Highest test accuracy:**"))
+    counts = [int(number) for number in re.findall(r"on (\d) of 5", sentence)]
+    assert sum(counts) == 5
+    assert "set " not in sentence
+
+
 def test_several_models_stand_apart(tmp_path: Path) -> None:
     matrix = made_up.matrix(models=["timm/resnet18", "timm/tf_efficientnet_lite0"], policies=["finetune", "scratch"])
     store = made_up.fill(tmp_path, matrix, made_up.latent())
