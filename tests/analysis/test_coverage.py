@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.analysis.coverage import What, nearest, table
+from benchmark.analysis.quality import SCORES
 from tests.analysis import simulation
 from tests.analysis.worlds import WORLDS
 
@@ -86,6 +87,15 @@ def test_intervals_over_folds_cover_at_least_90_percent_from_three_seeds_on() ->
     asked = [line for line in FOLDED if line.seeds >= 3]
     assert len(asked) >= 60
     assert [line for line in asked if line.difference < 90] == []
+
+
+def test_intervals_of_the_bootstraps_scores_cover_92_percent_of_differences_and_90_of_cells() -> None:
+    titles = {title: name for name, title in simulation.TITLES.items() if name in SCORES}
+    scored = [line for line in committed() if line.title in titles]
+    assert len(scored) == len(SCORES) * len(simulation.SCORED_WORLDS) * 2 * len(simulation.SCORED_SEEDS)
+    lowest: dict[What, float] = {"macro_f1": 93.0, "log_loss": 93.0, "calibration_error": 91.5}
+    assert [line for line in scored if line.seeds >= 3 and line.difference < lowest[titles[line.title]]] == []
+    assert [line for line in scored if line.seeds >= 5 and line.cell < 90] == []
 
 
 def test_what_the_report_quotes_is_the_tables_range() -> None:
