@@ -1,6 +1,6 @@
 """Seconds and memory of `plan`, `report`, `report --check` and `status` as a matrix grows, on made-up records.
 
-    python -m tests.performance.report_growth [--runs 500 1000 2000]
+    python -m tests.performance.report_growth [--runs 400 1000 2000]
 
 prints a table and one JSON line, and exits with 1 where 10 s (`plan` of 20,000 runs: 3 s) or 500 MB are passed. Each
 command runs alone in a process of its own; memory is its peak resident set. The records are those of 8 dataset entries
@@ -67,7 +67,7 @@ def measured(command: list[str], results: Path, name: str) -> dict[str, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", type=int, nargs="+", default=[500, 1000, 2000])
+    parser.add_argument("--runs", type=int, nargs="+", default=[400, 1000, 2000])
     options = parser.parse_args()
     found: list[dict[str, Any]] = []
     print(f"{'runs':>6} {'command':14} {'seconds':>8} {'processor s':>12} {'peak MB':>8}")
