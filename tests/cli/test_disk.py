@@ -8,8 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from benchmark import matrix_file
+from benchmark.cli import app
+from benchmark.errors import UserError
+from benchmark.files import write_atomically
+from benchmark.matrix import expand
+from benchmark.store import Store
 from tests.cli.commands import TRAINING, Commands
+from tests.report import made_up
 
 
 @contextlib.contextmanager
@@ -61,25 +69,37 @@ def test_on_a_full_disk_and_in_a_folder_that_cannot_be_written_run_stops_with_a_
         assert {run: record for run, record in commands.records().items() if run in before} == before
 
 
+def invoked(*arguments: str) -> Result:
+    """Return how a verb ended that is executed in this process: without the seconds that importing everything takes."""
+    return CliRunner().invoke(app, list(arguments))
+
+
 @pytest.mark.slow
-def test_damaged_files_are_named_by_status_and_report_and_run_makes_them_again(small: tuple[Commands, str]) -> None:
-    commands, matrix = small
-    assert commands.run("run", "--matrix", matrix).returncode == 0
-    record, other = sorted((commands.results() / "records").glob("*.json"))
+def test_damaged_files_are_named_by_status_and_report_and_run_makes_them_again(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = Commands(tmp_path, cache)
+    file = commands.matrix(input_modes=["grey-1ch"])
+    monkeypatch.chdir(commands.folder)
+    matrix, store = matrix_file.load(Path(file)), Store(commands.results())
+    correct = made_up.latent()
+    for run in expand(matrix):
+        store.save(*made_up.record_of(run, correct(run)))
+    write_atomically(store.folder / "matrix.yaml", matrix_file.dump(matrix).encode())
+    record, other = sorted(store.records.glob("*.json"))
     record.write_bytes(record.read_bytes()[:700])
-    for verb in (["status", "--matrix", matrix], ["report"], ["report", "--check"]):
-        told = commands.run(*verb)
-        assert told.returncode == 1, verb
-        assert record.name in told.stdout + told.stderr
-    assert f"records/{record.name}" in (commands.results() / "report.md").read_text()
-    predictions = other.with_suffix(".parquet")
-    predictions.write_bytes(predictions.read_bytes()[:-100])
-    status = commands.run("status", "--matrix", matrix)
-    assert status.returncode == 1
-    assert predictions.name in status.stdout
-    refused = commands.run("report")
-    assert refused.returncode == 2
-    assert predictions.name in refused.stderr
-    again = commands.run("run", "--matrix", matrix, "--force")
+    for verb in (["status", "--matrix", file], ["report"], ["report", "--check"]):
+        told = invoked(*verb)
+        assert told.exit_code == 1 and isinstance(told.exception, SystemExit), verb
+        assert record.name in told.output
+    assert f"records/{record.name}" in (store.folder / "report.md").read_text()
+    table = other.with_suffix(".parquet")
+    table.write_bytes(table.read_bytes()[:-100])
+    status = invoked("status", "--matrix", file)
+    assert status.exit_code == 1
+    assert table.name in status.stdout
+    refused = invoked("report").exception
+    assert isinstance(refused, UserError) and table.name in str(refused)
+    again = commands.run("run", "--matrix", file, "--force")
     assert again.returncode == 0, again.stderr
-    assert commands.run("status", "--matrix", matrix).returncode == 0
+    assert invoked("status", "--matrix", file).exit_code == 0
