@@ -27,6 +27,8 @@ def start_afresh(threads: int) -> None:
     """
     reset_accelerate()
     gc.collect()
+    if not gc.get_freeze_count():
+        gc.freeze()  # libraries and what they hold stay; later collections, one a run, need not look at them again
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
