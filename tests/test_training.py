@@ -269,14 +269,14 @@ def test_the_best_epochs_weights_are_restored_and_its_logits_are_theirs() -> Non
     assert not all(torch.equal(tensor, trained.best.state[name]) for name, tensor in trained.last_state.items())
 
 
-def test_ties_go_to_the_lower_validation_loss_and_then_to_the_earlier_epoch() -> None:
-    spec = synthetic.spec(epochs=2, lr=1e-12, weight_decay=0)  # nothing moves but the batch norms' statistics
-    trained, _ = run(spec)
+@pytest.mark.parametrize(("lr", "chosen"), [(1e-6, 2), (1e-30, 1)], ids=["a lower loss wins", "the earlier wins"])
+def test_ties_go_to_the_lower_validation_loss_and_then_to_the_earlier_epoch(lr: float, chosen: int) -> None:
+    trained, _ = run(synthetic.spec(policy="feature-extract", epochs=2, lr=lr, weight_decay=0))
     first, second = trained.progress.history
-    if first.val_accuracy == second.val_accuracy:
-        assert trained.best.epoch == (1 if first.val_loss <= second.val_loss else 2)
-    else:
-        assert trained.best.epoch == (1 if first.val_accuracy > second.val_accuracy else 2)
+    assert first.val_accuracy == second.val_accuracy, "a tie is what is tested"
+    assert (second.val_loss < first.val_loss) == (chosen == 2)
+    assert (second.val_loss == first.val_loss) == (chosen == 1)
+    assert trained.best.epoch == chosen
 
 
 @pytest.mark.parametrize("lr", [1e-3, 1e-5])
