@@ -64,8 +64,9 @@ def main() -> None:
             images = open_images(name, index.content, files, size=options.size, grey=grey)
             build.append(time.perf_counter() - started)
             assert (images == expected).all(), "the two do not agree"
-            if number + 1 < options.rounds:  # or its way to the disk would slow the next round
+            if number + 1 < options.rounds:  # or its way to the disk would slow the next round, as would freeing these
                 cache_file(name, index.content, options.size, grey).unlink()
+                del images, expected
         started = time.perf_counter()
         again = find(options.dataset, options.data_dir)
         open_images(name, open_index(again, 0).content, files, size=options.size, grey=grey)
