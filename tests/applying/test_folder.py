@@ -95,7 +95,7 @@ TINY += ["training.epochs=1"]
 
 
 @pytest.mark.slow
-def test_run_folder_ends_with_a_recommendation_and_predict_follows_it(tmp_path: Path) -> None:
+def test_run_folder_ends_with_a_recommendation_and_predict_and_export_follow_it(tmp_path: Path) -> None:
     project = Commands(tmp_path, tmp_path / "cache")
     own = images.write(tmp_path / "secret place" / "my images", each=20)
     settings = [word for text in TINY for word in ("--set", text)]
@@ -118,3 +118,6 @@ def test_run_folder_ends_with_a_recommendation_and_predict_follows_it(tmp_path: 
     predicted = project.run("predict", "--best", "my-images", "new.png")
     assert predicted.returncode == 0, predicted.stderr
     assert predicted.stdout.startswith(("new.png: lying ", "new.png: standing "))
+    exported = project.run("export", "--best", "my-images", "--output", "network")
+    assert exported.returncode == 0, exported.stderr
+    assert (tmp_path / "network" / "model.safetensors").is_file()

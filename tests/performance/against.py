@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -46,18 +45,10 @@ def harness(other: str, epochs: int, data_dir: Path) -> tuple[float, dict[str, f
         overrides = ["datasets=[beans]", f"input_modes=[{', '.join(MODES[other])}]", "policies=[finetune-whole]"]
         overrides += [f"seeds={list(SEEDS[other])}", f"training.epochs={epochs}"]
         overrides += [f"training.head_epochs={min(epochs, 1)}", "training.early_stopping=null"]
-        command = [sys.executable, "-m", "benchmark", "run", "--matrix", "cpu", "--name", "measured"]
-        command += ["--data-dir", str(data_dir), "--results", folder]
-        command += [word for override in overrides for word in ("--set", override)]
-        started = time.perf_counter()
-        subprocess.run(
-            command,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "BENCHMARK_CACHE_DIR": f"{folder}/cache"},
+        seconds = common.executed(
+            common.matrix_command(data_dir, folder, overrides), BENCHMARK_CACHE_DIR=f"{folder}/cache"
         )
-        seconds = time.perf_counter() - started
-        records = [json.loads(file.read_text()) for file in Path(folder).glob("measured/records/*.json")]
+        records = common.records(folder)
     return seconds, {
         mode: statistics.mean(r["last_epoch_test_accuracy"] for r in records if r["spec"]["input_mode"] == mode)
         for mode in MODES[other]

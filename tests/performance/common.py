@@ -40,6 +40,26 @@ def spec(mode: str, epochs: int, seed: int = 0) -> RunSpec:
     return only
 
 
+def matrix_command(data_dir: Path, folder: Path | str, overrides: Sequence[str], *options: str) -> list[str]:
+    """Return the command that executes ``cpu`` with other values, as the matrix ``measured`` of a results folder."""
+    command = [sys.executable, "-m", "benchmark", "run", "--matrix", "cpu", "--name", "measured"]
+    command += ["--data-dir", str(data_dir), "--results", str(folder), *options]
+    return [*command, *(word for override in overrides for word in ("--set", override))]
+
+
+def executed(command: Sequence[str], **variables: str) -> float:
+    """Run a command to its end, with these variables in its environment too; return its seconds."""
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **variables})
+    return time.perf_counter() - started
+
+
+def records(folder: Path | str) -> list[dict[str, Any]]:
+    """Return the records of ``measured``, in the order in which they were written."""
+    files = sorted(Path(folder).glob("measured/records/*.json"), key=lambda file: file.stat().st_mtime_ns)
+    return [json.loads(file.read_text()) for file in files]
+
+
 @dataclass(frozen=True)
 class Ended:
     """What is left of a child process.

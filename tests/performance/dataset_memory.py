@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -63,9 +62,7 @@ def kilobytes(process: int, file: str) -> dict[str, int]:
 
 def peaks(data: Path, folder: Path, options: list[str]) -> dict[str, float]:
     """Run the benchmark once and return the worker's peaks, MB, and the number of readings."""
-    command = [sys.executable, "-m", "benchmark", "run", "--matrix", "cpu", "--name", "measured"]
-    command += ["--data-dir", str(data), "--results", str(folder / "results"), "--workers", "1"]
-    command += [word for option in options for word in ("--set", option)]
+    command = common.matrix_command(data, folder / "results", options, "--workers", "1")
     variables = {**os.environ, "BENCHMARK_CACHE_DIR": str(folder / "cache")}
     found: dict[int, dict[str, float]] = {}
     readings = 0

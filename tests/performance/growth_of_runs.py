@@ -10,13 +10,8 @@ command's seconds outside the runs are shown as well.
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from pathlib import Path
 
 from tests.performance import common
 
@@ -32,14 +27,9 @@ def main() -> None:
     overrides += ["policies=[finetune-whole]", f"seeds={list(range(options.runs))}"]
     overrides += ["training.epochs=1", "training.head_epochs=1"]
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmark", "run", "--matrix", "cpu", "--name", "measured"]
-        command += ["--data-dir", str(options.data_dir), "--results", folder, "--workers", str(options.workers)]
-        command += [word for override in overrides for word in ("--set", override)]
-        started = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        whole = time.perf_counter() - started
-        files = sorted(Path(folder).glob("measured/records/*.json"), key=lambda file: file.stat().st_mtime_ns)
-        records = [json.loads(file.read_text()) for file in files]
+        workers = ["--workers", str(options.workers)]
+        whole = common.executed(common.matrix_command(options.data_dir, folder, overrides, *workers))
+        records = common.records(folder)
     seconds = [record["timing"]["total_seconds"] for record in records]
     memory = [record["memory"]["peak_rss_bytes"] / 1e6 for record in records]
     first, later = seconds[: options.workers], seconds[options.workers :]

@@ -9,10 +9,7 @@ its report included; images are decoded before. The sides take turns, in the oth
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 from benchmark import datasets
@@ -25,12 +22,8 @@ SIDES = {"two workers": (2, 1), "two threads": (1, 2)}
 def seconds(workers: int, threads: int, overrides: list[str], data_dir: Path) -> float:
     """Execute the matrix in a results folder of its own; return the seconds of the whole command."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmark", "run", "--matrix", "cpu", "--name", "measured"]
-        command += ["--data-dir", str(data_dir), "--results", folder, "--workers", str(workers)]
-        command += [word for each in (*overrides, f"threads={threads}") for word in ("--set", each)]
-        started = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - started
+        settings = [*overrides, f"threads={threads}"]
+        return common.executed(common.matrix_command(data_dir, folder, settings, "--workers", str(workers)))
 
 
 def main() -> None:
