@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -184,7 +185,9 @@ def _execute(selection: Selection, todo: list[PlannedRun], place: _Place, *, ane
     auto = len(todo) if place.ray_address else default_workers(matrix.threads, place.runs_per_gpu)
     number = min(place.workers or auto, len(todo))
     here = 1 if place.ray_address else number
-    with display(len(todo)) as shown:
+    with ExitStack() as stack:
+        shown = stack.enter_context(display(len(todo)))
+        local = stack.enter_context(_local_workers(number)) if place.executor is Where.local else None
         found = require_preflight(selection, [planned.spec for planned in todo], place.data_dir, here, shown.preparing)
         _keep_matrix(selection)
         context = RunContext(
@@ -198,15 +201,18 @@ def _execute(selection: Selection, todo: list[PlannedRun], place: _Place, *, ane
         )
         shown.starting(len(todo), context.workers)
         with SharedRuns(store, todo, anew=anew) as runs:
-            execute = _executor(place, number, matrix.threads, found)
+            execute = local or _on_ray(place, number, matrix.threads, found)
             return execute_all(runs, execute, context, matrix.timeout, shown)
 
 
-def _executor(place: _Place, workers: int, threads: int, found: Preflight) -> Executor:
-    if place.executor is Where.local:
-        from benchmark.executors.local import run_locally
+def _local_workers(number: int) -> AbstractContextManager[Executor]:
+    """Start workers: they import their libraries while the preflight looks at the matrix."""
+    from benchmark.executors.local import local_workers
 
-        return run_locally
+    return local_workers(number)
+
+
+def _on_ray(place: _Place, workers: int, threads: int, found: Preflight) -> Executor:
     from benchmark.executors.ray import LIBRARIES, RayExecutor
 
     memory = LIBRARIES + max((each.memory for each in found.checked), default=0)

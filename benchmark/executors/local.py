@@ -8,11 +8,12 @@ import signal
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
@@ -20,7 +21,7 @@ from pebble import ProcessExpired, ProcessPool
 from benchmark import environment, memory_errors
 from benchmark.executors import worker
 from benchmark.executors.events import Event, Ready, Started
-from benchmark.executors.interface import Take
+from benchmark.executors.interface import Executor, Take
 from benchmark.executors.worker_log import last_lines
 from benchmark.gpus import variables_of_workers
 from benchmark.matrix import RunSpec
@@ -38,14 +39,43 @@ ATTEMPTS = 3
 def run_locally(
     take: Take, context: RunContext, timeout: float | None, on_event: Callable[[Event], None]
 ) -> Generator[Outcome, None, None]:
-    """Execute runs in ``context.workers`` processes; see `interface.Executor`.
+    """Execute runs in ``context.workers`` processes that are started now; see `interface.Executor`."""
+    with local_workers(context.workers) as execute:
+        yield from execute(take, context, timeout, on_event)
+
+
+@contextmanager
+def local_workers(number: int) -> Iterator[Executor]:
+    """Start worker processes, which import their libraries meanwhile, and give what executes runs in them.
 
     Workers live on from run to run; each sees one GPU, in turns, where there are any. One that dies, or exceeds the
     time of its run, costs that run only, which comes back as ``killed``, ``oom`` or ``timeout``, and is replaced; all
-    end with this process, however it ends.
+    end with the block and with this process, however they end.
     """
-    idle = [_Slot(on_event, variables) for variables in variables_of_workers(context.workers, gpus())]
-    slots = tuple(idle)
+    slots = tuple(_Slot(variables) for variables in variables_of_workers(number, gpus()))
+    try:
+        for slot in slots:
+            slot.start()
+        yield partial(_executed, slots)
+    finally:
+        _stop(slots)
+
+
+def _stop(slots: Collection[_Slot]) -> None:
+    with ThreadPoolExecutor(max(1, len(slots))) as stopping:
+        list(stopping.map(_Slot.stop, slots))
+
+
+def _executed(
+    slots: Sequence[_Slot],
+    take: Take,
+    context: RunContext,
+    timeout: float | None,
+    on_event: Callable[[Event], None],
+) -> Generator[Outcome, None, None]:
+    for slot in slots:
+        slot.on_event = on_event
+    idle = list(slots)
     busy: dict[Future[Outcome], tuple[_Slot, RunSpec]] = {}
     try:
         while True:
@@ -69,8 +99,7 @@ def run_locally(
                 busy[slot.submit(spec, context, timeout)] = slot, spec
             yield from ended
     finally:
-        with ThreadPoolExecutor(len(slots)) as stopping:
-            list(stopping.map(_Slot.stop, slots))
+        _stop([slot for slot, _ in busy.values()])  # nobody waits for their runs any more
 
 
 class _Slot:
@@ -79,8 +108,9 @@ class _Slot:
     Workers of one pool share its locks: one killed while it holds a lock would stop the others.
     """
 
-    def __init__(self, on_event: Callable[[Event], None], variables: Mapping[str, str]) -> None:
-        self._on_event = on_event
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.on_event: Callable[[Event], None] = lambda event: None
+        """Told what the worker tells of its run; set before it is given one."""
         self._variables = dict(variables)
         self._pool: ProcessPool | None = None
         self._started: Started | None = None
@@ -91,7 +121,7 @@ class _Slot:
         if self.broken:
             self.stop()
         if self._pool is None:
-            self._start()
+            self.start()
         assert self._pool is not None
         self._started = None
         self._kills = memory_errors.kills()
@@ -106,7 +136,8 @@ class _Slot:
         """
         return self._pool is not None and (self._replaced or not self._pool.active)
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the worker; returns before it has imported anything."""
         spawn = multiprocessing.get_context("spawn")
         self._folder = tempfile.TemporaryDirectory(prefix="benchmark-worker-")
         self._log = Path(self._folder.name) / "log"
@@ -130,7 +161,7 @@ class _Slot:
             if isinstance(event, Started):
                 self._replaced = False  # the new worker has taken the run that the old one had not
                 self._started = event
-            self._on_event(event)
+            self.on_event(event)
 
     def stop(self) -> None:
         """End the worker and what belongs to it."""

@@ -1,0 +1,67 @@
+"""One run on rps at 224 px as a worker of the harness executes it. A child process of `dataset_memory`.
+
+With ``--share K`` it is shown every K-th image of each split only, K times over: as many steps and evaluations in the
+same order, on a K-th of the data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmark import datasets, matrix_file
+from benchmark.datasets.prepared import PreparedDataset, Split
+from benchmark.inputs import INPUT_MODES
+from benchmark.matrix import RunSpec, expand
+from benchmark.runs import RunContext, measure
+
+
+def spec(overrides: list[str]) -> RunSpec:
+    """Return the run: rps, rgb, one epoch, and what is asked for."""
+    settings = ["datasets=[rps]", "input_modes=[rgb]", "seeds=[0]", "training.image_size=224", "training.epochs=1"]
+    settings += ["training.early_stopping=null", "training.head_epochs=1"]
+    (only,) = expand(matrix_file.load(matrix_file.find("cpu"), [*settings, *overrides]))
+    return only
+
+
+def opened(run: RunSpec, data_dir: Path) -> PreparedDataset:
+    """Return the dataset, decoded where it is not yet."""
+    grey = INPUT_MODES[run.input_mode].grey
+    return datasets.open_dataset(
+        run.source, split_seed=run.split_seed, image_size=run.image_size, grey=grey, data_dir=data_dir
+    )
+
+
+def part(split: Split, share: int) -> Split:
+    """Return every so many-th image of a split, as often as it takes for the split's length."""
+    rows = np.arange(0, len(split.rows), share).repeat(share)[: len(split.rows)]
+    ids = tuple(f"{number}/{split.image_ids[row]}" for number, row in enumerate(rows))
+    return Split(split.rows[rows], split.labels[rows], ids)
+
+
+def main() -> None:
+    """Execute the run."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--share", type=int, default=1)
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
+    options = parser.parse_args()
+    run = spec(options.overrides)
+
+    def shown() -> PreparedDataset:
+        data = opened(run, options.data_dir)
+        train, validation, test = (part(split, options.share) for split in (data.train, data.validation, data.test))
+        return replace(data, train=train, validation=validation, test=test)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        context = RunContext(options.data_dir, folder / "weights", checkpoints=folder / "checkpoints")
+        measure(run, context, shown)
+
+
+if __name__ == "__main__":
+    main()
