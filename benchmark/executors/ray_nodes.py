@@ -111,7 +111,7 @@ def _unreachable(where: str, error: Exception) -> UserError:
     why = (str(error).strip() or type(error).__name__).splitlines()[0]
     return UserError(
         f"{where}: no Ray can be reached there ({why}). Start the head with 'ray start --head', and run this command "
-        "on one of the cluster's nodes."
+        "on one of the cluster's nodes. A cluster with a token needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here too."
     )
 
 

@@ -49,12 +49,12 @@ def commands(document: str) -> Iterator[str]:
     children = [child for token in tokens for child in token.children or () if child.type == "code_inline"]
     inline = [child.content for child in children if child.content.startswith((OURS, "python -m pytest"))]
     for line in [*(line for block in blocks for line in block.splitlines()), *inline]:
-        if line.startswith(("python", "pip", "ray ", "ruff ", "mypy", ".ci/run", "source ")):
+        if line.startswith(("python", "pip", "export ", "ray ", "ruff ", "mypy", ".ci/run", "source ")):
             yield from (part.strip() for part in re.sub(r"\s#.*", "", line).split("&&"))
 
 
 DOCUMENTED = list(dict.fromkeys(command for document in DOCUMENTS for command in commands(document)))
-RAY = [command for command in DOCUMENTED if command.startswith("ray ") or "--executor ray" in command]
+RAY = [command for command in DOCUMENTED if re.match(r"export RAY|ray |.*--executor ray", command)]
 HERE = [
     command
     for command in DOCUMENTED
@@ -62,15 +62,26 @@ HERE = [
 ]
 
 
-def words_of(command: str, project: Commands, folder: Path) -> list[str]:
-    """Return the words after ``python -m benchmark``, with the reader's own filled in."""
+def words_of(command: str, project: Commands, folder: Path) -> tuple[str, ...]:
+    """Return the words after ``python -m benchmark``, with the reader's own and the tiny matrix filled in."""
     words = shlex.split(command)[3:]
-    given = {"DIR": str(project.folder / "data"), "folder:PATH": f"folder:{folder}", "NAME": "mine.yaml"}
+    name = "shape-control" if words[0] == "datasets" else "mine.yaml"
+    given = {"DIR": str(project.folder / "data"), "folder:PATH": f"folder:{folder}", "NAME": name}
     words = [given.get(word, word) for word in words]
     if "run" in words or words[:2] == ["datasets", "prepare"] or words[0] == "doctor":
         words = [*words, *([] if "--matrix" in words else ["--matrix", ""])]
         words[words.index("--matrix") + 1] = "mine.yaml"
-    return words
+    if words[0] == "run":
+        words += ["--workers", "1"]
+    return tuple(words)
+
+
+def planned(command: str) -> list[str] | None:
+    """Return the command that plans what a documented one runs, with its own matrix; None: it runs no shipped one."""
+    words = shlex.split(command)[3:]
+    if words[0] != "run" or not {"NAME", "mine.yaml"}.isdisjoint(words):
+        return None
+    return ["plan", *words[1:]]
 
 
 @pytest.fixture
@@ -92,7 +103,7 @@ def test_a_command_that_is_not_run_here_is_run_where_it_is_said() -> None:
 
 def test_each_document_and_each_verb_has_its_commands_found() -> None:
     assert {shlex.split(command)[3] for command in HERE} >= {"run", "plan", "status", "report", "doctor", "datasets"}
-    assert len(RAY) == 3
+    assert len(RAY) == 4
     for document in DOCUMENTS:
         assert list(commands(document)), document
 
@@ -101,10 +112,12 @@ def test_each_document_and_each_verb_has_its_commands_found() -> None:
 def test_the_documented_commands_end_as_they_should(project: Commands) -> None:
     folder = images.write(project.folder / "own", each=20)
     told = []
-    for command in HERE:
-        done = project.run(*words_of(command, project, folder))
+    as_written = [words for command in HERE if (words := planned(command)) is not None]
+    filled_in = dict.fromkeys(words_of(command, project, folder) for command in HERE)
+    for words in (*as_written, *filled_in):
+        done = project.run(*words)
         if done.returncode:
-            told.append(f"{command}: {done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-1000:]}")
+            told.append(f"{words}: {done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-1000:]}")
     assert told == []
     assert {path.name for path in (project.folder / "results").iterdir() if path.is_dir()} == {"tiny", "mine", "turned"}
     assert len(project.records()) == len(project.records("turned")) == 4
@@ -115,15 +128,19 @@ def test_the_documented_cluster_of_two_nodes_executes_a_matrix(project: Commands
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    project.environment["RAY_AUTH_TOKEN"] = secrets.token_hex(16)
+    exported = RAY[0].replace("RAY_AUTH_TOKEN=TOKEN", f"RAY_AUTH_TOKEN={secrets.token_hex(16)}")
+    project.environment.update(word.split("=") for word in shlex.split(exported)[1:])
     own = ["--block", "--num-cpus", "1", "--num-gpus", "0", "--object-store-memory", str(80 << 20)]
-    nodes = []
+    nodes: list[subprocess.Popen[str]] = []
     try:
-        for command in RAY[:2]:
+        for command in RAY[1:3]:
             words = shlex.split(command.replace("HEAD", "127.0.0.1").replace("6379", port))
             ray = str(Path(sys.executable).with_name(words[0]))
-            nodes.append(subprocess.Popen([ray, *words[1:], *own], env=project.environment))
-        done = project.run(*words_of(RAY[2].replace(" auto", f" 127.0.0.1:{port}"), project, project.folder))
+            command_line = [ray, *words[1:], *own]
+            nodes.append(subprocess.Popen(command_line, env=project.environment, stdout=subprocess.PIPE, text=True))
+            assert nodes[-1].stdout is not None
+            assert any("Ray runtime started" in line for line in nodes[-1].stdout), command
+        done = project.run(*words_of(RAY[3].replace(" auto", f" 127.0.0.1:{port}"), project, project.folder))
     finally:
         for node in nodes:
             node.terminate()
