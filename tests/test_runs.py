@@ -169,7 +169,7 @@ def test_resnetrs50_goes_through_a_whole_run_of_the_full_matrixs_protocol(policy
 
 def control(dataset: str, mode: str, folder: Path) -> float:
     overrides = [f"datasets=[{dataset}]", f"input_modes=[{mode}]", "policies=[finetune-whole]", "seeds=[0]"]
-    training = ["training.image_size=64", "training.epochs=4", "training.early_stopping=null"]
+    training = ["training.image_size=48", "training.epochs=3", "training.early_stopping=null"]
     (spec,) = expand(matrix_file.load(matrix_file.find("cpu"), overrides + training))
     record = runs.execute(spec, context(folder)).record
     assert record.status == "done", record.traceback
