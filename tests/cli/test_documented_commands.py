@@ -112,12 +112,12 @@ def test_each_document_and_each_verb_has_its_commands_found() -> None:
 def test_the_documented_commands_end_as_they_should(project: Commands) -> None:
     folder = images.write(project.folder / "own", each=20)
     told = []
-    as_written = [words for command in HERE if (words := planned(command)) is not None]
+    as_written = [tuple(words) for command in HERE if (words := planned(command)) is not None]
     filled_in = dict.fromkeys(words_of(command, project, folder) for command in HERE)
-    for words in (*as_written, *filled_in):
-        done = project.run(*words)
+    for each in [*as_written, *filled_in]:
+        done = project.run(*each)
         if done.returncode:
-            told.append(f"{words}: {done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-1000:]}")
+            told.append(f"{each}: {done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-1000:]}")
     assert told == []
     assert {path.name for path in (project.folder / "results").iterdir() if path.is_dir()} == {"tiny", "mine", "turned"}
     assert len(project.records()) == len(project.records("turned")) == 4
@@ -129,7 +129,9 @@ def test_the_documented_cluster_of_two_nodes_executes_a_matrix(project: Commands
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     exported = RAY[0].replace("RAY_AUTH_TOKEN=TOKEN", f"RAY_AUTH_TOKEN={secrets.token_hex(16)}")
-    project.environment.update(word.split("=") for word in shlex.split(exported)[1:])
+    for word in shlex.split(exported)[1:]:
+        name, _, value = word.partition("=")
+        project.environment[name] = value
     own = ["--block", "--num-cpus", "1", "--num-gpus", "0", "--object-store-memory", str(80 << 20)]
     nodes: list[subprocess.Popen[str]] = []
     try:
