@@ -6,6 +6,7 @@ for the reader's own (DIR, PATH) and for matrices that take hours, which a tiny 
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import shlex
@@ -24,6 +25,23 @@ from tests.cli.commands import Commands
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "experiments/README.md", "results/README.md")
 OURS = "python -m benchmark "
+
+ONE_AFTER_THE_OTHER = """
+import json, sys
+if __name__ == "__main__":  # and not in the workers
+    codes = []
+    for words in json.loads(sys.argv[1]):
+        sys.argv[1:] = words
+        from benchmark.cli import main
+        print("==", *words, file=sys.stderr, flush=True)
+        try:
+            main()
+            codes.append(0)
+        except SystemExit as ended:
+            codes.append(ended.code)
+    print("done", json.dumps(codes))
+"""
+"""In one process, which imports the libraries once."""
 
 ELSEWHERE = {
     r"python3 -m venv .*|source .*/activate": (".ci/run", "python3 -m venv"),
@@ -111,14 +129,21 @@ def test_each_document_and_each_verb_has_its_commands_found() -> None:
 @pytest.mark.slow
 def test_the_documented_commands_end_as_they_should(project: Commands) -> None:
     folder = images.write(project.folder / "own", each=20)
-    told = []
     as_written = [tuple(words) for command in HERE if (words := planned(command)) is not None]
     filled_in = dict.fromkeys(words_of(command, project, folder) for command in HERE)
-    for each in [*as_written, *filled_in]:
-        done = project.run(*each)
-        if done.returncode:
-            told.append(f"{each}: {done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-1000:]}")
-    assert told == []
+    given = [*as_written, *filled_in]
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps(given)],
+        cwd=project.folder,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert "done" in done.stdout, done.stderr
+    codes = json.loads(done.stdout.splitlines()[-1].removeprefix("done "))
+    assert [words for words, code in zip(given, codes, strict=True) if code] == [], done.stderr
     assert {path.name for path in (project.folder / "results").iterdir() if path.is_dir()} == {"tiny", "mine", "turned"}
     assert len(project.records()) == len(project.records("turned")) == 4
 
