@@ -83,7 +83,7 @@ def _told(folder: Path) -> Iterator[None]:
                 "error", UserWarning
             )  # the library would fall back to files that outlive their process
             yield
-    except (NotImplementedError, UserWarning):
+    except (NotImplementedError, UserWarning):  # how filelock tells that flock(2) does not work there
         raise UserError(
             f"{folder}: its file system has no locks, so that two commands could not share it. "
             "Give a folder on another one with --results."

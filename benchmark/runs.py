@@ -197,7 +197,7 @@ def measure(
         head_init=head_init(spec, data.classes),
         image_size=spec.input_size,
     )
-    built.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    built.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave memory_format out
     model_ready = time.perf_counter()
 
     normaliser = Normaliser(built.mean, built.std, device)

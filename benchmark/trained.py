@@ -148,7 +148,7 @@ def open_run(record: RunRecord, weights: Path, device: torch.device | None = Non
         raise UserError(f"{weights}: cannot be read as safetensors ({error}). Run it again with --force.") from None
     network = restore(record.spec.model, record.model.input_channels, len(record.dataset.classes), state, str(weights))
     where = device or choose_device()
-    network.to(device=where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(device=where, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave memory_format out
     assert record.environment is not None, "a done run"
     elsewhere = where.type == "cpu" and record.environment.device != "cpu"
     precision = "fp32" if elsewhere else resolve_precision(record.spec.precision, where)

@@ -29,7 +29,7 @@ import torch
 from tabulate import tabulate
 
 import benchmark.runs  # noqa: F401 - the libraries behind it are loaded once, for every fork
-import tests.synthetic  # noqa: F401
+import tests.synthetic  # noqa: F401 - as above
 
 PROJECT = Path(__file__).resolve().parents[1]
 

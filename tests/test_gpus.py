@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.executors import local
 from benchmark.gpus import VISIBLE, most_on_one, runs_at_a_time, variables_of_workers, visible_gpus
-from tests.executors.outcomes import context, outcomes, tiny_runs
+from tests.executors.outcomes import context, outcomes, run_locally, tiny_runs
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_each_worker_has_the_name_of_one_gpu_in_its_environment_and_the_parent_n
 ) -> None:
     monkeypatch.setattr(local, "gpus", lambda: ("GPU-a", "MIG-b"))
     monkeypatch.delenv(VISIBLE, raising=False)
-    found = outcomes(local.run_locally, tiny_runs(epochs=8), context(tmp_path, workers=2))
+    found = outcomes(run_locally, tiny_runs(epochs=8), context(tmp_path, workers=2))
     environments = [outcome.record.environment for outcome in found.values()]
     assert sorted(each.variables[VISIBLE] for each in environments if each) == ["GPU-a", "MIG-b"]
     assert VISIBLE not in os.environ

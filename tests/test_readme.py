@@ -1,13 +1,44 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+import pytest
 
 from benchmark.export_text import loading
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+SECTIONS = dict(section.split("\n", 1) for section in RESULTS.split("\n## ")[1:])
+
+
+def differences(text: str) -> set[str]:
+    return set(re.findall(r"\d+\.\d ± \d+\.\d", text))
+
+
+def report(matrix: str) -> str:
+    return (ROOT / "results" / matrix / "report.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_shows_the_ten_lines_that_an_export_is_loaded_by() -> None:
     lines = loading({"library": "timm"})
     assert f"```python\n{lines}```" in README
     assert len(lines.strip().splitlines()) <= 10
+
+
+@pytest.mark.parametrize("matrix", SECTIONS)
+def test_each_difference_that_is_told_of_a_matrix_stands_in_its_report(matrix: str) -> None:
+    told = differences(SECTIONS[matrix])
+    assert told
+    assert told <= differences(report(matrix))
+
+
+def test_the_differences_in_the_readme_stand_in_the_reports_it_tells_of() -> None:
+    told = differences(README)
+    assert told
+    assert told <= differences(report("elpv")) | differences(report("quick"))
+
+
+def test_each_committed_matrix_has_its_section() -> None:
+    assert set(SECTIONS) == {path.parent.name for path in (ROOT / "results").glob("*/report.md")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -176,6 +176,7 @@ def _execute(selection: Selection, todo: list[PlannedRun], place: _Place, *, ane
             require_answer(place.ray_address)
     from benchmark.cli.display import display
     from benchmark.execution import execute_all
+    from benchmark.executors.local import local_workers
     from benchmark.preparation import default_workers
     from benchmark.runs import RunContext
     from benchmark.sharing import SharedRuns
@@ -187,7 +188,8 @@ def _execute(selection: Selection, todo: list[PlannedRun], place: _Place, *, ane
     here = 1 if place.ray_address else number
     with ExitStack() as stack:
         shown = stack.enter_context(display(len(todo)))
-        local = stack.enter_context(_local_workers(number)) if place.executor is Where.local else None
+        # workers import their libraries while the preflight looks at the matrix
+        local = stack.enter_context(local_workers(number)) if place.executor is Where.local else None
         found = require_preflight(selection, [planned.spec for planned in todo], place.data_dir, here, shown.preparing)
         _keep_matrix(selection)
         context = RunContext(
@@ -203,13 +205,6 @@ def _execute(selection: Selection, todo: list[PlannedRun], place: _Place, *, ane
         with SharedRuns(store, todo, anew=anew) as runs:
             execute = local or _on_ray(place, number, matrix.threads, found)
             return execute_all(runs, execute, context, matrix.timeout, shown)
-
-
-def _local_workers(number: int) -> AbstractContextManager[Executor]:
-    """Start workers: they import their libraries while the preflight looks at the matrix."""
-    from benchmark.executors.local import local_workers
-
-    return local_workers(number)
 
 
 def _on_ray(place: _Place, workers: int, threads: int, found: Preflight) -> Executor:

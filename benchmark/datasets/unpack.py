@@ -52,6 +52,7 @@ def unpack(archive: Path, folder: Path) -> None:
             for member, path in checked:
                 _write(member, folder / path)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
+        # zipfile raises the last two for a compression that it does not know and for an encrypted member
         raise UnsafeArchive(f"{archive.name}: damaged ({error})") from None
     except UnsafeArchive as error:
         raise UnsafeArchive(f"{archive.name}: {str(error).removeprefix(f'{archive.name}: ')}") from None

@@ -36,17 +36,9 @@ ATTEMPTS = 3
 """How often a worker is started anew for a run that it died before taking."""
 
 
-def run_locally(
-    take: Take, context: RunContext, timeout: float | None, on_event: Callable[[Event], None]
-) -> Generator[Outcome, None, None]:
-    """Execute runs in ``context.workers`` processes that are started now; see `interface.Executor`."""
-    with local_workers(context.workers) as execute:
-        yield from execute(take, context, timeout, on_event)
-
-
 @contextmanager
 def local_workers(number: int) -> Iterator[Executor]:
-    """Start worker processes, which import their libraries meanwhile, and give what executes runs in them.
+    """Start worker processes, which import their libraries meanwhile; gives an `interface.Executor` of runs in them.
 
     Workers live on from run to run; each sees one GPU, in turns, where there are any. One that dies, or exceeds the
     time of its run, costs that run only, which comes back as ``killed``, ``oom`` or ``timeout``, and is replaced; all

@@ -98,8 +98,9 @@ def test_a_worker_whose_parent_dies_in_the_middle_of_a_line_ends_without_a_word(
 
 def test_a_worker_whose_answer_nobody_reads_ends_without_a_word() -> None:
     command = [sys.executable, "-m", "benchmark.datasets.worker"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         process.stdout.close()
         process.stdin.write('{"kind": "scan"}\n[["a", "/nowhere"]]\n')
         process.stdin.close()

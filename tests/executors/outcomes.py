@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.executors.events import Event
-from benchmark.executors.interface import Executor
+from benchmark.executors.interface import Executor, Take
+from benchmark.executors.local import local_workers
 from benchmark.matrix import RunSpec, expand
 from benchmark.runs import Outcome, RunContext
 from tests.matrices import matrix
@@ -37,6 +38,14 @@ def context(folder: Path, workers: int = 1) -> RunContext:
         checkpoints=folder / "checkpoints",
         exhibits=folder / "exhibits",
     )
+
+
+def run_locally(
+    take: Take, context: RunContext, timeout: float | None, on_event: Callable[[Event], None]
+) -> Generator[Outcome, None, None]:
+    """Execute runs in worker processes that are started for them."""
+    with local_workers(context.workers) as execute:
+        yield from execute(take, context, timeout, on_event)
 
 
 def outcomes(

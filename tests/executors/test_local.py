@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from benchmark.executors.local import run_locally
-from tests.executors.outcomes import context, outcomes, tiny_runs
+from benchmark.executors.local import local_workers
+from tests.cli.commands import workers
+from tests.executors.outcomes import context, outcomes, run_locally, tiny_runs
 
 
 class Ending(PosixPath):
@@ -27,3 +28,11 @@ def test_a_worker_that_ends_inside_a_run_with_exit_code_0_costs_that_run(tmp_pat
     (ended,) = outcomes(run_locally, [run], where).values()
     assert ended.record.status == "killed"
     assert ended.record.reason == "its worker ended without a word"
+
+
+def test_workers_start_before_there_is_a_run_and_end_with_the_block_that_fails() -> None:
+    with pytest.raises(ValueError, match="refused"), local_workers(2):
+        started = workers(os.getpid())
+        assert len(started) == 2
+        raise ValueError("refused")
+    assert not any(process.is_running() for process in started)

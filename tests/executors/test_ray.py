@@ -13,10 +13,9 @@ import pytest
 
 from benchmark.executors import ray_losses
 from benchmark.executors.events import EpochDone, Event, Warned
-from benchmark.executors.local import run_locally
 from benchmark.executors.ray import RayExecutor
 from benchmark.executors.ray_nodes import Share, import_ray, room, share_of_a_run
-from tests.executors.outcomes import context, decided, kept_weights, outcomes, tiny_runs
+from tests.executors.outcomes import context, decided, kept_weights, outcomes, run_locally, tiny_runs
 
 STORE = 80 << 20
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from benchmark import datasets, models
+from benchmark import models
 from benchmark.batches import EVALUATION_BATCHES, Normaliser
 from benchmark.inputs import INPUT_MODES
 from tests.performance import common
@@ -21,9 +21,7 @@ def main() -> None:
     torch.set_num_threads(1)
     spec = common.spec(options.mode, options.epochs)
     mode = INPUT_MODES[spec.input_mode]
-    data = datasets.open_dataset(
-        spec.source, split_seed=0, image_size=spec.image_size, grey=mode.grey, data_dir=options.data_dir
-    )
+    data = common.opened(spec, options.data_dir)
     built = models.build(spec.model, mode, classes=len(data.classes), source=spec.weights, seed=0)
     network = built.network.to(memory_format=torch.channels_last)
     normalise = Normaliser(built.mean, built.std, torch.device("cpu"))

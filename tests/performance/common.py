@@ -17,7 +17,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmark import environment, matrix_file
+from benchmark import datasets, environment, matrix_file
+from benchmark.datasets.prepared import PreparedDataset
+from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec, expand
 
 SAMPLE_SECONDS = 0.05
@@ -60,6 +62,23 @@ def records(folder: Path | str) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in files]
 
 
+def opened(run: RunSpec, data_dir: Path) -> PreparedDataset:
+    """Return a run's dataset, decoded where it is not yet."""
+    grey = INPUT_MODES[run.input_mode].grey
+    return datasets.open_dataset(
+        run.source, split_seed=run.split_seed, image_size=run.image_size, grey=grey, data_dir=data_dir
+    )
+
+
+def kilobytes(process: int, file: str) -> dict[str, int]:
+    """Return the sizes that a file of /proc/PID tells, by name, bytes; nothing once the process has ended."""
+    try:
+        lines = Path(f"/proc/{process}/{file}").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    return {line.split()[0].rstrip(":"): int(line.split()[1]) * 1024 for line in lines if line.endswith(" kB")}
+
+
 @dataclass(frozen=True)
 class Ended:
     """What is left of a child process.
@@ -77,11 +96,8 @@ class Ended:
 
 def private_bytes(process: int) -> int:
     """Return the memory that a process shares with no other, bytes (Linux, proc(5): smaps_rollup); 0 once it ended."""
-    try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Private_Clean", "Private_Dirty")))
+    sizes = kilobytes(process, "smaps_rollup")
+    return sizes.get("Private_Clean", 0) + sizes.get("Private_Dirty", 0)
 
 
 def child(module: str, *arguments: object, memory: bool = False, plain: bool = False) -> Ended:

@@ -33,15 +33,6 @@ LIMIT_MB = 150
 SHARES = {"all": 1, "an eighth": 8}
 
 
-def kilobytes(process: int, file: str) -> dict[str, int]:
-    """Return the sizes that a file of /proc/PID tells, by name, bytes; nothing once the process has ended."""
-    try:
-        lines = Path(f"/proc/{process}/{file}").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    return {line.split()[0].rstrip(":"): int(line.split()[1]) * 1024 for line in lines if line.endswith(" kB")}
-
-
 def peaks(data: Path, share: int, overrides: list[str]) -> dict[str, float]:
     """Execute the run once and return its process's peaks, MB, and the number of readings."""
     command = [sys.executable, "-m", "tests.performance.rps_run", "--data-dir", str(data), "--share", str(share)]
@@ -50,9 +41,9 @@ def peaks(data: Path, share: int, overrides: list[str]) -> dict[str, float]:
     readings = 0
     with subprocess.Popen(command, env={**os.environ, **environment.worker_variables()}) as running:
         while running.poll() is None:
-            now = {"private MB": kilobytes(running.pid, "status").get("RssAnon", 0)}
+            now = {"private MB": common.kilobytes(running.pid, "status").get("RssAnon", 0)}
             if readings % 40 == 0:
-                rollup = kilobytes(running.pid, "smaps_rollup")
+                rollup = common.kilobytes(running.pid, "smaps_rollup")
                 now["Private_Dirty MB"] = rollup.get("Private_Dirty", 0)
                 now["USS MB"] = rollup.get("Private_Dirty", 0) + rollup.get("Private_Clean", 0)
             for word, size in now.items():
@@ -73,7 +64,7 @@ def main() -> None:
     parser.add_argument("--weights", default="none")
     options = parser.parse_args()
     overrides = [f"models=[{options.model}]", f"weights={options.weights}", f"policies=[{options.policy}]"]
-    rps_run.opened(rps_run.spec(overrides), options.data_dir)
+    common.opened(rps_run.spec(overrides), options.data_dir)
     rounds = [
         {side: peaks(options.data_dir, share, overrides) for side, share in SHARES.items()}
         for _ in range(options.rounds)

@@ -14,9 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark import datasets
 from benchmark.datasets.prepared import PreparedDataset, Split
-from benchmark.inputs import INPUT_MODES
 from benchmark.runs import RunContext, measure
 from tests.performance import common
 
@@ -44,13 +42,7 @@ def main() -> None:
     spec = common.spec(options.mode, 1 if options.what == "evaluate" else options.epochs)
 
     def opened() -> PreparedDataset:
-        data = datasets.open_dataset(
-            spec.source,
-            split_seed=spec.split_seed,
-            image_size=spec.image_size,
-            grey=INPUT_MODES[spec.input_mode].grey,
-            data_dir=options.data_dir,
-        )
+        data = common.opened(spec, options.data_dir)
         if options.what == "train":
             return replace(data, validation=few(data.validation), test=few(data.test))
         if options.what == "evaluate":

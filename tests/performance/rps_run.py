@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark import datasets, matrix_file
+from benchmark import matrix_file
 from benchmark.datasets.prepared import PreparedDataset, Split
-from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec, expand
 from benchmark.runs import RunContext, measure
+from tests.performance import common
 
 
 def spec(overrides: list[str]) -> RunSpec:
@@ -26,14 +26,6 @@ def spec(overrides: list[str]) -> RunSpec:
     settings += ["training.early_stopping=null", "training.head_epochs=1"]
     (only,) = expand(matrix_file.load(matrix_file.find("cpu"), [*settings, *overrides]))
     return only
-
-
-def opened(run: RunSpec, data_dir: Path) -> PreparedDataset:
-    """Return the dataset, decoded where it is not yet."""
-    grey = INPUT_MODES[run.input_mode].grey
-    return datasets.open_dataset(
-        run.source, split_seed=run.split_seed, image_size=run.image_size, grey=grey, data_dir=data_dir
-    )
 
 
 def part(split: Split, share: int) -> Split:
@@ -53,7 +45,7 @@ def main() -> None:
     run = spec(options.overrides)
 
     def shown() -> PreparedDataset:
-        data = opened(run, options.data_dir)
+        data = common.opened(run, options.data_dir)
         train, validation, test = (part(split, options.share) for split in (data.train, data.validation, data.test))
         return replace(data, train=train, validation=validation, test=test)
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.executors.local import run_locally
+from benchmark.executors.local import local_workers
 from benchmark.matrix import Matrix, RunSpec, expand
 from benchmark.runs import Outcome, RunContext
 from benchmark.store import Store
@@ -46,9 +46,10 @@ def executed(specs: Sequence[RunSpec], folder: Path) -> tuple[float, list[Outcom
     context = RunContext(data_dir=None, weights_folder=folder / "weights", checkpoints=store.checkpoints)
     began = time.perf_counter()
     outcomes = []
-    for outcome in run_locally(lambda: next(left, None), context, None, lambda event: None):
-        store.save(outcome.record, outcome.predictions, outcome.shown)
-        outcomes.append(outcome)
+    with local_workers(1) as execute:
+        for outcome in execute(lambda: next(left, None), context, None, lambda event: None):
+            store.save(outcome.record, outcome.predictions, outcome.shown)
+            outcomes.append(outcome)
     return time.perf_counter() - began, outcomes
 
 

@@ -16,14 +16,14 @@ from unittest.mock import patch
 import torch
 from tabulate import tabulate
 
-from benchmark import datasets, features, models
+from benchmark import features, models
 from benchmark.batches import Images, Normaliser, SplitImages
 from benchmark.heads import head_parameters
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec, expand
 from benchmark.matrix_file import find, load
 from benchmark.training import Support, Trained, train
-from tests.performance.common import parser
+from tests.performance.common import opened, parser
 
 SEEDS = 5
 
@@ -37,9 +37,7 @@ def frozen_stages() -> list[RunSpec]:
 def trained(spec: RunSpec, data_dir: Path, folder: Path | None) -> tuple[Trained, torch.Tensor]:
     """Return a trained frozen stage and its head's last weights; no folder: the backbone runs in every step."""
     mode, device = INPUT_MODES[spec.input_mode], torch.device("cpu")
-    data = datasets.open_dataset(
-        spec.source, split_seed=spec.split_seed, image_size=spec.image_size, grey=mode.grey, data_dir=data_dir
-    )
+    data = opened(spec, data_dir)
     built = models.build(spec.model, mode, classes=len(data.classes), source=spec.weights, seed=spec.seed)
     built.network.to(memory_format=torch.channels_last)
     normaliser = Normaliser(built.mean, built.std, device)

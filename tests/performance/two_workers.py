@@ -12,7 +12,6 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmark import datasets
 from tests.performance import common
 
 SIDES = {"two workers": (2, 1), "two threads": (1, 2)}
@@ -36,10 +35,7 @@ def main() -> None:
     overrides = [f"datasets=[{{name: beans, limit: {options.limit}}}]", "input_modes=[grey-3ch, grey-1ch]"]
     overrides += ["policies=[finetune-whole]", "seeds=[0, 1]", f"training.epochs={options.epochs}"]
     overrides += ["training.head_epochs=1", "training.early_stopping=null"]
-    spec = common.spec("grey-3ch", 1)
-    datasets.open_dataset(
-        spec.source, split_seed=spec.split_seed, image_size=spec.image_size, grey=True, data_dir=options.data_dir
-    )
+    common.opened(common.spec("grey-3ch", 1), options.data_dir)
     table = []
     for number in range(options.rounds):
         names = list(SIDES) if number % 2 == 0 else list(reversed(SIDES))
