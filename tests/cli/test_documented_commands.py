@@ -144,7 +144,9 @@ def test_the_documented_commands_end_as_they_should(project: Commands) -> None:
     assert "done" in done.stdout, done.stderr
     codes = json.loads(done.stdout.splitlines()[-1].removeprefix("done "))
     assert [words for words, code in zip(given, codes, strict=True) if code] == [], done.stderr
-    assert {path.name for path in (project.folder / "results").iterdir() if path.is_dir()} == {"tiny", "mine", "turned"}
+    named = {words[words.index("--name") + 1] for words in filled_in if words[0] == "run" and "--name" in words}
+    assert named >= {"mine", "turned"}
+    assert {path.name for path in (project.folder / "results").iterdir() if path.is_dir()} == {"tiny", *named}
     assert len(project.records()) == len(project.records("turned")) == 4
 
 
