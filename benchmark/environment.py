@@ -101,14 +101,3 @@ def peak_rss_bytes() -> int:
     except (OSError, StopIteration):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
-
-
-def seconds_waiting_for_a_processor() -> float | None:
-    """Return how long this process's threads have been ready to run without a processor, seconds.
-
-    Second field of ``/proc/self/task/*/schedstat`` (Linux, Documentation/scheduler/sched-stats); None elsewhere.
-    """
-    try:
-        return sum(int(file.read_text().split()[1]) for file in Path("/proc/self/task").glob("*/schedstat")) / 1e9
-    except (OSError, IndexError, ValueError):
-        return None

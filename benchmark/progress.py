@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from benchmark.contention import Stopwatch
 from benchmark.records import EpochRecord, StageRecord
 
 
@@ -56,6 +57,7 @@ class Progress:
         feature_seconds: computing, or reading, the features of a frozen backbone.
         seconds_before: what the run had taken when it was last interrupted.
         resumed_after: the epochs after which it went on from a checkpoint.
+        stopwatch: of training steps and evaluations since the last interruption; not kept.
     """
 
     history: list[EpochRecord] = field(default_factory=list)
@@ -69,6 +71,7 @@ class Progress:
     feature_seconds: float = 0.0
     seconds_before: float = 0.0
     resumed_after: list[int] = field(default_factory=list)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     _started: float = field(default_factory=time.perf_counter)
 
     def seconds(self) -> float:
@@ -77,7 +80,8 @@ class Progress:
 
     def as_data(self) -> dict[str, Any]:
         """Return what `from_data` reads."""
-        plain = {name: value for name, value in vars(self).items() if name not in ("history", "stages", "_started")}
+        others = ("history", "stages", "stopwatch", "_started")
+        plain = {name: value for name, value in vars(self).items() if name not in others}
         return {
             **plain,
             "seconds_before": self.seconds(),

@@ -121,8 +121,8 @@ class Timing(_Part):
     features where nothing else was trained."""
     eval_images_per_second: float
     contended: bool | None
-    """True when the run (since its last interruption) waited for a processor for more than 5 % of its time; None where
-    that cannot be measured."""
+    """True when training and evaluation (since the last interruption) waited for a processor, or were stopped, for
+    more than 5 % of their time; None where that cannot be measured."""
     resumed_after: tuple[int, ...] = ()
     """Epochs after which the run went on from a checkpoint, having been interrupted."""
 

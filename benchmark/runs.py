@@ -54,9 +54,6 @@ Precision = Literal["fp32", "fp16", "bf16"]
 SATURATED_EPOCHS = 3
 """Epochs with a validation accuracy of 1.0 from which a record says that validation saturated."""
 
-CONTENDED_SHARE = 0.05
-"""Share of a run's time spent waiting for a processor from which its record says contended."""
-
 
 @dataclass(frozen=True)
 class RunContext:
@@ -180,7 +177,6 @@ def measure(
     started = time.perf_counter()
     start_afresh(spec.threads)
     environment.reset_peak_rss()
-    waited = environment.seconds_waiting_for_a_processor()
     device = choose_device()
     check_precision(spec.precision, device)
     precision = resolve_precision(spec.precision, device)
@@ -256,7 +252,7 @@ def measure(
             total_seconds=total,
             train_images_per_second=_training_rate(progress),
             eval_images_per_second=progress.images_evaluated / progress.eval_seconds,
-            contended=_contended(waited, time.perf_counter() - started),
+            contended=progress.stopwatch.contended(on_cpu=device.type == "cpu"),
             resumed_after=tuple(progress.resumed_after),
         ),
         memory=Memory(
@@ -372,13 +368,6 @@ def _environment(spec: RunSpec, context: RunContext) -> Environment:
         git_dirty=dirty,
         instruction_set=torch.backends.cpu.get_cpu_capability(),
     )
-
-
-def _contended(waited_before: float | None, total: float) -> bool | None:
-    waited_after = environment.seconds_waiting_for_a_processor()
-    if waited_before is None or waited_after is None:
-        return None
-    return (waited_after - waited_before) / total > CONTENDED_SHARE
 
 
 def _keep_weights(spec: RunSpec, context: RunContext, trained: Trained) -> None:

@@ -199,7 +199,7 @@ class StageTrainer(Trainer):
         self._applied_lr = []
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self._loss_count = 0
-        self._started = time.perf_counter()
+        self._progress.stopwatch.start()
 
     def optimizer_step(self) -> None:
         self._applied_lr.append(float(self.optimizer.param_groups[0]["lr"]))
@@ -214,7 +214,7 @@ class StageTrainer(Trainer):
 
     def train_epoch_end(self) -> None:
         loss = float(self._loss_sum) / self._loss_count
-        self._epoch_seconds = time.perf_counter() - self._started
+        self._epoch_seconds = self._progress.stopwatch.stop()
         self._progress.train_seconds += self._epoch_seconds
         self._progress.images_trained += self._loss_count
         if self._whole_network:
@@ -229,7 +229,7 @@ class StageTrainer(Trainer):
         self._validation_logits = []
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self._loss_count = 0
-        self._started = time.perf_counter()
+        self._progress.stopwatch.start()
 
     def calculate_eval_batch_loss(self, batch: tuple[Tensor, Tensor]) -> dict[str, Any]:
         with torch.inference_mode():
@@ -257,7 +257,7 @@ class StageTrainer(Trainer):
             train_seconds=self._epoch_seconds,
         )
         self._keep_if_best(record, validation, test)
-        self._progress.eval_seconds += time.perf_counter() - self._started
+        self._progress.eval_seconds += self._progress.stopwatch.stop()
         self._progress.images_evaluated += len(validation) + len(test)
         if not math.isfinite(record.val_loss):
             raise Diverged(f"the validation loss is {record.val_loss} in epoch {self._epoch}")

@@ -13,8 +13,8 @@ from benchmark.analysis.results import Cell, Results
 from benchmark.records import EpochRecord
 from benchmark.report import drawing
 from benchmark.report.pictures import Picture
-from benchmark.report.tables import mean_of
-from benchmark.report.text import escape, listed
+from benchmark.report.text import count, escape, listed
+from benchmark.report.times import mean_time
 
 DECIMALS = 5
 """Of shares and losses in a figure's data."""
@@ -38,7 +38,7 @@ def pictures(results: Results, found: Sequence[Difference]) -> list[Picture]:
         suffix, named = model_suffix(model, results)
         made.append(_accuracy(results, cells, suffix, named))
         made.extend(_forest([d for d in found if d.contrast.model == model], suffix, named))
-        made.append(_cost(results, cells, suffix, named))
+        made.extend(_cost(results, cells, suffix, named))
         for dataset in results.datasets:
             if (dataset, model) in drawn:
                 own = [cell for cell in cells if cell.key[0] == dataset]
@@ -152,27 +152,34 @@ def _forest(found: Sequence[Difference], suffix: str, named: str) -> list[Pictur
     ]
 
 
-def _cost(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> Picture:
+def _cost(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> list[Picture]:
     points = []
     for cell in cells:
-        seconds = mean_of(cell, "timing.train_seconds")
-        if seconds is not None:
-            points.append({**_point(cell), "seconds": round(seconds, 2)})
+        seconds = mean_time(cell, "train_seconds")
+        if seconds is not None and not seconds.bound:
+            points.append({**_point(cell), "seconds": round(seconds.value, 2)})
+    if not points:
+        return []
     data = {
         "policies": list(results.matrix.policies),
         "modes": [m for m in results.matrix.input_modes if any(p["mode"] == m for p in points)],
         "datasets": [d for d in results.datasets if any(p["dataset"] == d for p in points)],
         "cells": points,
     }
-    return Picture(
-        name=f"time{suffix}",
-        section="cost",
-        title=f"Test accuracy against training time{named}",
-        caption="Seconds of training steps, mean over the done seeds, evaluation and loading left out. Bars: 95 % "
-        "intervals of the accuracy. Times of runs that shared the machine or ran on different hardware do not compare.",
-        data=data,
-        draw=drawing.cost,
-    )
+    left_out = len(cells) - len(points)
+    return [
+        Picture(
+            name=f"time{suffix}",
+            section="cost",
+            title=f"Test accuracy against training time{named}",
+            caption="Seconds of training steps, mean over the done runs that did not wait for a processor, evaluation "
+            "and loading left out. Bars: 95 % intervals of the accuracy, over all done seeds. Times on different "
+            "hardware do not compare."
+            + (f" Not drawn: {count(left_out, 'cell')} of which every run waited." if left_out else ""),
+            data=data,
+            draw=drawing.cost,
+        )
+    ]
 
 
 def _curves(dataset: str, cells: Sequence[Cell], name: str, named: str) -> Picture:

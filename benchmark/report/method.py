@@ -216,8 +216,8 @@ def flags(records: Sequence[RunRecord]) -> str:
     of_all = f"of {count(len(records), 'done run')}"
     return "\n".join(
         [
-            f"- {contended} {of_all} waited for a processor for more than 5 % of their time: their seconds are too "
-            "high." + (f" For {unknown} it could not be measured." if unknown else ""),
+            f"- {contended} {of_all} waited for a processor, or were stopped, for more than 5 % of their time: their "
+            "seconds are too high." + (f" For {unknown} it could not be measured." if unknown else ""),
             f"- {saturated} {of_all} had a validation accuracy of 1.0 in three epochs or more: it no longer chose "
             "between epochs.",
             f"- {stopped} {of_all} stopped early.",

@@ -7,7 +7,7 @@ import io
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from benchmark.analysis.differences import Contrast, Difference
 from benchmark.analysis.inference import equivalence_p_value, p_value, smallest_visible
@@ -16,6 +16,7 @@ from benchmark.analysis.results import Cell, CellKey, Results
 from benchmark.plan import STATES
 from benchmark.records import RunRecord
 from benchmark.report.text import with_interval
+from benchmark.report.times import Field, mean_time
 
 BEST = "★"
 """Marks the highest mean accuracy of a dataset."""
@@ -101,7 +102,8 @@ CELL_COLUMNS = (
     "parameters",
     "note",
 )
-"""Columns of table.csv. Scores are shares (0..1), means over the done seeds; ends of intervals are not clipped."""
+"""Columns of table.csv. Scores are shares (0..1), means over the done seeds; ends of intervals are not clipped. Seconds
+and images per second are means over the runs that are not contended, empty where all are."""
 
 
 def cells_csv(results: Results) -> str:
@@ -209,7 +211,7 @@ def mean_of(cell: Cell, field: str) -> float | None:
 
     Args:
         cell: the cell.
-        field: dotted, e.g. ``timing.train_seconds``.
+        field: dotted, e.g. ``validation.accuracy``; times have `mean_time`.
 
     Returns:
         None without a done run, and where a done run lacks the field: no mean over some of the seeds.
@@ -230,21 +232,25 @@ _MEANS = {
     "last_epoch_test_accuracy": ("last_epoch_test_accuracy", 5),
     "article_accuracy": ("article_accuracy", 5),
     "validation_accuracy": ("validation.accuracy", 5),
-    "train_seconds": ("timing.train_seconds", 2),
-    "train_images_per_second": ("timing.train_images_per_second", 2),
-    "eval_images_per_second": ("timing.eval_images_per_second", 2),
     "parameters": ("model.parameters", 0),
 }
 """Column -> (field of the record, decimals)."""
 
 
 def _means(cell: Cell) -> dict[str, str]:
-    means = {column: (mean_of(cell, field), digits) for column, (field, digits) in _MEANS.items()}
+    means = {column: _decimals(mean_of(cell, field), digits) for column, (field, digits) in _MEANS.items()}
+    times = {field: mean_time(cell, field) for field in get_args(Field)}
     records = list(cell.records.values())
-    return {column: "" if mean is None else f"{mean:.{digits}f}" for column, (mean, digits) in means.items()} | {
-        "validation_saturated_runs": str(sum(record.validation_saturated is True for record in records)),
-        "contended_runs": str(sum(record.timing is not None and record.timing.contended is True for record in records)),
-    }
+    return (
+        means
+        | {f: "" if time is None or time.bound else _decimals(time.value, 2) for f, time in times.items()}
+        | {
+            "validation_saturated_runs": str(sum(record.validation_saturated is True for record in records)),
+            "contended_runs": str(
+                sum(record.timing is not None and record.timing.contended is True for record in records)
+            ),
+        }
+    )
 
 
 def _scores(scores: Mapping[str, Interval], suffix: str = "") -> dict[str, str]:

@@ -15,7 +15,6 @@ from benchmark.analysis.published import Metric, Source
 from benchmark.analysis.published_figures import Compared, compare
 from benchmark.analysis.results import Cell, Results
 from benchmark.inputs import INPUT_MODES
-from benchmark.report.tables import mean_of
 from benchmark.report.text import (
     count,
     escape,
@@ -27,6 +26,7 @@ from benchmark.report.text import (
     table,
     with_interval,
 )
+from benchmark.report.times import mean_time
 
 ORDER: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not run")
 
@@ -34,7 +34,8 @@ ORDER: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not run
 LEGEND = (
     "The choice is made on validation, among {cells} with all their seeds. In brackets: its lead over the other "
     "cell in percent points of test accuracy with the 95 % interval, not corrected for the number of cells, and the "
-    "other cell's training time. One matrix cannot tell about other models, resolutions or learning rates."
+    "other cell's training time (at most: every run of it waited for a processor). One matrix cannot tell about other "
+    "models, resolutions or learning rates."
 )
 
 
@@ -201,5 +202,7 @@ def _named(cell: Cell, results: Results) -> str:
 
 
 def _seconds(cell: Cell) -> str:
-    seconds = mean_of(cell, "timing.train_seconds")
-    return "" if seconds is None else f", {seconds:.0f} s of training"
+    seconds = mean_time(cell, "train_seconds")
+    if seconds is None:
+        return ""
+    return f", {'at most ' if seconds.bound else ''}{seconds.value:.0f} s of training"
