@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmark import matrix_file
 from benchmark.export_text import loading
+from benchmark.forecast import Hardware, Pace, forecast, way
+from benchmark.matrix import expand
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,3 +45,25 @@ def test_the_differences_in_the_readme_stand_in_the_reports_it_tells_of() -> Non
 
 def test_each_committed_matrix_has_its_section() -> None:
     assert set(SECTIONS) == {path.parent.name for path in (ROOT / "results").glob("*/report.md")}
+
+
+def test_the_forecast_of_the_full_matrix_follows_from_the_published_rates_it_names() -> None:
+    told = re.search(
+        r"\*\*(\d\.\d) hours\*\*.* ([\d,]+) images a second at 160 px.* ([\d,]+) at 224 px", README, re.DOTALL
+    )
+    assert told
+    training, evaluation = (float(told[group].replace(",", "")) for group in (2, 3))
+    card = Hardware(device="RTX 3090", cpu="")
+    runs = expand(matrix_file.load(matrix_file.find("full")))
+    backward = (224 / 160) ** 2 / training
+    paces = {
+        way(run, card): Pace(
+            train=tuple(0.0 if stage.trainable == "head" else backward for stage in run.stages),  # kept features
+            evaluate=1 / evaluation,
+            fixed=0.0,
+        )
+        for run in runs
+    }
+    seconds = [found.seconds for found in forecast(runs, [], hardware=card, measured=paces).values()]
+    assert all(run.input_size == 224 for run in runs)
+    assert f"{sum(each or 0.0 for each in seconds) / 3600:.1f}" == told[1]
