@@ -1,11 +1,13 @@
 """On a build server (``CI=true``) a skipped test is a failed one: what a test needs is installed there.
 
-Tests marked ``gpu`` are left out where there is no CUDA device, not skipped; expected failures are no skips.
+Tests marked ``gpu`` are left out where there is no CUDA device, not skipped; expected failures are no skips. What tests
+decode or compute goes to a cache folder of their own, unless BENCHMARK_CACHE_DIR names one.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 
 import pytest
 
@@ -38,6 +40,10 @@ class NoSkips:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if "BENCHMARK_CACHE_DIR" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="benchmark-tests-")
+        os.environ["BENCHMARK_CACHE_DIR"] = folder.name
+        config.add_cleanup(folder.cleanup)
     if os.environ.get("CI") == "true":
         config.pluginmanager.register(NoSkips(), "no-skips")
 
