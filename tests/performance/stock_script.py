@@ -47,7 +47,7 @@ def main() -> None:
         pretrained_cfg_overlay={"file": str(options.weights)},
         in_chans=channels,
     )
-    model.reset_classifier(len(train_set.classes))
+    model.classifier = nn.Linear(1280, len(train_set.classes))
     steps = options.epochs * math.ceil(len(train_set) / 32)
     trainer = Trainer(
         model,
