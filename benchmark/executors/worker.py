@@ -22,7 +22,10 @@ from benchmark.executors.events import EpochDone, Event, Ready, Started, Warned
 from benchmark.matrix import RunSpec
 
 if TYPE_CHECKING:
+    from benchmark.records import EpochRecord
     from benchmark.runs import Outcome, RunContext
+
+logger = logging.getLogger(__name__)
 
 _tell: Callable[[Event], None] = lambda event: None  # noqa: E731 - a variable of this type, set once by `start`
 _log: Path | None = None
@@ -54,7 +57,7 @@ def begin(tell: Callable[[Event], None], log: Path) -> None:
         stream.flush()
         os.dup2(descriptor, stream.fileno())
     os.close(descriptor)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     importlib.import_module("benchmark.runs")  # now, before the time of a first run counts
 
 
@@ -72,14 +75,22 @@ def end_with_parent() -> None:
 
 
 def work(spec: RunSpec, context: RunContext) -> Outcome:
-    """Execute a run and tell its start, its epochs and its warnings."""
+    """Execute a run; tell, and log, its start, its epochs and its warnings."""
     from benchmark.runs import execute, now
+
+    def on_epoch(epoch: EpochRecord) -> None:
+        logger.info(
+            "epoch %d, stage %d: training loss %.4f, validation accuracy %.4f, %.1f s of training",
+            *(epoch.epoch, epoch.stage, epoch.train_loss, epoch.val_accuracy, epoch.train_seconds),
+        )
+        _tell(EpochDone(spec.id, epoch))
 
     if _log is not None:
         os.truncate(_log, 0)
+    logger.info("%s started in process %d", spec, os.getpid())
     _tell(Started(spec.id, str(spec), sum(stage.epochs for stage in spec.stages), now()))
     with telling_warnings(spec.id, _tell):
-        return execute(spec, context, lambda epoch: _tell(EpochDone(spec.id, epoch)))
+        return execute(spec, context, on_epoch)
 
 
 @contextmanager
@@ -91,9 +102,9 @@ def telling_warnings(run_id: str, tell: Callable[[Event], None]) -> Iterator[Non
             tell(Warned(run_id, record.getMessage()))
 
     handler = Teller(logging.WARNING)
-    logger = logging.getLogger("benchmark")
-    logger.addHandler(handler)
+    benchmarks = logging.getLogger("benchmark")
+    benchmarks.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        benchmarks.removeHandler(handler)

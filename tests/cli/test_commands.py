@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -241,7 +242,9 @@ def test_a_killed_worker_costs_its_own_run_only(project: Commands) -> None:
     _, err = process.communicate(timeout=240)
     assert process.returncode == 1, err
     assert "SIGKILL" in err
-    assert sorted(str(record["status"]) for record in project.records().values()) == ["done", "killed"]
+    found = {record["status"]: record for record in project.records().values()}
+    assert sorted(found) == ["done", "killed"]
+    assert f"seed 0 started in process {worker.pid}" in found["killed"]["log"][0]
 
 
 @pytest.mark.slow
@@ -261,6 +264,7 @@ def test_a_run_that_exceeds_its_time_is_recorded_as_timeout(project: Commands) -
     (record,) = project.records().values()
     assert record["status"] == "timeout"
     assert record["reason"] == "exceeded its time of 6 s"
+    assert re.search(r"epoch \d+, stage 1: training loss \d+\.\d+, validation accuracy \d\.\d+, ", record["log"][-1])
 
 
 @pytest.mark.slow
