@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from benchmark.analysis.differences import QUESTIONS, Difference, Family
 from benchmark.analysis.interval import SEEDS_FOR_A_VERDICT
 from benchmark.analysis.results import Results
+from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.report.text import count, escape, listed, margin_in_words, points_with_interval, with_interval
 
 UNDECIDED = "could not tell"
@@ -40,6 +41,16 @@ def answer(results: Results, found: Sequence[Difference]) -> str:
         return "Nothing is measured yet: no run of this matrix is done."
     asked = [family for family in QUESTIONS if any(d.contrast.family == family and d.contrast.headline for d in found)]
     return "\n\n".join([*(_sentence(family, found, results) for family in asked[:2]), _highest(results)])
+
+
+def cautions(results: Results) -> str:
+    """Return what is known to tie the images of the done runs' datasets together, a sentence or two each; Markdown."""
+    measured = {cell.key[0] for cell in results.cells.values() if cell.records}
+    told: dict[str, list[str]] = {}
+    for entry in results.matrix.datasets:
+        if entry.title in measured and not entry.is_folder and (caution := CATALOGUE[entry.name].caution):
+            told.setdefault(caution, []).append(entry.title)
+    return "\n\n".join(f"**Read with care, {escape(listed(titles))}:** {text}" for text, titles in told.items())
 
 
 def _sentence(question: Family, found: Sequence[Difference], results: Results) -> str:

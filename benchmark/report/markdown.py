@@ -10,7 +10,7 @@ from benchmark.analysis.interval import Interval
 from benchmark.analysis.published import Source
 from benchmark.analysis.results import Results
 from benchmark.report import method, tables, trust
-from benchmark.report.answer import answer, details, families_in, reading
+from benchmark.report.answer import answer, cautions, details, families_in, reading
 from benchmark.report.costs import costs
 from benchmark.report.figures import drawn_note
 from benchmark.report.image_figures import without_thumbnails
@@ -38,6 +38,7 @@ def markdown(
         _damaged(results),
         "## The answer",
         answer(results, found),
+        cautions(results),
         *(["### Recommendation", recommendations(results)] if done else []),
         "### In detail",
         details(results, found),

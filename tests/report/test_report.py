@@ -187,6 +187,17 @@ def test_the_coverage_that_simulation_gives_for_the_reports_designs_stands_in_it
     assert "With one seed" not in shown
 
 
+def test_what_ties_test_images_together_is_told_under_the_answer_of_what_is_done(tmp_path: Path) -> None:
+    matrix = made_up.matrix(datasets=["beans", "rps", {"name": "rps", "limit": 100, "label": "few"}])
+    store = made_up.fill(tmp_path, matrix, made_up.latent(), keep=lambda spec: spec.dataset != "few")
+    told = texts(matrix, store)["report.md"].partition("## The answer")[2].partition("### Recommendation")[0]
+    assert "**Read with care, rps:** the 372 test images are 31 frames each of 12 rendered clips" in told
+    assert told.count("Read with care") == 1
+    only = made_up.matrix()
+    made = texts(only, made_up.fill(tmp_path / "beans", only, made_up.latent()))["report.md"]
+    assert "Read with care" not in made
+
+
 def test_missing_failed_and_stale_runs_are_counted_named_and_lower_n(tmp_path: Path) -> None:
     matrix = made_up.matrix(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
     specs = expand(matrix)

@@ -1,0 +1,111 @@
+"""How far the intervals on rock-paper-scissors are too narrow, because its test images are frames of 12 clips.
+
+    python -m tests.analysis.rps_clips results/cpu --data-dir DIR
+
+The test split has 124 images a class: 31 frames each of four rendered hands. The hands differ in colour, so that four
+clusters of the mean colour of the pixels that are not background (k-means, best of 20 starts) are the clips; the
+command fails where they do not have 31 images each. For each comparison that answers a question it prints the
+difference and two standard errors in percent points: of the report, which takes images as independent, and of a
+bootstrap crossed over seeds and clips (4,000 resamples, seed 0; means over images).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.cluster.vq import kmeans2
+from tabulate import tabulate
+
+from benchmark import matrix_file
+from benchmark.analysis.differences import contrasts, paired_values
+from benchmark.analysis.results import load
+from benchmark.analysis.statistics import crossed
+from benchmark.datasets.index import open_index
+from benchmark.datasets.opening import find
+from benchmark.matrix import expand
+from benchmark.plan import make_plan
+from benchmark.store import Store
+
+HANDS, FRAMES = 4, 31
+BACKGROUND = 170
+"""Grey levels that every channel of the white background exceeds."""
+
+RESAMPLES = 4000
+STARTS = 20
+
+
+def mean_colour(path: Path) -> NDArray[np.float64]:
+    """Return the mean colour of a hand, float64, shape (3,), grey levels."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB").resize((64, 64)), dtype=np.float64).reshape(-1, 3)
+    hand: NDArray[np.float64] = pixels[pixels.min(axis=1) < BACKGROUND].mean(axis=0)
+    return hand
+
+
+def clips(data_dir: Path) -> dict[str, int]:
+    """Return the clip, 0..11, of each test image by its id."""
+    listing = find("rps", data_dir)
+    index = open_index(listing, 0)
+    found: dict[str, int] = {}
+    for label in range(3):
+        rows = [row for row, split in enumerate(index.splits) if split == "test" and index.labels[row] == label]
+        colours = np.stack([mean_colour(listing.files[row].path) for row in rows])
+        fits = [kmeans2(colours, HANDS, seed=start, minit="++") for start in range(STARTS)]
+        _, clusters = min(fits, key=lambda fit: float(((colours - fit[0][fit[1]]) ** 2).sum()))
+        if np.bincount(clusters, minlength=HANDS).tolist() != [FRAMES] * HANDS:
+            raise SystemExit(f"class {label}: the hands' colours do not give {HANDS} clips of {FRAMES} frames")
+        found |= {index.ids[row]: HANDS * label + int(cluster) for row, cluster in zip(rows, clusters, strict=True)}
+    return found
+
+
+def by_clips(values: NDArray[np.int64], of_image: NDArray[np.int64]) -> float:
+    """Return the standard error of the mean by a bootstrap crossed over seeds and clips.
+
+    Args:
+        values: shape (seeds, images).
+        of_image: the clip of each image.
+    """
+    count = int(of_image.max()) + 1
+    sums = np.stack([np.bincount(of_image, weights=row, minlength=count) for row in values])
+    sizes = np.bincount(of_image, minlength=count)
+    draw = np.random.default_rng(0)
+    means = []
+    for _ in range(RESAMPLES):
+        seeds, chosen = draw.integers(0, len(values), len(values)), draw.integers(0, count, count)
+        means.append(sums[np.ix_(seeds, chosen)].sum() / (len(values) * sizes[chosen].sum()))
+    return float(np.std(means))
+
+
+def main() -> None:
+    """Compare and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    options = parser.parse_args()
+    of_image = clips(options.data_dir)
+    matrix = matrix_file.load(options.results / "matrix.yaml")
+    store = Store(options.results)
+    results = load(matrix, make_plan(expand(matrix), store), store)
+    ids = next(cell for cell in results.cells.values() if cell.key[0] == "rps").images
+    own = np.array([of_image[name] for name in ids])
+    rows = []
+    for contrast in contrasts(results):
+        if contrast.dataset == "rps" and contrast.headline:
+            values, _ = paired_values(
+                [(results.cells[first], results.cells[second]) for first, second in contrast.pairs]
+            )
+            estimate = crossed(values, len(contrast.pairs))
+            assert estimate.variance is not None
+            numbers = (estimate.mean, estimate.variance**0.5, by_clips(values, own) / len(contrast.pairs))
+            rows.append([f"{contrast.first} - {contrast.second}", *(f"{100 * number:.1f}" for number in numbers)])
+    header = ["rps", "difference", "error, images", "error, clips"]
+    sys.stdout.write(tabulate(rows, headers=header, disable_numparse=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
