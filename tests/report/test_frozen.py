@@ -60,7 +60,7 @@ def test_one_changed_byte_in_any_file_of_the_golden_report_is_drift(frozen: tupl
     matrix, plan, store = frozen
     outputs = [path for path in store.folder.iterdir() if path.is_file() and path.name != "matrix.yaml"]
     outputs += list((store.folder / "figures").iterdir())
-    assert len(outputs) == 7 + 12
+    assert len(outputs) == 7 + 14
     for path in outputs:
         content = path.read_bytes()
         at = len(content) * 2 // 3
