@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -21,11 +22,11 @@ class Stopwatch:
     def __init__(self) -> None:
         self._seconds = self._processor = 0.0
         self._waited: float | None = 0.0
-        self._begun: tuple[float, float, float | None] = (0.0, 0.0, 0.0)
+        self._begun: tuple[float, float, dict[str, int] | None] = (0.0, 0.0, {})
 
     def start(self) -> None:
         """Begin a stretch of work."""
-        self._begun = (time.perf_counter(), time.process_time(), _seconds_waiting())
+        self._begun = (time.perf_counter(), time.process_time(), _waiting())
 
     def stop(self) -> float:
         """End the stretch of work; return its seconds."""
@@ -33,9 +34,9 @@ class Stopwatch:
         seconds = time.perf_counter() - started
         self._seconds += seconds
         self._processor += time.process_time() - processor
-        after = _seconds_waiting()
+        after = _waiting()
         if self._waited is not None:
-            self._waited = None if before is None or after is None else self._waited + after - before
+            self._waited = None if before is None or after is None else self._waited + _more(before, after)
         return seconds
 
     def contended(self, on_cpu: bool) -> bool | None:
@@ -53,12 +54,21 @@ class Stopwatch:
         return None if self._waited is None else self._waited > allowed
 
 
-def _seconds_waiting() -> float | None:
-    """Return how long this process's threads have been ready to run without a processor, seconds.
+def _waiting() -> dict[str, int] | None:
+    """Return how long each thread of this process has been ready to run without a processor, nanoseconds by thread.
 
     Second field of ``/proc/self/task/*/schedstat`` (Linux, Documentation/scheduler/sched-stats); None elsewhere.
     """
+    found = {}
     try:
-        return sum(int(file.read_text().split()[1]) for file in Path("/proc/self/task").glob("*/schedstat")) / 1e9
+        for folder in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                found[folder.name] = int((folder / "schedstat").read_text().split()[1])
     except (OSError, IndexError, ValueError):
         return None
+    return found or None
+
+
+def _more(before: dict[str, int], after: dict[str, int]) -> float:
+    """Return the seconds that the threads that are left have waited; what those that ended had waited is not known."""
+    return sum(max(0, waited - before.get(thread, 0)) for thread, waited in after.items()) / 1e9

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,8 +49,9 @@ def test_a_run_that_was_stopped_says_contended(tmp_path: Path) -> None:
     assert run.stdout.read() == "True\n"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts waiting")
-def test_work_that_shares_its_processor_is_contended_wherever_it_computes() -> None:
+@contextlib.contextmanager
+def shared_processor() -> Iterator[None]:
+    """Hold this process on one processor, on which another one computes without end."""
     own = os.sched_getaffinity(0)
     one = next(iter(own))
     busy = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); print('busy', flush=True)\nwhile True: pass"
@@ -56,16 +60,43 @@ def test_work_that_shares_its_processor_is_contended_wherever_it_computes() -> N
         assert other.stdout is not None
         other.stdout.readline()
         os.sched_setaffinity(0, {one})
-        stopwatch = Stopwatch()
-        stopwatch.start()
-        compute(0.5)
-        seconds = stopwatch.stop()
+        yield
     finally:
         os.sched_setaffinity(0, own)
         other.kill()
         other.wait()
-    assert seconds > 0.5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts waiting")
+def test_work_that_shares_its_processor_is_contended_wherever_it_computes() -> None:
+    stopwatch = Stopwatch()
+    with shared_processor():
+        stopwatch.start()
+        compute(0.5)
+        assert stopwatch.stop() > 0.5
     assert stopwatch.contended(on_cpu=True) is True
+    assert stopwatch.contended(on_cpu=False) is True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts waiting")
+def test_a_thread_that_ends_takes_nothing_from_the_waiting_of_the_others() -> None:
+    stopwatch, may_end = Stopwatch(), threading.Event()
+    with shared_processor():
+        waited = threading.Event()
+
+        def wait_long() -> None:
+            compute(1.0)
+            waited.set()
+            may_end.wait()
+
+        thread = threading.Thread(target=wait_long)
+        thread.start()
+        waited.wait()
+        stopwatch.start()
+        may_end.set()
+        thread.join()
+        compute(0.3)
+        stopwatch.stop()
     assert stopwatch.contended(on_cpu=False) is True
 
 

@@ -42,7 +42,9 @@ def main() -> None:
     """Run, spoil four of the records, and write the report."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     overrides = [word for override in OVERRIDES for word in ("--set", override)]
-    command("run", "--matrix", "smoke", "--name", FOLDER.name, "--workers", "1", *overrides)  # undisturbed: it has times
+    command(
+        "run", "--matrix", "smoke", "--name", FOLDER.name, "--workers", "1", *overrides
+    )  # undisturbed: it has times
     store, specs = Store(FOLDER), expand(matrix_file.load(FOLDER / "matrix.yaml"))
     os.environ["BENCHMARK_CACHE_DIR"] = os.devnull + "/cache"  # no folder: the run cannot decode its images
     outcome = execute(specs[FAILED], RunContext(data_dir=None, weights_folder=FOLDER))
