@@ -53,6 +53,7 @@ def noise(images: int, held_out: int, size: int, channels: int) -> PreparedDatas
         validation=split(images, images + held_out),
         test=split(images + held_out, total),
         notes=(),
+        test_groups={},
     )
 
 

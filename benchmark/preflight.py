@@ -72,10 +72,17 @@ class Checked:
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was found."""
+    """What was found.
+
+    Attributes:
+        problems: what must be changed first.
+        checked: what is in order.
+        test_groups: of each dataset by its title, image id -> name of its group.
+    """
 
     problems: tuple[Problem, ...]
     checked: tuple[Checked, ...]
+    test_groups: Mapping[str, Mapping[str, str]]
 
 
 def preflight(
@@ -129,11 +136,13 @@ def preflight(
                 bad_weights.add((model, source))
 
     opened: dict[tuple[object, ...], PreparedDataset] = {}
+    groups: dict[str, Mapping[str, str]] = {}
     for key, spec in {_decoded(spec): spec for spec in specs}.items():
         with noting("datasets"):
             data = _open(spec, data_dir, progress)
             _refuse_empty_splits(spec, data)
             opened[key] = data
+            groups[spec.dataset] = data.test_groups
 
     networks: dict[tuple[object, ...], dict[tuple[Stage, ...], RunSpec]] = {}
     for spec in specs:
@@ -151,7 +160,7 @@ def preflight(
 
     problems.extend(_memory(checked, workers, len(preparation.gpus())))
     problems.extend(_disk(checked, results, workers, len(specs) if keeps_weights else 0))
-    return Preflight(tuple(dict.fromkeys(problems)), tuple(checked))
+    return Preflight(tuple(dict.fromkeys(problems)), tuple(checked), groups)
 
 
 def _decoded(spec: RunSpec) -> tuple[object, ...]:

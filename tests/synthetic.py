@@ -38,6 +38,7 @@ def dataset(
         validation=split(train, train + held_out),
         test=split(train + held_out, total),
         notes=(),
+        test_groups={},
     )
 
 

@@ -20,6 +20,10 @@ For a mean over images these three are the mean squares of `benchmark.analysis.s
 bootstrap's own error, and so is V; degrees of freedom are taken as there. In a cross-validation no two folds share an
 image, the residual is all that images do, and the rest of the seeds' part counts 1 + S / (K - 1) times
 (`benchmark.analysis.folds`).
+
+Where test images come in groups whole groups are resampled (Davison and Hinkley 1997, "Bootstrap Methods and their
+Application", 3.8). Of G groups of one size that makes the parts of the images and of the residual too small by
+(G - 1) / G, of others by 1 - sum of n_g^2 / I^2, which is set right where there are groups: they may be few.
 """
 
 from __future__ import annotations
@@ -30,34 +34,43 @@ from functools import lru_cache
 
 import numpy as np
 
+from benchmark.analysis.clusters import Groups
 from benchmark.analysis.interval import Basis, Estimate, Interval, symmetric
 from benchmark.analysis.statistics import degrees_of_freedom
 
 RESAMPLES = 500
 """Of the images. The standard error is itself known to 1 / sqrt(2 x 500) = 3 %."""
 
+LARGEST_SHARE = 0.9
+"""Of the images' squares in one group, where the correction for few groups ends: from one group nothing can be said."""
+
 SEED = 2007
 """Of all draws: the same images are drawn in every run and every report."""
 
 
 @lru_cache(maxsize=16)
-def image_counts(images: int) -> np.ndarray:
-    """Return how often each image stands in each resample: float64, shape (images, RESAMPLES).
+def image_counts(units: int) -> np.ndarray:
+    """Return how often each unit, image or group, stands in each resample: float64, shape (units, RESAMPLES).
 
     Drawn from the raw stream of PCG64, which NumPy keeps from version to version (NEP 19), not from its distributions,
     which it does not. The array is shared: it must not be changed.
     """
-    raw = np.random.PCG64([SEED, images]).random_raw(RESAMPLES * images).reshape(RESAMPLES, images)
-    drawn = ((raw >> np.uint64(11)).astype(np.float64) * 2.0**-53 * images).astype(np.int64)
-    counts = np.zeros((images, RESAMPLES))
+    raw = np.random.PCG64([SEED, units]).random_raw(RESAMPLES * units).reshape(RESAMPLES, units)
+    drawn = ((raw >> np.uint64(11)).astype(np.float64) * 2.0**-53 * units).astype(np.int64)
+    counts = np.zeros((units, RESAMPLES))
     for b, row in enumerate(drawn):
-        counts[:, b] = np.bincount(row, minlength=images)
+        counts[:, b] = np.bincount(row, minlength=units)
     counts.setflags(write=False)
     return counts
 
 
 def mean_score(
-    scores: Sequence[float], resampled: np.ndarray, images: int, folds: int | None, telling: int | None = None
+    scores: Sequence[float],
+    resampled: np.ndarray,
+    images: int,
+    folds: int | None,
+    telling: int | None = None,
+    groups: Groups | None = None,
 ) -> Interval:
     """Return the mean over seeds of a score, or of a paired difference of scores, with its symmetric interval.
 
@@ -67,6 +80,7 @@ def mean_score(
         images: distinct test images.
         folds: None: every seed was tested on the same images; else the K of a cross-validation.
         telling: images that show anything, as in `Estimate`; None: all.
+        groups: of the images, whole in each resample; None: each is its own.
 
     Raises:
         ValueError: shapes that do not belong together.
@@ -78,12 +92,14 @@ def mean_score(
     means = resampled.sum(axis=0) / seeds
     variance: float | None = None
     df: float | None = None
-    if images > 1:
-        variance, df = _variance(means), float(images - 1)
+    if (images if groups is None else groups.count) > 1:
+        few = 1.0 if groups is None else _correction(groups, 1 if folds is None else min(seeds, folds))
+        variance = _variance(means) * few
+        df = float(images - 1) if groups is None else max(groups.effective - 1, 1.0)
         if seeds > 1:
             of_seeds = _variance(scores) / seeds
             spread = ((resampled - means) ** 2).sum(axis=0) / (seeds - 1)
-            residual = max(_mean(spread) / seeds - of_seeds, 0.0)
+            residual = max(_mean(spread) / seeds - of_seeds, 0.0) * few
             overlap = 1.0 if folds is None else 1 + seeds / (folds - 1)
             variance = max(variance, residual) + overlap * max(of_seeds - residual, 0.0)
             df = degrees_of_freedom(overlap * of_seeds, overlap * residual, variance, seeds, df)
@@ -97,8 +113,15 @@ def mean_score(
             observations=seeds * images,
             telling=images if telling is None else telling,
             basis=basis,
+            groups=None if groups is None else groups.count,
         )
     )
+
+
+def _correction(groups: Groups, folds: int) -> float:
+    """Return what takes the bias off a variance over resampled groups (see the module), shared out by some folds."""
+    share = folds * sum(int(size) ** 2 for size in groups.sizes) / len(groups.of_image) ** 2
+    return 1 / (1 - min(share, LARGEST_SHARE))
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> float:

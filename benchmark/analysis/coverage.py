@@ -9,7 +9,18 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
-What = Literal["accuracy", "folds", "macro_f1", "log_loss", "calibration_error"]
+What = Literal[
+    "accuracy",
+    "folds",
+    "macro_f1",
+    "log_loss",
+    "calibration_error",
+    "accuracy on groups",
+    "macro_f1 on groups",
+    "log_loss on groups",
+    "calibration_error on groups",
+]
+"""Whose intervals; on groups: test images come in groups, which are the units."""
 
 TABLE = Path(__file__).with_name("coverage.csv")
 """Written by ``python -m tests.analysis.simulation``; shares of simulations, the lowest and highest of the worlds."""
@@ -33,7 +44,7 @@ class Covered:
     Attributes:
         what: whose intervals.
         seeds: number of seeds.
-        images: number of test images.
+        images: number of test images; on groups: of groups.
         worlds: made-up worlds that were simulated.
         difference: lowest and highest share of intervals of paired differences that held the truth.
         cell: the same for single cells.
@@ -65,7 +76,7 @@ def table() -> tuple[Covered, ...]:
 
 
 def nearest(what: What, seeds: int, images: int) -> Covered:
-    """Return the simulated design of at most so many seeds whose number of images is nearest (as a ratio).
+    """Return the simulated design of at most so many seeds whose number of images or groups is nearest (as a ratio).
 
     Raises:
         LookupError: nothing was simulated with so few seeds.

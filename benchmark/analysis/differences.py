@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -149,21 +149,30 @@ def contrasts(results: Results) -> list[Contrast]:
     return found
 
 
-def paired_values(pairs: Sequence[tuple[Cell, Cell]]) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Return the summed differences of pairs of cells on what all of them share.
+class Paired(NamedTuple):
+    """Differences of pairs of cells on what all of them share.
 
-    Args:
-        pairs: (first, second) cells.
+    Attributes:
+        values: integers, shape (seeds, images): sum over pairs of first - second, `UNTESTED` where a seed's fold does
+            not hold the image.
+        seeds: done in every cell, ascending.
+        groups: int64, shape (images,), equal for images of one group; None: nothing is known of groups.
+    """
 
-    Returns:
-        Integers of shape (seeds, images) with sum over pairs of first - second, and the seeds. Rows are the seeds done
-        in every cell, columns the images present in every cell, both in ascending order of their names; `UNTESTED`
-        where a seed's fold does not hold the image.
+    values: np.ndarray
+    seeds: tuple[int, ...]
+    groups: np.ndarray | None
+
+
+def paired_values(pairs: Sequence[tuple[Cell, Cell]]) -> Paired:
+    """Return the summed differences of pairs of (first, second) cells of one dataset.
+
+    Images are those present in every cell, in ascending order of their names.
     """
     cells = [cell for pair in pairs for cell in pair]
     seeds = sorted(set.intersection(*(set(cell.seeds) for cell in cells)))
     if not seeds:
-        return np.zeros((0, 0), dtype=np.int64), ()
+        return Paired(np.zeros((0, 0), dtype=np.int64), (), None)
     images = cells[0].images
     for cell in cells:
         if not np.array_equal(cell.images, images):
@@ -181,14 +190,17 @@ def paired_values(pairs: Sequence[tuple[Cell, Cell]]) -> tuple[np.ndarray, tuple
         total += a - b
         untested |= (a == UNTESTED) | (b == UNTESTED)
     total[untested] = UNTESTED
-    return total, tuple(seeds)
+    groups = cells[0].groups
+    if groups is not None and len(images) < len(groups):
+        groups = groups[np.searchsorted(cells[0].images, images)]
+    return Paired(total, tuple(seeds), groups)
 
 
 def measure(contrast: Contrast, results: Results) -> Difference:
     """Return a contrast as its cells' done runs give it, without a p-value."""
     pairs = [(results.cells[first], results.cells[second]) for first, second in contrast.pairs]
-    values, seeds = paired_values(pairs)
-    interval = mean_difference(values, pairs[0][0].folds, scale=len(pairs)) if values.size else None
+    values, seeds, groups = paired_values(pairs)
+    interval = mean_difference(values, pairs[0][0].folds, len(pairs), groups) if values.size else None
     margin = results.matrix.equivalence_margin / 100
     return Difference(contrast, interval, seeds, asked=len(results.matrix.seeds), margin=margin)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from benchmark.analysis.clusters import Groups, as_groups, effective_number, parts
 from benchmark.analysis.interval import Estimate, Interval, score_interval, symmetric
 from benchmark.analysis.statistics import as_scores, crossed, degrees_of_freedom
 
@@ -14,7 +15,7 @@ UNTESTED = -128
 """Stands for a value that was not measured: the image was not in the seed's fold. Beyond any sum of differences."""
 
 
-def over_folds(values: np.ndarray, folds: int, scale: int = 1) -> Estimate:
+def over_folds(values: np.ndarray, folds: int, scale: int = 1, groups: Groups | None = None) -> Estimate:
     """Return the mean of the folds' means with its variance: each seed was tested on one fold of K.
 
     A fold's mean differs from another's by its images and by its training set (and seed). The images of two folds are
@@ -31,10 +32,14 @@ def over_folds(values: np.ndarray, folds: int, scale: int = 1) -> Estimate:
     seeds folds come back with other seeds (repeated cross-validation; Bouckaert and Frank 2004, "Evaluating the
     replicability of significance tests for comparing learning algorithms").
 
+    Where images come in groups, the squares of their groups' sums take the place of those of the images, as in
+    `benchmark.analysis.clusters`: no group stands in two folds.
+
     Args:
         values: integers, shape (seeds, images), at least two seeds; `UNTESTED` where a seed did not see an image.
         folds: K.
         scale: what the values are divided by.
+        groups: of the images; None: each is its own.
 
     Raises:
         ValueError: fewer than two seeds or folds, or a seed with fewer than two images.
@@ -48,38 +53,63 @@ def over_folds(values: np.ndarray, folds: int, scale: int = 1) -> Estimate:
     means = [total / size / scale for total, size in zip(scores.sum(axis=1).tolist(), sizes, strict=True)]
     mean = math.fsum(means) / seeds
     between = math.fsum((own - mean) ** 2 for own in means) / (seeds - 1)
+    units = None if groups is None else groups.of_image
+    telling = int(np.count_nonzero(scores.any(axis=0)))
+    if units is not None and min(len(np.unique(units[seen])) for seen in tested) < 2:
+        images, observations = int(tested.any(axis=0).sum()), int(tested.sum())
+        return Estimate(mean, None, None, seeds, images, observations, telling, "folds", len(np.unique(units)))
     within_fold = math.fsum(
-        _sample_variance(row[seen]) / size for row, seen, size in zip(scores, tested, sizes, strict=True)
+        _variance_of_mean(row[seen], None if units is None else units[seen])
+        for row, seen in zip(scores, tested, strict=True)
     ) / (seeds * scale**2)
-    within, images = _within(scores, tested)
+    within, images, others = _within(scores, tested, units)
     overlap = 1 / seeds + 1 / (folds - 1)
-    variance = within / scale**2 / images + max(between - within_fold, 0.0) * overlap
+    variance = within / scale**2 + max(between - within_fold, 0.0) * overlap
     return Estimate(
         mean=mean,
         variance=variance,
-        df=degrees_of_freedom(between * overlap, within_fold * overlap, variance, seeds, images - min(seeds, folds)),
+        df=degrees_of_freedom(between * overlap, within_fold * overlap, variance, seeds, others),
         seeds=seeds,
         images=images,
         observations=int(tested.sum()),
-        telling=int(np.count_nonzero(scores.any(axis=0))),
+        telling=telling,
         basis="folds",
+        groups=None if groups is None else groups.count,
     )
 
 
-def _within(scores: np.ndarray, tested: np.ndarray) -> tuple[float, int]:
-    """Return the variance of the images' means within folds, and the number of distinct images."""
+def _within(scores: np.ndarray, tested: np.ndarray, units: np.ndarray | None) -> tuple[float, int, float]:
+    """Return what images within folds make the mean vary, the number of distinct images, and degrees of freedom."""
     folds: dict[bytes, list[int]] = {}
     for seed, seen in enumerate(tested):
         folds.setdefault(seen.tobytes(), []).append(seed)
-    squares, images = [], 0
+    squares, images, sizes = [], 0, []
     for of_fold in folds.values():
-        sums = scores[of_fold][:, tested[of_fold[0]]].sum(axis=0)
-        squares.append(_sample_variance(sums) / len(of_fold) ** 2 * (len(sums) - 1))
+        seen = tested[of_fold[0]]
+        sums = scores[of_fold][:, seen].sum(axis=0)
         images += len(sums)
-    return math.fsum(squares) / (images - len(folds)), images
+        if units is None:
+            squares.append(_sample_variance(sums) / len(of_fold) ** 2 * (len(sums) - 1))
+        else:
+            squares.append(_variance_of_mean(sums, units[seen]) * len(sums) ** 2 / len(of_fold) ** 2)
+            sizes.append(np.unique(units[seen], return_counts=True)[1])
+    if units is None:
+        others = images - len(folds)
+        return math.fsum(squares) / others / images, images, others
+    return math.fsum(squares) / images**2, images, max(effective_number(np.concatenate(sizes)) - len(folds), 1.0)
 
 
-def mean_difference(values: np.ndarray, folds: int | None, scale: int = 1) -> Interval:
+def _variance_of_mean(values: np.ndarray, units: np.ndarray | None) -> float:
+    """Return the variance of the mean of integers, by the units that they come in; of these two at least."""
+    groups = as_groups(units)
+    if groups is None:
+        return _sample_variance(values) / len(values)
+    return parts(values[None, :], groups).groups
+
+
+def mean_difference(
+    values: np.ndarray, folds: int | None, scale: int = 1, groups: np.ndarray | None = None
+) -> Interval:
     """Return the mean of paired differences with its symmetric interval, whichever way the seeds were tested.
 
     Args:
@@ -87,25 +117,26 @@ def mean_difference(values: np.ndarray, folds: int | None, scale: int = 1) -> In
             where a seed did not see an image.
         folds: None: every seed was tested on every image (`crossed`); else K (`over_folds`).
         scale: what the values are divided by.
+        groups: integers, shape (images,), equal for images of one group; None: each is its own.
 
     Raises:
         ValueError: without folds, a value is missing.
     """
-    return symmetric(_estimate(values, folds, scale))
+    return symmetric(_estimate(values, folds, scale, groups))
 
 
-def mean_accuracy(correct: np.ndarray, folds: int | None) -> Interval:
+def mean_accuracy(correct: np.ndarray, folds: int | None, groups: np.ndarray | None = None) -> Interval:
     """Return the share of right images with its score interval, whichever way the seeds were tested.
 
     Args:
         correct: integers, shape (seeds, images): 1 where the image is right, 0 where not; `UNTESTED` where a seed did
             not see it.
-        folds: as in `mean_difference`.
+        folds, groups: as in `mean_difference`.
 
     Raises:
         ValueError: without folds, a value is missing.
     """
-    return score_interval(replace(_estimate(correct, folds), telling=telling_images(correct)))
+    return score_interval(replace(_estimate(correct, folds, 1, groups), telling=telling_images(correct)))
 
 
 def telling_images(correct: np.ndarray) -> int:
@@ -113,13 +144,14 @@ def telling_images(correct: np.ndarray) -> int:
     return min(int(np.count_nonzero((correct == value).any(axis=0))) for value in (0, 1))
 
 
-def _estimate(values: np.ndarray, folds: int | None, scale: int = 1) -> Estimate:
+def _estimate(values: np.ndarray, folds: int | None, scale: int, groups: np.ndarray | None) -> Estimate:
     tested = values != UNTESTED
     if folds is None and not tested.all():
         raise ValueError("a seed was not tested on every image")
     if folds is None or len(values) == 1:
-        return crossed(values[:, tested.all(axis=0)], scale)
-    return over_folds(values, folds, scale)
+        seen = tested.all(axis=0)
+        return crossed(values[:, seen], scale, as_groups(None if groups is None else groups[seen]))
+    return over_folds(values, folds, scale, as_groups(groups))
 
 
 def _sample_variance(values: np.ndarray) -> float:

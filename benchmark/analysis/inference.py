@@ -79,7 +79,7 @@ def pooled(intervals: Sequence[Interval]) -> Interval:
 
     V = sum(V_d) / D^2 with Satterthwaite's degrees of freedom, sum(V_d)^2 / sum(V_d^2 / df_d). The datasets are
     taken as fixed: the interval is about their mean, not about datasets in general. Seeds are the fewest of them,
-    images the sum.
+    images the sum, groups of images too (an image that is its own counts as one).
 
     Raises:
         ValueError: nothing to pool, or an interval without a half-width.
@@ -90,6 +90,7 @@ def pooled(intervals: Sequence[Interval]) -> Interval:
     variances = [error**2 for error in errors if error is not None]
     total = math.fsum(variances)
     df = total**2 / math.fsum(v**2 / i.df for v, i in zip(variances, intervals, strict=True) if i.df)
+    known = [interval.groups for interval in intervals]
     mean = math.fsum(interval.mean for interval in intervals) / len(intervals)
     error = math.sqrt(total) / len(intervals)
     half_width = t_quantile((1 + CONFIDENCE) / 2, df) * error
@@ -103,4 +104,5 @@ def pooled(intervals: Sequence[Interval]) -> Interval:
         images=sum(interval.images for interval in intervals),
         basis=min((interval.basis for interval in intervals), key=_WEAKEST_FIRST.index),
         floored=all(interval.floored for interval in intervals),
+        groups=sum(interval.groups or interval.images for interval in intervals) if any(known) else None,
     )

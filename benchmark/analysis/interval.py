@@ -39,6 +39,7 @@ class Interval:
         basis: ``seeds and images``; ``images`` where one seed leaves the seed's part unseen; ``folds`` where each seed
             was tested on another fold of a cross-validation.
         floored: too few images showed anything: the rule of three stands in for the estimate.
+        groups: number of groups that the test images come in, the units of the interval; None: each image is its own.
     """
 
     mean: float
@@ -50,6 +51,7 @@ class Interval:
     images: int
     basis: Basis
     floored: bool = False
+    groups: int | None = None
 
     @property
     def half_width(self) -> float | None:
@@ -83,6 +85,7 @@ class Estimate:
         telling: images that any seed saw as an event: on which two cells differ; of a proportion the wrong ones, or the
             right ones where they are fewer.
         basis: what the variance is over.
+        groups: number of groups of the images; None: each is its own.
     """
 
     mean: float
@@ -93,6 +96,12 @@ class Estimate:
     observations: int
     telling: int
     basis: Basis
+    groups: int | None = None
+
+    @property
+    def units(self) -> int:
+        """Groups of images, or images where each is its own."""
+        return self.images if self.groups is None else self.groups
 
 
 def t_quantile(quantile: float, df: float) -> float:
@@ -101,16 +110,17 @@ def t_quantile(quantile: float, df: float) -> float:
 
 
 def symmetric(estimate: Estimate) -> Interval:
-    """Return ``mean ± t(0.975, df) sqrt(variance)``, no half-width below 3 / images where fewer than ten images tell.
+    """Return ``mean ± t(0.975, df) sqrt(variance)``, no half-width below 3 / units where fewer than ten images tell.
 
     Without that floor a comparison in which two cells never differ would claim to be certain, and one in which they
     differ on a handful of images would cover as little as 74 % (the one-sided worlds of `tests/analysis/coverage.md`).
+    Units are images, or their groups: a group that was not drawn may be another one as a whole.
     """
     if estimate.variance is None or estimate.df is None:
         return _without_ends(estimate)
     t = t_quantile((1 + CONFIDENCE) / 2, estimate.df)
     half_width = t * math.sqrt(estimate.variance)
-    floor = RULE_OF_THREE / estimate.images if estimate.telling < FEW_IMAGES else 0.0
+    floor = RULE_OF_THREE / estimate.units if estimate.telling < FEW_IMAGES else 0.0
     floored = half_width < floor
     half_width = max(half_width, floor)
     return Interval(
@@ -123,6 +133,7 @@ def symmetric(estimate: Estimate) -> Interval:
         images=estimate.images,
         basis=estimate.basis,
         floored=floored,
+        groups=estimate.groups,
     )
 
 
@@ -134,14 +145,14 @@ def score_interval(estimate: Estimate) -> Interval:
     Wilson's score interval (1927, "Probable inference, the law of succession, and statistical inference") is taken at
     that n, with t in the place of z (Dean and Pagano 2015, "Evaluating confidence interval methods for binomial
     proportions in clustered surveys"). It stays within 0..1, and near them it is not symmetric, as it must be. Where
-    fewer than ten images are wrong (or right), n is at most the number of images.
+    fewer than ten images are wrong (or right), n is at most the number of images, or of their groups.
     """
     if estimate.variance is None or estimate.df is None:
         return _without_ends(estimate)
     p, t = estimate.mean, t_quantile((1 + CONFIDENCE) / 2, estimate.df)
     n = p * (1 - p) / estimate.variance if estimate.variance > 0 else math.inf
-    floored = estimate.telling < FEW_IMAGES and n > estimate.images
-    n = min(n, estimate.images if floored else estimate.observations)
+    floored = estimate.telling < FEW_IMAGES and n > estimate.units
+    n = min(n, estimate.units if floored else estimate.observations)
     centre = (p + t**2 / (2 * n)) / (1 + t**2 / n)
     half_width = t / (1 + t**2 / n) * math.sqrt(p * (1 - p) / n + t**2 / (4 * n**2))
     return Interval(
@@ -154,6 +165,7 @@ def score_interval(estimate: Estimate) -> Interval:
         images=estimate.images,
         basis=estimate.basis,
         floored=floored,
+        groups=estimate.groups,
     )
 
 
@@ -167,4 +179,5 @@ def _without_ends(estimate: Estimate) -> Interval:
         seeds=estimate.seeds,
         images=estimate.images,
         basis=estimate.basis,
+        groups=estimate.groups,
     )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from benchmark import groups_file
 from benchmark.analysis.bootstrap import image_counts
+from benchmark.analysis.clusters import as_groups
 from benchmark.analysis.quality import LEAST_PROBABILITY, Quality, confusion, quality
 from benchmark.errors import UserError
 from benchmark.records import PredictionTable, RunRecord
@@ -30,12 +34,21 @@ class TestImages:
         labels: by image.
         listed: ids as the first run's predictions list them.
         order: positions in ``listed`` that sort them.
+        groups: int64, shape (images,), equal for images of one group, for one dataset the same in all its folds; None:
+            nothing is known of groups.
     """
 
     ids: np.ndarray
     labels: np.ndarray
     listed: tuple[str, ...] = field(repr=False)
     order: np.ndarray = field(repr=False)
+    groups: np.ndarray | None = field(repr=False)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """How often each image stands in each resample of the images, or of their groups; float64."""
+        groups = as_groups(self.groups)
+        return image_counts(len(self.ids)) if groups is None else image_counts(groups.count)[groups.of_image]
 
 
 @dataclass(frozen=True)
@@ -57,12 +70,20 @@ class Tested:
     quality: Quality
 
 
-def checked(record: RunRecord, store: Store, known: dict[str, TestImages]) -> Tested:
-    """Return a done run's test results; ``known`` collects each test split as first seen.
+def checked(
+    record: RunRecord, store: Store, known: dict[str, TestImages], groups: Mapping[str, int] | None = None
+) -> Tested:
+    """Return a done run's test results.
+
+    Args:
+        record: of the run.
+        store: that holds its predictions.
+        known: collects each test split as first seen.
+        groups: image id -> group, of every test image of the run's dataset; None: nothing is known of groups.
 
     Raises:
-        UserError: the predictions are damaged, or do not agree with the record or with the other runs' images; the file
-            is named.
+        UserError: the predictions are damaged, or do not agree with the record, with the other runs' images or with the
+            groups; the file is named.
     """
     table = store.predictions(record)
     path = store.path(record.id)
@@ -74,7 +95,7 @@ def checked(record: RunRecord, store: Store, known: dict[str, TestImages]) -> Te
             f"{path}: {rows} predictions for {record.dataset.test_images} test images. Run it again with --force."
         )
     images = known.get(key := _key(record))
-    own = images if images is not None and table.image_id == images.listed else _test_images(table, path)
+    own = images if images is not None and table.image_id == images.listed else _test_images(table, path, groups)
     images = known.setdefault(key, own)
     label, predicted = table.label[own.order], table.predicted[own.order]
     for name, values in (("label", label), ("predicted", predicted)):
@@ -88,7 +109,7 @@ def checked(record: RunRecord, store: Store, known: dict[str, TestImages]) -> Te
         )
     correct = (predicted == label).astype(np.int8)
     probabilities = table.probabilities[own.order]
-    found = quality(label, predicted, probabilities, image_counts(len(label)))
+    found = quality(label, predicted, probabilities, images.counts)
     counted = int(correct.sum(dtype=np.int64)) / len(correct)
     macro_f1, log_loss, _ = found.scores
     sure = probabilities[np.arange(len(label)), label].min() > LEAST_PROBABILITY
@@ -105,13 +126,23 @@ def checked(record: RunRecord, store: Store, known: dict[str, TestImages]) -> Te
     return Tested(images, correct, predicted.astype(np.int32), confusion(label, predicted, classes), found)
 
 
-def _test_images(table: PredictionTable, path: Path) -> TestImages:
+def _test_images(table: PredictionTable, path: Path, groups: Mapping[str, int] | None) -> TestImages:
     listed = np.array(table.image_id, dtype=object)
     order = np.argsort(listed, kind="stable")
     ids = listed[order]
     if (twice := ids[1:][ids[1:] == ids[:-1]]).size:
         raise UserError(f"{path}: image {twice[0]!r} is predicted twice. Run it again with --force.")
-    return TestImages(ids=ids, labels=table.label[order], listed=table.image_id, order=order)
+    codes = None
+    if groups is not None:
+        folder = path.parent.parent
+        if absent := [name for name in ids.tolist() if name not in groups]:
+            raise UserError(
+                f"{folder / groups_file.FILE}: {len(absent)} of {len(ids)} test images of {path} have no "
+                f"group there, e.g. {absent[0]!r}. Add them, or remove the dataset's rows: then "
+                f"`python -m benchmark datasets groups {folder.name}` makes them anew."
+            )
+        codes = np.array([groups[name] for name in ids.tolist()], dtype=np.int64)
+    return TestImages(ids=ids, labels=table.label[order], listed=table.image_id, order=order, groups=codes)
 
 
 def _key(record: RunRecord) -> str:

@@ -46,7 +46,8 @@ def quality(label: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray,
         label: int, 0..classes-1, shape (images,).
         predicted: the same for predictions.
         probabilities: shape (images, classes).
-        counts: how often each image stands in each resample, float64, shape (images, resamples).
+        counts: how often each image stands in each resample, float64, shape (images, resamples); of whole groups of
+            images resamples differ in size.
 
     Raises:
         ValueError: no image, or shapes that do not belong together.
@@ -70,12 +71,13 @@ def quality(label: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray,
     both, missing, wrongly = (sums[k * classes : (k + 1) * classes] for k in range(3))
     true, taken = both + missing, both + wrongly
     met = true + taken > 0
+    drawn = np.concatenate([[images], counts.sum(axis=0)])
     f1 = np.divide(2 * both, true + taken, out=np.zeros_like(both), where=met)
     found = np.stack(
         [
             f1.sum(axis=0) / met.sum(axis=0),
-            np.concatenate([[loss.sum()], loss @ counts]) / images,
-            np.abs(sums[3 * classes :]).sum(axis=0) / images,
+            np.concatenate([[loss.sum()], loss @ counts]) / drawn,
+            np.abs(sums[3 * classes :]).sum(axis=0) / drawn,
         ]
     )
     first = found[:, 0].tolist()

@@ -10,7 +10,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from benchmark import groups_file
 from benchmark.analysis.bootstrap import mean_score
+from benchmark.analysis.clusters import as_groups
 from benchmark.analysis.folds import UNTESTED, mean_accuracy, telling_images
 from benchmark.analysis.identical import identical_cells
 from benchmark.analysis.interval import Interval
@@ -60,6 +62,16 @@ class Cell:
         return ids[0] if len(ids) == 1 else np.unique(np.concatenate(ids)) if ids else np.zeros(0, dtype=object)
 
     @cached_property
+    def groups(self) -> np.ndarray | None:
+        """int64, shape (images,), equal for test images of one group; None: nothing is known of groups."""
+        codes: dict[str, int] = {}
+        for test in {id(test.images): test.images for test in self.tests.values()}.values():
+            if test.groups is None:
+                return None
+            codes.update(zip(test.ids.tolist(), test.groups.tolist(), strict=True))
+        return np.array([codes[name] for name in self.images.tolist()], dtype=np.int64)
+
+    @cached_property
     def correct(self) -> np.ndarray:
         """int8, shape (seeds, images): 1 right, 0 wrong, `UNTESTED` where the seed's fold does not hold the image."""
         rows = np.full((len(self.tests), len(self.images)), UNTESTED, dtype=np.int8)
@@ -71,7 +83,7 @@ class Cell:
     @cached_property
     def accuracy(self) -> Interval | None:
         """Test accuracy of the chosen checkpoint, 0..1, with its interval; None where no run is done."""
-        return mean_accuracy(self.correct, self.folds) if self.records else None
+        return mean_accuracy(self.correct, self.folds, self.groups) if self.records else None
 
     @cached_property
     def confusion(self) -> np.ndarray:
@@ -92,6 +104,7 @@ class Cell:
                 len(self.images),
                 self.folds,
                 telling_images(self.correct) if name == "macro_f1" else None,
+                as_groups(self.groups),
             )
             for k, name in enumerate(SCORES)
         }
@@ -140,6 +153,11 @@ class Results:
         left_out = {i.input_mode for i in self.not_applicable if i.dataset == dataset and i.policies == everything}
         return tuple(mode for mode in self.matrix.input_modes if mode not in left_out)
 
+    def test_groups(self, dataset: str) -> int | None:
+        """Return the number of groups of a dataset's test images, those of one image included; None: not known."""
+        known = [cell.groups for key, cell in self.cells.items() if key[0] == dataset and cell.records]
+        return max((len(np.unique(groups)) for groups in known if groups is not None), default=None)
+
     def best(self, dataset: str) -> tuple[CellKey, ...]:
         """Return the keys of the dataset's highest mean accuracy, several at a tie, none without a done run."""
         means = {key: cell.accuracy.mean for key, cell in self.cells.items() if key[0] == dataset and cell.accuracy}
@@ -147,12 +165,13 @@ class Results:
 
 
 def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
-    """Read the predictions of a plan's done runs and check them against their records.
+    """Read the predictions of a plan's done runs, and the groups of their images, and check them.
 
     Raises:
         UserError: predictions are damaged, or do not agree with their record or with the dataset's other runs; the file
             is named. A wrong number is worse than no report. (A damaged record is no done run: the ledger names it.)
     """
+    groups = {title: _codes(of_image) for title, of_image in groups_file.read(store.folder).items()}
     done = {run.spec.id: run.record for run in plan.runs if run.state == "done" and run.record is not None}
     images: dict[str, TestImages] = {}
     cells: dict[CellKey, Cell] = {}
@@ -162,9 +181,15 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
         if key in repeated:
             continue
         records = {spec.seed: done[spec.id] for spec in specs if spec.id in done}
-        tests = {seed: checked(record, store, images) for seed, record in records.items()}
+        tests = {seed: checked(record, store, images, groups.get(key[0])) for seed, record in records.items()}
         cells[key] = Cell(key=key, asked=tuple(spec.seed for spec in specs), records=records, tests=tests)
     return Results(matrix, plan, cells, tuple(not_applicable(matrix)), repeated)
+
+
+def _codes(of_image: Mapping[str, str]) -> Mapping[str, int]:
+    """Return image id -> number of its group, groups in ascending order of their names."""
+    numbers = {name: number for number, name in enumerate(sorted(set(of_image.values())))}
+    return {image: numbers[name] for image, name in of_image.items()}
 
 
 def _by_cell(matrix: Matrix, plan: Plan) -> dict[CellKey, list[RunSpec]]:

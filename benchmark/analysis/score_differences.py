@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from benchmark.analysis.bootstrap import mean_score
+from benchmark.analysis.clusters import as_groups
 from benchmark.analysis.differences import Contrast, paired_values
 from benchmark.analysis.folds import UNTESTED
 from benchmark.analysis.interval import Interval
@@ -20,7 +21,7 @@ def score_differences(contrast: Contrast, results: Results) -> Mapping[str, Inte
     Where the contrast is a mean over pairs of cells, so is this.
     """
     pairs = [(results.cells[first], results.cells[second]) for first, second in contrast.pairs]
-    values, seeds = paired_values(pairs)
+    values, seeds, groups = paired_values(pairs)
     if not seeds:
         return {}
     tests = [[(first.tests[seed].quality, second.tests[seed].quality) for first, second in pairs] for seed in seeds]
@@ -32,6 +33,7 @@ def score_differences(contrast: Contrast, results: Results) -> Mapping[str, Inte
             values.shape[1],
             pairs[0][0].folds,
             telling if name == "macro_f1" else None,
+            as_groups(groups),
         )
         for k, name in enumerate(SCORES)
     }

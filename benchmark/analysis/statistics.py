@@ -31,6 +31,8 @@ small V, and where seeds and images have parts of the same size intervals fall t
 where the seeds' component is set to zero its mean square ceases to count, continuously, by the factor in min(); counted
 in full, intervals cover 98.5 % where seeds make no difference.
 
+Where test images come in groups, groups take the place of images: `benchmark.analysis.clusters`.
+
 One seed: the seed's part cannot be seen. The variance is over the images alone (``V = MS_image / I``, df = I - 1) and
 says so in `Interval.basis`.
 """
@@ -42,6 +44,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmark.analysis.clusters import Groups, parts
 from benchmark.analysis.interval import Basis, Estimate
 
 
@@ -80,13 +83,14 @@ def mean_squares(values: np.ndarray) -> MeanSquares:
     )
 
 
-def crossed(values: np.ndarray, scale: int = 1) -> Estimate:
+def crossed(values: np.ndarray, scale: int = 1, groups: Groups | None = None) -> Estimate:
     """Return the mean of ``values / scale`` with its variance for crossed random seeds and images.
 
     Args:
         values: integers, shape (seeds, images): row s and column i hold one seed's value on one image. For a cell 1 is
             right and 0 is wrong; for differences 1, 0 or -1, or sums of such over ``scale`` pairs of cells.
         scale: what the values are divided by.
+        groups: of the images; None: each is its own.
 
     Raises:
         ValueError: no seed or no image, a scale below one, or values that are not integers.
@@ -97,8 +101,13 @@ def crossed(values: np.ndarray, scale: int = 1) -> Estimate:
     total, _, _, of_all = _sums(values)
     variance: float | None
     df: float | None
-    if images < 2:
+    if (images if groups is None else groups.count) < 2:
         variance = df = None
+    elif groups is not None:
+        found = parts(values, groups)
+        variance = max(found.seeds - found.residual, 0.0) + max(found.groups - found.residual, 0.0) + found.residual
+        others = max(groups.effective - 1, 1.0)
+        df = others if seeds == 1 else degrees_of_freedom(found.seeds, found.residual, variance, seeds, others)
     elif seeds == 1:
         variance = (images * of_all - total**2) / images / (images - 1) / images
         df = float(images - 1)
@@ -117,6 +126,7 @@ def crossed(values: np.ndarray, scale: int = 1) -> Estimate:
         observations=seeds * images,
         telling=int(np.count_nonzero(values.any(axis=0))),
         basis=basis,
+        groups=None if groups is None else groups.count,
     )
 
 

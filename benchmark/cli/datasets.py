@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmark.cli.groups import groups
 from benchmark.cli.options import DataDirOption
 from benchmark.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from benchmark.datasets.augmentations import Step
 
-app = typer.Typer(help="Datasets: list, prepare, check, show, cache.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Datasets: list, prepare, check, show, groups, cache.", no_args_is_help=True, rich_markup_mode=None
+)
 cache_app = typer.Typer(help="Decoded images and indexes.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
+app.command("groups")(groups)
 
 NameArgument = Annotated[str, typer.Argument(help="A dataset's name, or folder:PATH.")]
 

@@ -12,7 +12,12 @@ from benchmark.cli.options import DEFAULT_RESULTS, ResultsOption, kept_matrix
 from benchmark.errors import UserError, did_you_mean
 
 
-def _folder(results: Path, name: str) -> Path:
+def results_folder(results: Path, name: str) -> Path:
+    """Return a results folder by its name.
+
+    Raises:
+        UserError: there is none; the nearest is named.
+    """
     folder = results / name
     if kept_matrix(folder).is_file():
         return folder
@@ -25,7 +30,7 @@ def report(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a file on disk differs.")] = False,
     results: ResultsOption = DEFAULT_RESULTS,
 ) -> None:
-    """Rebuild the report of a matrix from its records and its matrix file, nothing else.
+    """Rebuild the report of a matrix from its records, its matrix file and its groups.csv, nothing else.
 
     A damaged record is no result: it is named, also in the report, and left out of every number. Damaged predictions
     of a record end the command. Exit code 1 when a record is damaged, or with --check when a file on disk differs.
@@ -42,7 +47,7 @@ def report(
         raise UserError(f"{results}: there are no results here. Make some with: python -m benchmark run")
     drifted = damaged = False
     for name in chosen:
-        folder = _folder(results, name)
+        folder = results_folder(results, name)
         matrix = matrix_file.load(kept_matrix(folder))
         store = Store(folder)
         plan = make_plan(expand(matrix), store)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark import matrix_file
+from benchmark import groups_file, matrix_file
 from benchmark.cli.checks import require_preflight
 from benchmark.cli.options import (
     DEFAULT_MATRIX,
@@ -192,6 +192,7 @@ def _execute(selection: Selection, todo: list[PlannedRun], place: _Place, *, ane
         local = stack.enter_context(local_workers(number)) if place.executor is Where.local else None
         found = require_preflight(selection, [planned.spec for planned in todo], place.data_dir, here, shown.preparing)
         _keep_matrix(selection)
+        groups_file.add(store.folder, found.test_groups)
         context = RunContext(
             data_dir=place.data_dir,
             weights_folder=store.folder / "weights",

@@ -22,7 +22,7 @@ class Assignment:
 
     Attributes:
         splits: n words of `SPLITS`.
-        groups: int64, shape (n,); -1 where nothing was drawn from the image's split.
+        groups: int64, shape (n,); -1 for training and validation images of official splits.
         notes: what was drawn, in words.
         comparable: under cross-validation, each image's fold: what stands in the fingerprint instead of the split, so
             that the folds of one dataset count as the same images.
@@ -40,17 +40,18 @@ class Assignment:
         joined = b"".join(self._scanned["thumbnail"].to_pylist())
         return np.frombuffer(joined, np.uint8).reshape(len(self._labels), -1)
 
-    def _group(self, pool: NDArray[np.int64]) -> str:
-        """Find the groups among some images; return in words what they are."""
-        from benchmark.datasets.groups import find_groups
+    def _group(self, pool: NDArray[np.int64], *, tested: bool = False) -> str:
+        """Find the groups among some images, to be split or to be tested; return in words what they are."""
+        from benchmark.datasets.groups import LARGEST_SHARE, LARGEST_SHARE_OF_TEST, find_groups
 
         found = find_groups(
             self._thumbnails()[pool],
             self._labels[pool],
             [self._sha256[i] for i in pool],
             [self._clips[i] for i in pool],
+            LARGEST_SHARE_OF_TEST if tested else LARGEST_SHARE,
         )
-        self.groups[pool] = found.ids
+        self.groups[pool] = found.ids + self.groups.max(initial=-1) + 1
         how = f"near-duplicates within {found.limit:.1f} grey levels" if found.limit else "clips or equal files"
         return f"whole groups ({len(set(found.ids.tolist()))} groups of {how} among {len(pool)} images)"
 
@@ -96,6 +97,12 @@ class Assignment:
                 f"{split} split: drawn here, {int(drawn.sum())} of {len(rest)} images, stratified, "
                 f"{how or 'whole groups'}, split_seed {split_seed}"
             )
+
+    def group_tests(self) -> None:
+        """Find the groups among the test images of an official split; images drawn here have theirs."""
+        pool = self._positions("test")
+        if len(pool) and (self.groups[pool] < 0).any():
+            self._group(pool, tested=True)
 
     def _positions(self, split: SplitName) -> NDArray[np.int64]:
         return np.array([i for i, word in enumerate(self.splits) if word == split], dtype=np.int64)

@@ -178,7 +178,7 @@ _KNOWN = (
         layout=ClassFolders(
             roots=("rps", "."),
             splits={"train": "rps", "test": "rps-test-set"},
-            clip=r"((?:paper|rock|scissors)\d\d(?:-[a-z]\d\d)?)-\d{3}\.png",
+            clip=r"((?:test)?(?:paper|rock|scissors)\d\d(?:-[a-z]\d\d)?)-\d{2,3}\.png",
         ),
         images={"train": 2520, "test": 372},
         megabytes=220,
@@ -193,9 +193,7 @@ _KNOWN = (
                 hash="sha256:c27ab9fa43ce40b2e453de711365b477f4424586edf0388116674fd320f07503",
             ),
         ),
-        caution="the 372 test images are 31 frames each of 12 rendered clips, four hands a class. Intervals, p-values "
-        "and verdicts, those of means over datasets too, take images as independent: here they are too narrow, and "
-        "hold for these hands, not for others.",
+        caution="the 372 test images are 31 frames each of 12 rendered clips, four hands a class.",
     ),
     DatasetInfo(
         name="pets",
@@ -296,7 +294,7 @@ _KNOWN = (
         images={"train": 2223},
         megabytes=90,
         caution="the cells were cut from 44 modules that the dataset does not name, so that cells of one module are "
-        "trained on and tested. On other modules accuracy may be lower and intervals wider.",
+        "trained on and tested: on other modules accuracy may be lower and intervals wider.",
     ),
     DatasetInfo(
         name="hue-control",

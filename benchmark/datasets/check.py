@@ -83,6 +83,7 @@ def check(listing: Listing, progress: Progress | None = None) -> list[Finding]:
         *_unusual_files(facts),
         *_duplicates(listing, facts),
         *_near_duplicates(listing, facts),
+        *_groups(listing),
         *_classes(listing, facts),
         *_colours(facts),
         *(_finding("incomplete", "error", note, []) for note in listing.notes),
@@ -156,6 +157,19 @@ def _related(listing: Listing, sets: list[list[int]], *, exact: bool) -> Iterato
     for kind, (severity, meaning) in kinds.items():
         if images[kind]:
             yield _finding(kind, severity, meaning, list(images[kind]), images[kind])
+
+
+def _groups(listing: Listing) -> Iterator[Finding]:
+    """Report images of one clip, patient or other known group that stand in different splits."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for file in listing.files:
+        if file.clip is not None and file.split is not None:
+            splits[file.clip].add(file.split)
+    parted = {clip for clip, found in splits.items() if len(found) > 1}
+    images = {file.id: f"of {file.clip}, in {file.split}" for file in listing.files if file.clip in parted}
+    if images:
+        meaning = "leakage: what is tested was trained on"
+        yield _finding("group across splits", "error", meaning, list(images), images)
 
 
 def _classes(listing: Listing, facts: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:

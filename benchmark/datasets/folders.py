@@ -2,8 +2,9 @@
 
 PATH is a folder with a folder a class; or the same below split folders (train, val or valid or validation, test), of
 which two may be enough: the second is then the test split; or a CSV file with the columns path, label and, if wanted,
-split, whose paths are relative to the file. A folder that holds such a file under the name ``labels.csv`` may be named
-itself. Without a split, or with fewer than `FEWEST` test images, it is evaluated by cross-validation.
+split and group, whose paths are relative to the file. A folder that holds such a file under the name ``labels.csv`` may
+be named itself. Images of one group (a patient, a clip, a part seen twice) stay on one side of every split drawn here.
+Without a split, or with fewer than `FEWEST` test images, it is evaluated by cross-validation.
 """
 
 from __future__ import annotations
@@ -32,17 +33,19 @@ _SPLIT_WORDS: dict[str, SplitName] = {
     "test": "test",
     "testing": "test",
 }
-_COLUMNS = ("path", "label", "split")
+_COLUMNS = ("path", "label", "split", "group")
 _SYNONYMS = {
     **dict.fromkeys(("file", "files", "filename", "filepath", "image", "images", "img", "name"), "path"),
     **dict.fromkeys(("class", "classname", "category", "target"), "label"),
     **dict.fromkeys(("fold", "set", "subset", "partition"), "split"),
+    **dict.fromkeys(("patient", "subject", "person", "case", "clip", "video", "session", "module", "unit"), "group"),
+    **dict.fromkeys(("patientid", "subjectid", "caseid", "groupid"), "group"),
 }
 """What others call the columns, where the spelling alone does not tell."""
 
 _LAYOUTS = (
     "expected a folder a class, or train / val / test folders with a folder a class in each, "
-    "or labels.csv with the columns path,label[,split]"
+    "or labels.csv with the columns path,label[,split][,group]"
 )
 
 
@@ -114,15 +117,16 @@ def _table(table: Path) -> tuple[tuple[str, ...], list[ListedFile]]:
 
 
 def _check_header(table: Path, columns: list[str]) -> None:
-    """Raise UserError where the first line is not path,label[,split] in any order, saying what each word may mean."""
+    """Raise UserError where the first line is not path,label[,split][,group] in any order, and say what is meant."""
     told = [f"{word!r} stands there {count} times" for word, count in Counter(columns).items() if count > 1]
     free = {word for word in _COLUMNS if word not in columns}
     meant = {word: _meant(word, free) for word in columns if word not in _COLUMNS}
     told += [f"{word!r} is no column" + (f" (did you mean {near!r}?)" if near else "") for word, near in meant.items()]
-    told += [f"there is no column {word}" for word in sorted(free - {"split", *meant.values()})]
+    told += [f"there is no column {word}" for word in sorted(free - {"split", "group", *meant.values()})]
     if told:
         raise UserError(
-            f"folder:{table}:1: {'; '.join(told)}; expected the columns path,label[,split], separated by commas."
+            f"folder:{table}:1: {'; '.join(told)}; expected the columns path,label[,split][,group], "
+            "separated by commas."
         )
 
 
@@ -144,4 +148,5 @@ def _row(table: Path, number: int, row: dict[str, str], classes: tuple[str, ...]
         raise UserError(f"{place}: {path} is not relative to the file.")
     if not path.is_file():
         raise UserError(f"{place}: {path} does not exist.")
-    return listed(path, table.parent, classes.index(label), _SPLIT_WORDS[word.lower()] if word else None)
+    split = _SPLIT_WORDS[word.lower()] if word else None
+    return listed(path, table.parent, classes.index(label), split, (row.get("group") or "").strip() or None)

@@ -3,9 +3,9 @@
 Two images of one class are linked when they are nearer to each other than images of different classes come. The
 distance is the root mean square difference of 24-pixel grey thumbnails, in grey levels; the limit is the 1 % quantile,
 over images, of the distance to the nearest image of another class. Images of different classes do not show the same
-scene, so that quantile says how near unrelated images get by chance in this very dataset. Only the images to be split,
-and their labels, are used. A group is a connected component of links. Where classes look so different that the limit
-would swallow a class, it is lowered until no group holds more of its class than a drawn split can take.
+scene, so that quantile says how near unrelated images get by chance in this very dataset. Only the images to be
+grouped, and their labels, are used. A group is a connected component of links. Where classes look so different that the
+limit would swallow a class, it is lowered until no group holds more of its class than it may.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 QUANTILE = 0.01
 LARGEST_SHARE = 0.225
-"""Of a class, for one group: 1.5 x the 15 % that a drawn split holds."""
+"""Of a class, for one group of images to be split: 1.5 x the 15 % that a drawn split holds."""
+
+LARGEST_SHARE_OF_TEST = 1 / 3
+"""The same among test images, which are not split: some come as four clips a class (rps), none can be told from two."""
 
 _STEP = 0.95
 _BLOCK = 1024
@@ -114,14 +117,21 @@ def _joined_by(keys: Sequence[object]) -> tuple[Integers, Integers]:
     return joined[:, 0], joined[:, 1]
 
 
-def find_groups(thumbnails: Thumbnails, labels: Integers, sha256: Sequence[str], clips: Sequence[str | None]) -> Groups:
-    """Return the groups of images that must stand on the same side of a drawn split.
+def find_groups(
+    thumbnails: Thumbnails,
+    labels: Integers,
+    sha256: Sequence[str],
+    clips: Sequence[str | None],
+    largest_share: float = LARGEST_SHARE,
+) -> Groups:
+    """Return the groups of images that must stand on the same side of a drawn split, and are one unit of a test.
 
     Args:
         thumbnails: uint8, shape (n, pixels).
         labels: int64, shape (n,).
         sha256: n content hashes; equal ones are in one group, whatever the labels.
         clips: n names of clips; where they are given (none is None) they are the groups, and thumbnails are not used.
+        largest_share: of a class, that near-duplicates in one group may hold.
     """
     count = len(labels)
     always = [_joined_by(sha256), _joined_by(clips)]
@@ -137,6 +147,6 @@ def find_groups(thumbnails: Thumbnails, labels: Integers, sha256: Sequence[str],
         ]
         ids = _components(count, [*always, *near])
         largest = max(np.bincount(ids[of_class]).max() / len(of_class) for of_class in members)
-        if limit == 0 or largest <= LARGEST_SHARE:
+        if limit == 0 or largest <= largest_share:
             return Groups(ids, limit)
         limit = limit * _STEP if limit > 0.5 else 0.0

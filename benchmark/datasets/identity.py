@@ -17,7 +17,7 @@ from benchmark.matrix import DatasetEntry, Matrix
 
 
 def identified(matrix: Matrix, *, verify: bool = False, progress: Progress | None = None) -> Matrix:
-    """Return a matrix whose folders carry the hash of their images, classes and splits, and whether they have colour.
+    """Return a matrix whose folders carry the hash of images, classes, splits and groups, and whether they have colour.
 
     Args:
         matrix: as read; entries that carry a hash already are kept as they are.
@@ -47,11 +47,14 @@ def _identified(entry: DatasetEntry, progress: Progress | None) -> DatasetEntry:
             raise UserError(f"{entry.name}: there is no class {wanted!r}.{did_you_mean(wanted, listing.classes)}")
     table = scan(listing, progress)
     found = dict(zip(table["id"].to_pylist(), table["sha256"].to_pylist(), strict=True))
-    rows = [[file.id, found[file.id], listing.classes[file.label], file.split] for file in listing.files]
+    rows = [
+        [file.id, found[file.id], listing.classes[file.label], file.split, *([file.clip] if file.clip else [])]
+        for file in listing.files
+    ]
     content = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
     if entry.content not in (None, content):
         raise UserError(
-            f"{entry.name}: its images, classes or splits have changed since the matrix was made. "
+            f"{entry.name}: its images, classes, splits or groups have changed since the matrix was made. "
             "Give the new ones results of their own with --name, and take `content` out of the matrix."
         )
     return entry.model_copy(update={"content": content, "colour": any(table["colour"].to_pylist())})

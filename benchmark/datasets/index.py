@@ -27,7 +27,7 @@ from benchmark.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = 4
+VERSION = 5
 """Of the two files; raised whenever what they hold, or how splits are drawn, changes."""
 
 _SHOWN = 20
@@ -42,7 +42,8 @@ class Index:
         sha256: n content hashes, hexadecimal.
         labels: int64, shape (n,).
         splits: n words of `SPLITS`.
-        groups: int64, shape (n,): images of one group are near-duplicates; -1 where no split had to be drawn.
+        groups: int64, shape (n,): images of one group are of one clip, or near-duplicates; -1 for training and
+            validation images of official splits.
         fingerprint: 64 hexadecimal digits over every image's name, content, class and split.
         content: 64 hexadecimal digits over names and contents alone.
         colour: whether any image has colour: red, green and blue differ somewhere, whatever the files' modes.
@@ -187,6 +188,7 @@ def _make(listing: Listing, scanned: pa.Table, split_seed: int, fold: int) -> pa
     if listing.folds:
         assigned.deal(split_seed, fold)
     assigned.complete(split_seed)
+    assigned.group_tests()
     for split in SPLITS:
         if split not in assigned.splits:
             raise UserError(f"dataset {listing.source}: no image is left for the {split} split; it has too few images.")

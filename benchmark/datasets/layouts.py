@@ -145,5 +145,5 @@ def _generated(info: DatasetInfo) -> Iterator[ListedFile]:
     root = control_folder(info.name)
     for split in SPLITS:
         for label, name in enumerate(info.classes):
-            for path in files_below(root / split / name):
-                yield listed(path, root, label, split)
+            for path in files_below(root / split / name):  # drawn independently: each is a clip of its own
+                yield listed(path, root, label, split, clip=path.relative_to(root).as_posix())

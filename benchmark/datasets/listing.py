@@ -21,7 +21,7 @@ class ListedFile:
         path: where it is.
         label: position in the classes.
         split: the official split; None where the dataset has none.
-        clip: the clip it was taken from, where its name tells; else None.
+        clip: the clip, patient or other group it was taken from, where its name or its table tells; else None.
         bytes, modified: size, and time of change in nanoseconds.
     """
 

@@ -77,11 +77,7 @@ def open_dataset(
     files = [(file.path, sha256) for file, sha256 in zip(listing.files, index.sha256, strict=True)]
     images = open_images(listing.name, index.content, files, size=image_size, grey=grey, progress=progress)
     classes = source.classes or listing.classes
-    new_label = np.full(len(listing.classes), -1, dtype=np.int64)
-    for label, name in enumerate(classes):
-        if name not in listing.classes:
-            raise UserError(f"dataset {source.name} has no class {name!r}.{did_you_mean(name, listing.classes)}")
-        new_label[listing.classes.index(name)] = label
+    new_label = _new_labels(source, listing)
     train = _split(index, "train", new_label)
     kept = limited(train.labels, source.limit, classes, split_seed)
     return PreparedDataset(
@@ -92,8 +88,59 @@ def open_dataset(
         validation=_split(index, "validation", new_label),
         test=_split(index, "test", new_label),
         notes=index.notes,
+        test_groups=_test_groups(listing, index, new_label),
         folds=FOLDS if listing.folds else None,
     )
+
+
+def test_groups(
+    source: DatasetSource,
+    *,
+    split_seed: int,
+    data_dir: Path | None = None,
+    drop_bad_images: bool = False,
+    progress: Progress | None = None,
+) -> tuple[dict[str, str], str]:
+    """Return `PreparedDataset.test_groups` of a dataset, and its fingerprint; nothing is decoded beyond its index.
+
+    Raises:
+        UserError: as `open_dataset`.
+    """
+    listing = find(source.name, data_dir)
+    if drop_bad_images:
+        listing = without_bad_images(listing, progress)
+    index = open_index(listing, split_seed, progress=progress)
+    return _test_groups(listing, index, _new_labels(source, listing)), index.fingerprint
+
+
+def _new_labels(source: DatasetSource, listing: Listing) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return the label of each class of a listing in a matrix's entry; -1 where the entry leaves it out."""
+    new_label = np.full(len(listing.classes), -1, dtype=np.int64)
+    for label, name in enumerate(source.classes or listing.classes):
+        if name not in listing.classes:
+            raise UserError(f"dataset {source.name} has no class {name!r}.{did_you_mean(name, listing.classes)}")
+        new_label[listing.classes.index(name)] = label
+    return new_label
+
+
+def _test_groups(
+    listing: Listing, index: Index, new_label: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> dict[str, str]:
+    """Return the name of each test image's group: its clip where that is all it is, else its first image's id."""
+    tested = [
+        row
+        for row, split in enumerate(index.splits)
+        if (split == "test" or listing.folds) and new_label[index.labels[row]] >= 0
+    ]
+    members: dict[int, list[int]] = {}
+    for row in tested:
+        members.setdefault(int(index.groups[row]), []).append(row)
+    names: dict[str, str] = {}
+    for rows in members.values():
+        clips = {listing.files[row].clip for row in rows}
+        clip = next(iter(clips)) if len(clips) == 1 else None
+        names.update({index.ids[row]: clip or index.ids[rows[0]] for row in rows})
+    return {index.ids[row]: names[index.ids[row]] for row in tested}
 
 
 def _colourless(name: str) -> str:

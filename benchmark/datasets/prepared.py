@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,8 @@ class PreparedDataset:
         fingerprint: 64 hexadecimal digits: every image's content, label and split, before ``limit`` and ``classes``.
         train, validation, test: the splits, ``limit`` and ``classes`` applied.
         notes: how missing splits were drawn, in words for the report.
+        test_groups: image id -> name of its group, of every test image, under cross-validation of all folds: images of
+            one clip, near-duplicates or equal files, which are one unit of a test.
         folds: number of folds where the test split is one fold of a cross-validation; None: the test split is fixed.
     """
 
@@ -47,4 +50,5 @@ class PreparedDataset:
     validation: Split
     test: Split
     notes: tuple[str, ...]
+    test_groups: Mapping[str, str]
     folds: int | None = None

@@ -19,7 +19,7 @@ def reading(difference: Difference) -> str:
     if interval is None:
         return "not measured"
     if interval.half_width is None:
-        return "no verdict from one test image"
+        return f"no verdict from one {'test image' if interval.groups is None else 'group of test images'}"
     if not interval.carries_a_verdict:
         return f"no verdict from {count(interval.seeds, 'seed')}"
     if difference.sign:
@@ -43,13 +43,21 @@ def answer(results: Results, found: Sequence[Difference]) -> str:
     return "\n\n".join([*(_sentence(family, found, results) for family in asked[:2]), _highest(results)])
 
 
+_UNGROUPED = (
+    "Its intervals, p-values and verdicts, those of means over datasets too, take each image as independent: they are "
+    "too narrow."
+)
+
+
 def cautions(results: Results) -> str:
     """Return what is known to tie the images of the done runs' datasets together, a sentence or two each; Markdown."""
     measured = {cell.key[0] for cell in results.cells.values() if cell.records}
     told: dict[str, list[str]] = {}
     for entry in results.matrix.datasets:
         if entry.title in measured and not entry.is_folder and (caution := CATALOGUE[entry.name].caution):
-            told.setdefault(caution, []).append(entry.title)
+            groups = results.test_groups(entry.title)
+            units = _UNGROUPED if groups is None else f"The units of its intervals are {count(groups, 'group')}."
+            told.setdefault(f"{caution} {units}", []).append(entry.title)
     return "\n\n".join(f"**Read with care, {escape(listed(titles))}:** {text}" for text, titles in told.items())
 
 

@@ -26,9 +26,11 @@ PROTOCOL = """\
   Wilson's score interval with the effective number of images, so that a cell without an error does not claim to be
   certain; of a difference it is symmetric, and where fewer than ten images tell two cells apart no half-width is below
   3 / test images (the rule of three). Other scores: the crossed bootstrap, seeds and images resampled independently.
-  With one seed the interval is over the images alone: the seeds' part is missing. The intervals say nothing about other
-  splits, other hyperparameters or other datasets, and they are not widened for the number of comparisons; verdicts are
-  corrected for it (Holm).
+  Where test images come in groups (frames of a clip, images of a patient, near-duplicates; `groups.csv`) whole groups
+  take the place of images in all of this: cluster-robust variances, degrees of freedom by the effective number of
+  groups, 3 / groups. With one seed the interval is over the images alone: the seeds' part is missing. The intervals say
+  nothing about other splits, other hyperparameters or other datasets, and they are not widened for the number of
+  comparisons; verdicts are corrected for it (Holm).
 - A paired difference uses only the seeds done, and the images present, on both sides. Where its interval holds zero, it
   could not tell. Below three seeds no verdict is given."""
 
@@ -159,9 +161,13 @@ def datasets(results: Results) -> str:
         data = record.dataset
         classes = ", ".join(escape(name) for name in data.classes[:12]) + (", …" if len(data.classes) > 12 else "")
         sizes = [str(n) for n in (data.train_images, data.validation_images, data.test_images)]
-        rows.append([escape(dataset), f"{len(data.classes)} ({classes})", *sizes, f"`{data.fingerprint[:12]}`"])
+        groups = results.test_groups(dataset)
+        units = "not looked for" if groups is None else str(groups)
+        rows.append([escape(dataset), f"{len(data.classes)} ({classes})", *sizes, units, f"`{data.fingerprint[:12]}`"])
         notes += [f"- {escape(dataset)}: {escape(note)}" for note in data.notes]
-    header = ["dataset", "classes", "train", "validation", "test", "fingerprint"]
+        if groups is None:
+            notes.append(f"- {escape(dataset)}: intervals take each test image as independent of the others.")
+    header = ["dataset", "classes", "train", "validation", "test", "groups of test images", "fingerprint"]
     return "\n\n".join([table(header, rows, left=2), *(["\n".join(notes)] if notes else [])])
 
 

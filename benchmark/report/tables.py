@@ -78,6 +78,7 @@ CELL_COLUMNS = (
     "seeds_asked",
     "seeds_done",
     "test_images",
+    "test_groups",
     "accuracy",
     "low_95",
     "high_95",
@@ -102,8 +103,9 @@ CELL_COLUMNS = (
     "parameters",
     "note",
 )
-"""Columns of table.csv. Scores are shares (0..1), means over the done seeds; ends of intervals are not clipped. Seconds
-and images per second are means over the runs that are not contended, empty where all are."""
+"""Columns of table.csv. Scores are shares (0..1), means over the done seeds; ends of intervals are not clipped. Test
+groups are empty where each image is a unit of its own. Seconds and images per second are means over the runs that are
+not contended, empty where all are."""
 
 
 def cells_csv(results: Results) -> str:
@@ -145,6 +147,7 @@ DIFFERENCE_COLUMNS = (
     "seeds_asked",
     "seeds_paired",
     "test_images",
+    "test_groups",
     "difference",
     "half_width_95",
     "low_95",
@@ -264,6 +267,7 @@ def _interval(interval: Interval, name: str) -> dict[str, str]:
     return {
         name: _decimals(interval.mean),
         "test_images": str(interval.images),
+        "test_groups": "" if interval.groups is None else str(interval.groups),
         "low_95": _decimals(interval.low),
         "high_95": _decimals(interval.high),
         "degrees_of_freedom": _decimals(interval.df, 1),

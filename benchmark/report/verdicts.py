@@ -183,8 +183,8 @@ def _recommendation(dataset: str, results: Results) -> str:
     for other in complete:
         if other is chosen:
             continue
-        values, _ = paired_values([(chosen, other)])
-        interval = mean_difference(values, chosen.folds)
+        values, _, groups = paired_values([(chosen, other)])
+        interval = mean_difference(values, chosen.folds, groups=groups)
         described = f"{_named(other, results)} ({points_with_interval(interval)}{_seconds(other)})"
         {1: beaten, 0: even, -1: better}[interval.sign].append(described)
     if beaten:

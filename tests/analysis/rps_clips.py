@@ -1,12 +1,16 @@
-"""How far the intervals on rock-paper-scissors are too narrow, because its test images are frames of 12 clips.
+"""The clips of the test images of rock-paper-scissors, where a copy of it has lost the files' names.
 
-    python -m tests.analysis.rps_clips results/cpu --data-dir DIR
+    python -m tests.analysis.rps_clips results/cpu --data-dir DIR [--write]
 
-The test split has 124 images a class: 31 frames each of four rendered hands. The hands differ in colour, so that four
-clusters of the mean colour of the pixels that are not background (k-means, best of 20 starts) are the clips; the
-command fails where they do not have 31 images each. For each comparison that answers a question it prints the
-difference and two standard errors in percent points: of the report, which takes images as independent, and of a
-bootstrap crossed over seeds and clips (4,000 resamples, seed 0; means over images).
+The test split has 124 images a class: 31 frames each of four rendered hands. In the original archive the names tell
+the clip, and `run` writes it into ``groups.csv``. Elsewhere near-duplicates find some of the clips only. The hands
+differ in colour, so that four clusters of the mean colour of the pixels that are not background (k-means, best of 20
+starts) are the clips; the command fails where they do not have 31 images each. ``--write`` adds them to ``groups.csv``
+of the results, where it has no groups of this dataset yet.
+
+For each comparison that answers a question it prints the difference and three standard errors in percent points: with
+images as units, with the report's units, and of a bootstrap crossed over seeds and clips (4,000 resamples, seed 0;
+means over images).
 """
 
 from __future__ import annotations
@@ -21,7 +25,8 @@ from PIL import Image
 from scipy.cluster.vq import kmeans2
 from tabulate import tabulate
 
-from benchmark import matrix_file
+from benchmark import groups_file, matrix_file
+from benchmark.analysis.clusters import as_groups
 from benchmark.analysis.differences import contrasts, paired_values
 from benchmark.analysis.results import load
 from benchmark.analysis.statistics import crossed
@@ -86,8 +91,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("results", type=Path)
     parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     of_image = clips(options.data_dir)
+    if options.write:
+        names = {image: f"hand {clip + 1:02}" for image, clip in of_image.items()}
+        if not groups_file.add(options.results, {"rps": names}):
+            raise SystemExit(f"{options.results / groups_file.FILE} has groups of rps already; nothing is written")
     matrix = matrix_file.load(options.results / "matrix.yaml")
     store = Store(options.results)
     results = load(matrix, make_plan(expand(matrix), store), store)
@@ -96,14 +106,16 @@ def main() -> None:
     rows = []
     for contrast in contrasts(results):
         if contrast.dataset == "rps" and contrast.headline:
-            values, _ = paired_values(
+            values, _, groups = paired_values(
                 [(results.cells[first], results.cells[second]) for first, second in contrast.pairs]
             )
-            estimate = crossed(values, len(contrast.pairs))
-            assert estimate.variance is not None
-            numbers = (estimate.mean, estimate.variance**0.5, by_clips(values, own) / len(contrast.pairs))
+            pairs = len(contrast.pairs)
+            by_image, by_group = crossed(values, pairs), crossed(values, pairs, as_groups(groups))
+            assert by_image.variance is not None and by_group.variance is not None
+            errors = by_image.variance**0.5, by_group.variance**0.5, by_clips(values, own) / pairs
+            numbers = (by_image.mean, *errors)
             rows.append([f"{contrast.first} - {contrast.second}", *(f"{100 * number:.1f}" for number in numbers)])
-    header = ["rps", "difference", "error, images", "error, clips"]
+    header = ["rps", "difference", "error, images", "error, report", "error, bootstrap of clips"]
     sys.stdout.write(tabulate(rows, headers=header, disable_numparse=True) + "\n")
 
 

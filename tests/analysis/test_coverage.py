@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmark.analysis.coverage import What, nearest, table
+from benchmark.analysis.folds import mean_difference
 from benchmark.analysis.quality import SCORES
 from tests.analysis import simulation
-from tests.analysis.worlds import WORLDS
+from tests.analysis.worlds import GROUPED_WORLDS, WORLDS
 
 ENOUGH_IMAGES = 20
 """Images on which two cells differ from which the upper end of the band is asked for; below, the rule of three acts."""
@@ -50,6 +52,7 @@ def committed() -> list[Line]:
 
 
 CROSSED = [line for line in committed() if line.title == simulation.TITLES["accuracy"]]
+GROUPED = [line for line in committed() if line.title == simulation.TITLES["accuracy on groups"]]
 FOLDED = [line for line in committed() if line.title == simulation.TITLES["folds"]]
 
 
@@ -78,7 +81,7 @@ def test_intervals_of_cells_cover_90_to_98_percent_from_five_seeds_on() -> None:
 
 
 def test_no_claim_is_supported_in_more_than_five_of_a_hundred_worlds_without_a_difference() -> None:
-    asked = [line for line in CROSSED + FOLDED if line.seeds >= 3 and "no difference" in line.world]
+    asked = [line for line in CROSSED + FOLDED + GROUPED if line.seeds >= 3 and "no difference" in line.world]
     assert len(asked) > 40
     assert [line for line in asked if max(line.above, line.below) > 5] == []
 
@@ -87,6 +90,29 @@ def test_intervals_over_folds_cover_at_least_90_percent_from_three_seeds_on() ->
     asked = [line for line in FOLDED if line.seeds >= 3]
     assert len(asked) >= 60
     assert [line for line in asked if line.difference < 90] == []
+
+
+def test_intervals_on_groups_cover_94_percent_of_differences_but_where_few_groups_matter() -> None:
+    designs = {(line.world, line.seeds, line.images) for line in GROUPED}
+    assert len(GROUPED) == len(designs)
+    assert len(GROUPED) == len(GROUPED_WORLDS) * len(simulation.GROUPED_SEEDS) * len(simulation.GROUPS)
+    asked = [line for line in GROUPED if line.seeds >= 3]
+    few = [line for line in asked if line.world == "near the ceiling, groups differ"]
+    assert [line for line in asked if line not in few and line.difference < 94] == []
+    assert [line for line in few if line.difference < 84 or line.below > 0.1] == []
+    assert [line for line in asked if line.seeds >= 5 and line.cell < 87] == []
+
+
+def test_images_of_a_group_taken_as_independent_give_wrong_verdicts() -> None:
+    world, of_image = GROUPED_WORLDS["no difference, groups decide"], simulation.grouped_images(12)
+    random = np.random.default_rng(8)
+    wrong = {"images": 0, "groups": 0}
+    for _ in range(200):
+        first, second = world.pair(5, len(of_image), random, of_image)
+        wrong["images"] += mean_difference(first - second, None).sign != 0
+        wrong["groups"] += mean_difference(first - second, None, groups=of_image).sign != 0
+    assert wrong["images"] > 60
+    assert wrong["groups"] < 10
 
 
 def test_intervals_of_the_bootstraps_scores_cover_92_percent_of_differences_and_90_of_cells() -> None:

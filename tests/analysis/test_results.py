@@ -110,7 +110,7 @@ def test_images_that_only_one_cell_has_are_left_out_of_the_pair(tmp_path: Path) 
     shorter = replace(
         second, tests={s: replace(t, images=fewer, correct=t.correct[kept]) for s, t in second.tests.items()}
     )
-    values, seeds = paired_values([(first, shorter)])
+    values, seeds, _ = paired_values([(first, shorter)])
     assert values.shape == (3, 126)
     assert seeds == (0, 1, 2)
     assert np.array_equal(values, first.correct[:, kept].astype(int) - second.correct[:, kept])

@@ -13,7 +13,7 @@ from benchmark.analysis.folds import UNTESTED
 
 @dataclass(frozen=True)
 class World:
-    """correct = [mu + image + seed + cell's image + cell's seed + noise > 0], every effect normal, noise of sd 1.
+    """correct = [mu + image + seed + group + cell's own of each + noise > 0], every effect normal, noise of sd 1.
 
     Attributes:
         mu: of the two cells of a pair.
@@ -21,6 +21,9 @@ class World:
         image: sd of what an image does to both cells alike.
         own_seed: sd of what a seed does to one cell.
         own_image: sd of what an image does to one cell.
+        group: sd of what a group of images does to both cells alike.
+        own_group: sd of what a group does to one cell.
+        own_meeting: sd of what a seed and a group together do to one cell.
     """
 
     mu: tuple[float, float]
@@ -28,27 +31,49 @@ class World:
     image: float
     own_seed: float
     own_image: float
+    group: float = 0.0
+    own_group: float = 0.0
+    own_meeting: float = 0.0
 
     def accuracy(self, cell: int) -> float:
         """Return the true accuracy over all seeds and images."""
-        spread = 1 + self.seed**2 + self.image**2 + self.own_seed**2 + self.own_image**2
+        effects = (self.seed, self.image, self.own_seed, self.own_image, self.group, self.own_group, self.own_meeting)
+        spread = 1 + sum(sd**2 for sd in effects)
         return float(stats.norm.cdf(self.mu[cell] / np.sqrt(spread)))
 
     def margins(
-        self, images: int, random: np.random.Generator, seeds: Callable[[], np.ndarray]
+        self,
+        images: int,
+        random: np.random.Generator,
+        seeds: Callable[[], np.ndarray],
+        groups: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what stands before > 0, shape (seeds, images) for each cell; ``seeds`` draws the seeds' effects."""
-        shared = seeds()[:, None] * self.seed + random.normal(size=(1, images)) * self.image
+        """Return what stands before > 0, shape (seeds, images) for each cell.
+
+        Args:
+            images: number of them.
+            random: draws every other effect.
+            seeds: draws the seeds' effects.
+            groups: the group of each image, 0..groups-1; None: groups have no effect.
+        """
+
+        def of_groups(rows: int, sd: float) -> np.ndarray | float:
+            return 0.0 if groups is None else random.normal(size=(rows, groups.max() + 1))[:, groups] * sd
+
+        shared = seeds()[:, None] * self.seed + random.normal(size=(1, images)) * self.image + of_groups(1, self.group)
 
         def cell(mu: float) -> np.ndarray:
             own = seeds()[:, None] * self.own_seed + random.normal(size=(1, images)) * self.own_image
-            return mu + shared + own + random.normal(size=(len(own), images))
+            own = own + of_groups(1, self.own_group) + of_groups(len(own), self.own_meeting)
+            return np.asarray(mu + shared + own + random.normal(size=(len(own), images)))
 
         return cell(self.mu[0]), cell(self.mu[1])
 
-    def pair(self, seeds: int, images: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return correctness of the two cells, 0 or 1, shape (seeds, images) each."""
-        first, second = self.margins(images, random, lambda: random.normal(size=seeds))
+    def pair(
+        self, seeds: int, images: int, random: np.random.Generator, groups: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return correctness of the two cells, 0 or 1, shape (seeds, images) each; ``groups`` as in `margins`."""
+        first, second = self.margins(images, random, lambda: random.normal(size=seeds), groups)
         return (first > 0).astype(np.int64), (second > 0).astype(np.int64)
 
     def folded_pair(
@@ -82,3 +107,18 @@ WORLDS = {
     "one never errs, one on 2 % of images": World((9.0, 4.2), seed=0.1, image=1.5, own_seed=0.1, own_image=0.3),
     "one never errs, one on the same 1 %": World((19.0, 9.8), seed=0.1, image=4.0, own_seed=0.1, own_image=0.3),
 }
+
+GROUPED_WORLDS = {
+    "no difference, groups alike": World((1.5, 1.5), 0.1, 1.5, 0.0, 0.0),
+    "no difference, groups differ": World((2.0, 2.0), 0.1, 1.0, 0.2, 0.3, group=1.0, own_group=0.5, own_meeting=0.3),
+    "no difference, groups decide": World((2.5, 2.5), 0.1, 0.5, 0.2, 0.2, group=2.0, own_group=1.0, own_meeting=0.3),
+    "no difference, seeds meet groups": World(
+        (2.0, 2.0), 0.1, 0.7, 0.5, 0.2, group=1.0, own_group=0.3, own_meeting=1.0
+    ),
+    "no difference near the ceiling, groups differ": World(
+        (4.5, 4.5), 0.2, 1.0, 0.3, 0.3, group=1.5, own_group=0.7, own_meeting=0.5
+    ),
+    "large difference, groups differ": World((2.5, 0.8), 0.2, 1.0, 0.2, 0.3, group=1.0, own_group=0.5, own_meeting=0.3),
+    "near the ceiling, groups differ": World((4.5, 3.5), 0.2, 1.0, 0.3, 0.3, group=1.5, own_group=0.7, own_meeting=0.5),
+}
+"""Worlds whose images come in groups."""

@@ -122,6 +122,19 @@ def test_leakage_conflicting_labels_and_plain_duplicates_are_told_apart(tmp_path
     assert found["near-duplicates across splits"].severity == "warning"
 
 
+def test_a_patient_in_two_splits_is_leakage(tmp_path: Path) -> None:
+    rows = ["path,label,split,group"]
+    for index in range(60):
+        split = "train" if index < 40 else "test"
+        save(picture(7000 + index, 64), tmp_path / f"{index:02}.png")
+        rows.append(f"{index:02}.png,{'ab'[index % 2]},{split},patient {index // 3}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    (finding,) = findings(tmp_path).values()
+    assert (finding.kind, finding.severity) == ("group across splits", "error")
+    assert finding.images == ("39.png", "40.png", "41.png")
+    assert finding.details["39.png"] == "of patient 13, in train"
+
+
 def test_few_images_and_imbalance_are_told(tmp_path: Path) -> None:
     good(tmp_path)
     for index in range(2, 30):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -11,10 +13,11 @@ from PIL import Image
 
 from benchmark.datasets import open_dataset
 from benchmark.datasets.folders import list_folder
+from benchmark.datasets.identity import identified
 from benchmark.datasets.prepared import PreparedDataset
 from benchmark.datasets.splits import folds
 from benchmark.errors import UserError
-from benchmark.matrix import DatasetSource
+from benchmark.matrix import DatasetSource, Matrix
 from tests.datasets.conftest import clips, picture, save
 
 
@@ -82,6 +85,54 @@ def test_what_is_wrong_with_a_table_is_told_with_its_line(tmp_path: Path, table:
     (tmp_path / "labels.csv").write_text(table)
     with pytest.raises(UserError, match=message):
         list_folder(tmp_path)
+
+
+def of_patients(folder: Path, column: str = "group", shift: int = 0) -> Path:
+    """Write 60 unlike images with a table that says which 20 patients they are of."""
+    rows = [f"path,label,{column}"]
+    for index in range(60):
+        save(picture(index), folder / f"{index:02}.png")
+        rows.append(f"{index:02}.png,{'ab'[index // 3 % 2]},patient {(index + shift) // 3}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    return folder
+
+
+def test_a_column_group_keeps_its_images_together_and_makes_them_one_unit(tmp_path: Path) -> None:
+    of_patients(tmp_path)
+    for seed in range(5):
+        run = opened(tmp_path, seed=seed)
+        sides = [{run.test_groups[name] for name in s.image_ids} for s in (run.train, run.validation, run.test)]
+        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+        assert set(run.test_groups.values()) == {f"patient {k}" for k in range(20)}
+        assert len(run.test_groups) == 60, "of all folds"
+
+
+def test_other_groups_are_another_folder_for_a_matrix_and_none_are_what_they_were(tmp_path: Path) -> None:
+    contents = []
+    for shift, column in ((0, "group"), (1, "group"), (0, None)):
+        folder = of_patients(tmp_path / f"{shift}{column}" / "cells", shift=shift)
+        if column is None:
+            table = folder / "labels.csv"
+            table.write_text("\n".join(line.rpartition(",")[0] for line in table.read_text().splitlines()))
+        made = Matrix.model_validate(
+            {"name": "m", "models": ["timm/test_resnet"], "weights": "none", "datasets": [f"folder:{folder}"]}
+            | {"input_modes": ["grey-1ch"], "policies": ["scratch"], "seeds": [0]}
+        )
+        contents.append(identified(made).datasets[0].content)
+        if column is None:
+            rows = [
+                [f"{k:02}.png", hashlib.sha256((folder / f"{k:02}.png").read_bytes()).hexdigest(), "ab"[k // 3 % 2]]
+                for k in range(60)
+            ]
+            before = hashlib.sha256(json.dumps([[*row, None] for row in rows]).encode()).hexdigest()
+            assert contents[-1] == before, "what a folder without groups has always been"
+    assert len(set(contents)) == 3
+
+
+def test_a_column_of_patients_is_told_what_it_is_called_here(tmp_path: Path) -> None:
+    of_patients(tmp_path, column="Patient_ID")
+    with pytest.raises(UserError, match=r"'Patient_ID' is no column \(did you mean 'group'\?\)"):
+        opened(tmp_path)
 
 
 def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:

@@ -211,11 +211,47 @@ def test_the_clip_in_the_names_of_the_original_archive_is_the_group(tmp_path: Pa
             clip, frame = divmod(index, 5)
             stem = f"{name}{clip // 2 + 1:02d}" + ("-k03" if clip % 2 else "")
             save(picture(1000 * label + index), tmp_path / "rps" / "rps" / name / f"{stem}-{frame:03d}.png")
-        save(picture(5000 + label), tmp_path / "rps" / "rps-test-set" / name / f"test{name}01-00.png")
+        for index in range(8):  # two clips of unlike pictures: the names alone tell them
+            clip, frame = divmod(index, 4)
+            file = tmp_path / "rps" / "rps-test-set" / name / f"test{name}{clip + 1:02d}-{frame:02d}.png"
+            save(picture(5000 + 10 * label + index), file)
     dataset = opened("rps", tmp_path)
+    assert len(dataset.test_groups) == len(dataset.test) == 24
+    assert set(dataset.test_groups.values()) == {f"test{name}{k:02d}" for name in dataset.classes for k in (1, 2)}
+    for name, group in dataset.test_groups.items():
+        assert Path(name).name.startswith(f"{group}-")
     clips_of = [{Path(i).name.rsplit("-", 1)[0] for i in s.image_ids} for s in (dataset.train, dataset.validation)]
     assert not clips_of[0] & clips_of[1]
     assert len(dataset.validation) == 15
+
+
+def test_test_images_without_clips_in_their_names_are_grouped_by_likeness(tmp_path: Path) -> None:
+    clips(tmp_path / "rps" / "rps", ("paper", "rock", "scissors"), clips_per_class=8, frames=5)
+    clips(tmp_path / "rps" / "rps-test-set", ("paper", "rock", "scissors"), clips_per_class=4, frames=3)
+    dataset = opened("rps", tmp_path)
+    assert set(dataset.test_groups) == set(dataset.test.image_ids)
+    members: dict[str, list[str]] = {}
+    for name, group in dataset.test_groups.items():
+        members.setdefault(group, []).append(name)
+    assert [len(names) for names in members.values()] == [3] * 12
+    assert all(group == names[0] for group, names in members.items())
+    numbers = np.random.default_rng(1).permutation(12)  # `clips` deals the frames of rock to file names so
+    first = {f"rps-test-set/rock/{number:04d}.png" for number in numbers[:3]}
+    assert first in [set(names) for names in members.values()]
+
+
+def test_groups_of_test_images_keep_to_the_classes_that_are_asked_for(tmp_path: Path) -> None:
+    clips(tmp_path / "rps" / "rps", ("paper", "rock", "scissors"), clips_per_class=8, frames=5)
+    clips(tmp_path / "rps" / "rps-test-set", ("paper", "rock", "scissors"), clips_per_class=4, frames=3)
+    dataset = opened("rps", tmp_path, classes=("rock", "paper"))
+    assert set(dataset.test_groups) == set(dataset.test.image_ids)
+    assert len(set(dataset.test_groups.values())) == 8
+
+
+def test_images_generated_one_by_one_are_each_their_own_group() -> None:
+    for name in ("hue-control", "shape-control"):
+        dataset = opened(name, grey=False)
+        assert len(set(dataset.test_groups.values())) == len(dataset.test) == 400
 
 
 def test_the_archives_of_rps_may_lie_in_the_data_directory_itself(rps: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from benchmark.datasets.groups import LARGEST_SHARE, distances, find_groups
+from benchmark.datasets.groups import LARGEST_SHARE, LARGEST_SHARE_OF_TEST, distances, find_groups
 from benchmark.datasets.splits import draw, limited
 
 Thumbnails = NDArray[np.uint8]
@@ -65,6 +65,17 @@ def test_classes_that_look_nothing_alike_are_not_swallowed_whole() -> None:
     groups = find_groups(np.concatenate([dark, bright]), labels, *named(60)).ids
     for label in (0, 1):
         assert np.bincount(groups[labels == label]).max() <= LARGEST_SHARE * 30
+
+
+def test_a_group_of_test_images_may_hold_more_of_its_class_than_one_to_be_split() -> None:
+    thumbnails = scenes(clips=6, frames=10, noise=3)
+    labels = np.arange(60, dtype=np.int64) // 30
+    sizes = [
+        np.bincount(find_groups(thumbnails, labels, *named(60), share).ids).max()
+        for share in (LARGEST_SHARE, LARGEST_SHARE_OF_TEST)
+    ]
+    assert sizes[0] <= LARGEST_SHARE * 30
+    assert sizes[1] == 10
 
 
 def test_a_dataset_of_one_class_has_groups_of_equal_files_only() -> None:

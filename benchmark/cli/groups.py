@@ -1,0 +1,58 @@
+"""``datasets groups``: the groups of test images, for results that were made without them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+import typer
+
+from benchmark import groups_file, matrix_file
+from benchmark.cli.options import DEFAULT_RESULTS, DataDirOption, ResultsOption, kept_matrix
+from benchmark.cli.report import results_folder
+from benchmark.errors import UserError
+
+
+def groups(
+    name: Annotated[str, typer.Argument(help="A results folder.")],
+    results: ResultsOption = DEFAULT_RESULTS,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Find which test images of a results folder's datasets belong together, and add them to its groups.csv.
+
+    `run` does so itself. Here it is done for results that were made before there were groups: the images must be those
+    of the records. Datasets that have groups there keep them. `report` reads the file.
+    """
+    from benchmark.datasets import opening
+    from benchmark.matrix import expand
+    from benchmark.plan import make_plan
+    from benchmark.store import Store
+
+    folder = results_folder(results, name)
+    matrix = matrix_file.load(kept_matrix(folder))
+    done = make_plan(expand(matrix), Store(folder)).done
+    known = groups_file.read(folder)
+    for entry in matrix.datasets:
+        if entry.title in known:
+            typer.echo(_told(entry.title, known[entry.title]) + ", kept as they are")
+            continue
+        found, fingerprint = opening.test_groups(
+            entry.source,
+            split_seed=matrix.split_seed,
+            data_dir=data_dir,
+            drop_bad_images=matrix.on_bad_image == "drop",
+        )
+        recorded = {run.dataset.fingerprint for run in done if run.dataset and run.spec.dataset == entry.title}
+        if recorded - {fingerprint}:
+            raise UserError(
+                f"{folder}: its records of {entry.title} were made with other images than those at hand "
+                f"(fingerprint {sorted(recorded)[0][:12]}, here {fingerprint[:12]}). Give the right --data-dir."
+            )
+        groups_file.add(folder, {entry.title: found})
+        typer.echo(_told(entry.title, found))
+
+
+def _told(title: str, found: dict[str, str]) -> str:
+    sizes = Counter(found.values())
+    largest = max(sizes.values())
+    return f"{title}: {len(found)} test images in {len(sizes)} groups, the largest of {largest}"
