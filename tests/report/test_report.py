@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import groups_file, report
+from benchmark import report
 from benchmark.analysis import coverage
 from benchmark.analysis.results import load
-from benchmark.errors import UserError
 from benchmark.matrix import Matrix, RunSpec, expand
 from benchmark.report import runs_file
 from benchmark.report.figures import slug
@@ -198,42 +197,6 @@ def test_what_ties_test_images_together_is_told_under_the_answer_of_what_is_done
     only = made_up.matrix()
     made = texts(only, made_up.fill(tmp_path / "beans", only, made_up.latent()))["report.md"]
     assert "Read with care" not in made
-
-
-def test_groups_of_test_images_widen_intervals_and_are_told(tmp_path: Path) -> None:
-    matrix = made_up.matrix(datasets=["rps"], policies=["finetune", "scratch"], input_modes=["grey-3ch"])
-
-    def correct(spec: RunSpec) -> np.ndarray:
-        hands = np.repeat(np.random.default_rng(5).normal(size=16), 8)
-        noise = np.random.default_rng([spec.seed, len(spec.policy)]).normal(size=128)
-        return (hands + 0.5 * noise > (-0.5 if spec.policy == "finetune" else -0.2)).astype(np.int64)
-
-    store = made_up.fill(tmp_path, matrix, correct)
-    alone = texts(matrix, store)
-    assert "| not looked for |" in alone["report.md"]
-    assert "rps: intervals take each test image as independent of the others." in alone["report.md"]
-    groups = {name: f"hand {number // 8:02}" for number, name in enumerate(made_up.image_ids(128))}
-    groups_file.add(store.folder, {"rps": groups})
-    grouped = texts(matrix, store)
-    assert "four hands a class. The units of its intervals are 16 groups." in grouped["report.md"]
-    assert "| 128 | 16 |" in grouped["report.md"].replace("`", "")
-    assert "| 3, 128 in 16 groups | accuracy |" in grouped["report.md"]
-    for name in ("table.csv", "differences.csv"):
-        before, after = (list(csv.DictReader(io.StringIO(made[name]))) for made in (alone, grouped))
-        for row, wider in zip(before, after, strict=True):
-            assert (row["test_groups"], wider["test_groups"]) == ("", "16")
-            assert float(wider["degrees_of_freedom"]) <= 16
-            widths = [float(each["high_95"]) - float(each["low_95"]) for each in (row, wider)]
-            assert widths[1] > 1.3 * widths[0]
-
-
-def test_a_test_image_without_a_group_is_refused_by_name(tmp_path: Path) -> None:
-    matrix = made_up.matrix(policies=["finetune", "scratch"], input_modes=["grey-3ch"])
-    store = made_up.fill(tmp_path, matrix, made_up.latent())
-    names = made_up.image_ids(128)
-    groups_file.add(store.folder, {"beans": {name: name for name in names[1:]}})
-    with pytest.raises(UserError, match=rf"groups.csv: 1 of 128 test images .* have no group there, e.g. '{names[0]}'"):
-        texts(matrix, store)
 
 
 def test_missing_failed_and_stale_runs_are_counted_named_and_lower_n(tmp_path: Path) -> None:
