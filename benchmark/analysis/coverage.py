@@ -25,6 +25,10 @@ What = Literal[
 TABLE = Path(__file__).with_name("coverage.csv")
 """Written by ``python -m tests.analysis.simulation``; shares of simulations, the lowest and highest of the worlds."""
 
+GROUP_SIZE = 20
+"""Images in a group, on average, of the designs on groups. Where groups are nearer to one image (as a ratio), the
+designs on images tell more, with groups counted as images."""
+
 COLUMNS = (
     "what",
     "seeds",

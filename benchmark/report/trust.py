@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from benchmark.analysis.clusters import as_groups
-from benchmark.analysis.coverage import Covered, What, nearest
+from benchmark.analysis.coverage import GROUP_SIZE, Covered, What, nearest
 from benchmark.analysis.results import Results
 from benchmark.report.text import count, table
 
@@ -37,7 +38,7 @@ def coverage(results: Results) -> str:
     for seeds, images, groups_of_images, folded in sorted(designs):
         units = groups_of_images or images
         shown = f"{seeds}, {images}" + (f" in {count(units, 'group')}" if groups_of_images else "")
-        for what in _simulated(folded, grouped=groups_of_images > 0):
+        for what in _simulated(folded, grouped=images / units > math.sqrt(GROUP_SIZE)):
             found = nearest(what, seeds, units)
             unit = " groups" if what.endswith("groups") else ""
             rows.append([shown, _NAMES[what], *_shares(found), f"{found.seeds}, {found.images}{unit}"])

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmark.analysis import bootstrap
 from benchmark.analysis.clusters import Groups, as_groups
-from benchmark.analysis.coverage import COLUMNS, TABLE, What
+from benchmark.analysis.coverage import COLUMNS, GROUP_SIZE, TABLE, What
 from benchmark.analysis.folds import mean_accuracy, mean_difference
 from benchmark.analysis.interval import FEW_IMAGES, Interval
 from benchmark.analysis.quality import SCORES, quality
@@ -81,7 +81,8 @@ def _holds(interval: Interval, truth: float) -> bool:
 
 
 def grouped_images(groups: int) -> np.ndarray:
-    """Return the group of each image, int64: groups of 5 to 35 images, 20 on average, all sizes in equal steps."""
+    """Return the group of each image, int64: groups of 5 to 35 images, 20 on average, sizes in equal steps."""
+    assert SMALLEST_GROUP + LARGEST_GROUP == 2 * GROUP_SIZE
     sizes = np.linspace(SMALLEST_GROUP, LARGEST_GROUP, groups).round().astype(np.int64)
     return np.repeat(np.arange(groups), sizes)
 
