@@ -38,11 +38,16 @@ def read(folder: Path) -> dict[str, dict[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from None
     rows = csv.reader(io.StringIO(text, newline=""))
-    if tuple(next(rows, ())) != COLUMNS:
+    numbered: list[tuple[int, list[str]]] = []
+    try:
+        numbered.extend((rows.line_num, row) for row in rows)
+    except csv.Error as error:
+        raise UserError(f"{path}:{rows.line_num}: {error}.") from None
+    if not numbered or tuple(numbered[0][1]) != COLUMNS:
         raise UserError(f"{path}:1: the columns must be {','.join(COLUMNS)}.")
     found: dict[str, dict[str, str]] = {}
-    for row in rows:
-        place = f"{path}:{rows.line_num}"
+    for number, row in numbered[1:]:
+        place = f"{path}:{number}"
         if len(row) != len(COLUMNS) or not all(row):
             raise UserError(f"{place}: needs the three fields {','.join(COLUMNS)}, none of them empty.")
         dataset, image, group = row

@@ -46,6 +46,7 @@ def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
         (b"dataset,image_id,group\nrps,a.png,1\nrps,b.png,\n", r":3: needs the three fields .*, none of them empty"),
         (b"dataset,image_id,group\nrps,a.png,1\nrps,a.png,2\n", r":3: a\.png of rps stands there twice"),
         (b"dataset,image_id,group\nrps,\xff.png,1\n", r"groups\.csv: cannot be read"),
+        (b'dataset,image_id,group\nrps,"' + b"a,b,c\n" * 30_000, r"groups\.csv:\d+: field larger than field limit"),
     ],
 )
 def test_a_damaged_file_is_told_with_its_line_and_left_alone(tmp_path: Path, content: bytes, message: str) -> None:

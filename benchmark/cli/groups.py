@@ -54,5 +54,5 @@ def groups(
 
 def _told(title: str, found: dict[str, str]) -> str:
     sizes = Counter(found.values())
-    largest = max(sizes.values())
+    largest = max(sizes.values(), default=0)
     return f"{title}: {len(found)} test images in {len(sizes)} groups, the largest of {largest}"

@@ -126,7 +126,10 @@ def _new_labels(source: DatasetSource, listing: Listing) -> np.ndarray[tuple[int
 def _test_groups(
     listing: Listing, index: Index, new_label: np.ndarray[tuple[int], np.dtype[np.int64]]
 ) -> dict[str, str]:
-    """Return the name of each test image's group: its clip where that is all it is, else its first image's id."""
+    """Return the name of each test image's group: its clip where that is all it is, else its first image's id.
+
+    No two groups share a name, whatever clips are called.
+    """
     tested = [
         row
         for row, split in enumerate(index.splits)
@@ -136,10 +139,16 @@ def _test_groups(
     for row in tested:
         members.setdefault(int(index.groups[row]), []).append(row)
     names: dict[str, str] = {}
+    taken = {listing.files[row].clip for row in tested}
     for rows in members.values():
         clips = {listing.files[row].clip for row in rows}
-        clip = next(iter(clips)) if len(clips) == 1 else None
-        names.update({index.ids[row]: clip or index.ids[rows[0]] for row in rows})
+        name = next(iter(clips)) if len(clips) == 1 else None
+        if name is None:
+            name = index.ids[rows[0]]
+            while name in taken:
+                name += "*"
+            taken.add(name)
+        names.update({index.ids[row]: name for row in rows})
     return {index.ids[row]: names[index.ids[row]] for row in tested}
 
 

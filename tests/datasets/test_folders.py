@@ -107,6 +107,16 @@ def test_a_column_group_keeps_its_images_together_and_makes_them_one_unit(tmp_pa
         assert len(run.test_groups) == 60, "of all folds"
 
 
+def test_a_group_that_is_called_like_another_image_is_not_joined_with_it(tmp_path: Path) -> None:
+    of_patients(tmp_path)
+    table = tmp_path / "labels.csv"
+    table.write_text(table.read_text().replace("patient 0", "05.png").replace(",patient 1\n", ",\n"))
+    groups = opened(tmp_path).test_groups
+    assert {name for name, group in groups.items() if group == "05.png"} == {"00.png", "01.png", "02.png"}
+    assert groups["05.png"] == "05.png*"
+    assert (groups["03.png"], groups["04.png"]) == ("03.png", "04.png")
+
+
 def test_other_groups_are_another_folder_for_a_matrix_and_none_are_what_they_were(tmp_path: Path) -> None:
     contents = []
     for shift, column in ((0, "group"), (1, "group"), (0, None)):
