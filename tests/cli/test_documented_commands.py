@@ -83,7 +83,7 @@ HERE = [
 def words_of(command: str, project: Commands, folder: Path) -> tuple[str, ...]:
     """Return the words after ``python -m benchmark``, with the reader's own and the tiny matrix filled in."""
     words = shlex.split(command)[3:]
-    name = "shape-control" if words[0] == "datasets" else "mine.yaml"
+    name = "tiny" if words[:2] == ["datasets", "groups"] else "shape-control" if words[0] == "datasets" else "mine.yaml"
     given = {"DIR": str(project.folder / "data"), "folder:PATH": f"folder:{folder}", "NAME": name}
     words = [given.get(word, word) for word in words]
     if "run" in words or words[:2] == ["datasets", "prepare"] or words[0] == "doctor":
