@@ -18,6 +18,7 @@ def project(tmp_path: Path, cache: Path) -> Commands:
     return Commands(tmp_path, cache)
 
 
+@pytest.mark.slow
 def test_a_run_writes_the_groups_of_its_test_images_and_a_report_takes_them_as_units(project: Commands) -> None:
     clips(project.folder / "cells", ("a", "b"), clips_per_class=10, frames=3)
     only = {"input_modes": ["grey-1ch"], "seeds": [0]}

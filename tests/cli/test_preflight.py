@@ -14,6 +14,7 @@ def project(tmp_path: Path) -> Commands:
     return Commands(tmp_path, tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_preflight_names_every_problem_with_its_line_and_trains_nothing(project: Commands) -> None:
     file = project.matrix(models=["timm/test_resnet", "timm/test_resnot"], datasets=["shape-control", "pets"])
     done = project.run("plan", "--preflight", "--matrix", file, "--data-dir", str(project.folder / "none"))
@@ -28,6 +29,7 @@ def test_preflight_names_every_problem_with_its_line_and_trains_nothing(project:
     assert not (project.folder / "results").exists()
 
 
+@pytest.mark.slow
 def test_preflight_covers_the_selected_runs_only(project: Commands) -> None:
     file = project.matrix(models=["timm/test_resnet", "timm/test_resnot"], policies=["finetune"], training=TRAINING)
     done = project.run("plan", "--preflight", "--matrix", file, "--only", "model=timm/test_resnet")
