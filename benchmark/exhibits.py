@@ -58,7 +58,7 @@ class Exhibit:
 class StemExhibit(BaseModel):
     """A pretrained stem's strongest filters, as `benchmark.stem_filters.StemFilters` describes them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     layer: str
     total: int

@@ -13,7 +13,7 @@ Row = Annotated[int, Field(ge=0, strict=True)]
 class _Named(BaseModel):
     """A word with parameters: ``NAME``, or ``{NAME: {PARAMETER: VALUE}}``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     name: str
 

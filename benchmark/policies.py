@@ -32,7 +32,7 @@ Factor = Annotated[float, Field(gt=0, strict=True)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
 
 def _a_number_of_epochs(value: object) -> object:

@@ -24,7 +24,7 @@ Status = Literal["done", "failed", "diverged", "timeout", "oom", "killed"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, ser_json_inf_nan="strings")
 
 
 class EpochRecord(_Part):

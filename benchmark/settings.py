@@ -40,7 +40,7 @@ Some = Annotated[tuple[Item, ...], Field(min_length=1), AfterValidator(_distinct
 class Frozen(BaseModel):
     """A block of keys: immutable, unknown keys refused, numbers finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
 
 class EarlyStopping(Frozen):

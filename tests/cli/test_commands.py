@@ -38,8 +38,8 @@ LOADED += "except SystemExit: pass\nprint('loaded', 'torch' in sys.modules, file
 def test_help_and_plan_answer_at_once_and_without_torch(
     project: Commands, arguments: list[str], seconds: float
 ) -> None:
-    times: list[float] = []
-    while len(times) < 10 and min(times, default=seconds) >= seconds:  # the machine's speed changes by half
+    times = []
+    for _ in range(3):
         before = os.times()
         assert project.run(*arguments).returncode == 0
         after = os.times()
