@@ -64,6 +64,15 @@ def image_counts(units: int) -> np.ndarray:
     return counts
 
 
+def resample_counts(images: int, groups: Groups | None) -> np.ndarray:
+    """Return how often each image stands in each resample, of whole groups where there are any.
+
+    Returns:
+        float64, shape (images, RESAMPLES), columns adding up to ``images`` where each image is its own group.
+    """
+    return image_counts(images) if groups is None else image_counts(groups.count)[groups.of_image]
+
+
 def mean_score(
     scores: Sequence[float],
     resampled: np.ndarray,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark import groups_file
-from benchmark.analysis.bootstrap import image_counts
+from benchmark.analysis.bootstrap import resample_counts
 from benchmark.analysis.clusters import as_groups
 from benchmark.analysis.quality import LEAST_PROBABILITY, Quality, confusion, quality
 from benchmark.errors import UserError
@@ -47,8 +47,7 @@ class TestImages:
     @cached_property
     def counts(self) -> np.ndarray:
         """How often each image stands in each resample of the images, or of their groups; float64."""
-        groups = as_groups(self.groups)
-        return image_counts(len(self.ids)) if groups is None else image_counts(groups.count)[groups.of_image]
+        return resample_counts(len(self.ids), as_groups(self.groups))
 
 
 @dataclass(frozen=True)

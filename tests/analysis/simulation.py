@@ -135,7 +135,7 @@ def scored_coverage(
     """
     random = np.random.default_rng([3, seeds, images])
     units = as_groups(groups)
-    counts = bootstrap.image_counts(images) if units is None else bootstrap.image_counts(units.count)[units.of_image]
+    counts = bootstrap.resample_counts(images, units)
     cells: list[tuple[np.ndarray, list[Interval], list[Interval], float]] = []
     for _ in range(simulations):
         label = random.integers(0, CLASSES, images)
