@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark import matrix_file
-from benchmark.cli.options import Selection
+from benchmark.cli.selection import Selection
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:

@@ -16,13 +16,12 @@ from benchmark.cli.options import (
     NameOption,
     OnlyOption,
     ResultsOption,
-    Selection,
     SetOption,
-    select,
 )
 
 if TYPE_CHECKING:
     from benchmark.calibration import Calibration
+    from benchmark.cli.selection import Selection
     from benchmark.doctor import Finding
     from benchmark.forecast import Way
     from benchmark.matrix import RunSpec
@@ -50,6 +49,7 @@ def doctor(
 
     from benchmark import calibration
     from benchmark.cli.expected import expected, total
+    from benchmark.cli.selection import select
     from benchmark.forecast import way
 
     selection = select(matrix, overrides, only, name, results)

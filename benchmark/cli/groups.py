@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark import groups_file, matrix_file
-from benchmark.cli.options import DEFAULT_RESULTS, DataDirOption, ResultsOption, kept_matrix
-from benchmark.cli.report import results_folder
+from benchmark.cli.options import DEFAULT_RESULTS, DataDirOption, ResultsOption
 from benchmark.errors import UserError
 
 
@@ -23,6 +21,8 @@ def groups(
     `run` does so itself. Here it is done for results that were made before there were groups: the images must be those
     of the records. Datasets that have groups there keep them. `report` reads the file.
     """
+    from benchmark import groups_file, matrix_file
+    from benchmark.cli.selection import kept_matrix, results_folder
     from benchmark.datasets import opening
     from benchmark.matrix import expand
     from benchmark.plan import make_plan

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from benchmark.cli.options import Selection
+from benchmark.cli.selection import Selection
 from benchmark.errors import UserError
 from benchmark.plan import make_plan
 

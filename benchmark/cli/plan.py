@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.checks import require_preflight
 from benchmark.cli.options import (
     DEFAULT_MATRIX,
     DEFAULT_RESULTS,
@@ -16,11 +15,11 @@ from benchmark.cli.options import (
     NameOption,
     OnlyOption,
     ResultsOption,
-    Selection,
     SetOption,
-    select,
 )
-from benchmark.matrix import not_applicable
+
+if TYPE_CHECKING:
+    from benchmark.cli.selection import Selection
 
 
 def plan(
@@ -44,6 +43,8 @@ def plan(
 
     from benchmark import calibration
     from benchmark.cli.expected import duration, expected, total, workers_of
+    from benchmark.cli.selection import select
+    from benchmark.matrix import not_applicable
 
     selection = select(matrix, overrides, only, name, results)
     kept = calibration.read()
@@ -84,6 +85,7 @@ def _reads(selection: Selection, data_dir: Path | None) -> str:
 def _show_preflight(selection: Selection, data_dir: Path | None) -> None:
     from tabulate import tabulate
 
+    from benchmark.cli.checks import require_preflight
     from benchmark.cli.display import display
     from benchmark.preparation import default_workers
 

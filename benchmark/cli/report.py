@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmark import matrix_file
-from benchmark.cli.options import DEFAULT_RESULTS, ResultsOption, kept_matrix
-from benchmark.errors import UserError, did_you_mean
-
-
-def results_folder(results: Path, name: str) -> Path:
-    """Return a results folder by its name.
-
-    Raises:
-        UserError: there is none; the nearest is named.
-    """
-    folder = results / name
-    if kept_matrix(folder).is_file():
-        return folder
-    known = [path.parent.name for path in results.glob("*/matrix.yaml")]
-    raise UserError(f"{folder}: there are no results of this name.{did_you_mean(name, known)}")
+from benchmark.cli.options import DEFAULT_RESULTS, ResultsOption
+from benchmark.errors import UserError
 
 
 def report(
@@ -37,7 +22,9 @@ def report(
     """
     import gc
 
+    from benchmark import matrix_file
     from benchmark import report as reports
+    from benchmark.cli.selection import kept_matrix, results_folder
     from benchmark.matrix import expand
     from benchmark.plan import make_plan
     from benchmark.store import Store

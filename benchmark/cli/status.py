@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from benchmark import calibration
-from benchmark.cli.expected import against_actual, expected, total, workers_of
 from benchmark.cli.options import (
     DEFAULT_MATRIX,
     DEFAULT_RESULTS,
-    FAILURES,
     MatrixOption,
     NameOption,
     OnlyOption,
     ResultsOption,
     SetOption,
-    kept_matrix,
-    select,
 )
 
 
@@ -32,6 +27,10 @@ def status(
     A name that is no shipped matrix is looked up under --results, so that `status --matrix NAME` works for any
     results folder. Exit code 1 when a run failed or a file is damaged.
     """
+    from benchmark import calibration
+    from benchmark.cli.expected import against_actual, expected, total, workers_of
+    from benchmark.cli.selection import FAILURES, kept_matrix, select
+
     kept = kept_matrix(results / (name or matrix))
     selection = select(str(kept) if kept.is_file() and not overrides else matrix, overrides, only, name, results)
     for state, number in selection.plan.counts().items():
