@@ -20,7 +20,8 @@ from benchmark.forecast import Pace, pace_of
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec
 from benchmark.optimisation import DEFAULT_HEAD
-from benchmark.runs import RunContext, measure
+from benchmark.run_context import RunContext
+from benchmark.runs import measure
 
 CLASSES = 2
 LONG = 3.0

@@ -10,7 +10,7 @@ from typing import Protocol
 from benchmark.executors.events import Event
 from benchmark.executors.interface import Executor
 from benchmark.records import RunRecord
-from benchmark.runs import RunContext
+from benchmark.run_context import RunContext
 from benchmark.sharing import SharedRuns
 
 LOOK_AGAIN = 1.0

@@ -1,11 +1,10 @@
-"""Memory that ran out: how it is told, and what was in use."""
+"""Memory that ran out: how it is told, and what was in use. Imports torch when it is asked about an error."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import psutil
-import torch
 
 MEGABYTE = 1 << 20
 
@@ -15,6 +14,8 @@ _SAID_BY_THE_ALLOCATOR = ("can't allocate memory", "not enough memory", "Cannot 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on the device or in the process."""
+    import torch
+
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in _SAID_BY_THE_ALLOCATOR)
@@ -22,6 +23,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def out_of_memory(error: BaseException, batch_size: int) -> str:
     """Return one line: what was asked for, the batch size, and the memory in use."""
+    import torch
+
     process = psutil.Process().memory_info()
     used = f"{process.rss // MEGABYTE:,} MB resident, {process.vms // MEGABYTE:,} MB mapped"
     if torch.cuda.is_available():

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import os
 
-import torch
-
+from benchmark.datasets.parallel import processors
 from benchmark.gpus import VISIBLE, runs_at_a_time, visible_gpus
 
 
 def gpus() -> tuple[str, ...]:
-    """Return the names of this machine's GPUs, those of the user's CUDA_VISIBLE_DEVICES where it is set."""
+    """Return the names of this machine's GPUs, those of the user's CUDA_VISIBLE_DEVICES where it is set.
+
+    Imports torch, which knows.
+    """
+    import torch
+
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return visible_gpus(os.environ.get(VISIBLE), found)
 
 
-def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def default_workers(threads: int, runs_per_gpu: int = 1) -> int:
+def default_workers(gpus: int, threads: int, runs_per_gpu: int = 1) -> int:
     """Return what ``--workers auto`` means on this machine.
 
     Args:
+        gpus: how many it has.
         threads: CPU threads a run.
         runs_per_gpu: runs that share a GPU.
     """
-    return runs_at_a_time(len(gpus()), runs_per_gpu, cores(), threads)
+    return runs_at_a_time(gpus, runs_per_gpu, processors(), threads)

@@ -8,9 +8,6 @@ import platform
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -23,7 +20,7 @@ from benchmark.checkpoints import Checkpoints
 from benchmark.datasets.locations import cache_directory
 from benchmark.datasets.prepared import PreparedDataset
 from benchmark.errors import UserError, did_you_mean
-from benchmark.exhibits import Exhibit, Rule
+from benchmark.exhibits import Exhibit
 from benchmark.files import write_atomically
 from benchmark.heads import HeadInit
 from benchmark.inputs import INPUT_MODES
@@ -46,6 +43,7 @@ from benchmark.records import (
     Status,
     Timing,
 )
+from benchmark.run_context import Outcome, RunContext, now
 from benchmark.stem_filters import stem_filters
 from benchmark.training import Diverged, Support, Trained, train
 
@@ -53,43 +51,6 @@ Precision = Literal["fp32", "fp16", "bf16"]
 
 SATURATED_EPOCHS = 3
 """Epochs with a validation accuracy of 1.0 from which a record says that validation saturated."""
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """Where and beside what a run is executed; nothing of it decides the result.
-
-    Attributes:
-        data_dir: as given to ``--data-dir``; None: the default.
-        weights_folder: where ``keep_weights`` puts its files.
-        checkpoints: folder for the states of unfinished runs; None: none are kept, and none are looked for.
-        keep_weights: ``none``, ``best`` or ``all`` (best and last epoch).
-        workers: runs that share the machine.
-        exhibits: folder of what earlier runs left for the report; None: this run leaves nothing.
-        keep_thumbnails: of which datasets, see `benchmark.exhibits`.
-    """
-
-    data_dir: Path | None
-    weights_folder: Path
-    keep_weights: Literal["none", "best", "all"] = "none"
-    workers: int = 1
-    checkpoints: Path | None = None
-    exhibits: Path | None = None
-    keep_thumbnails: Rule = "licensed"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What `execute` returns; predictions and what is kept for the report only of a done run."""
-
-    record: RunRecord
-    predictions: PredictionTable | None = None
-    shown: tuple[Exhibit, ...] = ()
-
-
-def now() -> str:
-    """Return the time in UTC, ISO 8601, whole seconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def choose_device() -> torch.device:

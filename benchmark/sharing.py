@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from benchmark import checkpoints
+from benchmark import checkpoint_files
 from benchmark.locks import Claims
 from benchmark.matrix import RunSpec
 from benchmark.plan import PlannedRun
@@ -14,7 +14,7 @@ from benchmark.records import RunRecord
 from benchmark.store import Store
 
 if TYPE_CHECKING:
-    from benchmark.runs import Outcome
+    from benchmark.run_context import Outcome
 
 ENDED = ("done", "failed", "diverged")
 """States after which a run has nothing to go on from; one that was cut off (killed, timeout, oom) keeps its
@@ -65,7 +65,7 @@ class SharedRuns:
             before = run.record.model_dump_json() if run.record else None
             if not isinstance(made, RunRecord) or made.model_dump_json() == before:
                 if self._anew:
-                    checkpoints.remove(self._store.checkpoints, run_id)
+                    checkpoint_files.remove(self._store.checkpoints, run_id)
                 return run.spec
             self._claims.release(run_id)
             self._elsewhere.append(made)
@@ -79,7 +79,7 @@ class SharedRuns:
         """
         record = self._store.save(outcome.record, outcome.predictions, outcome.shown)
         if record.status in ENDED:
-            checkpoints.remove(self._store.checkpoints, record.id)
+            checkpoint_files.remove(self._store.checkpoints, record.id)
         self._claims.release(record.id)
         return record
 
@@ -100,7 +100,7 @@ def forget_done(store: Store, done: Collection[str]) -> None:
         UserError: the results folder cannot be written.
     """
     claims = Claims(store.folder)
-    for run_id in checkpoints.runs_in(store.checkpoints) & set(done):
+    for run_id in checkpoint_files.runs_in(store.checkpoints) & set(done):
         if claims.claim(run_id):
-            checkpoints.remove(store.checkpoints, run_id)
+            checkpoint_files.remove(store.checkpoints, run_id)
             claims.release(run_id)

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.checkpoints import Checkpoints, random_state, remove, restore_random_state
+from benchmark.checkpoint_files import remove
+from benchmark.checkpoints import Checkpoints, random_state, restore_random_state
 from benchmark.locks import Claims
 from benchmark.matrix import RunSpec
 from benchmark.records import EpochRecord

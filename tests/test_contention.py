@@ -20,11 +20,12 @@ RUN = """
 import sys
 from pathlib import Path
 from benchmark import runs
+from benchmark.run_context import RunContext
 from tests import synthetic
 
 print("ready", flush=True)
 folder = Path(sys.argv[1])
-record = runs.measure(synthetic.spec(), runs.RunContext(folder, folder / "weights"), synthetic.dataset).record
+record = runs.measure(synthetic.spec(), RunContext(folder, folder / "weights"), synthetic.dataset).record
 print(record.timing.contended, flush=True)
 """
 

@@ -16,6 +16,7 @@ from benchmark.matrix import RunSpec
 from benchmark.precision import has_fast_bf16
 from benchmark.prefetch import loader
 from benchmark.records import RunRecord
+from benchmark.run_context import RunContext
 from benchmark.training import StageTrainer, Trained, train
 from tests import synthetic
 
@@ -40,7 +41,7 @@ def trained(run: RunSpec, precision: str, *, resident: bool = True) -> Trained:
 
 
 def record_of(run: RunSpec, folder: Path) -> RunRecord:
-    context = runs.RunContext(data_dir=None, weights_folder=folder / "weights", checkpoints=folder / "checkpoints")
+    context = RunContext(data_dir=None, weights_folder=folder / "weights", checkpoints=folder / "checkpoints")
     return runs.measure(run, context, synthetic.dataset).record
 
 
@@ -129,7 +130,7 @@ def test_a_half_precision_run_resumes_to_the_same_weights(tmp_path: Path) -> Non
         if epoch.epoch == 2:
             raise Interrupted
 
-    context = runs.RunContext(None, tmp_path / "weights", checkpoints=tmp_path / "checkpoints")
+    context = RunContext(None, tmp_path / "weights", checkpoints=tmp_path / "checkpoints")
     with pytest.raises(Interrupted):
         runs.measure(run, context, synthetic.dataset, stop)
     resumed: Any = runs.measure(run, context, synthetic.dataset).record

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
-from benchmark.executors import local
+from benchmark.executors.events import Event
+from benchmark.executors.interface import Take
+from benchmark.executors.local import local_workers
 from benchmark.gpus import VISIBLE, most_on_one, runs_at_a_time, variables_of_workers, visible_gpus
-from tests.executors.outcomes import context, outcomes, run_locally, tiny_runs
+from benchmark.run_context import Outcome, RunContext
+from tests.executors.outcomes import context, outcomes, tiny_runs
 
 
 @pytest.mark.parametrize(
@@ -59,9 +63,14 @@ def test_memory_is_shared_by_the_runs_on_the_busiest_gpu() -> None:
 def test_each_worker_has_the_name_of_one_gpu_in_its_environment_and_the_parent_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "gpus", lambda: ("GPU-a", "MIG-b"))
+    def on_two_gpus(
+        take: Take, context: RunContext, timeout: float | None, on_event: Callable[[Event], None]
+    ) -> Generator[Outcome, None, None]:
+        with local_workers(2, ("GPU-a", "MIG-b")) as execute:
+            yield from execute(take, context, timeout, on_event)
+
     monkeypatch.delenv(VISIBLE, raising=False)
-    found = outcomes(run_locally, tiny_runs(epochs=8), context(tmp_path, workers=2))
+    found = outcomes(on_two_gpus, tiny_runs(epochs=8), context(tmp_path, workers=2))
     environments = [outcome.record.environment for outcome in found.values()]
     assert sorted(each.variables[VISIBLE] for each in environments if each) == ["GPU-a", "MIG-b"]
     assert VISIBLE not in os.environ

@@ -15,11 +15,12 @@ from benchmark import runs
 from benchmark.isolation import start_afresh
 from benchmark.matrix import RunSpec
 from benchmark.precision import has_fast_bf16
+from benchmark.run_context import Outcome, RunContext
 from tests import synthetic
 
 
-def measured(spec: RunSpec, folder: Path) -> runs.Outcome:
-    return runs.measure(spec, runs.RunContext(folder, folder / "weights"), synthetic.dataset)
+def measured(spec: RunSpec, folder: Path) -> Outcome:
+    return runs.measure(spec, RunContext(folder, folder / "weights"), synthetic.dataset)
 
 
 def spoil() -> None:
@@ -76,7 +77,7 @@ def test_a_then_b_then_a_give_the_same_a_bit_for_bit(tmp_path: Path) -> None:
     assert first.predictions is not None and again.predictions is not None
     np.testing.assert_array_equal(again.predictions.probabilities, first.predictions.probabilities)
 
-    def history(outcome: runs.Outcome) -> list[dict[str, object]]:
+    def history(outcome: Outcome) -> list[dict[str, object]]:
         return [epoch.model_dump(exclude={"train_seconds"}) for epoch in outcome.record.history]
 
     assert history(again) == history(first)

@@ -13,17 +13,29 @@ from torch import nn
 
 from benchmark import models
 from benchmark.errors import UserError
+from benchmark.executors.beside import Progress
 from benchmark.matrix import RunSpec, expand
-from benchmark.preflight import Checked, Preflight, _disk, _refuse_empty_splits, preflight
+from benchmark.network_checks import _disk
+from benchmark.preflight import Checked, Preflight, _refuse_empty_splits, preflight
 from benchmark.training import train
 from tests import synthetic
 from tests.matrices import matrix
 
 
+def here(function: Callable[..., Any], *arguments: Any, progress: Progress | None = None) -> Any:
+    """Call what needs torch in this process, which has it, so that its networks can be given a fault."""
+    return function(*arguments, progress=progress) if progress else function(*arguments)
+
+
 def checked(specs: Sequence[RunSpec], folder: Path, workers: int = 1) -> Preflight:
-    results = folder / "results"
     return preflight(
-        specs, folder, results, workers=workers, keeps_weights=False, progress=lambda what, done, total: None
+        specs,
+        folder,
+        folder / "results",
+        workers=lambda gpus: workers,
+        keeps_weights=False,
+        beside=here,
+        progress=lambda what, done, total: None,
     )
 
 

@@ -11,15 +11,16 @@ from safetensors.torch import load_file
 from benchmark import matrix_file, runs
 from benchmark.matrix import RunSpec, expand
 from benchmark.records import EpochRecord, RunRecord
+from benchmark.run_context import Outcome, RunContext
 from benchmark.store import Store
 from tests import synthetic
 
 
-def context(folder: Path, **given: object) -> runs.RunContext:
-    return runs.RunContext(**{"data_dir": folder, "weights_folder": folder / "weights", **given})  # type: ignore[arg-type]
+def context(folder: Path, **given: object) -> RunContext:
+    return RunContext(**{"data_dir": folder, "weights_folder": folder / "weights", **given})  # type: ignore[arg-type]
 
 
-def measured(spec: RunSpec, folder: Path, **given: object) -> runs.Outcome:
+def measured(spec: RunSpec, folder: Path, **given: object) -> Outcome:
     return runs.measure(spec, context(folder, **given), synthetic.dataset)
 
 
@@ -127,7 +128,7 @@ def test_a_run_whose_loss_is_not_finite_is_recorded_as_diverged(
 
 
 def test_a_run_out_of_memory_is_recorded_as_oom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def too_much(spec: RunSpec, context: runs.RunContext) -> None:
+    def too_much(spec: RunSpec, context: RunContext) -> None:
         np.empty((1 << 60,), np.uint8)
 
     monkeypatch.setattr(runs, "open_images", too_much)

@@ -14,7 +14,7 @@ from benchmark.executors.interface import Take
 from benchmark.matrix import expand
 from benchmark.plan import make_plan
 from benchmark.records import RunRecord
-from benchmark.runs import Outcome, RunContext
+from benchmark.run_context import Outcome, RunContext
 from benchmark.sharing import SharedRuns
 from benchmark.store import Store
 from tests.matrices import done, matrix, predictions

@@ -81,7 +81,7 @@ def _examined(
     from benchmark.errors import UserError
     from benchmark.forecast import Hardware
     from benchmark.precision import check_precision
-    from benchmark.preparation import default_workers
+    from benchmark.preparation import default_workers, gpus
     from benchmark.runs import choose_device, resolve_precision
 
     device = choose_device()
@@ -118,7 +118,7 @@ def _examined(
     usable = not any(each.stops for each in (*of_weights, precision))
     if calibrate and usable:
         hardware = Hardware(card or "cpu", cpu)
-        workers = default_workers(selection.matrix.threads)
+        workers = default_workers(len(gpus()), selection.matrix.threads)
         ways = calibration.ways(specs, hardware)
         typer.echo(f"measuring {len(ways)} ways of training, {workers} at a time …", err=True)
         measured, contended = calibration.measure(list(ways.values()), workers)

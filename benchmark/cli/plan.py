@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,7 +92,7 @@ def _show_preflight(selection: Selection, data_dir: Path | None) -> None:
 
     todo = [run.spec for run in selection.selected if run.state != "done"]
     with display(len(todo)) as shown:
-        workers = default_workers(selection.matrix.threads)
+        workers = partial(default_workers, threads=selection.matrix.threads)
         found = require_preflight(selection, todo, data_dir, workers, shown.preparing)
     rows = [
         (

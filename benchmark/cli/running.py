@@ -86,19 +86,21 @@ def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, anew:
     from benchmark.execution import execute_all
     from benchmark.executors.local import local_workers
     from benchmark.preparation import default_workers
-    from benchmark.runs import RunContext
+    from benchmark.run_context import RunContext
     from benchmark.sharing import SharedRuns
 
     matrix, store = selection.matrix, selection.store
     todo = _longest_first(todo, selection.plan)
-    auto = len(todo) if place.ray_address else default_workers(matrix.threads, place.runs_per_gpu)
-    number = min(place.workers or auto, len(todo))
-    here = 1 if place.ray_address else number
+
+    def on_this_machine(gpus: int) -> int:
+        return min(place.workers or default_workers(gpus, matrix.threads, place.runs_per_gpu), len(todo))
+
     with ExitStack() as stack:
         shown = stack.enter_context(display(len(todo)))
-        # workers import their libraries while the preflight looks at the matrix
-        local = stack.enter_context(local_workers(number)) if place.executor is Where.local else None
-        found = require_preflight(selection, [planned.spec for planned in todo], place.data_dir, here, shown.preparing)
+        at_a_time = (lambda gpus: 1) if place.ray_address else on_this_machine
+        specs = [planned.spec for planned in todo]
+        found = require_preflight(selection, specs, place.data_dir, at_a_time, shown.preparing)
+        number = min(place.workers or len(todo), len(todo)) if place.ray_address else found.workers
         _keep_matrix(selection)
         groups_file.add(store.folder, found.test_groups)
         context = RunContext(
@@ -111,8 +113,12 @@ def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, anew:
             checkpoints=store.checkpoints,
         )
         shown.starting(len(todo), context.workers)
+        execute: Executor
+        if place.executor is Where.local:
+            execute = stack.enter_context(local_workers(number, found.gpus))
+        else:
+            execute = _on_ray(place, number, matrix.threads, found)
         with SharedRuns(store, todo, anew=anew) as runs:
-            execute = local or _on_ray(place, number, matrix.threads, found)
             return execute_all(runs, execute, context, matrix.timeout, shown)
 
 

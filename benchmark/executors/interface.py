@@ -9,7 +9,7 @@ from benchmark.executors.events import Event
 from benchmark.matrix import RunSpec
 
 if TYPE_CHECKING:
-    from benchmark.runs import Outcome, RunContext
+    from benchmark.run_context import Outcome, RunContext
 
 Take = Callable[[], RunSpec | None]
 """Gives the next run to start, claimed for this process, in the caller's order; None: there is none to start now."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import tempfile
@@ -14,20 +13,20 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
 from benchmark import environment, memory_errors
-from benchmark.executors import worker
+from benchmark.executors import libraries, worker
 from benchmark.executors.events import Event, Ready, Started
 from benchmark.executors.interface import Executor, Take
 from benchmark.executors.worker_log import last_lines
 from benchmark.gpus import variables_of_workers
 from benchmark.matrix import RunSpec
-from benchmark.preparation import gpus
 from benchmark.records import RunRecord, Status
-from benchmark.runs import Outcome, RunContext, now
+from benchmark.run_context import Outcome, RunContext, now
 
 LOOK_AGAIN = 5.0
 """Seconds between looks at pools that may have broken without a word."""
@@ -37,14 +36,18 @@ ATTEMPTS = 3
 
 
 @contextmanager
-def local_workers(number: int) -> Iterator[Executor]:
-    """Start worker processes, which import their libraries meanwhile; gives an `interface.Executor` of runs in them.
+def local_workers(number: int, gpus: Sequence[str] = ()) -> Iterator[Executor]:
+    """Start worker processes; gives an `interface.Executor` of runs in them.
 
     Workers live on from run to run; each sees one GPU, in turns, where there are any. One that dies, or exceeds the
     time of its run, costs that run only, which comes back as ``killed``, ``oom`` or ``timeout``, and is replaced; all
     end with the block and with this process, however they end.
+
+    Args:
+        number: of workers.
+        gpus: names of this machine's GPUs, as `benchmark.preparation.gpus` tells them.
     """
-    slots = tuple(_Slot(variables) for variables in variables_of_workers(number, gpus()))
+    slots = tuple(_Slot(variables) for variables in variables_of_workers(number, gpus))
     try:
         for slot in slots:
             slot.start()
@@ -129,15 +132,17 @@ class _Slot:
         return self._pool is not None and (self._replaced or not self._pool.active)
 
     def start(self) -> None:
-        """Start the worker; returns before it has imported anything."""
-        spawn = multiprocessing.get_context("spawn")
+        """Start the worker; returns when it has what it needs for a run."""
+        libraries.wait_until_imported()
+        context = libraries.context()
         self._folder = tempfile.TemporaryDirectory(prefix="benchmark-worker-")
         self._log = Path(self._folder.name) / "log"
-        self._reader, self._writer = spawn.Pipe(duplex=False)
+        self._reader, self._writer = context.Pipe(duplex=False)
         self._ready = self._replaced = False
-        self._pool = ProcessPool(1, initializer=worker.start, initargs=[self._writer, self._log], context=spawn)
-        with _variables({**environment.worker_variables(), **self._variables}), _interrupts_held():
-            _ = self._pool.active  # starts the worker
+        given = {**environment.worker_variables(), **self._variables}
+        with libraries.variables(given), libraries.interrupts_held():
+            arguments = [self._writer, self._log, dict(os.environ)]
+            self._pool = libraries.persistently(partial(_pool, arguments, context))
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -188,6 +193,12 @@ class _Slot:
         return Outcome(record.model_copy(update={"log": lines}))
 
 
+def _pool(arguments: Sequence[object], context: BaseContext) -> ProcessPool:
+    pool = ProcessPool(1, initializer=worker.start, initargs=arguments, context=context)
+    _ = pool.active  # starts the worker
+    return pool
+
+
 def _lost(
     spec: RunSpec, error: BaseException, timeout: float | None, started: Started | None, kills: int | None
 ) -> RunRecord:
@@ -218,28 +229,3 @@ def _how_it_ended(code: int | None) -> str:
     if code is not None and code < 0:
         return f"its worker was ended by signal {signal.Signals(-code).name}"
     return f"its worker ended with exit code {code}"
-
-
-@contextmanager
-def _variables(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes started inside, and take them back."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Keep Ctrl-C from the processes and threads started inside: it is this process's to act on."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -25,7 +25,7 @@ from benchmark.executors.ray_nodes import Share, connected, room, share_of_a_run
 from benchmark.executors.ray_worker import About, Events, RayWorker, Returned, Tell, versions
 from benchmark.files import write_atomically
 from benchmark.matrix import RunSpec
-from benchmark.runs import Outcome, RunContext
+from benchmark.run_context import Outcome, RunContext
 
 LIBRARIES = 700 << 20
 """Bytes that a worker takes before its first run: Python, torch and what they load."""

@@ -18,7 +18,7 @@ from benchmark.executors.ray_worker import About
 from benchmark.executors.worker_log import clear_up
 from benchmark.matrix import RunSpec
 from benchmark.records import RunRecord, Status
-from benchmark.runs import Outcome, now
+from benchmark.run_context import Outcome, now
 
 SILENCE = 10.0
 """Seconds after which a node that has broken a connection and does not answer is taken for lost; Ray itself notices

@@ -22,7 +22,8 @@ from benchmark.executors import worker
 from benchmark.executors.events import Event, Started
 from benchmark.executors.worker_log import last_lines
 from benchmark.matrix import RunSpec
-from benchmark.runs import Outcome, RunContext, open_images
+from benchmark.run_context import Outcome, RunContext
+from benchmark.runs import open_images
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.environment import WORKER_VARIABLES
 from benchmark.executors.events import EpochDone, Event, Ready, Started, Warned
 from benchmark.matrix import RunSpec
 
 if TYPE_CHECKING:
     from benchmark.records import EpochRecord
-    from benchmark.runs import Outcome, RunContext
+    from benchmark.run_context import Outcome, RunContext
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +32,15 @@ _tell: Callable[[Event], None] = lambda event: None  # noqa: E731 - a variable o
 _log: Path | None = None
 
 
-def start(events: Connection, log: Path) -> None:
+def start(events: Connection, log: Path, variables: Mapping[str, str]) -> None:
     """Prepare a worker process of this machine; see `begin`.
 
     Args:
         events: to the parent.
         log: see `begin`.
+        variables: see `set_environment`.
     """
+    set_environment(variables)
     end_with_parent()
     events.send(Ready())
     begin(events.send, log)
@@ -58,17 +61,34 @@ def begin(tell: Callable[[Event], None], log: Path) -> None:
         os.dup2(descriptor, stream.fileno())
     os.close(descriptor)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    importlib.import_module("benchmark.runs")  # now, before the time of a first run counts
+    importlib.import_module("benchmark.executors.imported")  # now, before the time of a first run counts
+
+
+def set_environment(variables: Mapping[str, str]) -> None:
+    """Give this process, which may have been forked from one with another environment, these variables instead of its.
+
+    Of the variables that count from a program's start only, those stay that its program was started with.
+    """
+    counting = {name: value for name, value in os.environ.items() if name in WORKER_VARIABLES}
+    os.environ.clear()
+    os.environ.update({name: value for name, value in variables.items() if name not in WORKER_VARIABLES})
+    os.environ.update(counting)
 
 
 def end_with_parent() -> None:
-    """End this process, whatever it does, as soon as the process that started it is gone."""
+    """End this process, whatever it does, as soon as the process that started it is gone.
+
+    Also when it was forked from another one for that and this other is gone, which alone could tell how it ended.
+    """
     parent = multiprocessing.parent_process()
     if parent is None:
         raise RuntimeError("only for a process that multiprocessing started")
+    watched = [parent.sentinel]
+    with suppress(AttributeError, OSError):  # not Linux, or one older than 5.3
+        watched.append(os.pidfd_open(os.getppid()))
 
     def watch() -> None:
-        wait([parent.sentinel])
+        wait(watched)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="end with parent", daemon=True).start()
@@ -76,7 +96,8 @@ def end_with_parent() -> None:
 
 def work(spec: RunSpec, context: RunContext) -> Outcome:
     """Execute a run; tell, and log, its start, its epochs and its warnings."""
-    from benchmark.runs import execute, now
+    from benchmark.run_context import now
+    from benchmark.runs import execute
 
     def on_epoch(epoch: EpochRecord) -> None:
         logger.info(

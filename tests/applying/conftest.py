@@ -14,7 +14,8 @@ from benchmark.datasets.identity import identified
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import Matrix, expand
 from benchmark.records import RunRecord
-from benchmark.runs import RunContext, execute
+from benchmark.run_context import RunContext
+from benchmark.runs import execute
 from benchmark.store import Store
 from benchmark.weights_identity import with_weights_identified
 from tests import checkpoints

@@ -75,12 +75,21 @@ class Commands:
 
 
 def workers(parent: int) -> list[psutil.Process]:
-    """Return the worker processes of a command."""
+    """Return the processes in which a command works: those forked from the one that imports the libraries."""
+    found = []
+    for server in library_servers(parent):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += server.children()
+    return found
+
+
+def library_servers(parent: int) -> list[psutil.Process]:
+    """Return the process of a command that imports the libraries, as a list of one; before it starts, of none."""
     found = []
     with contextlib.suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(parent).children(recursive=True):
+        for child in psutil.Process(parent).children():
             with contextlib.suppress(psutil.NoSuchProcess):
-                if "spawn_main" in " ".join(child.cmdline()):
+                if "multiprocessing.forkserver" in " ".join(child.cmdline()):
                     found.append(child)
     return found
 

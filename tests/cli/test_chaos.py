@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.cli.commands import Commands, workers
+from tests.cli.commands import Commands, library_servers, workers
 
 KILLS = 36
 RUNS = 24
@@ -63,7 +63,7 @@ class Chaos:
 
     def kill(self, victim: int) -> None:
         """Kill a process; the workers of a killed command must be gone within five seconds."""
-        alive = workers(self.process.pid)
+        alive = [*workers(self.process.pid), *library_servers(self.process.pid)]
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
             self.kills += 1
@@ -81,9 +81,10 @@ class Chaos:
         return {*(folder / "checkpoints").glob(".*.tmp"), *(folder / "records").glob(".*.tmp")}
 
     def kill_anybody(self) -> None:
-        """Kill the command or one of its workers."""
+        """Kill the command, one of its workers, or the process that they are forked from."""
         if self.process.poll() is None:
-            family = [self.process.pid, *(worker.pid for worker in workers(self.process.pid))]
+            beside = [*workers(self.process.pid), *library_servers(self.process.pid)]
+            family = [self.process.pid, *(process.pid for process in beside)]
             self.kill(self.chance.choice(family))
 
     def kill_after_an_epoch(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -19,7 +18,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.cli.commands import TRAINING, Commands
+from tests.cli.commands import TRAINING, Commands, library_servers, wait_for, workers
 
 
 @pytest.fixture
@@ -209,19 +208,6 @@ def test_a_run_that_fails_is_recorded_the_others_go_on_and_only_it_is_tried_agai
     assert "1 runs, 1 at a time" in mended.stdout
 
 
-def worker_of(process: subprocess.Popen[str], *, processor_seconds: float) -> psutil.Process:
-    """Wait until a worker process has used some processor time (its imports alone take more than two seconds)."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        for child in psutil.Process(process.pid).children():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                spawned = "spawn_main" in " ".join(child.cmdline())
-                if spawned and sum(child.cpu_times()[:2]) > processor_seconds:
-                    return child
-        time.sleep(0.1)
-    raise AssertionError(f"no worker reached {processor_seconds} s: {process.communicate()}")
-
-
 def first_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
     """Wait until a run has kept the state after one of its epochs: a worker is training."""
     deadline = time.monotonic() + 120
@@ -236,8 +222,8 @@ def first_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
 def test_a_killed_worker_costs_its_own_run_only(project: Commands) -> None:
     matrix = project.matrix(seeds=[0], training={**TRAINING, "epochs": 60})
     process = project.start("run", "--matrix", matrix, "--workers", "1")
-    worker = worker_of(process, processor_seconds=1)
     first_checkpoint(process, project.folder / "results" / "tiny" / "checkpoints")
+    (worker,) = workers(process.pid)
     worker.kill()
     _, err = process.communicate(timeout=240)
     assert process.returncode == 1, err
@@ -248,12 +234,36 @@ def test_a_killed_worker_costs_its_own_run_only(project: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_killed_before_it_took_a_run_costs_none(project: Commands) -> None:
+def test_processes_killed_before_one_took_a_run_cost_none(project: Commands) -> None:
     process = project.start("run", "--matrix", project.matrix(seeds=[0]), "--workers", "1")
-    worker_of(process, processor_seconds=0.7).kill()
+    wait_for(lambda: bool(library_servers(process.pid)))
+    (server,) = library_servers(process.pid)
+    server.kill()  # in the middle of its imports
+    killed: set[int] = set()
+    while len(killed) < 2:  # what looks at the networks is among them
+        wait_for(lambda: bool({each.pid for each in workers(process.pid)} - killed))
+        for each in workers(process.pid):
+            each.kill()
+            killed.add(each.pid)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert [record["status"] for record in project.records().values()] == ["done", "done"]
+
+
+@pytest.mark.slow
+def test_the_process_that_workers_are_forked_from_costs_the_runs_under_way_when_it_is_killed(project: Commands) -> None:
+    matrix = project.matrix(seeds=[0], training={**TRAINING, "epochs": 60})
+    process = project.start("run", "--matrix", matrix, "--workers", "1")
+    first_checkpoint(process, project.folder / "results" / "tiny" / "checkpoints")
+    (server,), (worker,) = library_servers(process.pid), workers(process.pid)
+    server.kill()
+    psutil.wait_procs([worker], timeout=5)
+    assert not worker.is_running()
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 1, err
+    assert sorted(record["status"] for record in project.records().values()) == ["done", "killed"]
+    again = project.run("run", "--matrix", matrix, "--workers", "1")
+    assert again.returncode == 0, again.stderr
 
 
 @pytest.mark.slow
@@ -272,7 +282,8 @@ def test_a_run_that_exceeds_its_time_is_recorded_as_timeout(project: Commands) -
 def test_an_interrupted_run_exits_130_leaves_no_worker_and_goes_on_later(project: Commands, number: int) -> None:
     matrix = project.matrix(training={**TRAINING, "epochs": 400})
     process = project.start("run", "--matrix", matrix, "--workers", "1")
-    worker = worker_of(process, processor_seconds=6)
+    first_checkpoint(process, project.folder / "results" / "tiny" / "checkpoints")
+    (worker,) = workers(process.pid)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -280,6 +291,36 @@ def test_an_interrupted_run_exits_130_leaves_no_worker_and_goes_on_later(project
     psutil.wait_procs([worker], timeout=10)
     assert not worker.is_running()
     assert all(record["status"] == "done" for record in project.records().values())
+
+
+@pytest.mark.slow
+def test_a_run_that_is_interrupted_while_libraries_are_imported_ends_at_once(project: Commands) -> None:
+    process = project.start("run", "--matrix", project.matrix())
+    wait_for(lambda: bool(library_servers(process.pid)))
+    (server,) = library_servers(process.pid)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - began < 2
+    assert process.returncode == 130
+    assert err == "interrupted: finished runs are kept; the same command goes on from here.\n"
+    psutil.wait_procs([server], timeout=10)
+    assert not server.is_running()
+
+
+@pytest.mark.slow
+def test_a_command_that_executes_runs_loads_no_torch_itself(project: Commands) -> None:
+    code = LOADED.format(arguments=["run", "--matrix", project.matrix()])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project.folder,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.splitlines()[-1] == "loaded False"
+    assert {record["status"] for record in project.records().values()} == {"done"}
 
 
 @pytest.mark.slow

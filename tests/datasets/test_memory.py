@@ -17,6 +17,7 @@ SCRIPT = """
 import json, sys, threading
 from pathlib import Path
 from benchmark import matrix_file, runs
+from benchmark.run_context import RunContext
 from benchmark.datasets.identity import identified
 from benchmark.matrix import expand
 
@@ -33,7 +34,7 @@ overrides += ["training.image_size=224", "training.crop_size=32", "training.head
 overrides += [f"datasets=['folder:{folder}']", f"training.epochs={epochs}"]
 (spec,) = expand(identified(matrix_file.load(matrix_file.find("cpu"), overrides)))
 beside = folder.parent
-context = runs.RunContext(None, beside / "weights", exhibits=beside / "exhibits", keep_thumbnails="all")
+context = RunContext(None, beside / "weights", exhibits=beside / "exhibits", keep_thumbnails="all")
 runs.open_images(spec, context)  # indexed and decoded, which a run does once for all
 peak, stop = [private()], threading.Event()
 reader = threading.Thread(target=read, args=(peak, stop), daemon=True)

@@ -13,7 +13,7 @@ from benchmark.executors.events import Event
 from benchmark.executors.interface import Executor, Take
 from benchmark.executors.local import local_workers
 from benchmark.matrix import RunSpec, expand
-from benchmark.runs import Outcome, RunContext
+from benchmark.run_context import Outcome, RunContext
 from tests.matrices import matrix
 
 

@@ -19,7 +19,8 @@ from unittest.mock import patch
 
 from benchmark import runs
 from benchmark.checkpoints import Checkpoints
-from benchmark.runs import RunContext, execute
+from benchmark.run_context import RunContext
+from benchmark.runs import execute
 from tests.performance import common
 
 MEGABYTE = 1e6

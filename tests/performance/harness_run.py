@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.datasets.prepared import PreparedDataset, Split
-from benchmark.runs import RunContext, measure
+from benchmark.run_context import RunContext
+from benchmark.runs import measure
 from tests.performance import common
 
 FEW = 2

@@ -16,7 +16,8 @@ import numpy as np
 from benchmark import matrix_file
 from benchmark.datasets.prepared import PreparedDataset, Split
 from benchmark.matrix import RunSpec, expand
-from benchmark.runs import RunContext, measure
+from benchmark.run_context import RunContext
+from benchmark.runs import measure
 from tests.performance import common
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmark.executors.local import local_workers
 from benchmark.matrix import Matrix, RunSpec, expand
-from benchmark.runs import Outcome, RunContext
+from benchmark.run_context import Outcome, RunContext
 from benchmark.store import Store
 from tests.performance import common
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from benchmark import matrix_file
 from benchmark.matrix import expand
-from benchmark.runs import RunContext, execute
+from benchmark.run_context import RunContext
+from benchmark.runs import execute
 from benchmark.store import Store
 
 FOLDER = Path(__file__).with_name("frozen")

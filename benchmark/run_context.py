@@ -1,0 +1,51 @@
+"""What a run is executed beside, and what it gives back. No torch: for the processes that start runs elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from benchmark.exhibits import Exhibit, Rule
+from benchmark.records import RunRecord
+
+if TYPE_CHECKING:
+    from benchmark.records import PredictionTable
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Where and beside what a run is executed; nothing of it decides the result.
+
+    Attributes:
+        data_dir: as given to ``--data-dir``; None: the default.
+        weights_folder: where ``keep_weights`` puts its files.
+        checkpoints: folder for the states of unfinished runs; None: none are kept, and none are looked for.
+        keep_weights: ``none``, ``best`` or ``all`` (best and last epoch).
+        workers: runs that share the machine.
+        exhibits: folder of what earlier runs left for the report; None: this run leaves nothing.
+        keep_thumbnails: of which datasets, see `benchmark.exhibits`.
+    """
+
+    data_dir: Path | None
+    weights_folder: Path
+    keep_weights: Literal["none", "best", "all"] = "none"
+    workers: int = 1
+    checkpoints: Path | None = None
+    exhibits: Path | None = None
+    keep_thumbnails: Rule = "licensed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `execute` returns; predictions and what is kept for the report only of a done run."""
+
+    record: RunRecord
+    predictions: PredictionTable | None = None
+    shown: tuple[Exhibit, ...] = ()
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, whole seconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
