@@ -45,9 +45,9 @@ def test_a_run_that_was_stopped_says_contended(tmp_path: Path) -> None:
     assert run.stdout.readline() == "ready\n"
     while run.poll() is None:
         run.send_signal(signal.SIGSTOP)
-        time.sleep(0.5)
+        time.sleep(0.1)
         run.send_signal(signal.SIGCONT)
-        time.sleep(0.25)
+        time.sleep(0.03)  # its training takes a tenth of a second: no stretch of it is left alone
     assert run.stdout.read() == "True\n"
 
 
