@@ -19,7 +19,7 @@ import pytest
 from tests.cli.commands import Commands, library_servers, workers
 
 KILLS = 36
-RUNS = 24
+RUNS = 40
 MATRIX: dict[str, Any] = {
     "models": ["timm/test_efficientnet.r160_in1k"],
     "datasets": [{"name": "shape-control", "limit": 320}],
@@ -27,6 +27,9 @@ MATRIX: dict[str, Any] = {
     "seeds": list(range(RUNS // 4)),
     "training": {"image_size": 64, "batch_size": 16, "epochs": 3, "head_epochs": 1, "augment": ["hflip"]},
 }
+LOOK_AGAIN = 0.3
+"""Seconds between looks at a command's children, while a write is waited for."""
+
 WHEN = ("after an epoch", "inside a write", "after an epoch", "at any moment")
 """Moments of the kills, in turn; the last includes a command's start and its imports."""
 
@@ -61,9 +64,12 @@ class Chaos:
         self.process = self._start()
         return True
 
-    def kill(self, victim: int) -> None:
-        """Kill a process; the workers of a killed command must be gone within five seconds."""
-        alive = [*workers(self.process.pid), *library_servers(self.process.pid)]
+    def children(self) -> list[psutil.Process]:
+        """Return the workers of the command, and the process that they are forked from."""
+        return [*workers(self.process.pid), *library_servers(self.process.pid)]
+
+    def kill(self, victim: int, alive: list[psutil.Process]) -> None:
+        """Kill a process; the children of a killed command, alive then, must be gone within five seconds."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
             self.kills += 1
@@ -83,9 +89,8 @@ class Chaos:
     def kill_anybody(self) -> None:
         """Kill the command, one of its workers, or the process that they are forked from."""
         if self.process.poll() is None:
-            beside = [*workers(self.process.pid), *library_servers(self.process.pid)]
-            family = [self.process.pid, *(process.pid for process in beside)]
-            self.kill(self.chance.choice(family))
+            children = self.children()
+            self.kill(self.chance.choice([self.process.pid, *(child.pid for child in children)]), children)
 
     def kill_after_an_epoch(self) -> None:
         """Wait until some run has kept the state after an epoch, and kill a moment later."""
@@ -107,17 +112,20 @@ class Chaos:
     def kill_inside_a_write(self) -> None:
         """Wait for a checkpoint or a record that is being written, and kill its writer then."""
         before = self.temporary()
+        looked, children = 0.0, self.children()
         while self.process.poll() is None:
+            if time.monotonic() - looked > LOOK_AGAIN:  # now: a write is over before they could be looked up
+                looked, children = time.monotonic(), self.children()
             new = self.temporary() - before
             if not new:
                 time.sleep(0.001)
                 continue
             path = next(iter(new))
             if path.parent.name == "records":
-                self.kill(self.process.pid)
+                self.kill(self.process.pid, children)
             else:
-                for worker in workers(self.process.pid):
-                    self.kill(worker.pid)
+                for child in children:
+                    self.kill(child.pid, children)
             time.sleep(0.1)
             self.inside_writes += path.exists()
             return
