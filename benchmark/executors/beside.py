@@ -81,8 +81,8 @@ def _called(call: Callable[..., Returned], progress: Progress | None) -> Returne
             except libraries.SERVER_GONE as error:
                 raise _EndedError(None) from error
         try:
-            while True:
-                kind, content = reader.recv()
+            while (message := _received(reader)) is not None:
+                kind, content = message
                 if kind == _RAISED:
                     raised, trace = content
                     raise raised from _ElsewhereError(trace)
@@ -91,12 +91,20 @@ def _called(call: Callable[..., Returned], progress: Progress | None) -> Returne
                     return returned
                 assert progress is not None
                 progress(*content)
-        except EOFError:
             process.join()
-            raise _EndedError(process.exitcode) from None
+            raise _EndedError(process.exitcode)
         finally:
             process.kill()
             process.join()
+
+
+def _received(reader: Connection) -> tuple[int, Any] | None:
+    """Return the next message; None: the process ended first, perhaps in the middle of one."""
+    try:
+        message: tuple[int, Any] = reader.recv()
+    except (EOFError, OSError):
+        return None
+    return message
 
 
 def _work(told: Connection, variables: Mapping[str, str], call: Callable[..., Any], tells: bool) -> None:
