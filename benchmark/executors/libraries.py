@@ -2,7 +2,8 @@
 
 On Linux one process imports them, and workers are forked from it when they are needed (the ``forkserver`` of Python's
 multiprocessing). It computes nothing and never uses a GPU, so that what is forked from it is as good as new. Elsewhere,
-where system libraries do not all bear a fork, each worker is a new process that imports them itself.
+where system libraries do not all bear a fork, each worker is a new process that imports them itself; also where the
+folder of temporary files has a name too long for the socket on which that one process is asked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -18,8 +20,8 @@ from typing import TypeVar
 
 from benchmark import environment
 
-FORKED = sys.platform == "linux"
-"""Whether workers are forked from a process that has imported everything."""
+LONGEST_FOLDER = 70
+"""Bytes in the name of the folder of temporary files: a socket's may have 107 (unix(7)), and 32 are added to it."""
 
 ATTEMPTS = 3
 """How often a process is tried to be started."""
@@ -32,9 +34,14 @@ Started = TypeVar("Started")
 IMPORTED = "benchmark.executors.imported"
 
 
+def are_shared() -> bool:
+    """Return whether workers are forked from a process that has imported everything."""
+    return sys.platform == "linux" and len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER
+
+
 def context() -> ForkServerContext | SpawnContext:
     """Return how worker processes are started."""
-    return multiprocessing.get_context("forkserver") if FORKED else multiprocessing.get_context("spawn")
+    return multiprocessing.get_context("forkserver") if are_shared() else multiprocessing.get_context("spawn")
 
 
 def start_importing() -> None:
@@ -42,7 +49,7 @@ def start_importing() -> None:
 
     It ends with this process. Where one is there already, nothing happens.
     """
-    if not FORKED:
+    if not are_shared():
         return
     from multiprocessing import forkserver
 
@@ -53,7 +60,7 @@ def start_importing() -> None:
 
 def wait_until_imported() -> None:
     """Return when workers can start without delay. Ctrl-C ends the waiting."""
-    if FORKED:
+    if are_shared():
         start_importing()
         persistently(lambda: _forked(context()))
 

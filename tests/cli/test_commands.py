@@ -309,6 +309,19 @@ def test_a_run_that_is_interrupted_while_libraries_are_imported_ends_at_once(pro
 
 
 @pytest.mark.slow
+def test_workers_start_anew_where_the_folder_of_temporary_files_has_a_name_too_long_for_a_socket(
+    project: Commands,
+) -> None:
+    folder = project.folder / ("long" * 20)
+    folder.mkdir()
+    project.environment["TMPDIR"] = str(folder)
+    done = project.run("run", "--matrix", project.matrix())
+    assert done.returncode == 0, done.stderr
+    assert {record["status"] for record in project.records().values()} == {"done"}
+    assert not [*folder.glob("benchmark-*"), *folder.glob("pymp-*")]
+
+
+@pytest.mark.slow
 def test_a_command_that_executes_runs_loads_no_torch_itself(project: Commands) -> None:
     code = LOADED.format(arguments=["run", "--matrix", project.matrix()])
     done = subprocess.run(
