@@ -91,7 +91,7 @@ def test_a_network_that_does_something_behind_its_classifier_has_no_kept_feature
 
 def test_a_network_with_dropout_of_its_own_in_front_of_the_classifier_has_no_kept_features() -> None:
     built, images = synthetic.network_and_images(synthetic.spec(), synthetic.dataset())
-    built.network.drop_rate = 0.5  # type: ignore[assignment]
+    built.network.drop_rate = 0.5  # type: ignore[assignment]  # nn.Module types attributes as tensors
     assert frozen(built.network, images) is None
 
 

@@ -28,7 +28,7 @@ GPU = torch.device("cuda", 0)
 def on_the_gpu(run: RunSpec, *, resident: bool = True) -> tuple[models.BuiltModel, Images]:
     data = synthetic.dataset(channels=1 if INPUT_MODES[run.input_mode].grey else 3)
     built, _ = synthetic.network_and_images(run, data)
-    built.network.to(device=GPU, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    built.network.to(device=GPU, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave memory_format out
     normaliser = Normaliser(built.mean, built.std, GPU)
     splits = (data.train, data.validation, data.test)
     return built, Images(*(SplitImages(data.images, split, normaliser, GPU, resident=resident) for split in splits))

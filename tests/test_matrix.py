@@ -213,7 +213,7 @@ def test_what_does_not_decide_the_result_leaves_the_id(changes: dict[str, Any]) 
 
 
 @settings(max_examples=30)
-@given(st.permutations(list(CPU)), st.permutations(list(CPU["training"])))  # type: ignore[call-overload]
+@given(st.permutations(list(CPU)), st.permutations(list(CPU["training"])))  # type: ignore[call-overload]  # CPU holds values of several types
 def test_the_order_of_keys_changes_nothing(keys: list[str], training: list[str]) -> None:
     block: Any = CPU["training"]
     shuffled = {key: CPU[key] for key in keys} | {"training": {key: block[key] for key in training}}
