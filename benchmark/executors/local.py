@@ -36,7 +36,7 @@ ATTEMPTS = 3
 
 
 @contextmanager
-def local_workers(number: int, gpus: Sequence[str] = ()) -> Iterator[Executor]:
+def local_workers(number: int, gpus: Sequence[str]) -> Iterator[Executor]:
     """Start worker processes; gives an `interface.Executor` of runs in them.
 
     Workers live on from run to run; each sees one GPU, in turns, where there are any. One that dies, or exceeds the

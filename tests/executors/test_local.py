@@ -33,7 +33,7 @@ def test_a_worker_that_ends_inside_a_run_with_exit_code_0_costs_that_run(tmp_pat
 
 
 def test_workers_start_before_there_is_a_run_and_end_with_the_block_that_fails() -> None:
-    with pytest.raises(ValueError, match="refused"), local_workers(2):
+    with pytest.raises(ValueError, match="refused"), local_workers(2, ()):
         started = workers(os.getpid())
         assert len(started) == 2
         raise ValueError("refused")
