@@ -23,7 +23,8 @@ from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec
 from benchmark.policies import Stage
 from benchmark.precision import check_precision
-from benchmark.preflight import Checked, Problem, decoded, opened
+from benchmark.preflight import Checked, Problem, decoded
+from benchmark.run_context import open_images
 from benchmark.runs import choose_device, head_init
 
 COPIES_OF_THE_WEIGHTS = 8
@@ -104,7 +105,7 @@ def check_networks(
         progress("networks", number, len(networks))
         first = next(iter(policies.values()))
         if decoded(first) not in images:
-            images[decoded(first)] = opened(first, data_dir)
+            images[decoded(first)] = open_images(first, data_dir)
         with noting("models"):
             checked.extend(_check_network(tuple(policies.values()), images[decoded(first)]))
     progress("networks", len(networks), len(networks))

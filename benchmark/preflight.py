@@ -10,13 +10,14 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from benchmark import datasets, preparation
+from benchmark import preparation
 from benchmark.errors import UserError
 from benchmark.executors.beside import Beside, Progress
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec
+from benchmark.run_context import open_images
 
 if TYPE_CHECKING:
     from benchmark.datasets.prepared import PreparedDataset, Split
@@ -101,7 +102,7 @@ def preflight(
     groups: dict[str, Mapping[str, str]] = {}
     for key, spec in {decoded(spec): spec for spec in specs}.items():
         try:
-            data = opened(spec, data_dir, progress)
+            data = open_images(spec, data_dir, partial(_named, progress, spec.dataset))
             _refuse_empty_splits(spec, data)
         except UserError as error:
             of_datasets.append(Problem("datasets", str(error)))
@@ -110,45 +111,22 @@ def preflight(
             groups[spec.dataset] = data.test_groups
     gpus = beside(preparation.gpus)
     number = workers(len(gpus))
-    here = (data_dir, classes, results, number, keeps_weights)
-    before, after, checked = beside(_networks, specs, *here, progress=progress)
+    check = partial(_check_networks, workers=number, keeps_weights=keeps_weights)
+    before, after, checked = beside(check, specs, data_dir, classes, results, progress=progress)
     return Preflight(tuple(dict.fromkeys([*before, *of_datasets, *after])), checked, groups, gpus, number)
 
 
-def _networks(
-    specs: Sequence[RunSpec],
-    data_dir: Path | None,
-    classes: Mapping[Hashable, tuple[str, ...]],
-    results: Path,
-    workers: int,
-    keeps_weights: bool,
-    progress: Progress,
-) -> tuple[tuple[Problem, ...], tuple[Problem, ...], tuple[Checked, ...]]:
+def _check_networks(*arguments: Any, **settings: Any) -> Any:
+    """Call `benchmark.network_checks.check_networks`, which imports torch, in the process where this is called."""
     from benchmark.network_checks import check_networks
 
-    return check_networks(
-        specs, data_dir, classes, results, workers=workers, keeps_weights=keeps_weights, progress=progress
-    )
+    return check_networks(*arguments, **settings)
 
 
 def decoded(spec: RunSpec) -> Hashable:
     """Return what runs must share to use the same images in the same splits."""
     fold = spec.seed if spec.source.is_folder else None
     return spec.source, spec.split_seed, fold, spec.on_bad_image, spec.image_size, INPUT_MODES[spec.input_mode].grey
-
-
-def opened(spec: RunSpec, data_dir: Path | None, progress: Progress | None = None) -> PreparedDataset:
-    """Return a run's images, decoded."""
-    return datasets.open_dataset(
-        spec.source,
-        split_seed=spec.split_seed,
-        image_size=spec.image_size,
-        grey=INPUT_MODES[spec.input_mode].grey,
-        data_dir=data_dir,
-        seed=spec.seed,
-        drop_bad_images=spec.on_bad_image == "drop",
-        progress=progress and partial(_named, progress, spec.dataset),
-    )
 
 
 def _named(progress: Progress, name: str, what: str, done: int, total: int) -> None:

@@ -7,10 +7,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from benchmark import datasets
 from benchmark.exhibits import Exhibit, Rule
+from benchmark.inputs import INPUT_MODES
+from benchmark.matrix import RunSpec
 from benchmark.records import RunRecord
 
 if TYPE_CHECKING:
+    from benchmark.datasets.parallel import Progress
+    from benchmark.datasets.prepared import PreparedDataset
     from benchmark.records import PredictionTable
 
 
@@ -49,3 +54,23 @@ class Outcome:
 def now() -> str:
     """Return the time in UTC, ISO 8601, whole seconds."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def open_images(spec: RunSpec, data_dir: Path | None, progress: Progress | None = None) -> PreparedDataset:
+    """Return the decoded images of a run; what is missing is fetched and made first, once for all processes.
+
+    Args:
+        spec: the run.
+        data_dir: as given to ``--data-dir``.
+        progress: called with (what, done, total).
+    """
+    return datasets.open_dataset(
+        spec.source,
+        split_seed=spec.split_seed,
+        image_size=spec.image_size,
+        grey=INPUT_MODES[spec.input_mode].grey,
+        data_dir=data_dir,
+        seed=spec.seed,
+        drop_bad_images=spec.on_bad_image == "drop",
+        progress=progress,
+    )

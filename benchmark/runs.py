@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from benchmark import PROTOCOL_VERSION, datasets, environment, exhibits, models
+from benchmark import PROTOCOL_VERSION, environment, exhibits, models
 from benchmark.batches import Images, Normaliser, SplitImages
 from benchmark.checkpoints import Checkpoints
 from benchmark.datasets.locations import cache_directory
@@ -43,7 +43,7 @@ from benchmark.records import (
     Status,
     Timing,
 )
-from benchmark.run_context import Outcome, RunContext, now
+from benchmark.run_context import Outcome, RunContext, now, open_images
 from benchmark.stem_filters import stem_filters
 from benchmark.training import Diverged, Support, Trained, train
 
@@ -94,26 +94,13 @@ def execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord]
         )
 
     try:
-        return measure(spec, context, lambda: open_images(spec, context), on_epoch)
+        return measure(spec, context, lambda: open_images(spec, context.data_dir), on_epoch)
     except Diverged as error:
         return not_done("diverged", error)
     except Exception as error:
         if is_out_of_memory(error):
             return not_done("oom", error, out_of_memory(error, spec.batch_size))
         return not_done("failed", error)
-
-
-def open_images(spec: RunSpec, context: RunContext) -> PreparedDataset:
-    """Return the decoded images of a run; what is missing is fetched and made first, once for all processes."""
-    return datasets.open_dataset(
-        spec.source,
-        split_seed=spec.split_seed,
-        image_size=spec.image_size,
-        grey=INPUT_MODES[spec.input_mode].grey,
-        data_dir=context.data_dir,
-        seed=spec.seed,
-        drop_bad_images=spec.on_bad_image == "drop",
-    )
 
 
 def measure(

@@ -22,8 +22,7 @@ from benchmark.executors import worker
 from benchmark.executors.events import Event, Started
 from benchmark.executors.worker_log import last_lines
 from benchmark.matrix import RunSpec
-from benchmark.run_context import Outcome, RunContext
-from benchmark.runs import open_images
+from benchmark.run_context import Outcome, RunContext, open_images
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class RayWorker:
     def work(self, spec: RunSpec, context: RunContext) -> Returned:
         """Execute a run; what is missing on this node is fetched and decoded before its time begins to count."""
         with contextlib.suppress(Exception):  # the run meets it again, and records it
-            open_images(spec, context)
+            open_images(spec, context.data_dir)
         weights = self._folder / "weights"
         here = replace(context, weights_folder=weights)
         if not self._shared:

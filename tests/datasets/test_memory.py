@@ -17,7 +17,7 @@ SCRIPT = """
 import json, sys, threading
 from pathlib import Path
 from benchmark import matrix_file, runs
-from benchmark.run_context import RunContext
+from benchmark.run_context import RunContext, open_images
 from benchmark.datasets.identity import identified
 from benchmark.matrix import expand
 
@@ -35,7 +35,7 @@ overrides += [f"datasets=['folder:{folder}']", f"training.epochs={epochs}"]
 (spec,) = expand(identified(matrix_file.load(matrix_file.find("cpu"), overrides)))
 beside = folder.parent
 context = RunContext(None, beside / "weights", exhibits=beside / "exhibits", keep_thumbnails="all")
-runs.open_images(spec, context)  # indexed and decoded, which a run does once for all
+open_images(spec, None)  # indexed and decoded, which a run does once for all
 peak, stop = [private()], threading.Event()
 reader = threading.Thread(target=read, args=(peak, stop), daemon=True)
 reader.start()
