@@ -16,9 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from benchmark import environment
 from benchmark.datasets.locations import cache_directory
+from benchmark.datasets.source import DatasetSource
 from benchmark.files import write_atomically
 from benchmark.forecast import Hardware, ImageCount, Pace, Way, way
-from benchmark.matrix import DatasetSource, RunSpec
+from benchmark.matrix import RunSpec
 
 
 @dataclass(frozen=True)

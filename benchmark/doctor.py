@@ -17,11 +17,12 @@ from benchmark.datasets.assignment import FOLDS
 from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.datasets.index import open_index
 from benchmark.datasets.listing import Listing
-from benchmark.datasets.opening import find
+from benchmark.datasets.opening import list_files
 from benchmark.datasets.parallel import processors
+from benchmark.datasets.source import DatasetSource
 from benchmark.errors import UserError
 from benchmark.forecast import ImageCount
-from benchmark.matrix import DatasetSource, RunSpec
+from benchmark.matrix import RunSpec
 
 CONNECT_SECONDS = 3.0
 DECODED = 128
@@ -68,7 +69,7 @@ def datasets_of(specs: Iterable[RunSpec], data_dir: Path | None) -> tuple[list[F
             findings.append(Finding(f"dataset {title}", "generated when needed"))
             continue
         try:
-            listing = find(name, data_dir)
+            listing = list_files(name, data_dir)
         except UserError as error:
             server = urlparse(info.downloads[0].urls[0]) if info is not None and info.downloads else None
             if server is not None and reachable(f"{server.scheme}://{server.netloc}"):
@@ -89,7 +90,7 @@ def folder_counts(specs: Iterable[RunSpec]) -> tuple[tuple[DatasetSource, ImageC
     """
     counts = {}
     for spec in {spec.source: spec for spec in specs if spec.source.is_folder and spec.source.classes is None}.values():
-        splits = Counter(open_index(find(spec.source.name), spec.split_seed, fold=spec.seed % FOLDS).splits)
+        splits = Counter(open_index(list_files(spec.source.name), spec.split_seed, fold=spec.seed % FOLDS).splits)
         train = min(splits["train"], spec.source.limit or splits["train"])
         counts[spec.source.portable] = ImageCount(train, splits["validation"] + splits["test"])
     return tuple(counts.items())

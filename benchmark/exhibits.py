@@ -23,7 +23,8 @@ if TYPE_CHECKING:  # the store imports this module: `plan` and `status` load no 
     import numpy as np
 
     from benchmark.datasets.prepared import PreparedDataset
-    from benchmark.matrix import DatasetSource, RunSpec
+    from benchmark.datasets.source import DatasetSource
+    from benchmark.matrix import RunSpec
     from benchmark.stem_filters import StemFilters
 
 FOLDER = "exhibits"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from benchmark.datasets.catalogue import CATALOGUE
+from benchmark.datasets.source import DatasetSource
 from benchmark.inputs import INPUT_MODES
-from benchmark.matrix import DatasetSource, RunSpec
+from benchmark.matrix import RunSpec
 from benchmark.policies import Stage
 from benchmark.records import DatasetRecord, Environment, RunRecord
 

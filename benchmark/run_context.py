@@ -7,7 +7,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from benchmark import datasets
 from benchmark.exhibits import Exhibit, Rule
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec
@@ -64,7 +63,9 @@ def open_images(spec: RunSpec, data_dir: Path | None, progress: Progress | None 
         data_dir: as given to ``--data-dir``.
         progress: called with (what, done, total).
     """
-    return datasets.open_dataset(
+    from benchmark.datasets.opening import load_dataset  # with scipy, which planning does not need
+
+    return load_dataset(
         spec.source,
         split_seed=spec.split_seed,
         image_size=spec.image_size,

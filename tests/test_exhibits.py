@@ -13,8 +13,8 @@ from PIL import Image
 
 from benchmark import exhibits
 from benchmark.datasets.catalogue import CATALOGUE
+from benchmark.datasets.source import DatasetSource
 from benchmark.errors import UserError
-from benchmark.matrix import DatasetSource
 from benchmark.stem_filters import stem_filters
 from benchmark.store import Store
 from tests import synthetic

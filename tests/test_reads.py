@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.datasets.identity import identified
-from benchmark.datasets.opening import find
+from benchmark.datasets.opening import list_files
 from benchmark.errors import UserError
 from benchmark.matrix import expand
 from benchmark.reads import Read, reads
@@ -60,7 +60,7 @@ def test_the_place_that_is_told_holds_the_files_that_a_run_lists(name: str, tmp_
     modes = ["grey-1ch"]
     (place,) = [each.path for each in told(tmp_path, datasets=[name], input_modes=modes) if name in each.what]
     assert place is not None
-    files = find(name, tmp_path / "data").files
+    files = list_files(name, tmp_path / "data").files
     assert files and all(file.path.is_relative_to(place) for file in files)
 
 
@@ -86,7 +86,7 @@ def test_an_absolute_path_outside_of_a_csv_files_folder_is_refused(tmp_path: Pat
     table = tmp_path / "given" / "labels.csv"
     table.write_text(f"path,label\n{outside},x\n")
     with pytest.raises(UserError, match=r"labels.csv:2: .*a\.png is not relative to the file"):
-        find(f"folder:{table}")
+        list_files(f"folder:{table}")
 
 
 def test_a_folder_that_is_gone_is_told_as_missing(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_run_that_raises_is_recorded_with_its_traceback(tmp_path: Path) -> Non
     record = runs.execute(spec, context(tmp_path / "nothing here")).record
     assert record.status == "failed"
     assert record.reason is not None and "UserError" in record.reason
-    assert record.traceback is not None and "open_dataset" in record.traceback
+    assert record.traceback is not None and "load_dataset" in record.traceback
     assert record.test is None
 
 

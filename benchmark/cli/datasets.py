@@ -96,11 +96,10 @@ def prepare_datasets(
 ) -> None:
     """Fetch datasets, verify and index them; with --matrix, decode them too. What is there is not fetched again."""
     from benchmark import matrix_file
-    from benchmark.datasets import open_dataset
     from benchmark.datasets.catalogue import CATALOGUE
     from benchmark.datasets.identity import identified
     from benchmark.datasets.index import open_index, without_bad_images
-    from benchmark.datasets.opening import find
+    from benchmark.datasets.opening import list_files, load_dataset
     from benchmark.datasets.prepare import prepare
     from benchmark.inputs import INPUT_MODES
     from benchmark.matrix import expand
@@ -112,7 +111,7 @@ def prepare_datasets(
     drop = loaded is not None and loaded.on_bad_image == "drop"
     with _progress() as progress:
         for name in wanted:
-            listing = prepare(CATALOGUE[name], data_dir, progress) if name in CATALOGUE else find(name, data_dir)
+            listing = prepare(CATALOGUE[name], data_dir, progress) if name in CATALOGUE else list_files(name, data_dir)
             if drop:
                 listing = without_bad_images(listing, progress)
             index = open_index(listing, loaded.split_seed if loaded else 0, progress=progress)
@@ -127,7 +126,7 @@ def prepare_datasets(
             return
         runs = expand(identified(loaded, progress=progress))
         for source, grey in dict.fromkeys((run.source, INPUT_MODES[run.input_mode].grey) for run in runs):
-            open_dataset(
+            load_dataset(
                 source,
                 split_seed=loaded.split_seed,
                 image_size=loaded.training.image_size,
@@ -148,10 +147,10 @@ def check_dataset(
     from tabulate import tabulate
 
     from benchmark.datasets.check import check
-    from benchmark.datasets.opening import find
+    from benchmark.datasets.opening import list_files
     from benchmark.files import write_atomically
 
-    listing = find(name, data_dir)
+    listing = list_files(name, data_dir)
     with _progress() as progress:
         findings = check(listing, progress)
     rows = [
@@ -204,11 +203,11 @@ def show_dataset(
 ) -> None:
     """Write a contact sheet: what the network sees, per class and input mode; `--augment all`: every augmentation."""
     from benchmark.datasets.catalogue import CATALOGUE
-    from benchmark.datasets.opening import find
+    from benchmark.datasets.opening import list_files
     from benchmark.datasets.sheets import contact_sheet, gallery
     from benchmark.inputs import INPUT_MODES
 
-    listing = find(name, data_dir)
+    listing = list_files(name, data_dir)
     for word in mode or ():
         if word not in INPUT_MODES:
             raise UserError(f"--mode {word}: unknown input mode.{did_you_mean(word, INPUT_MODES)}")

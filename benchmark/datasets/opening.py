@@ -20,10 +20,10 @@ from benchmark.datasets.splits import limited
 from benchmark.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from benchmark.matrix import DatasetSource
+    from benchmark.datasets.source import DatasetSource
 
 
-def find(name: str, data_dir: Path | None = None) -> Listing:
+def list_files(name: str, data_dir: Path | None = None) -> Listing:
     """Return the files of a dataset: a catalogue name, or ``folder:PATH``.
 
     Raises:
@@ -36,7 +36,7 @@ def find(name: str, data_dir: Path | None = None) -> Listing:
     return list_dataset(name, data_dir)
 
 
-def open_dataset(
+def load_dataset(
     source: DatasetSource,
     *,
     split_seed: int,
@@ -68,7 +68,7 @@ def open_dataset(
     """
     if not grey and source.name in CATALOGUE and not CATALOGUE[source.name].colour:
         raise UserError(_colourless(source.name))
-    listing = find(source.name, data_dir)
+    listing = list_files(source.name, data_dir)
     if drop_bad_images:
         listing = without_bad_images(listing, progress)
     index = open_index(listing, split_seed, fold=seed % FOLDS, progress=progress)
@@ -104,9 +104,9 @@ def test_groups(
     """Return `PreparedDataset.test_groups` of a dataset, and its fingerprint; nothing is decoded beyond its index.
 
     Raises:
-        UserError: as `open_dataset`.
+        UserError: as `load_dataset`.
     """
-    listing = find(source.name, data_dir)
+    listing = list_files(source.name, data_dir)
     if drop_bad_images:
         listing = without_bad_images(listing, progress)
     index = open_index(listing, split_seed, progress=progress)

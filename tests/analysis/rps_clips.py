@@ -31,7 +31,7 @@ from benchmark.analysis.differences import contrasts, paired_values
 from benchmark.analysis.results import load
 from benchmark.analysis.statistics import crossed
 from benchmark.datasets.index import open_index
-from benchmark.datasets.opening import find
+from benchmark.datasets.opening import list_files
 from benchmark.matrix import expand
 from benchmark.plan import make_plan
 from benchmark.store import Store
@@ -54,7 +54,7 @@ def mean_colour(path: Path) -> NDArray[np.float64]:
 
 def clips(data_dir: Path) -> dict[str, int]:
     """Return the clip, 0..11, of each test image by its id."""
-    listing = find("rps", data_dir)
+    listing = list_files("rps", data_dir)
     index = open_index(listing, 0)
     found: dict[str, int] = {}
     for label in range(3):

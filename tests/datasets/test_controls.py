@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.datasets import open_dataset
 from benchmark.datasets.controls import PER_CLASS, control_folder, encode_png
-from benchmark.matrix import DatasetSource
+from benchmark.datasets.opening import load_dataset
+from benchmark.datasets.source import DatasetSource
 from tests.datasets.conftest import picture
 
 
@@ -42,7 +42,7 @@ def test_both_hues_hold_byte_for_byte_the_same_grey_images_in_every_split() -> N
 
 @pytest.mark.parametrize("size", [32, 75, 128])
 def test_whatever_the_size_each_grey_test_image_of_the_hue_control_has_a_twin_of_the_other_class(size: int) -> None:
-    hue = open_dataset(DatasetSource(name="hue-control"), split_seed=0, image_size=size, grey=True)
+    hue = load_dataset(DatasetSource(name="hue-control"), split_seed=0, image_size=size, grey=True)
     pixels = [hue.images[row].tobytes() for row in hue.test.rows]
     red = sorted(p for p, label in zip(pixels, hue.test.labels, strict=True) if label == 0)
     blue = sorted(p for p, label in zip(pixels, hue.test.labels, strict=True) if label == 1)
@@ -50,14 +50,14 @@ def test_whatever_the_size_each_grey_test_image_of_the_hue_control_has_a_twin_of
 
 
 def test_the_mean_colour_alone_tells_the_hues_apart() -> None:
-    hue = open_dataset(DatasetSource(name="hue-control"), split_seed=0, image_size=32, grey=False)
+    hue = load_dataset(DatasetSource(name="hue-control"), split_seed=0, image_size=32, grey=False)
     means = hue.images[hue.test.rows].mean(axis=(1, 2))
     assert ((means[:, 2] > means[:, 0]) == (hue.test.labels == 1)).all()
 
 
 @pytest.mark.slow
 def test_mean_colour_and_luma_say_nothing_of_the_shape() -> None:
-    shape = open_dataset(DatasetSource(name="shape-control"), split_seed=0, image_size=32, grey=False)
+    shape = load_dataset(DatasetSource(name="shape-control"), split_seed=0, image_size=32, grey=False)
     means = shape.images[shape.train.rows].mean(axis=(1, 2))
     for channel in range(3):
         lying, standing = (means[shape.train.labels == label, channel] for label in (0, 1))
@@ -67,7 +67,7 @@ def test_mean_colour_and_luma_say_nothing_of_the_shape() -> None:
 
 def test_generated_files_are_the_same_bytes_everywhere() -> None:
     found = {
-        name: open_dataset(DatasetSource(name=name), split_seed=0, image_size=8, grey=True).fingerprint[:16]
+        name: load_dataset(DatasetSource(name=name), split_seed=0, image_size=8, grey=True).fingerprint[:16]
         for name in ("hue-control", "shape-control")
     }
     assert found == {"hue-control": "46b12ca7967235b1", "shape-control": "5d645638b87c0f33"}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmark.datasets import open_dataset
-from benchmark.matrix import DatasetSource
+from benchmark.datasets.opening import load_dataset
+from benchmark.datasets.source import DatasetSource
 
 
 @pytest.mark.slow
 def test_elpv_has_2223_images_in_three_drawn_splits() -> None:
-    elpv = open_dataset(DatasetSource(name="elpv"), split_seed=0, image_size=32, grey=True)
+    elpv = load_dataset(DatasetSource(name="elpv"), split_seed=0, image_size=32, grey=True)
     splits = (elpv.train, elpv.validation, elpv.test)
     assert [len(split) for split in splits] == [1557, 333, 333]
     assert np.bincount(np.concatenate([split.labels for split in splits])).tolist() == [1508, 715]

@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.datasets import open_dataset
 from benchmark.datasets.folders import list_folder
 from benchmark.datasets.identity import identified
+from benchmark.datasets.opening import load_dataset
 from benchmark.datasets.prepared import PreparedDataset
+from benchmark.datasets.source import DatasetSource
 from benchmark.datasets.splits import folds
 from benchmark.errors import UserError
-from benchmark.matrix import DatasetSource, Matrix
+from benchmark.matrix import Matrix
 from tests.datasets.conftest import clips, picture, save
 
 
 def opened(path: Path, *, seed: int = 0, grey: bool = True, drop: bool = False) -> PreparedDataset:
     source = DatasetSource.model_construct(name=f"folder:{path}", limit=None, classes=None)
-    return open_dataset(source, split_seed=0, image_size=16, grey=grey, seed=seed, drop_bad_images=drop)
+    return load_dataset(source, split_seed=0, image_size=16, grey=grey, seed=seed, drop_bad_images=drop)
 
 
 def labelled(path: Path) -> Counter[tuple[str, str | None]]:

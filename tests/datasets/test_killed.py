@@ -23,13 +23,13 @@ import hashlib, sys
 from dataclasses import replace
 from pathlib import Path
 from benchmark.datasets.catalogue import CATALOGUE, Download
-from benchmark.datasets.opening import open_dataset
+from benchmark.datasets.opening import load_dataset
 from benchmark.datasets.prepare import prepare
-from benchmark.matrix import DatasetSource
+from benchmark.datasets.source import DatasetSource
 address, data = sys.argv[1], Path(sys.argv[2])
 downloads = tuple(Download((f"{address}/{pair.split('=')[0]}",), pair.split("=")[1]) for pair in sys.argv[3:])
 prepare(replace(CATALOGUE["rps"], downloads=downloads), data)
-rps = open_dataset(DatasetSource(name="rps"), split_seed=0, image_size=32, grey=True, data_dir=data)
+rps = load_dataset(DatasetSource(name="rps"), split_seed=0, image_size=32, grey=True, data_dir=data)
 print(rps.fingerprint, hashlib.sha256(rps.images.tobytes()).hexdigest(), len(rps.train), len(rps.test))
 """
 

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.datasets import decoded, open_dataset
+from benchmark.datasets import decoded
+from benchmark.datasets.opening import load_dataset
 from benchmark.datasets.prepared import PreparedDataset
+from benchmark.datasets.source import DatasetSource
 from benchmark.datasets.storage import building
 from benchmark.errors import UserError
-from benchmark.matrix import DatasetSource
 from tests.datasets.conftest import clips, picture, save
 
 
 def opened(
     name: str, data: Path | None = None, *, size: int = 24, grey: bool = True, **source: object
 ) -> PreparedDataset:
-    return open_dataset(
+    return load_dataset(
         DatasetSource.model_validate({"name": name, **source}), split_seed=0, image_size=size, grey=grey, data_dir=data
     )
 
@@ -278,7 +279,7 @@ def test_a_choice_of_classes_renumbers_the_labels(data: Path) -> None:
 
 def test_progress_is_told_and_ends_at_the_whole(data: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    open_dataset(
+    load_dataset(
         DatasetSource(name="beans"),
         split_seed=0,
         image_size=24,
@@ -298,7 +299,7 @@ def test_colour_of_a_dataset_without_colour_is_refused() -> None:
 def test_another_split_seed_draws_another_validation_split(rps: Path) -> None:
     drawn = []
     for seed in range(4):
-        dataset = open_dataset(DatasetSource(name="rps"), split_seed=seed, image_size=24, grey=True, data_dir=rps)
+        dataset = load_dataset(DatasetSource(name="rps"), split_seed=seed, image_size=24, grey=True, data_dir=rps)
         drawn.append((dataset.fingerprint, dataset.validation.image_ids))
     assert len(set(drawn)) > 1
 

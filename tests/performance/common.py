@@ -17,7 +17,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmark import datasets, environment, matrix_file
+from benchmark import environment, matrix_file
+from benchmark.datasets.opening import load_dataset
 from benchmark.datasets.prepared import PreparedDataset
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec, expand
@@ -65,9 +66,7 @@ def records(folder: Path | str) -> list[dict[str, Any]]:
 def opened(run: RunSpec, data_dir: Path) -> PreparedDataset:
     """Return a run's dataset, decoded where it is not yet."""
     grey = INPUT_MODES[run.input_mode].grey
-    return datasets.open_dataset(
-        run.source, split_seed=run.split_seed, image_size=run.image_size, grey=grey, data_dir=data_dir
-    )
+    return load_dataset(run.source, split_seed=run.split_seed, image_size=run.image_size, grey=grey, data_dir=data_dir)
 
 
 def kilobytes(process: int, file: str) -> dict[str, int]:

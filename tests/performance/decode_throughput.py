@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmark.datasets.decoded import cache_file, open_images
 from benchmark.datasets.index import open_index
-from benchmark.datasets.opening import find
+from benchmark.datasets.opening import list_files
 from benchmark.datasets.parallel import processors
 
 
@@ -70,7 +70,7 @@ def main() -> None:
     grey = not options.colour
     with tempfile.TemporaryDirectory() as cache:
         os.environ["BENCHMARK_CACHE_DIR"] = cache
-        listing = find(options.dataset, options.data_dir)
+        listing = list_files(options.dataset, options.data_dir)
         index = open_index(listing, 0)  # also brings the files into the system's cache, for both
         files = [(file.path, sha256) for file, sha256 in zip(listing.files, index.sha256, strict=True)]
         loop, build, bound = [], [], []
@@ -93,7 +93,7 @@ def main() -> None:
                 cache_file(name, index.content, options.size, grey).unlink()
                 del images, expected
         started = time.perf_counter()
-        again = find(options.dataset, options.data_dir)
+        again = list_files(options.dataset, options.data_dir)
         open_images(name, open_index(again, 0).content, files, size=options.size, grey=grey)
         opened = time.perf_counter() - started
     count, ratio = len(files), median(plain / ours for plain, ours in zip(loop, build, strict=True))
