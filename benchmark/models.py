@@ -144,7 +144,9 @@ def check_batch(network: nn.Module, channels: int, side: int, classes: int, titl
     return order[0] if order else None
 
 
-def load_pretrained(network: nn.Module, checkpoint: weights.Checkpoint, mode: InputMode, known: Architecture) -> None:
+def load_pretrained(
+    network: nn.Module, checkpoint: weights.PretrainedWeights, mode: InputMode, known: Architecture
+) -> None:
     """Copy a three-channel checkpoint into a network of the mode's channels, in place; the head keeps its own values.
 
     Afterwards everything outside head and stem is compared with the checkpoint, tensor by tensor, and the stem with

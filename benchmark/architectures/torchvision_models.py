@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from torch import nn
 
 from benchmark.architectures.interface import Architecture, State
 from benchmark.errors import UserError, did_you_mean
+from benchmark.weights_identity import check_named_digits
 
 SETTINGS: dict[str, dict[str, object]] = {
     "inception_v3": {"aux_logits": False, "transform_input": False, "init_weights": True},
@@ -79,9 +79,7 @@ class TorchvisionModel(Architecture):
                 f"{str(error).splitlines()[0]}). Check the network, or run once where there is one: they are cached."
             ) from error
         file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
-        promised, actual = file.stem.rpartition("-")[2], hashlib.sha256(file.read_bytes()).hexdigest()
-        if not actual.startswith(promised):
-            raise UserError(f"{file}: damaged: its SHA-256 starts with {actual[:8]}, not {promised}. Delete it.")
+        check_named_digits(file, "Delete it.")
         network = self.published()
         own = {name: t for name, t in self.renamed(tensors).items() if not name.startswith(self.auxiliary)}
         network.load_state_dict(own, strict=True)

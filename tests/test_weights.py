@@ -1,7 +1,8 @@
-"""A user's own file of weights: what is accepted, and what is refused without running anything in it."""
+"""Files of weights: identified by content; what is accepted, and what is refused without running any of it."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,22 @@ from safetensors.torch import save_file
 
 from benchmark import weights
 from benchmark.errors import UserError
+from benchmark.matrix import expand
+from benchmark.weights_identity import with_weights_identified
 from tests import checkpoints
+from tests.matrices import matrix
 
 MODEL = "timm/test_resnet"
-
-
-def wrapped(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
-
-
-def without_counters(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
 
 
 ACCEPTED: dict[str, Any] = {
     "plain.pth": lambda state: state,
     "nested.pt": lambda state: {"state_dict": state, "epoch": 3},
     "model.bin": lambda state: {"model": state},
-    "parallel.pth": lambda state: wrapped(state, "module."),
-    "compiled.pth": lambda state: wrapped(state, "_orig_mod."),
-    "before-0.4.1.pth": without_counters,
+    "tutorial.pt": lambda state: {"model_state_dict": {f"module.{n}": t for n, t in state.items()}, "loss": 0.1},
+    "parallel.pth": lambda state: {f"module.{n}": t for n, t in state.items()},
+    "compiled.pth": lambda state: {f"_orig_mod.{n}": t for n, t in state.items()},
+    "before-0.4.1.pth": lambda state: {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")},
     "plain.safetensors": lambda state: state,
 }
 
@@ -96,9 +93,9 @@ REFUSED: list[tuple[Any, str]] = [
     (changed(**{"bn1.weight": None}), r"is not a checkpoint of timm/test_resnet: it lacks bn1\.weight"),
     (changed(**{"spare.weight": torch.zeros(1)}), r"has spare\.weight, which the model has not"),
     (changed(**{"conv1.0.weight": torch.zeros(16, 1, 3, 3)}), r"for three channels: conv1\.0\.weight of another shape"),
-    ({"state_dict": {**changed(), "epoch": 3}}, "holds epoch beside tensors"),
+    ({"state_dict": {**changed(), "epoch": 3}}, "holds epoch next to tensors"),
     ({}, "holds no tensors by name"),
-    ([torch.zeros(1)], "holds no tensors by name"),
+    ([torch.zeros(1)], "cannot be read as tensors alone"),
 ]
 
 
@@ -131,3 +128,37 @@ def test_a_missing_file_and_another_content_than_promised_are_refused(tmp_path: 
     source = checkpoints.write(MODEL, tmp_path)
     with pytest.raises(UserError, match=f"has changed: its SHA-256 is .*, not {'0' * 64}"):
         weights.load(MODEL, f"{source}#sha256={'0' * 64}")
+
+
+def identified(weights: str) -> str:
+    return with_weights_identified(matrix(policies=["finetune-whole"], weights=weights), verify=True).weights
+
+
+def test_a_weights_file_gets_the_hash_of_its_content(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert identified(f"file:{file}") == f"file:{file}#sha256={digest}"
+    assert identified(f"file:{file}#sha256={digest}") == f"file:{file}#sha256={digest}"
+    assert identified("hub") == "hub"
+
+
+def test_runs_are_named_by_the_content_of_their_weights_file(tmp_path: Path) -> None:
+    ids = []
+    for name, content in (("a.pth", b"1"), ("b.pth", b"1"), ("a.pth", b"2")):
+        (tmp_path / name).write_bytes(content)
+        made = matrix(policies=["finetune-whole"], weights=f"file:{tmp_path / name}")
+        (run,) = expand(with_weights_identified(made))
+        ids.append(run.id)
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_missing_weights_file_and_another_content_under_its_name_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "model.pth"
+    file.write_bytes(b"weights")
+    before = identified(f"file:{file}")
+    file.write_bytes(b"others")
+    with pytest.raises(UserError, match="not the file that the matrix names"):
+        identified(before)
+    with pytest.raises(UserError, match=r"none\.pth cannot be read \(No such file"):
+        identified(f"file:{tmp_path / 'none.pth'}")
