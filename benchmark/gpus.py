@@ -38,8 +38,3 @@ def runs_at_a_time(gpus: int, runs_per_gpu: int, cores: int, threads: int) -> in
 def variables_of_workers(workers: int, gpus: Sequence[str]) -> tuple[dict[str, str], ...]:
     """Return what each worker's environment needs so that it sees one GPU, in turns; nothing without GPUs."""
     return tuple({VISIBLE: gpus[number % len(gpus)]} if gpus else {} for number in range(workers))
-
-
-def most_on_one(workers: int, gpus: int) -> int:
-    """Return how many of the workers share the busiest GPU; all share the machine where there is none."""
-    return -(-workers // gpus) if gpus else workers

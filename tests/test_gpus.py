@@ -11,7 +11,7 @@ import pytest
 from benchmark.executors.events import Event
 from benchmark.executors.interface import Take
 from benchmark.executors.local import local_workers
-from benchmark.gpus import VISIBLE, most_on_one, runs_at_a_time, variables_of_workers, visible_gpus
+from benchmark.gpus import VISIBLE, runs_at_a_time, variables_of_workers, visible_gpus
 from benchmark.run_context import Outcome, RunContext
 from tests.executors.outcomes import context, outcomes, tiny_runs
 
@@ -48,15 +48,6 @@ def test_auto_is_a_run_for_each_place_on_a_gpu_or_for_each_core() -> None:
     assert runs_at_a_time(gpus=0, runs_per_gpu=3, cores=8, threads=1) == 8
     assert runs_at_a_time(gpus=0, runs_per_gpu=1, cores=8, threads=3) == 2
     assert runs_at_a_time(gpus=0, runs_per_gpu=1, cores=2, threads=8) == 1
-
-
-def test_memory_is_shared_by_the_runs_on_the_busiest_gpu() -> None:
-    assert most_on_one(5, gpus=2) == 3
-    assert most_on_one(4, gpus=4) == 1
-    assert most_on_one(3, gpus=0) == 3
-    for workers, gpus in ((1, 1), (5, 2), (12, 4), (13, 4)):
-        on_each = [variables[VISIBLE] for variables in variables_of_workers(workers, [str(n) for n in range(gpus)])]
-        assert most_on_one(workers, gpus) == max(on_each.count(name) for name in on_each)
 
 
 @pytest.mark.slow

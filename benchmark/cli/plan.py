@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +31,7 @@ def plan(
     data_dir: DataDirOption = None,
     preflight: Annotated[
         bool,
-        typer.Option("--preflight", help="Look at everything the runs need: images, weights, networks, memory, disk."),
+        typer.Option("--preflight", help="Check everything the runs need: images, weights, networks."),
     ] = False,
 ) -> None:
     """List a matrix's runs, each with its state, and every path that they read. Trains nothing, writes no results.
@@ -86,26 +85,18 @@ def _reads(selection: Selection, data_dir: Path | None) -> str:
 def _show_preflight(selection: Selection, data_dir: Path | None) -> None:
     from tabulate import tabulate
 
-    from benchmark.cli.checks import require_preflight
     from benchmark.cli.display import display
-    from benchmark.preparation import default_workers
+    from benchmark.preflight import preflight
 
     todo = [run.spec for run in selection.selected if run.state != "done"]
     with display(len(todo)) as shown:
-        workers = partial(default_workers, threads=selection.matrix.threads)
-        found = require_preflight(selection, todo, data_dir, workers, shown.preparing)
+        found = preflight(todo, data_dir, shown.preparing)
+    found.raise_problems(selection.source, selection.overrides)
     rows = [
-        (
-            each.model,
-            each.input_mode,
-            each.policy,
-            each.classes,
-            ", then ".join(f"{n:,}" for n in each.trainable),
-            f"{each.memory / 1e6:,.0f} MB",
-        )
+        (each.model, each.input_mode, each.policy, each.classes, ", then ".join(f"{n:,}" for n in each.trainable))
         for each in found.checked
     ]
-    headers = ("model", "input mode", "policy", "classes", "trained parameters", "memory a run")
+    headers = ("model", "input mode", "policy", "classes", "trained parameters")
     if rows:
         typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
     typer.echo(f"preflight: {len(todo)} runs to do, nothing in their way.")

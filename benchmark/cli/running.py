@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from benchmark import groups_file, matrix_file
-from benchmark.cli.checks import require_preflight
 from benchmark.cli.options import Where
 from benchmark.cli.selection import Selection
 from benchmark.errors import UserError
@@ -24,7 +23,6 @@ from benchmark.plan import Plan, make_plan
 if TYPE_CHECKING:
     from benchmark.executors.interface import Executor
     from benchmark.plan import PlannedRun
-    from benchmark.preflight import Preflight
     from benchmark.records import RunRecord
 
 
@@ -85,6 +83,7 @@ def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, anew:
     from benchmark.cli.display import display
     from benchmark.execution import execute_all
     from benchmark.executors.local import local_workers
+    from benchmark.preflight import preflight
     from benchmark.preparation import default_workers
     from benchmark.run_context import RunContext
     from benchmark.sharing import SharedRuns
@@ -92,15 +91,12 @@ def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, anew:
     matrix, store = selection.matrix, selection.store
     todo = _longest_first(todo, selection.plan)
 
-    def on_this_machine(gpus: int) -> int:
-        return min(place.workers or default_workers(gpus, matrix.threads, place.runs_per_gpu), len(todo))
-
     with ExitStack() as stack:
         shown = stack.enter_context(display(len(todo)))
-        at_a_time = (lambda gpus: 1) if place.ray_address else on_this_machine
-        specs = [planned.spec for planned in todo]
-        found = require_preflight(selection, specs, place.data_dir, at_a_time, shown.preparing)
-        number = min(place.workers or len(todo), len(todo)) if place.ray_address else found.workers
+        found = preflight([planned.spec for planned in todo], place.data_dir, shown.preparing)
+        found.raise_problems(selection.source, selection.overrides)
+        here = default_workers(len(found.gpus), matrix.threads, place.runs_per_gpu)
+        number = min(place.workers or (len(todo) if place.ray_address else here), len(todo))
         _keep_matrix(selection)
         groups_file.add(store.folder, found.test_groups)
         context = RunContext(
@@ -117,16 +113,15 @@ def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, anew:
         if place.executor is Where.local:
             execute = stack.enter_context(local_workers(number, found.gpus))
         else:
-            execute = _on_ray(place, number, matrix.threads, found)
+            execute = _on_ray(place, number, matrix.threads)
         with SharedRuns(store, todo, anew=anew) as runs:
             return execute_all(runs, execute, context, matrix.timeout, shown)
 
 
-def _on_ray(place: Place, workers: int, threads: int, found: Preflight) -> Executor:
+def _on_ray(place: Place, workers: int, threads: int) -> Executor:
     from benchmark.executors.ray import LIBRARIES, RayExecutor
 
-    memory = LIBRARIES + max((each.memory for each in found.checked), default=0)
-    return RayExecutor(place.ray_address, workers, threads, place.runs_per_gpu, memory)
+    return RayExecutor(place.ray_address, workers, threads, place.runs_per_gpu, LIBRARIES)
 
 
 def _longest_first(todo: Sequence[PlannedRun], plan: Plan) -> list[PlannedRun]:

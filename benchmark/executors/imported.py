@@ -41,7 +41,7 @@ def _ending_with_parent() -> Iterator[None]:
 
 
 with _ending_with_parent():
-    for name in ("benchmark.runs", "benchmark.network_checks", "benchmark.datasets.opening"):
+    for name in ("benchmark.runs", "benchmark.preflight", "benchmark.datasets.opening"):
         importlib.import_module(name)
 
 gc.freeze()  # what is imported is the same in every process that is forked from here: no collection touches its pages
