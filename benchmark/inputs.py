@@ -10,8 +10,8 @@ from typing import Literal
 Triple = tuple[float, ...]
 
 Stem = Literal["keep", "sum", "mean", "random", "fold"]
-"""How a pretrained first convolution W of three channels becomes one of the mode's channels; `benchmark.models.stems`
-does it. ``keep``: unchanged. ``sum``: W1 = W_r + W_g + W_b. ``mean``: a third of that. ``random``: weights and bias
+"""How a pretrained first convolution W of three channels becomes one of the mode's channels; `benchmark.stems` does
+it. ``keep``: unchanged. ``sum``: W1 = W_r + W_g + W_b. ``mean``: a third of that. ``random``: weights and bias
 drawn from (seed, tensor name), as scratch has them. ``fold``: W1 = sum over c of (s / s_c) W_c, and where the means
 differ the bias gains sum over c of (m - m_c) / s_c times the sum of W_c over its kernel."""
 

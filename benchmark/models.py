@@ -11,22 +11,10 @@ from torch import nn
 from benchmark import weights
 from benchmark.architectures import Architecture, architecture
 from benchmark.errors import UserError
-from benchmark.heads import HeadInit, classifier, head_parameters, initialise_head
+from benchmark.heads import HeadInit, head_parameters, initialise_head
 from benchmark.initialisation import seeded_build
 from benchmark.inputs import InputMode, Triple, needs_pretrained_stem
 from benchmark.stems import find_stem, load_stem, verify_stem
-
-__all__ = [
-    "BuiltModel",
-    "build",
-    "check_batch",
-    "check_image_size",
-    "check_name",
-    "classifier",
-    "head_parameters",
-    "load_pretrained",
-    "minimum_image_size",
-]
 
 
 @dataclass(frozen=True)
@@ -66,38 +54,9 @@ def check_name(model: str) -> None:
     """Check that a library has ``timm/NAME[.TAG]`` or ``torchvision/NAME``.
 
     Raises:
-        UserError: it has not; the message gives the nearest name.
+        UserError: it does not; the message gives the nearest name.
     """
     architecture(model)
-
-
-def minimum_image_size(model: str) -> int:
-    """Return the pixels a side below which the model's library says that it cannot work; 1 where it says nothing.
-
-    torchvision's ``min_size`` of its weights (Inception v3: 75), timm's ``min_input_size``. Not every limit is
-    declared: `check_batch` tries.
-
-    Raises:
-        UserError: there is no such model.
-    """
-    return architecture(model).minimum_side
-
-
-def check_image_size(model: str, side: int) -> None:
-    """Check a size of image against the model's declared minimum.
-
-    Raises:
-        UserError: there is no such model, or the images are too small for it.
-    """
-    _refuse_small_images(architecture(model), side)
-
-
-def _refuse_small_images(known: Architecture, side: int) -> None:
-    if side < known.minimum_side:
-        raise UserError(
-            f"{known.title} needs images of {known.minimum_side} pixels a side or more; these have {side}. "
-            "Raise training.image_size."
-        )
 
 
 def check_batch(network: nn.Module, channels: int, side: int, classes: int, title: str) -> str | None:
@@ -202,7 +161,11 @@ def build(
     """
     known = architecture(model)
     side = known.native_side if image_size is None else image_size
-    _refuse_small_images(known, side)
+    if side < known.minimum_side:
+        raise UserError(
+            f"{known.title} needs images of {known.minimum_side} pixels a side or more; these have {side}. "
+            "Raise training.image_size."
+        )
     if source == "none" and needs_pretrained_stem(mode.name):
         raise UserError(f"{mode.name} changes a pretrained stem; random weights have none. Leave it out of scratch.")
     network = _random_network(known, classes, mode.channels, seed)

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from benchmark import models
 from benchmark.architectures import architecture
 from benchmark.batches import Normaliser
-from benchmark.blocks import block_starts, early_half
 from benchmark.errors import UserError
+from benchmark.freezing import block_starts, early_half
 from benchmark.inputs import INPUT_MODES
 
 IMAGES = 6

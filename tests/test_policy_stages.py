@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from benchmark.blocks import early_half
+from benchmark.freezing import early_half
 from benchmark.heads import head_parameters
 from benchmark.policies import POLICIES
 from benchmark.training import Trained, train

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from benchmark import matrix_file
+from benchmark.architectures import architecture
 from benchmark.datasets.augmentations import AUGMENTATIONS
 from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import Matrix, expand
-from benchmark.models import minimum_image_size
 from benchmark.settings import EarlyStopping, TrainingSettings
 
 RUNS = {
@@ -132,7 +132,7 @@ def test_flowers102_extracts_features_and_then_trains_all_layers() -> None:
     made = load("flowers102")
     assert [entry.name for entry in made.datasets] == ["flowers102"]
     zoo = {"resnet18", "alexnet", "vgg11_bn", "squeezenet1_0", "densenet121", "inception_v3"}
-    small = {name for name in zoo if minimum_image_size(f"torchvision/{name}") <= made.training.image_size}
+    small = {name for name in zoo if architecture(f"torchvision/{name}").minimum_side <= made.training.image_size}
     assert {model.removeprefix("torchvision/") for model in made.models} == small == zoo - {"inception_v3"}
     assert made.training.image_size == 64
     assert made.training.optimizer.name == "adam"

@@ -14,8 +14,9 @@ from benchmark import models
 from benchmark.architectures import architecture
 from benchmark.batches import Normaliser
 from benchmark.errors import UserError
+from benchmark.heads import head_parameters
 from benchmark.inputs import INPUT_MODES, identical_by_construction
-from benchmark.models import BuiltModel, head_parameters
+from benchmark.models import BuiltModel
 from benchmark.stems import adapt_stem, folded_shift, load_stem, verify_stem
 from tests import checkpoints
 
