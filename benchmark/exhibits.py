@@ -1,8 +1,8 @@
-"""What a run leaves for the report beside its numbers: small copies of its test images, and its stem's filters.
+"""Small copies of a run's test images for the report.
 
-Runs that have the same to show share one file, ``<folder>/exhibits/<kind>-<what>.<content>.<ending>``: ``what`` hashes
-what is shown and ``content`` the bytes, so that a worker sees without looking inside whether a file is there, and a
-reader whether it is whole. No torch.
+Runs that show the same images share one file, ``<folder>/exhibits/thumbnails-<what>.<content>.parquet``: ``what``
+hashes what is shown and ``content`` the bytes, so that a worker sees without opening a file whether it exists, and a
+reader whether it is complete. No torch.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-
-from pydantic import BaseModel, ConfigDict
 
 from benchmark.datasets.catalogue import CATALOGUE
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:  # the store imports this module: `plan` and `status` load no 
     from benchmark.datasets.prepared import PreparedDataset
     from benchmark.datasets.source import DatasetSource
     from benchmark.matrix import RunSpec
-    from benchmark.stem_filters import StemFilters
 
 FOLDER = "exhibits"
 """Inside a results folder."""
@@ -49,26 +46,11 @@ class Exhibit:
 
     Attributes:
         name: of the file.
-        content: None where a whole file of this name lies in the store.
+        content: or None if the store has a complete file of this name.
     """
 
     name: str
     content: bytes | None
-
-
-class StemExhibit(BaseModel):
-    """A pretrained stem's strongest filters, as `benchmark.stem_filters.StemFilters` describes them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-    layer: str
-    total: int
-    positions: tuple[int, ...]
-    greyness: tuple[float, ...]
-    mean_greyness: float
-    scale: float
-    weights: tuple[tuple[tuple[tuple[float, ...], ...], ...], ...]
-    """Shape (n, 3, kernel height, kernel width), in -1..1."""
 
 
 def keeps_thumbnails(source: DatasetSource, rule: Rule) -> bool:
@@ -87,42 +69,19 @@ def thumbnails(spec: RunSpec, data: PreparedDataset, grey: bool, folder: Path) -
         spec: gives the crop.
         data: opened for the run.
         grey: its images are luma.
-        folder: where exhibits lie that need not be made again.
+        folder: of the exhibits that exist and need not be made again.
     """
     order = sorted(range(len(data.test)), key=lambda k: hashlib.sha256(data.test.image_ids[k].encode()).digest())
     chosen = sorted(order[:MOST_THUMBNAILS])
     ids = [data.test.image_ids[k] for k in chosen]
     about = [data.fingerprint, ids, grey, data.images.shape[1:], spec.crop_size, SIDE, QUALITY]
     stem = f"thumbnails-{_digest(json.dumps(about).encode(), 12)}"
-    if (there := _whole(folder, stem)) is not None:
-        return Exhibit(there, None)
+    for path in sorted(folder.glob(f"{stem}.*.parquet")):
+        if is_whole(path.name, path.read_bytes()):
+            return Exhibit(path.name, None)
     rows = data.test.rows[chosen].tolist()
     files = [_jpeg(_central(data.images[row], spec.crop_size)) for row in rows]
-    return exhibit(stem, encoded(ids, files), "parquet")
-
-
-def stem(filters: StemFilters, layer: str, weights_sha256: str, folder: Path) -> Exhibit:
-    """Return the filters of a pretrained stem.
-
-    Args:
-        filters: of the three-channel checkpoint.
-        layer: its name in the network.
-        weights_sha256: of the checkpoint.
-        folder: where exhibits lie that need not be made again.
-    """
-    name = f"stem-{weights_sha256[:12]}"
-    if (there := _whole(folder, name)) is not None:
-        return Exhibit(there, None)
-    shown = StemExhibit(
-        layer=layer,
-        total=filters.total,
-        positions=filters.positions,
-        greyness=filters.greyness,
-        mean_greyness=filters.mean_greyness,
-        scale=filters.scale,
-        weights=filters.weights.tolist(),
-    )
-    return exhibit(name, (shown.model_dump_json() + "\n").encode(), "json")
+    return exhibit(stem, encoded(ids, files))
 
 
 def encoded(ids: Sequence[str], files: Sequence[bytes]) -> bytes:
@@ -147,15 +106,9 @@ def is_whole(name: str, content: bytes) -> bool:
     return name.rsplit(".", 2)[-2] == _digest(content, 16)
 
 
-def _whole(folder: Path, stem: str) -> str | None:
-    """Return the name of a whole file of this stem, the first by name; None where there is none."""
-    found: Iterable[Path] = sorted(folder.glob(f"{stem}.*.*"))
-    return next((path.name for path in found if is_whole(path.name, path.read_bytes())), None)
-
-
-def exhibit(stem: str, content: bytes, ending: str) -> Exhibit:
+def exhibit(stem: str, content: bytes) -> Exhibit:
     """Return an exhibit under its name: the stem says what it shows, the hash after it what it holds."""
-    return Exhibit(f"{stem}.{_digest(content, 16)}.{ending}", content)
+    return Exhibit(f"{stem}.{_digest(content, 16)}.parquet", content)
 
 
 def _digest(content: bytes, digits: int) -> str:

@@ -30,8 +30,6 @@ class BuiltModel:
         pretrained_mean: three means of the pretrained weights, whatever the mode makes of them.
         pretrained_std: likewise.
         stem: name of the convolution that is executed first; None where a network has none.
-        pretrained_stem: the checkpoint's weights of it, shape (out, 3, kh, kw); None for random weights, and where it
-            does not take the image's channels as they are (TResNet folds pixels into channels first).
     """
 
     network: nn.Module
@@ -42,7 +40,6 @@ class BuiltModel:
     pretrained_mean: Triple
     pretrained_std: Triple
     stem: str | None
-    pretrained_stem: torch.Tensor | None
 
     @property
     def input_channels(self) -> int:
@@ -184,12 +181,7 @@ def build(
         pretrained_mean=known.mean,
         pretrained_std=known.std,
         stem=stem,
-        pretrained_stem=None if checkpoint is None else _of_three_channels(checkpoint.state.get(f"{stem}.weight")),
     )
-
-
-def _of_three_channels(weight: torch.Tensor | None) -> torch.Tensor | None:
-    return weight if weight is not None and weight.dim() == 4 and weight.shape[1] == 3 else None
 
 
 def _random_network(known: Architecture, classes: int, channels: int, seed: int) -> nn.Module:

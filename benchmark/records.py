@@ -173,7 +173,7 @@ class ExhibitFiles(_Part):
     thumbnails: str | None = None
     """Of the test images; None where the licence does not allow them, or the matrix asks for none."""
     stem: str | None = None
-    """The pretrained stem's filters; None for random weights."""
+    """A file with the filters of the pretrained stem, in records of earlier versions; read by nothing."""
 
 
 class RunRecord(_Part):

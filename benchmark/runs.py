@@ -44,7 +44,6 @@ from benchmark.records import (
     Timing,
 )
 from benchmark.run_context import Outcome, RunContext, now, open_images
-from benchmark.stem_filters import stem_filters
 from benchmark.training import Diverged, Support, Trained, train
 
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -159,7 +158,7 @@ def measure(
     if context.keep_weights != "none":
         _keep_weights(spec, context, trained)
 
-    thumbnails, stem = _exhibits(spec, context, data, built)
+    shown = _exhibits(spec, context, data)
 
     progress = trained.progress
     total = model_ready - started + progress.seconds()
@@ -207,7 +206,7 @@ def measure(
             peak_rss_bytes=environment.peak_rss_bytes(),
             peak_device_bytes=torch.cuda.max_memory_allocated() if device.type == "cuda" else None,
         ),
-        exhibits=ExhibitFiles(thumbnails=thumbnails and thumbnails.name, stem=stem and stem.name),
+        exhibits=ExhibitFiles(thumbnails=shown[0].name if shown else None),
     )
     predictions = PredictionTable(
         image_id=data.test.image_ids,
@@ -215,23 +214,14 @@ def measure(
         predicted=trained.best.test_logits.argmax(dim=1).numpy(),
         probabilities=trained.best.test_logits.double().softmax(dim=1).float().numpy(),
     )
-    return Outcome(record, predictions, tuple(exhibit for exhibit in (thumbnails, stem) if exhibit is not None))
+    return Outcome(record, predictions, shown)
 
 
-def _exhibits(
-    spec: RunSpec, context: RunContext, data: PreparedDataset, built: models.BuiltModel
-) -> tuple[Exhibit | None, Exhibit | None]:
-    """Return the thumbnails and the stem that the run leaves for the report."""
-    if context.exhibits is None:
-        return None, None
-    thumbnails = None
-    if exhibits.keeps_thumbnails(spec.source, context.keep_thumbnails):
-        thumbnails = exhibits.thumbnails(spec, data, INPUT_MODES[spec.input_mode].grey, context.exhibits)
-    stem = None
-    if built.stem is not None and built.pretrained_stem is not None and built.weights_sha256 is not None:
-        filters = stem_filters(built.pretrained_stem)
-        stem = exhibits.stem(filters, built.stem, built.weights_sha256, context.exhibits)
-    return thumbnails, stem
+def _exhibits(spec: RunSpec, context: RunContext, data: PreparedDataset) -> tuple[Exhibit, ...]:
+    """Return the thumbnails for the report, or nothing if none are kept of this dataset."""
+    if context.exhibits is None or not exhibits.keeps_thumbnails(spec.source, context.keep_thumbnails):
+        return ()
+    return (exhibits.thumbnails(spec, data, INPUT_MODES[spec.input_mode].grey, context.exhibits),)
 
 
 def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from benchmark import models
+from benchmark import models, weights
 from benchmark.architectures import architecture
 from benchmark.batches import Normaliser
 from benchmark.errors import UserError
@@ -238,11 +238,11 @@ def examine(name: str, folder: Path) -> Row:
     images = grey_images(side)
     (of_one, early), of_three = in_order(one, images), logits(three, images)
     spread = float(of_three.std(dim=0).max())
-    assert one.stem is not None and one.pretrained_stem is not None
+    assert one.stem is not None
     layer = one.network.get_submodule(one.stem)
     assert isinstance(layer, nn.Conv2d)
     with torch.no_grad():
-        layer.weight.sub_(one.pretrained_stem[:, 2:])
+        layer.weight.sub_(weights.load(known.title, source).state[f"{one.stem}.weight"][:, 2:])
     return Row(
         name,
         side,

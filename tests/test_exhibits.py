@@ -1,4 +1,4 @@
-"""What a run leaves for the report's pictures."""
+"""Thumbnails that a run leaves for the report's pictures."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from benchmark import exhibits
 from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.datasets.source import DatasetSource
 from benchmark.errors import UserError
-from benchmark.stem_filters import stem_filters
 from benchmark.store import Store
 from tests import synthetic
 from tests.test_runs import measured
@@ -83,7 +81,6 @@ def test_runs_of_the_same_images_and_weights_share_their_files(tmp_path: Path) -
     first = measured(synthetic.spec(seed=0), tmp_path, **shown)
     saved = store.save(first.record, first.predictions, first.shown)
     assert saved.exhibits is not None
-    assert saved.exhibits.stem is None  # random weights
     names = [path.name for path in store.exhibits.iterdir()]
     assert names == [saved.exhibits.thumbnails]
     second = measured(synthetic.spec(seed=1), tmp_path, **shown)
@@ -114,19 +111,3 @@ def test_a_damaged_exhibit_is_refused_and_made_again_and_a_missing_one_is_none(t
     assert again.content == whole
     path.unlink()
     assert store.exhibit(path.name) is None
-
-
-def test_a_stem_reads_back_as_it_was(tmp_path: Path) -> None:
-    filters = stem_filters(torch.arange(2 * 3 * 4, dtype=torch.float32).view(2, 3, 2, 2) - 7)
-    made = exhibits.stem(filters, "conv_stem", "ab" * 32, tmp_path)
-    assert made.content is not None
-    read = exhibits.StemExhibit.model_validate_json(made.content)
-    assert np.array_equal(np.array(read.weights), filters.weights)
-    assert (read.layer, read.total, read.positions) == ("conv_stem", 2, (0, 1))
-    assert (read.greyness, read.mean_greyness, read.scale) == (
-        filters.greyness,
-        filters.mean_greyness,
-        filters.scale,
-    )
-    (tmp_path / made.name).write_bytes(made.content)
-    assert exhibits.stem(filters, "conv_stem", "ab" * 32, tmp_path).content is None

@@ -21,6 +21,7 @@ def test_the_wheel_carries_the_matrices_and_finds_them_by_name(tmp_path: Path) -
         archive.extractall(tmp_path / "installed")
     shipped = {f"benchmark/experiments/{path.name}" for path in (PROJECT / "experiments").glob("*.yaml")}
     assert shipped <= names
+    assert not [name for name in names if "studies" in name]
     assert not [name for name in names if name.split("/")[0] in {"tests", "results", "experiments"}]
     plan = [sys.executable, "-m", "benchmark", "plan", "--matrix", "full"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}

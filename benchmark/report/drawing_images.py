@@ -13,13 +13,12 @@ from PIL import Image
 
 from benchmark.report.drawing import MODE_COLOURS
 
-FILTERS_A_ROW = 8
 _SMALL = 6.5
 """Points, of the text at a tile."""
 
 
 def modes(data: Any) -> Figure:
-    """Draw what the network is given in each mode, one row a mode, one column an image."""
+    """Draw what the network is given, one row per mode, one column per image."""
     span, label, columns = data["span"], 2.9, len(data["examples"])
     figure, axes = _canvas(label + 1.08 * columns, 1.08 * len(data["modes"]) + 0.3, inches=0.92)
     for column, example in enumerate(data["examples"]):
@@ -30,38 +29,11 @@ def modes(data: Any) -> Figure:
             0, top + 0.14, mode["name"], color=MODE_COLOURS[mode["name"]], fontsize=9, fontweight="bold", va="top"
         )
         for line, text in enumerate(mode["lines"]):
-            axes.text(0, top + 0.4 + 0.19 * line, text, fontsize=_SMALL, va="top", parse_math=False)
+            axes.text(0, top + 0.4 + 0.19 * line, text, fontsize=_SMALL, va="top")
         for column, example in enumerate(data["examples"]):
-            jpeg = example["grey" if mode["grey"] else "colour"]
-            pixels = _pixels(jpeg)
-            if mode["grey"]:
-                pixels = np.repeat(pixels[..., :1], len(mode["mean"]), axis=2)
-            given = (pixels / 255 - np.array(mode["mean"])) / np.array(mode["std"])
-            shown = np.clip((given + span) / (2 * span), 0, 1)
-            _tile(axes, label + 1.08 * column, top, shown if shown.shape[-1] == 3 else np.repeat(shown, 3, axis=2))
-    return figure
-
-
-def stem(data: Any) -> Figure:
-    """Draw a stem's filters as colours, and under each its three channels and their sum."""
-    weights = np.array(data["weights"])
-    label, pitch, block = 1.5, 1.08, 6.0
-    rows = ("as colours", "red", "green", "blue", "their sum")
-    blocks = -(-len(weights) // FILTERS_A_ROW)
-    width = min(len(weights), FILTERS_A_ROW)
-    figure, axes = _canvas(label + 1.12 * width, block * blocks, inches=0.72)
-    for k, (position, weight) in enumerate(zip(data["positions"], weights, strict=True)):
-        left, top = label + 1.12 * (k % FILTERS_A_ROW), block * (k // FILTERS_A_ROW)
-        shown = (weight + 1) / 2
-        _tile(axes, left, top, np.moveaxis(shown, 0, 2))
-        for row, grey in enumerate((*shown, shown.mean(axis=0)), start=1):
-            _tile(axes, left, top + pitch * row, np.repeat(grey[..., None], 3, axis=2))
-        text = f"{position}: {100 * data['greyness'][k]:.0f} %"
-        axes.text(left + 0.5, top + 5.4, text, ha="center", va="top", fontsize=_SMALL)
-    for b in range(blocks):
-        for row, name in enumerate(rows):
-            axes.text(0, block * b + pitch * row + 0.5, name, va="center", fontsize=7)
-        axes.text(0, block * b + 5.4, "filter: kept", va="top", fontsize=_SMALL)
+            pixels = _pixels(example["grey" if mode["grey"] else "colour"])
+            given = (pixels[..., : len(mode["mean"])] / 255 - np.array(mode["mean"])) / np.array(mode["std"])
+            _tile(axes, label + 1.08 * column, top, np.clip((given + span) / (2 * span), 0, 1))
     return figure
 
 
@@ -72,13 +44,12 @@ def hardest(data: Any) -> Figure:
     figure, axes = _canvas(max(pitch * columns, 4.6), row_height * len(data), inches=0.95)
     for r, row in enumerate(data):
         top = row_height * r
-        axes.text(0, top + 0.12, row["title"], va="center", fontsize=8, fontweight="bold", parse_math=False)
+        axes.text(0, top + 0.12, row["title"], va="center", fontsize=8, fontweight="bold")
         for column, image in enumerate(row["images"]):
             left = pitch * column
-            pixels = _pixels(image["jpeg"]) / 255
-            _tile(axes, left, top + 0.27, pixels if pixels.shape[-1] == 3 else np.repeat(pixels, 3, axis=2))
+            _tile(axes, left, top + 0.27, _pixels(image["jpeg"]) / 255)
             for line, text in enumerate(image["lines"]):
-                axes.text(left, top + 1.31 + 0.16 * line, _short(text, 24), va="top", fontsize=_SMALL, parse_math=False)
+                axes.text(left, top + 1.31 + 0.16 * line, _short(text, 24), va="top", fontsize=_SMALL)
     return figure
 
 
@@ -92,15 +63,16 @@ def _canvas(width: float, height: float, inches: float) -> tuple[Figure, Axes]:
 
 
 def _tile(axes: Axes, left: float, top: float, pixels: np.ndarray) -> None:
-    axes.imshow(pixels, extent=(left, left + 1, top + 1, top), interpolation="nearest", aspect="auto")
+    """Draw pixels of 0..1, shape (side, side, 1 or 3); one channel is shown as grey."""
+    shown = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    axes.imshow(shown, extent=(left, left + 1, top + 1, top), interpolation="nearest", aspect="auto")
     axes.set_autoscale_on(False)
 
 
 def _pixels(jpeg: str) -> np.ndarray:
-    """Return float64, shape (side, side, channels)."""
+    """Return float64, shape (side, side, 3)."""
     with Image.open(io.BytesIO(base64.b64decode(jpeg))) as image:
-        pixels = np.asarray(image, dtype=np.float64)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+        return np.asarray(image.convert("RGB"), dtype=np.float64)
 
 
 def _short(text: str, most: int = 16) -> str:

@@ -61,7 +61,6 @@ def markdown(
             *("## Other scores", other_scores(results)),
             *(["### Differences in other scores", text] if (text := score_differences_table(scores, results)) else []),
             *("## What the network sees", *figures_of("modes"), *without_thumbnails(results, figures, "modes")),
-            *(["## The stem", *stems] if (stems := figures_of("stem")) else []),
             *("## The hardest test images", *figures_of("hardest"), *without_thumbnails(results, figures, "hardest")),
         ]
     if text := published(sources, found, results):

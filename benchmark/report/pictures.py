@@ -25,7 +25,7 @@ DPI = 144
 HASH_KEY = "data-sha256"
 """Keyword of the PNG's text chunk, and of the SVG file's comment."""
 
-Section = Literal["accuracy", "differences", "curves", "cost", "confusion", "modes", "stem", "hardest"]
+Section = Literal["accuracy", "differences", "curves", "cost", "confusion", "modes", "hardest"]
 """The part of the report in which a figure stands."""
 
 _SVG_HEAD = re.compile(rb'<\?xml version="1\.0" encoding="utf-8"\?>\n<!-- data-sha256 ([0-9a-f]{64}) -->\n<svg ')

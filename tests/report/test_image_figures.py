@@ -29,28 +29,17 @@ def jpeg(value: int, colour: bool) -> bytes:
 
 
 def filled(folder: Path, matrix: Matrix) -> Store:
-    """Save records whose runs have left thumbnails, image k of the grey value 10 k, and a stem of two filters."""
+    """Save records whose runs have left thumbnails, image k of the grey value 10 k."""
     store, ids = Store(folder / matrix.name), made_up.image_ids(IMAGES)
     kept = []
     for colour in (True, False):
         content = exhibits.encoded(ids, [jpeg(10 * k, colour) for k in range(IMAGES)])
-        kept.append(exhibits.exhibit(f"thumbnails-{colour}", content, "parquet"))
-    weights = (((((1.0,),), ((0.0,),), ((-1.0,),))), ((((0.5,),), ((0.5,),), ((0.5,),))))
-    filters = exhibits.StemExhibit(
-        layer="conv_stem",
-        total=32,
-        positions=(3, 9),
-        greyness=(0.0, 1.0),
-        mean_greyness=0.5,
-        scale=0.25,
-        weights=weights,
-    )
-    stem = exhibits.exhibit("stem-x", filters.model_dump_json().encode(), "json")
+        kept.append(exhibits.exhibit(f"thumbnails-{colour}", content))
     for spec in expand(matrix):
         record, predictions = made_up.record_of(spec, correct(spec))
         thumbnails = kept[0 if spec.input_mode == "rgb" else 1]
-        files = ExhibitFiles(thumbnails=thumbnails.name, stem=None if spec.policy == "scratch" else stem.name)
-        store.save(record.model_copy(update={"exhibits": files}), predictions, (thumbnails, stem))
+        files = ExhibitFiles(thumbnails=thumbnails.name)
+        store.save(record.model_copy(update={"exhibits": files}), predictions, (thumbnails,))
     return store
 
 
@@ -96,14 +85,11 @@ def test_the_licence_and_the_author_stand_beside_the_images(tmp_path: Path) -> N
         assert figures[name].caption in text
 
 
-def test_the_figures_of_modes_and_stem_hold_what_runs_recorded(tmp_path: Path) -> None:
-    store = filled(tmp_path, MATRIX)
-    text, figures = shown(MATRIX, store)
+def test_the_figure_of_modes_holds_what_runs_recorded(tmp_path: Path) -> None:
+    _, figures = shown(MATRIX, filled(tmp_path, MATRIX))
     assert [row["name"] for row in figures["modes-beans"].data["modes"]] == ["rgb", "grey-3ch", "grey-1ch"]
     assert figures["modes-beans"].data["span"] == 1.0
-    assert figures["stem"].data["positions"] == [3, 9]
-    assert "Over all filters it is 50 %" in text
-    for name in ("modes-beans", "stem", "hardest-beans"):
+    for name in ("modes-beans", "hardest-beans"):
         drawn = figures[name].drawn()
         assert figures[name].kept(drawn.png, figures[name].svg_file(drawn.svg)) == drawn
         assert "<image" in drawn.svg

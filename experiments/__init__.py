@@ -1,0 +1,1 @@
+"""Matrices, published figures and claims, and studies."""

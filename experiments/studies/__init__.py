@@ -1,0 +1,1 @@
+"""Programs whose results the documentation or the code cites; see README.md."""
