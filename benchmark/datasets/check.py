@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmark.datasets.groups import near_pairs
 from benchmark.datasets.listing import Listing
 from benchmark.datasets.parallel import Progress, map_files
 
@@ -30,8 +31,10 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
 }
 """What can be unusual about one file: how bad it is, and what happens to it."""
 
-NEAR = 4
-"""Bits of 64 in which the perceptual hashes of near-duplicates differ at most."""
+NEAR = 0.15
+"""Largest distance between near-duplicates: `groups.distances` of thumbnails with mean 0 and standard deviation 1, so
+that one scene under two exposures counts. A fixed limit, below what unrelated images reach: where splits are drawn a
+needless link costs nothing and the limit follows the dataset (`groups.chance_limit`); here it is a false alarm."""
 
 FEWEST_IN_CLASS = 10
 """Images of a class in the training split, below which it is reported."""
@@ -109,25 +112,24 @@ def _unusual_files(facts: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
 def _duplicates(listing: Listing, facts: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
     sets: dict[str, list[int]] = defaultdict(list)
     for index, file in enumerate(listing.files):
-        if facts[file.id]["phash"] is not None:
+        if facts[file.id]["detail"] is None:
             sets[facts[file.id]["sha256"]].append(index)
     yield from _related(listing, [members for members in sets.values() if len(members) > 1], exact=True)
 
 
 def _near_duplicates(listing: Listing, facts: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
-    usable = [i for i, file in enumerate(listing.files) if facts[file.id]["phash"] is not None]
-    hashes = b"".join(bytes.fromhex(facts[listing.files[i].id]["phash"]) for i in usable)
-    bits = np.unpackbits(np.frombuffer(hashes, np.uint8)).reshape(len(usable), -1)
-    signs: NDArray[np.float32] = 2 * bits.astype(np.float32) - 1
-    sets = []
-    for start in range(0, len(usable), 1024):
-        apart = (signs.shape[1] - signs[start : start + 1024] @ signs.T) / 2
-        for row, column in zip(*np.nonzero(apart <= NEAR), strict=True):
-            first, second = usable[start + int(row)], usable[int(column)]
-            same = facts[listing.files[first].id]["sha256"] == facts[listing.files[second].id]["sha256"]
-            if first < second and not same:
-                sets.append([first, second])
-    yield from _related(listing, sets, exact=False)
+    usable = [i for i, file in enumerate(listing.files) if facts[file.id]["detail"] is None]
+    found = [facts[listing.files[i].id] for i in usable]
+    joined = b"".join(base64.b64decode(fact["thumbnail"]) for fact in found)
+    pixels = np.frombuffer(joined, np.uint8).reshape(len(usable), -1).astype(np.float64)
+    contrast = np.maximum(pixels.std(axis=1, keepdims=True), 1)  # images of one even grey are near each other
+    pairs = [
+        [usable[first], usable[second]]
+        for i, j, _ in near_pairs((pixels - pixels.mean(axis=1, keepdims=True)) / contrast, NEAR)
+        for first, second in zip(i.tolist(), j.tolist(), strict=True)
+        if found[first]["sha256"] != found[second]["sha256"]
+    ]
+    yield from _related(listing, pairs, exact=False)
 
 
 def _related(listing: Listing, sets: list[list[int]], *, exact: bool) -> Iterator[Finding]:
@@ -173,7 +175,7 @@ def _groups(listing: Listing) -> Iterator[Finding]:
 
 
 def _classes(listing: Listing, facts: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
-    readable = [file for file in listing.files if facts[file.id]["phash"] is not None]
+    readable = [file for file in listing.files if facts[file.id]["detail"] is None]
     counts = Counter(file.label for file in readable if file.split in (None, "train"))
     few = [f"{name} ({counts[label]})" for label, name in enumerate(listing.classes) if counts[label] < FEWEST_IN_CLASS]
     if few:

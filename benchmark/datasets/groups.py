@@ -31,6 +31,7 @@ _TOUCHING = 1e-6  # stands for a distance of 0, which a sparse matrix cannot hol
 
 Thumbnails = NDArray[np.uint8]
 Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,19 @@ class Groups:
     limit: float
 
 
-def distances(some: Thumbnails, others: Thumbnails) -> NDArray[np.float64]:
-    """Return root mean square differences in grey levels; those of equal thumbnails are exactly 0.
+def distances(some: Thumbnails | Floats, others: Thumbnails | Floats) -> Floats:
+    """Return root mean square differences, in the images' own unit; those of equal thumbnails are exactly 0.
 
     Args:
-        some: uint8, shape (m, pixels).
-        others: uint8, shape (n, pixels).
+        some: shape (m, pixels).
+        others: shape (n, pixels).
 
     Returns:
         float64, shape (m, n).
     """
     a, b = some.astype(np.float64), others.astype(np.float64)
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * (a @ b.T)
-    result: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0) / some.shape[1])
+    result: Floats = np.sqrt(np.maximum(squares, 0) / some.shape[1])
     return result
 
 
@@ -78,26 +79,26 @@ def chance_limit(thumbnails: Thumbnails, labels: Integers) -> float:
     return float(np.quantile(nearest, QUANTILE)) if np.isfinite(nearest).all() and len(nearest) else 0.0
 
 
+def near_pairs(images: Thumbnails | Floats, limit: float) -> Iterator[tuple[Integers, Integers, Floats]]:
+    """Yield the pairs of images nearer than ``limit``, block by block: positions i < j, and their `distances`."""
+    for rows in _blocks(len(images)):
+        for columns in _blocks(len(images)):
+            if columns.start >= rows.start:
+                apart = distances(images[rows], images[columns])
+                i, j = np.nonzero(apart < limit)
+                above = i + rows.start < j + columns.start
+                i, j = i[above], j[above]
+                yield i + rows.start, j + columns.start, apart[i, j]
+
+
 def _forest(thumbnails: Thumbnails, limit: float) -> coo_array:
     """Return a minimum spanning forest of the links below ``limit``: at any lower limit its components are the same."""
-    count = len(thumbnails)
-    forest = coo_array((count, count))
-    for rows in _blocks(count):
-        for columns in _blocks(count):
-            if columns.start < rows.start:
-                continue
-            i, j = np.nonzero((apart := distances(thumbnails[rows], thumbnails[columns])) < limit)
-            weights = np.maximum(apart[i, j], _TOUCHING)
-            i, j = i + rows.start, j + columns.start
-            above = i < j
-            joined = coo_array(
-                (
-                    np.concatenate([forest.data, weights[above]]),
-                    (np.concatenate([forest.row, i[above]]), np.concatenate([forest.col, j[above]])),
-                ),
-                shape=(count, count),
-            )
-            forest = coo_array(minimum_spanning_tree(joined.tocsr()))
+    shape = (len(thumbnails), len(thumbnails))
+    forest = coo_array(shape)
+    for i, j, apart in near_pairs(thumbnails, limit):
+        weights = np.concatenate([forest.data, np.maximum(apart, _TOUCHING)])
+        places = np.concatenate([forest.row, i]), np.concatenate([forest.col, j])
+        forest = coo_array(minimum_spanning_tree(coo_array((weights, places), shape=shape).tocsr()))
     return forest
 
 

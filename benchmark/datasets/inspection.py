@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
+import itertools
 from pathlib import Path
 from typing import Any
 
-import imagehash
-import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
-from benchmark.datasets.pixels import MAX_PIXELS, BadImage, read_image
+from benchmark.datasets.pixels import MAX_PIXELS, BadImage, read_image, resized
+from benchmark.datasets.worker import THUMBNAIL
 
 GREY_TOLERANCE = 3
 """Largest difference between channels, grey levels, of an image that counts as grey."""
@@ -24,8 +25,8 @@ def inspect(path: str) -> dict[str, Any]:
     """Return what `datasets check` needs to know of one file.
 
     Keys: ``kinds``, what is unusual, words of `benchmark.datasets.check.KINDS`; ``detail``, why it cannot be decoded,
-    or None; ``sha256``; ``phash``, 16 hexadecimal digits of the perceptual hash, and ``grey``, whether the pixels are
-    without colour, both None where it cannot be decoded.
+    or None; ``sha256``; ``thumbnail`` (base64 of 24 x 24 grey bytes) and ``grey``, whether the pixels are without
+    colour, both None if it cannot be decoded.
     """
     try:
         content = Path(path).read_bytes()
@@ -37,14 +38,14 @@ def inspect(path: str) -> dict[str, Any]:
         image = read_image(content)
     except BadImage as error:
         return _facts([*kinds, _why(content, str(error))], str(error), sha256)
-    small = image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
-    channels = np.asarray(small).astype(np.int64)
-    grey = bool(np.ptp(channels, axis=2).max() <= GREY_TOLERANCE)
-    return {**_facts(kinds, None, sha256), "phash": str(imagehash.phash(image)), "grey": grey}
+    pairs = itertools.combinations(resized(image, _SIDE, grey=False).split(), 2)
+    beyond = (ImageChops.difference(*pair).histogram()[GREY_TOLERANCE + 1 :] for pair in pairs)
+    thumbnail = base64.b64encode(resized(image, THUMBNAIL, grey=True).tobytes()).decode()
+    return {**_facts(kinds, None, sha256), "thumbnail": thumbnail, "grey": not any(map(any, beyond))}
 
 
 def _facts(kinds: list[str], detail: str | None, sha256: str) -> dict[str, Any]:
-    return {"kinds": kinds, "detail": detail, "sha256": sha256, "phash": None, "grey": None}
+    return {"kinds": kinds, "detail": detail, "sha256": sha256, "thumbnail": None, "grey": None}
 
 
 def _why(content: bytes, message: str) -> str:

@@ -113,6 +113,8 @@ def test_leakage_conflicting_labels_and_plain_duplicates_are_told_apart(tmp_path
     shutil.copy(root / "train/a/good02.png", root / "train/a/twice.png")
     with Image.open(root / "train/a/good03.png") as image:
         image.save(root / "test/a/near.jpg", quality=90)
+    with Image.open(root / "train/a/good04.png") as image:
+        image.point(lambda value: value * 0.6).save(root / "train/b/darker.png")
     found = findings(root)
     assert found["duplicates across splits"].images == ("test/a/leak.png", "train/a/good00.png")
     assert found["duplicates across splits"].severity == "error"
@@ -120,6 +122,7 @@ def test_leakage_conflicting_labels_and_plain_duplicates_are_told_apart(tmp_path
     assert found["duplicates"].images == ("train/a/good02.png", "train/a/twice.png")
     assert found["near-duplicates across splits"].images == ("test/a/near.jpg", "train/a/good03.png")
     assert found["near-duplicates across splits"].severity == "warning"
+    assert found["near-duplicates with conflicting labels"].images == ("train/a/good04.png", "train/b/darker.png")
 
 
 def test_a_patient_in_two_splits_is_leakage(tmp_path: Path) -> None:
