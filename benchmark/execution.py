@@ -1,4 +1,4 @@
-"""The way of a matrix's runs through an executor into the store."""
+"""The loop that takes runs through an executor into the store."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from benchmark.executors.events import Event
 from benchmark.executors.interface import Executor
 from benchmark.records import RunRecord
 from benchmark.run_context import RunContext
-from benchmark.sharing import SharedRuns
+from benchmark.sharing import ClaimedRuns
 
 LOOK_AGAIN = 1.0
-"""Seconds between looks at runs that other processes execute."""
+"""Interval in seconds at which runs of other processes are checked."""
 
 
 class Watcher(Protocol):
-    """Who is told what happens."""
+    """Receives what happens."""
 
     def event(self, event: Event) -> None:
-        """A worker told something; called from any thread."""
+        """Handle an event of a worker; called from any thread."""
 
     def finished(self, record: RunRecord, *, elsewhere: bool = False) -> None:
-        """A run has ended, here or in another process."""
+        """Handle the end of a run, here or in another process."""
 
     def waiting(self, runs: int) -> None:
-        """Nothing is left to start here; other processes execute the rest."""
+        """Handle that nothing is left to start here, while other processes execute some runs."""
 
 
-def execute_all(
-    runs: SharedRuns, executor: Executor, context: RunContext, timeout: float | None, watcher: Watcher
+def execute_runs(
+    runs: ClaimedRuns, executor: Executor, context: RunContext, timeout: float | None, watcher: Watcher
 ) -> list[RunRecord]:
     """Execute runs until each has ended here or elsewhere.
 
@@ -46,9 +46,9 @@ def execute_all(
 
 
 def _records(
-    runs: SharedRuns, executor: Executor, context: RunContext, timeout: float | None, watcher: Watcher
+    runs: ClaimedRuns, executor: Executor, context: RunContext, timeout: float | None, watcher: Watcher
 ) -> Iterator[RunRecord]:
-    told = 0
+    reported = 0
     while True:
         with closing(executor(runs.take, context, timeout, watcher.event)) as outcomes:
             for outcome in outcomes:
@@ -60,7 +60,7 @@ def _records(
             yield record
         if not runs.waiting:
             return
-        if runs.waiting != told:
-            told = runs.waiting
-            watcher.waiting(told)
+        if runs.waiting != reported:
+            reported = runs.waiting
+            watcher.waiting(reported)
         time.sleep(LOOK_AGAIN)

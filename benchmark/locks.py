@@ -1,8 +1,8 @@
 """Locks between processes that share a results folder, on one machine or several.
 
 Each is a lock of the operating system on an open file (flock): it ends with the process that holds it, however that
-ends, so that nothing is ever left locked by the dead. The folder must lie on a file system whose locks reach every
-machine that shares it (experiments/README.md names them); one without locks is refused.
+ends. The folder's file system must have locks that reach every machine that shares it (experiments/README.md names
+some); one without locks is refused.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from filelock import FileLock, Timeout
 from benchmark.errors import UserError
 
 FOLDER = "locks"
-"""Of the lock files, inside the results folder."""
+"""Folder of the lock files inside a results folder."""
 
 
 @contextmanager
 def folder_locked(folder: Path) -> Iterator[None]:
-    """Have a results folder's matrix and report to oneself; waits for its holder.
+    """Hold a results folder's matrix and report for the block, after waiting for the process that holds it.
 
     Raises:
         UserError: the folder cannot be written, or its file system has no locks.
     """
     lock = _lock(folder, "folder")
-    with _told(folder):
+    with _errors_explained(folder):
         lock.acquire()
     try:
         yield
@@ -37,21 +37,21 @@ def folder_locked(folder: Path) -> Iterator[None]:
 
 
 class Claims:
-    """The runs of a results folder that this process has claimed for itself. To be used from one thread."""
+    """Runs of a results folder that this process has claimed. For use from one thread."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._held: dict[str, FileLock] = {}
 
     def claim(self, run_id: str) -> bool:
-        """Return whether a run is this process's from now on; False: another process has it.
+        """Claim a run if no other process has; return whether this process has it now.
 
         Raises:
             UserError: the folder cannot be written, or its file system has no locks.
         """
         lock = _lock(self._folder, run_id)
         try:
-            with _told(self._folder):
+            with _errors_explained(self._folder):
                 lock.acquire(blocking=False)
         except Timeout:
             return False
@@ -59,13 +59,13 @@ class Claims:
         return True
 
     def release(self, run_id: str) -> None:
-        """Give a run up and take its lock file away."""
+        """Release a run and delete its lock file."""
         lock = self._held.pop(run_id)
-        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: who waits for it looks at the name again
+        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: whoever waits for it then opens a new file
         lock.release()
 
     def release_all(self) -> None:
-        """Give every run up."""
+        """Release every run."""
         for run_id in list(self._held):
             self.release(run_id)
 
@@ -75,15 +75,14 @@ def _lock(folder: Path, name: str) -> FileLock:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _errors_explained(folder: Path) -> Iterator[None]:
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "error", UserWarning
-            )  # the library would fall back to files that outlive their process
+            # filelock would warn, and fall back to lock files that outlive their process
+            warnings.simplefilter("error", UserWarning)
             yield
-    except (NotImplementedError, UserWarning):  # how filelock tells that flock(2) does not work there
+    except (NotImplementedError, UserWarning):  # filelock, where flock(2) does not work
         raise UserError(
             f"{folder}: its file system has no locks, so that two commands could not share it. "
             "Give a folder on another one with --results."

@@ -1,39 +1,31 @@
-"""A matrix compared with the store: what is done, failed, stale, pending. No torch."""
+"""State of each run of a matrix: the matrix compared with the store. No torch."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from benchmark import PROTOCOL_VERSION
 from benchmark.matrix import RunSpec
-from benchmark.records import RunRecord
+from benchmark.records import RunRecord, Status
 from benchmark.store import DamagedRecord, Store
 
-State = Literal["done", "failed", "diverged", "timeout", "oom", "killed", "stale", "damaged", "pending"]
-STATES: tuple[State, ...] = (
-    "done",
-    "failed",
-    "diverged",
-    "timeout",
-    "oom",
-    "killed",
-    "stale",
-    "damaged",
-    "pending",
-)
+State = Literal[Status, "stale", "damaged", "pending"]
+STATES: tuple[State, ...] = get_args(State)
+FAILURES: tuple[State, ...] = tuple(state for state in get_args(Status) if state != "done")
+"""States of runs that were executed to an end other than done."""
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run of the matrix and what the store holds of it."""
+    """A run of the matrix, its state and its record."""
 
     spec: RunSpec
     state: State
     record: RunRecord | None
-    """The record; None when pending or damaged."""
+    """None if pending or damaged."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,7 @@ class Plan:
         return tuple(run.spec for run in self.runs if run.state != "done")
 
     def counts(self) -> dict[State, int]:
-        """Return the number of runs in each state, states without runs left out."""
+        """Return the number of runs per state that any run is in, in the order of `STATES`."""
         counted = Counter(run.state for run in self.runs)
         return {state: counted[state] for state in STATES if counted[state]}
 
@@ -65,20 +57,16 @@ class Plan:
 def make_plan(specs: Iterable[RunSpec], store: Store) -> Plan:
     """Compare runs with the records on disk.
 
-    A record made under another PROTOCOL_VERSION is stale, whatever it says, and so is a done record whose dataset
-    fingerprint differs from that of the newest done record of the same dataset: they cannot stand in one table.
+    A record made under another PROTOCOL_VERSION is stale, and so is a done record whose dataset fingerprint
+    differs from that of the newest done record of the same dataset: one table cannot hold both.
     """
     specs = list(specs)
-    records: dict[str, RunRecord] = {}
-    damaged: list[DamagedRecord] = []
-    for item in store.scan():
-        if isinstance(item, DamagedRecord):
-            damaged.append(item)
-        else:
-            records[item.id] = item
+    found = list(store.scan())
+    damaged = tuple(item for item in found if isinstance(item, DamagedRecord))
+    records = {item.id: item for item in found if isinstance(item, RunRecord)}
     broken = {item.path.stem for item in damaged}
     wanted = {spec.id for spec in specs}
-    current = _newest_fingerprints(records[i] for i in wanted if i in records)
+    current = _newest_fingerprints(record for run_id, record in records.items() if run_id in wanted)
 
     def state(spec: RunSpec) -> State:
         if spec.id in broken:
@@ -94,7 +82,7 @@ def make_plan(specs: Iterable[RunSpec], store: Store) -> Plan:
 
     return Plan(
         runs=tuple(PlannedRun(spec, state(spec), records.get(spec.id)) for spec in specs),
-        damaged=tuple(damaged),
+        damaged=damaged,
         foreign=tuple(sorted(set(records) - wanted)),
     )
 
@@ -104,10 +92,9 @@ def _images(record: RunRecord) -> str:
 
 
 def _newest_fingerprints(records: Iterable[RunRecord]) -> dict[str, str]:
-    newest: dict[str, tuple[str, str]] = {}
-    for record in records:
-        current = record.protocol_version == PROTOCOL_VERSION
-        if current and record.status == "done" and record.dataset is not None:
-            mine = (record.finished_at, record.dataset.fingerprint)
-            newest[_images(record)] = max(mine, newest.get(_images(record), ("", "")))
-    return {images: fingerprint for images, (_, fingerprint) in newest.items()}
+    found = sorted(
+        (record.finished_at, record.dataset.fingerprint, _images(record))
+        for record in records
+        if record.protocol_version == PROTOCOL_VERSION and record.status == "done" and record.dataset is not None
+    )
+    return {images: fingerprint for _, fingerprint, images in found}

@@ -1,4 +1,4 @@
-"""The runs of a command, shared with every other command that works on the same results folder."""
+"""Claims on the runs of a command, which every other command that works on the same results folder respects."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from benchmark import checkpoint_files
 from benchmark.locks import Claims
 from benchmark.matrix import RunSpec
 from benchmark.plan import PlannedRun
@@ -16,31 +15,30 @@ from benchmark.store import Store
 if TYPE_CHECKING:
     from benchmark.run_context import Outcome
 
-ENDED = ("done", "failed", "diverged")
-"""States after which a run has nothing to go on from; one that was cut off (killed, timeout, oom) keeps its
-checkpoint."""
+FINAL = ("done", "failed", "diverged")
+"""States from which a run is not resumed; one that was cut off (killed, timeout, oom) keeps its checkpoint."""
 
 
-class SharedRuns:
-    """Runs that shall be done, each executed by one process.
+class ClaimedRuns:
+    """Runs to execute, each by one process only.
 
-    A run is claimed before it starts, and what is on disk of it is read again then: what another process has recorded
-    since this command looked is taken as its outcome, whatever it says.
+    A run is claimed before it starts, and its record is read again then: one that another process has written since
+    this command read it is taken as the run's outcome, whatever it says.
 
     Args:
         store: the records.
         planned: the runs to execute, in this order.
-        anew: start from the first epoch, whatever checkpoints there are.
+        from_scratch: ignore checkpoints, and delete them.
     """
 
-    def __init__(self, store: Store, planned: Sequence[PlannedRun], *, anew: bool = False) -> None:
+    def __init__(self, store: Store, planned: Sequence[PlannedRun], *, from_scratch: bool = False) -> None:
         self._store = store
-        self._anew = anew
+        self._from_scratch = from_scratch
         self._claims = Claims(store.folder)
         self._waiting = {run.spec.id: run for run in planned}
         self._elsewhere: list[RunRecord] = []
 
-    def __enter__(self) -> SharedRuns:
+    def __enter__(self) -> ClaimedRuns:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -48,11 +46,11 @@ class SharedRuns:
 
     @property
     def waiting(self) -> int:
-        """Runs that neither this process has taken nor any has finished."""
+        """Number of runs that this process has not taken and no process has finished."""
         return len(self._waiting)
 
     def take(self) -> RunSpec | None:
-        """Claim the next run for this process; None: the ones that are left are other processes', or none are.
+        """Claim and return the next run, or None if every remaining run is claimed elsewhere.
 
         Raises:
             UserError: the results folder cannot be written.
@@ -61,46 +59,47 @@ class SharedRuns:
             if not self._claims.claim(run_id):
                 continue
             del self._waiting[run_id]
-            made = self._store.load(self._store.path(run_id)) if self._store.path(run_id).exists() else None
+            record = self._store.load(self._store.path(run_id))
+            # as text: a loss that is not a number equals no other
             before = run.record.model_dump_json() if run.record else None
-            if not isinstance(made, RunRecord) or made.model_dump_json() == before:
-                if self._anew:
-                    checkpoint_files.remove(self._store.checkpoints, run_id)
+            if not isinstance(record, RunRecord) or record.model_dump_json() == before:
+                if self._from_scratch:
+                    self._store.remove_checkpoints(run_id)
                 return run.spec
             self._claims.release(run_id)
-            self._elsewhere.append(made)
+            self._elsewhere.append(record)
         return None
 
     def settle(self, outcome: Outcome) -> RunRecord:
-        """Write the record of a run that this process has taken, and give the run up.
+        """Write the record of a run that this process has taken, and release the run.
 
         Raises:
             UserError: the record cannot be written; nothing of it is.
         """
         record = self._store.save(outcome.record, outcome.predictions, outcome.shown)
-        if record.status in ENDED:
-            checkpoint_files.remove(self._store.checkpoints, record.id)
+        if record.status in FINAL:
+            self._store.remove_checkpoints(record.id)
         self._claims.release(record.id)
         return record
 
     def finished_elsewhere(self) -> list[RunRecord]:
-        """Return the records that other processes have made of these runs, each once."""
+        """Return the records that other processes have written of these runs, each once."""
         found, self._elsewhere = self._elsewhere, []
         return found
 
 
-def forget_done(store: Store, done: Collection[str]) -> None:
-    """Delete checkpoints of runs that are done: a command killed right after it wrote a record has left them.
+def remove_done_checkpoints(store: Store, done: Collection[str]) -> None:
+    """Delete checkpoints of done runs: a command killed right after it wrote a record leaves them.
 
     Args:
         store: the records.
-        done: ids. Of these, the ones that another process executes again are left alone.
+        done: ids. A run that another process is executing again keeps its checkpoints.
 
     Raises:
         UserError: the results folder cannot be written.
     """
     claims = Claims(store.folder)
-    for run_id in checkpoint_files.runs_in(store.checkpoints) & set(done):
+    for run_id in store.checkpointed() & set(done):
         if claims.claim(run_id):
-            checkpoint_files.remove(store.checkpoints, run_id)
+            store.remove_checkpoints(run_id)
             claims.release(run_id)

@@ -85,8 +85,25 @@ class Store:
                 file.unlink(missing_ok=True)
         return record
 
+    def remove_checkpoints(self, run_id: str) -> None:
+        """Delete what `benchmark.checkpoints` keeps of a run, unfinished files included, and the folder if empty."""
+        for kept in (
+            f"{run_id}.checkpoint*",
+            f"{run_id}.best-*",
+            f".{run_id}.checkpoint.*.tmp",
+            f".{run_id}.best-*.tmp",
+        ):
+            for file in self.checkpoints.glob(kept):
+                file.unlink(missing_ok=True)
+        if self.checkpoints.is_dir() and not any(self.checkpoints.iterdir()):
+            self.checkpoints.rmdir()
+
+    def checkpointed(self) -> set[str]:
+        """Return the ids of the runs of which `checkpoints` holds anything, unfinished files included."""
+        return {file.name.removeprefix(".").partition(".")[0] for file in self.checkpoints.glob("*")}
+
     def damaged_predictions(self, record: RunRecord) -> DamagedRecord | None:
-        """Return what is wrong with a record's predictions; None: they are those it names, or it has none."""
+        """Return what is wrong with a record's predictions, or None if it has none or exactly those it names."""
         try:
             if record.predictions is not None:
                 self._prediction_bytes(record, record.predictions)

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.checkpoint_files import remove
 from benchmark.checkpoints import Checkpoints, random_state, restore_random_state
 from benchmark.locks import Claims
 from benchmark.matrix import RunSpec
 from benchmark.records import EpochRecord
-from benchmark.sharing import forget_done
+from benchmark.sharing import remove_done_checkpoints
 from benchmark.store import Store
 from benchmark.training import Diverged, Support, Trained, train
 from tests import synthetic
@@ -199,16 +198,17 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
 
 
 def test_one_checkpoint_is_kept_and_none_after_it_is_removed(tmp_path: Path) -> None:
-    spec = synthetic.spec(epochs=4)
-    trained(spec, tmp_path)
-    assert sorted(file.suffix.partition("-")[0] for file in tmp_path.iterdir()) == [".best", ".checkpoint", ".lock"]
-    (tmp_path / f".{spec.id}.checkpoint.abc.tmp").write_bytes(b"cut off")
-    (tmp_path / "another.checkpoint").write_bytes(b"")
-    remove(tmp_path, spec.id)
-    assert [file.name for file in tmp_path.iterdir()] == ["another.checkpoint"]
-    remove(tmp_path, "another")
-    assert not tmp_path.exists()
-    remove(tmp_path, "another")
+    spec, store = synthetic.spec(epochs=4), Store(tmp_path)
+    trained(spec, store.checkpoints)
+    kept = sorted(file.suffix.partition("-")[0] for file in store.checkpoints.iterdir())
+    assert kept == [".best", ".checkpoint", ".lock"]
+    (store.checkpoints / f".{spec.id}.checkpoint.abc.tmp").write_bytes(b"cut off")
+    (store.checkpoints / "another.checkpoint").write_bytes(b"")
+    store.remove_checkpoints(spec.id)
+    assert [file.name for file in store.checkpoints.iterdir()] == ["another.checkpoint"]
+    store.remove_checkpoints("another")
+    assert not store.checkpoints.exists()
+    store.remove_checkpoints("another")
 
 
 def test_a_run_goes_on_where_checkpoints_cannot_be_written_and_says_so(
@@ -246,7 +246,7 @@ def test_what_a_killed_command_left_of_done_runs_is_deleted_but_not_what_another
             (store.checkpoints / name).touch()
     elsewhere = Claims(tmp_path)
     assert elsewhere.claim("again")
-    forget_done(store, ["done", "again", "never started"])
+    remove_done_checkpoints(store, ["done", "again", "never started"])
     assert {path.name.removeprefix(".").partition(".")[0] for path in store.checkpoints.iterdir()} == {
         "again",
         "unfinished",

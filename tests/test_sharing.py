@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmark.execution import execute_all
+from benchmark.execution import execute_runs
 from benchmark.executors.events import Event
 from benchmark.executors.interface import Take
 from benchmark.matrix import expand
 from benchmark.plan import make_plan
 from benchmark.records import RunRecord
 from benchmark.run_context import Outcome, RunContext
-from benchmark.sharing import SharedRuns
+from benchmark.sharing import ClaimedRuns
 from benchmark.store import Store
 from tests.matrices import done, matrix, predictions
 
@@ -57,8 +58,8 @@ class Command:
     def run(self) -> list[str]:
         """Return the ids of the runs that are not done."""
         context = RunContext(None, self.store.folder / "weights")
-        with SharedRuns(self.store, make_plan(RUNS, self.store).runs) as runs:
-            return [record.id for record in execute_all(runs, self.executor, context, None, self)]
+        with ClaimedRuns(self.store, make_plan(RUNS, self.store).runs) as runs:
+            return [record.id for record in execute_runs(runs, self.executor, context, None, self)]
 
 
 def test_three_commands_execute_each_run_once_and_are_told_the_end_of_every_run(tmp_path: Path) -> None:
@@ -74,3 +75,13 @@ def test_three_commands_execute_each_run_once_and_are_told_the_end_of_every_run(
     assert failed == [[FAILING]] * 3, "each ends with the same summary"
     assert len(list((tmp_path / "records").glob("*.json"))) == 24
     assert not list((tmp_path / "locks").glob("*.lock"))
+
+
+def test_a_run_that_ended_with_a_loss_that_is_no_number_is_executed_again(tmp_path: Path) -> None:
+    store, record = Store(tmp_path), done(RUNS[0])
+    history = (record.history[0].model_copy(update={"train_loss": math.nan}),)
+    kept = {key: getattr(record, key) for key in ("id", "spec", "started_at", "finished_at")}
+    store.save(RunRecord(**kept, status="diverged", reason="for a test", history=history))
+    with ClaimedRuns(store, make_plan(RUNS[:1], store).runs) as runs:
+        assert runs.take() == RUNS[0]
+    assert runs.finished_elsewhere() == []

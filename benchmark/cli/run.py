@@ -73,7 +73,7 @@ def run(
         selection = select(matrix or DEFAULT_MATRIX, overrides, only, name, results, verify=True)
         todo = [planned for planned in selection.selected if force or planned.state != "done"]
         place = Place(executor, ray_address, _workers(workers), runs_per_gpu, data_dir)
-        failed = execute(selection, todo, place, anew=force)
+        failed = execute(selection, todo, place, from_scratch=force)
         conclude(selection, failed)
         if folder is not None:
             recommend(selection)

@@ -68,7 +68,7 @@ def _keep_matrix(selection: Selection) -> None:
             write_atomically(selection.matrix_path, content)
 
 
-def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, anew: bool) -> list[RunRecord]:
+def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, from_scratch: bool) -> list[RunRecord]:
     """Execute runs and return the records of those that are not done."""
     _refuse_another_matrix(selection)
     if not todo:
@@ -81,12 +81,12 @@ def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, anew:
         if place.ray_address is not None:
             require_answer(place.ray_address)
     from benchmark.cli.display import display
-    from benchmark.execution import execute_all
+    from benchmark.execution import execute_runs
     from benchmark.executors.local import local_workers
     from benchmark.preflight import preflight
     from benchmark.preparation import default_workers
     from benchmark.run_context import RunContext
-    from benchmark.sharing import SharedRuns
+    from benchmark.sharing import ClaimedRuns
 
     matrix, store = selection.matrix, selection.store
     todo = _longest_first(todo, selection.plan)
@@ -114,8 +114,8 @@ def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, anew:
             execute = stack.enter_context(local_workers(number, found.gpus))
         else:
             execute = _on_ray(place, number, matrix.threads)
-        with SharedRuns(store, todo, anew=anew) as runs:
-            return execute_all(runs, execute, context, matrix.timeout, shown)
+        with ClaimedRuns(store, todo, from_scratch=from_scratch) as runs:
+            return execute_runs(runs, execute, context, matrix.timeout, shown)
 
 
 def _on_ray(place: Place, workers: int, threads: int) -> Executor:
@@ -141,9 +141,9 @@ def conclude(selection: Selection, failed: list[RunRecord]) -> None:
         return make_plan((run.spec for run in selection.plan.runs), store)
 
     if store.checkpoints.is_dir():
-        from benchmark.sharing import forget_done
+        from benchmark.sharing import remove_done_checkpoints
 
-        forget_done(store, [record.id for record in plan().done])
+        remove_done_checkpoints(store, [record.id for record in plan().done])
     typer.echo(report.terminal_table(matrix, plan(), store))
     if report.check(matrix, plan(), store):  # nothing is drawn again that shows the records as they are
         with folder_locked(store.folder):

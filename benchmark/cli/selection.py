@@ -9,12 +9,9 @@ from pathlib import Path
 from benchmark import matrix_file
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import Matrix, expand
-from benchmark.plan import STATES, Plan, PlannedRun, make_plan
+from benchmark.plan import FAILURES, STATES, Plan, PlannedRun, make_plan
 from benchmark.store import Store
 from benchmark.weights_identity import with_weights_identified
-
-FAILURES = ("failed", "diverged", "timeout", "oom", "killed")
-"""States that ``--only status=failed`` selects; each can also be named by itself."""
 
 
 @dataclass(frozen=True)

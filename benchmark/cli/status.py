@@ -29,7 +29,8 @@ def status(
     """
     from benchmark import calibration
     from benchmark.cli.expected import against_actual, expected, total, workers_of
-    from benchmark.cli.selection import FAILURES, kept_matrix, select
+    from benchmark.cli.selection import kept_matrix, select
+    from benchmark.plan import FAILURES
 
     kept = kept_matrix(results / (name or matrix))
     selection = select(str(kept) if kept.is_file() and not overrides else matrix, overrides, only, name, results)
