@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
-
-from benchmark.datasets.class_names import FLOWERS, PETS
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -132,6 +132,12 @@ class DatasetInfo:
         return "huggingface.co" if scheme == "hf" else rest.split("/")[0]
 
 
+_CLASSES: Mapping[str, tuple[str, ...]] = {
+    name: tuple(words)
+    for name, words in json.loads(Path(__file__).with_name("class_names.json").read_text(encoding="utf-8")).items()
+}
+"""Class names of the larger datasets, in label order."""
+
 _IBEANS = "https://storage.googleapis.com/ibeans"
 _HUB_BEANS = "hf://datasets/AI-Lab-Makerere/beans/data"
 _TENSORFLOW = "https://storage.googleapis.com/download.tensorflow.org/data"
@@ -198,7 +204,7 @@ _KNOWN = (
     DatasetInfo(
         name="pets",
         summary="Oxford-IIIT Pet: 37 breeds of cats and dogs; trainval 3680, test 3669, validation drawn by group",
-        classes=PETS,
+        classes=_CLASSES["pets"],
         colour=True,
         licence="CC BY-SA 4.0",
         thumbnails=Thumbnails(
@@ -225,7 +231,7 @@ _KNOWN = (
     DatasetInfo(
         name="flowers102",
         summary="Oxford 102 Flowers; splits 1020/1020/6149",
-        classes=FLOWERS,
+        classes=_CLASSES["flowers102"],
         colour=True,
         licence="not stated; for research",
         thumbnails=_NO_LICENCE,
