@@ -22,7 +22,7 @@ def over_folds(values: np.ndarray, folds: int, scale: int = 1, groups: Groups | 
     not the same, but most of their training images are: the part of the training sets counts with 1/S + 1/(K-1) instead
     of 1/S, the correction of Nadeau and Bengio (2003, "Inference for the generalization error"; n_test / n_train =
     1/(K-1)). They apply it to the whole variance of the fold means, the images' part included, which made intervals
-    that covered 98 to 100 % (`tests/analysis/coverage.md`)::
+    that covered 98 to 100 % (`experiments/studies/interval_coverage.md`)::
 
         V = within / I + max(between - within_fold, 0) (1/S + 1/(K-1))
 

@@ -12,10 +12,12 @@ CONFIDENCE = 0.95
 """Two-sided coverage that the intervals aim at."""
 
 SEEDS_FOR_A_VERDICT = 3
-"""Seeds from which the intervals cover what they state (below: see `tests/analysis/coverage.md`)."""
+"""Seeds from which the intervals cover what they state (below: see `experiments/studies/interval_coverage.md`)."""
 
 FEW_IMAGES = 10
-"""A variance estimated from fewer images that show anything is not trusted (see `tests/analysis/coverage.md`)."""
+"""Images that show anything, below which a variance estimated from them is not trusted.
+
+See `experiments/studies/interval_coverage.md`."""
 
 RULE_OF_THREE = 3
 """A test of n images that never shows an event cannot exclude one that happens to 3 of n (Hanley and Lippman-Hand 1983,
@@ -113,8 +115,9 @@ def symmetric(estimate: Estimate) -> Interval:
     """Return ``mean ± t(0.975, df) sqrt(variance)``, no half-width below 3 / units where fewer than ten images tell.
 
     Without that floor a comparison in which two cells never differ would claim to be certain, and one in which they
-    differ on a handful of images would cover as little as 74 % (the one-sided worlds of `tests/analysis/coverage.md`).
-    Units are images, or their groups: a group that was not drawn may be another one as a whole.
+    differ on a handful of images would cover as little as 74 % (the one-sided worlds of
+    `experiments/studies/interval_coverage.md`). Units are images, or their groups: a group that
+    was not drawn may be another one as a whole.
     """
     if estimate.variance is None or estimate.df is None:
         return _without_ends(estimate)

@@ -26,10 +26,10 @@ those of the parts, weighted by their shares of V. The seeds' mean square has th
     df = 1 / (w^(3/2) / (S - 1) + (1 - w) / (I - 1))
 
 Two things are not Satterthwaite's, because of his few degrees of freedom (2 of three seeds), and were chosen by
-simulation (`tests/analysis/coverage.md`). His exponent is 2; the share is itself estimated, a small one goes with a
-small V, and where seeds and images have parts of the same size intervals fall to 92 %: with 3/2 they keep 93 %. And
-where the seeds' component is set to zero its mean square ceases to count, continuously, by the factor in min(); counted
-in full, intervals cover 98.5 % where seeds make no difference.
+simulation (`experiments/studies/interval_coverage.md`). His exponent is 2; the share is itself estimated, a small one
+goes with a small V, and where seeds and images have parts of the same size intervals fall to 92 %: with 3/2 they keep
+93 %. And where the seeds' component is set to zero its mean square ceases to count, continuously, by the factor in
+min(); counted in full, intervals cover 98.5 % where seeds make no difference.
 
 Where test images come in groups, groups take the place of images: `benchmark.analysis.clusters`.
 

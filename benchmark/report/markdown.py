@@ -9,7 +9,7 @@ from benchmark.analysis.inference import smallest_visible
 from benchmark.analysis.interval import Interval
 from benchmark.analysis.published import Source
 from benchmark.analysis.results import Results
-from benchmark.report import method, tables, trust
+from benchmark.report import method, tables
 from benchmark.report.answer import answer, cautions, details, families_in, reading
 from benchmark.report.costs import costs
 from benchmark.report.figures import drawn_note
@@ -68,7 +68,6 @@ def markdown(
     parts += [
         "## How it was measured",
         method.protocol(results),
-        *(["### How far the intervals can be trusted", trust.coverage(results)] if done else []),
         "### Settings",
         'The article is C. Hughes, "Transfer Learning on Greyscale Images: How to Fine-Tune Pretrained Models on '
         'Black-and-White Datasets" (2022). Its script is not available; what it leaves open is our choice.',

@@ -16,7 +16,6 @@ import pandas as pd
 import pytest
 
 from benchmark import report
-from benchmark.analysis import coverage
 from benchmark.analysis.results import load
 from benchmark.matrix import Matrix, RunSpec, expand
 from benchmark.report import runs_file
@@ -170,21 +169,6 @@ def test_one_seed_gives_intervals_over_images_alone_and_no_verdict(tmp_path: Pat
     assert "is better on" not in made["report.md"]
     assert "is better |" not in made["report.md"]
     assert "no verdict from 1 seed" in made["report.md"]
-
-
-def test_the_coverage_that_simulation_gives_for_the_reports_designs_stands_in_it(tmp_path: Path) -> None:
-    few = made_up.matrix(seeds=[0, 1, 2], policies=["finetune"], input_modes=["grey-3ch"])
-    store = made_up.fill(tmp_path, few, made_up.latent(), keep=lambda spec: spec.seed > 1)
-    shown = texts(few, store)["report.md"].partition("### How far the intervals can be trusted")[2]
-    found = coverage.nearest("accuracy", 1, 128)
-    low, high = (f"{100 * end:.0f}" for end in found.difference)
-    assert f"| 1, 128 | accuracy | {low}–{high} |" in shown
-    assert "With one seed the seeds' part of the uncertainty is missing" in shown
-    for spec in expand(few):
-        store.save(*made_up.record_of(spec, made_up.latent()(spec)))
-    shown = texts(few, store)["report.md"].partition("### How far the intervals can be trusted")[2]
-    assert {"| 3, 128 | accuracy |", "| 3, 128 | macro F1 |"} <= set(re.findall(r"\| 3, 128 \| [^|]+ \|", shown))
-    assert "With one seed" not in shown
 
 
 def test_what_ties_test_images_together_is_told_under_the_answer_of_what_is_done(tmp_path: Path) -> None:

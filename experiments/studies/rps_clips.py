@@ -1,6 +1,6 @@
 """The clips of the test images of rock-paper-scissors, where a copy of it has lost the files' names.
 
-    python -m tests.analysis.rps_clips results/cpu --data-dir DIR [--write]
+    python -m experiments.studies.rps_clips results/cpu --data-dir DIR [--write]
 
 The test split has 124 images a class: 31 frames each of four rendered hands. In the original archive the names tell
 the clip, and `run` writes it into ``groups.csv``. Elsewhere near-duplicates find some of the clips only. The hands
