@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmark.datasets.groups import near_pairs
+from benchmark.datasets.inspection import inspect
 from benchmark.datasets.listing import Listing
 from benchmark.datasets.parallel import Progress, map_files
 
@@ -80,8 +80,8 @@ def check(listing: Listing, progress: Progress | None = None) -> list[Finding]:
         listing: the dataset's files.
         progress: told "checking".
     """
-    items = [[file.id, str(file.path)] for file in listing.files]
-    facts: dict[str, dict[str, Any]] = dict(map_files({"kind": "inspect"}, items, stage="checking", progress=progress))
+    inspected = map_files(inspect, [file.path for file in listing.files], stage="checking", progress=progress)
+    facts = {file.id: found for file, found in zip(listing.files, inspected, strict=True)}
     found = [
         *_unusual_files(facts),
         *_duplicates(listing, facts),
@@ -120,7 +120,7 @@ def _duplicates(listing: Listing, facts: Mapping[str, dict[str, Any]]) -> Iterat
 def _near_duplicates(listing: Listing, facts: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
     usable = [i for i, file in enumerate(listing.files) if facts[file.id]["detail"] is None]
     found = [facts[listing.files[i].id] for i in usable]
-    joined = b"".join(base64.b64decode(fact["thumbnail"]) for fact in found)
+    joined = b"".join(fact["thumbnail"] for fact in found)
     pixels = np.frombuffer(joined, np.uint8).reshape(len(usable), -1).astype(np.float64)
     contrast = np.maximum(pixels.std(axis=1, keepdims=True), 1)  # images of one even grey are near each other
     pairs = [

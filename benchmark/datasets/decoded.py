@@ -10,6 +10,7 @@ the whole machine could lose what it wrote, so after another boot the first open
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from benchmark.datasets.locations import cache_directory
 from benchmark.datasets.parallel import Progress, map_files
-from benchmark.datasets.pixels import RULE
+from benchmark.datasets.pixels import RULE, BadImage, read_image, resized
 from benchmark.datasets.storage import building, sync, this_boot
 from benchmark.errors import UserError
 
@@ -87,29 +88,34 @@ def _build(
     boot: str | None,
     progress: Progress | None,
 ) -> None:
-    count, size, _, channels = shape
-    pixels = int(np.prod(shape))
-    with temporary.open("r+b") as file:
-        file.truncate(pixels)
-    task = {"kind": "decode", "file": str(temporary), "size": size, "grey": channels == 1}
-    items = [[row, str(path), sha256] for row, (path, sha256) in enumerate(files)]
-    answers = map_files(task, items, stage="decoding", progress=progress)
-    checksums = [0] * count
-    bad = []
-    for row, checksum, reason in answers:
-        checksums[row] = checksum
-        if reason is not None:
-            bad.append((row, reason))
+    _, size, _, channels = shape
+    checksums, bad = [], []
+    work = functools.partial(_decoded, size=size, grey=channels == 1)
+    with temporary.open("wb") as file:
+        for (path, _), pixels in zip(files, map_files(work, files, stage="decoding", progress=progress), strict=True):
+            if isinstance(pixels, BadImage):
+                bad.append(f"{path}: {pixels}")
+            elif not bad:
+                file.write(pixels)
+                checksums.append(zlib.crc32(pixels))
     if bad:
-        raise UserError(
-            "\n".join(
-                [
-                    f"dataset {name}: {len(bad)} images cannot be decoded.",
-                    *(f"{files[row][0]}: {reason}" for row, reason in sorted(bad)),
-                ]
-            )
-        )
+        raise UserError("\n".join([f"dataset {name}: {len(bad)} images cannot be decoded.", *bad]))
     _write_footer(temporary, {"mark": _MARK, "shape": list(shape), "checksum": _joined(checksums), "boot": boot})
+
+
+def _decoded(file: tuple[Path, str], size: int, grey: bool) -> bytes | BadImage:
+    """Return one file's pixels, size x size x (1 or 3) bytes, row by row; or why there are none."""
+    path, sha256 = file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return BadImage(f"cannot be read: {error.strerror}")
+    if hashlib.sha256(content).hexdigest() != sha256:
+        return BadImage("its content changed after it was indexed")
+    try:
+        return resized(read_image(content), size, grey).tobytes()
+    except BadImage as error:
+        return error
 
 
 def _joined(checksums: Iterable[int]) -> str:

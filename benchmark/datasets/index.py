@@ -6,21 +6,24 @@ holds what was found by opening every file once; the *index* adds groups and spl
 
 from __future__ import annotations
 
-import base64
 import hashlib
+import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmark.datasets.assignment import Assignment
 from benchmark.datasets.catalogue import SPLITS, SplitName
 from benchmark.datasets.listing import Listing, make_listing
 from benchmark.datasets.locations import cache_directory
 from benchmark.datasets.parallel import Progress, map_files
+from benchmark.datasets.pixels import BadImage, has_colour, read_image, thumbnail
 from benchmark.datasets.storage import building
 from benchmark.errors import UserError
 
@@ -68,7 +71,8 @@ class Index:
 def scan(listing: Listing, progress: Progress | None = None) -> pa.Table:
     """Return what opening every file found, one row an image, in the listing's order; from the cache where it is there.
 
-    Columns: id, bytes, sha256, width, height, mode, colour, thumbnail (576 bytes), problem (null where it can be read).
+    Columns: id; bytes; sha256; width, height and Pillow's mode, as stored; colour, whether the channels of any pixel
+    differ, whatever the mode; thumbnail (`pixels.thumbnail`); problem, null where the file can be decoded.
 
     Raises:
         UserError: the cache folder cannot be written.
@@ -80,15 +84,28 @@ def scan(listing: Listing, progress: Progress | None = None) -> pa.Table:
     if not target.exists():
         with building(target) as temporary:
             if temporary is not None:
-                items = [[file.id, str(file.path)] for file in listing.files]
-                found: dict[str, dict[str, Any]] = dict(
-                    map_files({"kind": "scan"}, items, stage="reading", progress=progress)
-                )
-                rows = [{"id": file.id, **found[file.id]} for file in listing.files]
-                for row in rows:
-                    row["thumbnail"] = base64.b64decode(row["thumbnail"])
+                paths = [file.path for file in listing.files]
+                found = map_files(_facts_of, paths, stage="reading", progress=progress)
+                rows = [{"id": file.id, **facts} for file, facts in zip(listing.files, found, strict=True)]
                 pq.write_table(pa.Table.from_pylist(rows, schema=_scan_schema()), temporary, compression="zstd")
     return pq.read_table(target)
+
+
+def _facts_of(path: Path) -> dict[str, Any]:
+    """Return one row of the scan but for the id; what was not found is empty."""
+    facts: dict[str, Any] = {"width": 0, "height": 0, "mode": "", "colour": False, "thumbnail": b"", "problem": None}
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return {**facts, "bytes": 0, "sha256": "", "problem": f"cannot be read: {error.strerror}"}
+    facts |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    try:
+        image = read_image(content)
+    except BadImage as error:
+        return {**facts, "problem": str(error)}
+    with Image.open(io.BytesIO(content)) as header:  # before EXIF rotation and conversion
+        facts |= {"width": header.width, "height": header.height, "mode": header.mode}
+    return {**facts, "colour": has_colour(image), "thumbnail": thumbnail(image)}
 
 
 def _scan_schema() -> pa.Schema:

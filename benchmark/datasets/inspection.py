@@ -1,8 +1,7 @@
-"""One image file inspected for `datasets check`: what is unusual about it, and what it looks like. Runs in a worker."""
+"""One image file inspected for `datasets check`: what is unusual about it, and what it looks like."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import itertools
@@ -11,8 +10,7 @@ from typing import Any
 
 from PIL import Image, ImageChops
 
-from benchmark.datasets.pixels import MAX_PIXELS, BadImage, read_image, resized
-from benchmark.datasets.worker import THUMBNAIL
+from benchmark.datasets.pixels import MAX_PIXELS, BadImage, read_image, resized, thumbnail
 
 GREY_TOLERANCE = 3
 """Largest difference between channels, grey levels, of an image that counts as grey."""
@@ -21,15 +19,15 @@ _ORIENTATION = 0x0112
 _SIDE = 64
 
 
-def inspect(path: str) -> dict[str, Any]:
+def inspect(path: Path) -> dict[str, Any]:
     """Return what `datasets check` needs to know of one file.
 
     Keys: ``kinds``, what is unusual, words of `benchmark.datasets.check.KINDS`; ``detail``, why it cannot be decoded,
-    or None; ``sha256``; ``thumbnail`` (base64 of 24 x 24 grey bytes) and ``grey``, whether the pixels are without
+    or None; ``sha256``; ``thumbnail`` (see `pixels.thumbnail`) and ``grey``, whether the pixels are without
     colour, both None if it cannot be decoded.
     """
     try:
-        content = Path(path).read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         return _facts(["unreadable"], f"cannot be read: {error.strerror}", "")
     sha256 = hashlib.sha256(content).hexdigest()
@@ -40,8 +38,7 @@ def inspect(path: str) -> dict[str, Any]:
         return _facts([*kinds, _why(content, str(error))], str(error), sha256)
     pairs = itertools.combinations(resized(image, _SIDE, grey=False).split(), 2)
     beyond = (ImageChops.difference(*pair).histogram()[GREY_TOLERANCE + 1 :] for pair in pairs)
-    thumbnail = base64.b64encode(resized(image, THUMBNAIL, grey=True).tobytes()).decode()
-    return {**_facts(kinds, None, sha256), "thumbnail": thumbnail, "grey": not any(map(any, beyond))}
+    return {**_facts(kinds, None, sha256), "thumbnail": thumbnail(image), "grey": not any(map(any, beyond))}
 
 
 def _facts(kinds: list[str], detail: str | None, sha256: str) -> dict[str, Any]:

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
-
-if TYPE_CHECKING:  # the processes that decode start in half the time without it
-    import numpy as np
-    from numpy.typing import NDArray
 
 RULE = "bilinear-antialiased-1"
 """Names the rule above; a change of the rule changes the name, and with it every decode cache."""
@@ -81,8 +78,6 @@ def _opaque(image: Image.Image, file_format: str | None) -> Image.Image:
 
 
 def _sixteen_bits(image: Image.Image, file_format: str | None) -> Image.Image:
-    import numpy as np
-
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535 or (image.mode == "I" and file_format not in ("PNG", "PPM")):
         raise BadImage("32-bit integer pixels have no defined white; save it with 8 or 16 bits")
@@ -94,9 +89,12 @@ def resized(image: Image.Image, size: int, grey: bool) -> Image.Image:
     return image.convert("L" if grey else "RGB").resize((size, size), Image.Resampling.BILINEAR)
 
 
+def thumbnail(image: Image.Image) -> bytes:
+    """Return the 24 x 24 grey bytes by which near-duplicates are found, of an image of `read_image`."""
+    return resized(image, 24, grey=True).tobytes()
+
+
 def to_array(image: Image.Image, size: int, grey: bool) -> NDArray[np.uint8]:
     """Return `resized` as uint8, shape (size, size, 1) for grey or (size, size, 3) for RGB."""
-    import numpy as np
-
     pixels = np.asarray(resized(image, size, grey), dtype=np.uint8)
     return pixels[:, :, None] if grey else pixels
