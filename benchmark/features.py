@@ -29,7 +29,6 @@ from benchmark.datasets.augmentations import Step
 from benchmark.files import write_atomically
 from benchmark.heads import classifier, head_parameters
 from benchmark.placement import to_device
-from benchmark.policies import Stage
 from benchmark.weights import fingerprint
 
 LARGEST = 2 << 30
@@ -83,11 +82,6 @@ class Frozen:
 
     images: Images
     head: nn.Module
-
-
-def applicable(stage: Stage, augment: Sequence[Step]) -> bool:
-    """Whether kept features are exact in a stage: a frozen backbone in eval mode, no augmentation but the flip."""
-    return stage.trainable == "head" and stage.batch_norm == "eval" and all(step.name == "hflip" for step in augment)
 
 
 def frozen(

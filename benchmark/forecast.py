@@ -1,79 +1,65 @@
-"""How long runs will take, from records of runs like them. No torch, no disk."""
+"""How long runs will take: as done runs like them, else scaled from others, else by a reference rate. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import fmean, median
+from math import log
+from statistics import median
+from typing import Literal
 
-from benchmark.datasets.catalogue import CATALOGUE
+from benchmark.datasets.catalogue import CATALOGUE, SplitName
 from benchmark.datasets.source import DatasetSource
-from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec
 from benchmark.policies import Stage
-from benchmark.records import DatasetRecord, Environment, RunRecord
+from benchmark.records import DatasetRecord, RunRecord
+
+Device = Literal["cpu", "gpu"]
 
 VALIDATION_SHARE = 0.15
-"""Of the training images, where a dataset has no validation split (or, about, no test split): design.md."""
+"""Of the training images, where a dataset has no validation split (or, about, no test split)."""
+
+_HELD_OUT: tuple[SplitName, ...] = ("validation", "test")
 
 UNKNOWN_IMAGES = 1000
-"""Training images taken for a dataset of which nothing is known; orders runs, is never shown as a time."""
+"""Training images assumed for a folder that nothing is known of; only for the order of runs, never for a time."""
 
-PASSES = {"all": 3.0, "later-half": 2.0, "head": 1.0}
-"""Cost of a training step on one image in forward passes: a backward pass takes about two of them, and is left out
-where nothing before the head is trained. Only for runs that no record is like."""
+STEPS = {"all": 1.0, "later-half": 0.67, "head": 0.25}
+"""Time to train one image once, by trained part, relative to a step of the complete network: a backward pass takes
+about twice a forward pass, and ends where no earlier layer is trained."""
 
-
-@dataclass(frozen=True)
-class Hardware:
-    """What a run executes on, as `records.Environment` names it.
-
-    Attributes:
-        device: ``cpu``, or the GPU's name.
-        cpu: the processor's name.
-    """
-
-    device: str
-    cpu: str
-
-    @staticmethod
-    def of(environment: Environment) -> Hardware:
-        """Return the hardware that a record names."""
-        return Hardware(environment.device, environment.cpu)
+EVALUATION = 0.25
+"""Time to evaluate one image, relative to a step of the complete network: 0.18 to 0.29 in `REFERENCE_RATES`."""
 
 
 @dataclass(frozen=True)
-class Way:
-    """What runs must share to take the same time an image: network, size, trained part, hardware.
+class ReferenceRate:
+    """Images per second that one run reaches elsewhere.
 
     Attributes:
-        stages: (trainable, batch-norm mode) of each stage, which tell the work of a step; learning rates do not.
+        network: ``timm/NAME`` or ``torchvision/NAME``, without a tag.
+        device: class of the device.
+        size: pixels per side, in training and in evaluation.
+        train: images per second through training steps of the complete network.
+        evaluate: images per second through evaluations.
+        source: where the rates come from.
     """
 
-    model: str
-    input_size: int
-    batch_size: int
-    channels: int
-    stages: tuple[tuple[str, str], ...]
-    augment: tuple[str, ...]
-    precision: str
-    threads: int
-    hardware: Hardware
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Seconds that a way of training takes.
-
-    Attributes:
-        train: per training image and epoch, for each stage.
-        evaluate: per validation or test image and epoch.
-        fixed: per run: opening images, building the model, features of a frozen backbone, and what else is no epoch.
-    """
-
-    train: tuple[float, ...]
+    network: str
+    device: Device
+    size: tuple[int, int]
+    train: float
     evaluate: float
-    fixed: float
+    source: str
+
+
+REFERENCE_RATES = (
+    ReferenceRate("timm/resnetrs50", "gpu", (160, 224), 1686, 2945, "an RTX 3090, published by timm"),
+    ReferenceRate("timm/tf_efficientnet_lite0", "cpu", (64, 64), 124.4, 674.2, "a core of an AMD EPYC, our results"),
+    ReferenceRate("timm/tf_efficientnet_lite0", "cpu", (96, 96), 74.0, 307.1, "a core of an AMD EPYC, our results"),
+)
+"""timm's rates are those that the README cites; ours are medians over the undisturbed runs below ``results/`` that
+train the complete network in one stage."""
 
 
 @dataclass(frozen=True)
@@ -85,177 +71,149 @@ class ImageCount:
 
     @staticmethod
     def of(dataset: DatasetRecord) -> ImageCount:
-        """Return what a record counted."""
+        """Return the counts of a record."""
         return ImageCount(dataset.train_images, dataset.validation_images + dataset.test_images)
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """What one run is expected to take.
+class Work:
+    """What a run computes, if it does not stop early, in images x pixels.
 
     Attributes:
-        seconds: of wall clock, in a worker; None where nothing measured is like it.
-        basis: where the figure comes from, in words.
-        cost: comparable among the runs of one call: seconds where they are known, else an estimate on their scale.
+        train: through training steps, in steps of the complete network (`STEPS`).
+        evaluate: through evaluations.
     """
 
-    seconds: float | None
+    train: float
+    evaluate: float
+
+    @property
+    def product(self) -> float:
+        """Both in one number, for comparing runs."""
+        return self.train + EVALUATION * self.evaluate
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Expected wall time of one run in a worker, seconds, and what it is based on, in words."""
+
+    seconds: float
     basis: str
-    cost: float
 
 
 def forecast(
     specs: Iterable[RunSpec],
     records: Iterable[RunRecord],
-    *,
-    hardware: Hardware | None = None,
-    measured: Mapping[Way, Pace] | None = None,
+    device: Device,
     images: Mapping[DatasetSource, ImageCount] | None = None,
 ) -> dict[str, Forecast]:
-    """Return what each run is expected to take, by its id.
+    """Return the expected time of each run by its id; runs without any basis are missing.
 
-    With records of the same `Way` (model, size, batch, channels, stages, hardware, threads), or a pace that was
-    measured for it:
-
-        seconds = fixed + sum over stages of epochs x training images x train + all epochs x held-out images x evaluate
-
-    each factor the median of the records', epochs cut by the share that early stopping left of them in runs of the same
-    policy. Else a relative cost: images x epochs x pixels x passes of the trained part, scaled to the others' seconds.
-    The same arguments give the same answer, in whatever order the records come.
+    The median of done runs that differ in the seed only, else the median of other done runs, each scaled by epochs x
+    images x pixels: of the same network and class of device if there are any. Without a done run, the reference rate of
+    the network and class of device, of the nearest size in pixels.
 
     Args:
         specs: the runs.
-        records: of this matrix or others; those that are not done are passed over.
-        hardware: what the runs will execute on; None: that of the newest record.
-        measured: paces from elsewhere (a calibration); records of the same way go before them.
-        images: counts of datasets that no record and no catalogue knows.
+        records: of this matrix or others; those that are not done are ignored.
+        device: class of the device that will execute the runs.
+        images: counts of folders.
     """
-    runs = {spec.id: spec for spec in specs}
-    done = sorted((r for r in records if r.status == "done"), key=lambda r: (r.finished_at, r.id))
-    if hardware is None and done:
-        hardware = Hardware.of(_environment(done[-1]))
-    by_way: dict[Way, list[RunRecord]] = {}
+    done = [record for record in records if record.status == "done"]
+    counts = _counts(done, images)
+    like: dict[tuple[RunSpec, Device], list[float]] = {}
+    paces: dict[tuple[str, Device], list[float]] = {}
     for record in done:
-        by_way.setdefault(way(record.spec, Hardware.of(_environment(record))), []).append(record)
-    counts = {source.portable: count for source, count in (images or {}).items()}
-    counts |= {record.spec.source.portable: _images(record) for record in done}
+        assert record.timing is not None and record.environment is not None and record.dataset is not None, record.id
+        seconds, on = record.timing.total_seconds, device_class(record.environment.device)
+        like.setdefault((_without_seed(record.spec), on), []).append(seconds)
+        pace = seconds / _work(record.spec, ImageCount.of(record.dataset)).product
+        paces.setdefault((record.spec.model, on), []).append(pace)
+    any_pace = [pace for of_network in paces.values() for pace in of_network]
 
-    sources = dict.fromkeys(spec.source for spec in runs.values())
-    counted = {source: counts.get(source.portable) or catalogued(source) for source in sources}
-    seconds: dict[str, tuple[float, str]] = {}
-    for run, spec in runs.items():
-        count = counted[spec.source]
-        if hardware is None or count is None:
-            continue
-        mine = way(spec, hardware)
-        peers = by_way.get(mine, [])
-        pace = pace_of(peers) if peers else (measured or {}).get(mine)
-        if pace is not None:
-            number = f"{len(peers)} record{'' if len(peers) == 1 else 's'} like it" if peers else "a calibration"
-            seconds[run] = _seconds(spec, pace, count, _share_of_epochs(spec, peers)), number
+    def of_run(spec: RunSpec) -> Forecast | None:
+        seconds = like.get((_without_seed(spec), device))
+        if seconds:
+            return Forecast(median(seconds), "runs that differ in the seed only")
+        count = counts.get(spec.source.portable) or catalogued(spec.source)
+        if count is None:
+            return None
+        work = _work(spec, count)
+        own = paces.get((spec.model, device))
+        if own:
+            return Forecast(median(own) * work.product, "scaled from done runs of this network")
+        if any_pace:
+            return Forecast(median(any_pace) * work.product, "scaled from done runs of another network or device")
+        return _by_reference(spec, work, device)
 
-    relative = {run: _relative(spec, counted[spec.source]) for run, spec in runs.items()}
-    scale = median([took / relative[run] for run, (took, _) in seconds.items()]) if seconds else 1.0
-    return {
-        run: Forecast(seconds[run][0], seconds[run][1], seconds[run][0])
-        if run in seconds
-        else Forecast(None, "relative cost: no record is like it", cost * scale)
-        for run, cost in relative.items()
-    }
+    return {spec.id: found for spec in specs if (found := of_run(spec)) is not None}
 
 
-def longest_first(specs: Iterable[RunSpec], expected: Mapping[str, Forecast]) -> list[RunSpec]:
-    """Return runs in the order in which to start them, so that no long one is left to the end; ties as they came."""
-    return sorted(specs, key=lambda spec: -expected[spec.id].cost)
+def longest_first(specs: Iterable[RunSpec], records: Iterable[RunRecord] = ()) -> list[RunSpec]:
+    """Return runs by decreasing epochs x images x pixels, so that no long one is left to the end; ties as they came.
+
+    Args:
+        specs: the runs.
+        records: done ones give the images of their datasets.
+    """
+    counts = _counts(record for record in records if record.status == "done")
+
+    def product(spec: RunSpec) -> float:
+        count = counts.get(spec.source.portable) or catalogued(spec.source)
+        return _work(spec, count or drawn({"train": UNKNOWN_IMAGES}, spec.source)).product
+
+    return sorted(specs, key=product, reverse=True)
 
 
-def way(spec: RunSpec, hardware: Hardware) -> Way:
-    """Return what decides the time that a run takes an image."""
-    return Way(
-        model=spec.model,
-        input_size=spec.input_size,
-        batch_size=spec.batch_size,
-        channels=INPUT_MODES[spec.input_mode].channels,
-        stages=tuple((stage.trainable, stage.batch_norm) for stage in spec.stages),
-        augment=tuple(step.name for step in spec.augment),
-        precision=spec.precision,
-        threads=spec.threads,
-        hardware=hardware,
-    )
-
-
-def pace_of(records: Sequence[RunRecord]) -> Pace:
-    """Return the pace of done runs of one way, the median of each part."""
-    paces = [_pace(record) for record in records]
-    return Pace(
-        train=tuple(median(stage) for stage in zip(*(pace.train for pace in paces), strict=True)),
-        evaluate=median(pace.evaluate for pace in paces),
-        fixed=fmean(pace.fixed for pace in paces),  # features are computed in one run and read in the others
-    )
+def device_class(device: str) -> Device:
+    """Return the class of a device by its name in a record, ``cpu`` or the GPU's."""
+    return "cpu" if device == "cpu" else "gpu"
 
 
 def catalogued(source: DatasetSource) -> ImageCount | None:
-    """Return the images of a catalogue's dataset, drawn splits about; None for a folder or a choice of classes."""
-    if source.is_folder or source.classes is not None:
+    """Return the images of a catalogue's dataset, or None for a folder; missing splits and chosen classes estimated."""
+    if source.is_folder:
         return None
-    known = CATALOGUE[source.name].images
-    train = known["train"]
-    held_out = 0
-    for split in ("validation", "test"):
-        if split in known:
-            held_out += known[split]
-        else:
-            drawn = round(VALIDATION_SHARE * known["train"])
-            train, held_out = train - drawn, held_out + drawn
-    return ImageCount(min(train, source.limit or train), held_out)
+    info = CATALOGUE[source.name]
+    share = len(source.classes or info.classes) / len(info.classes)
+    return drawn({split: round(share * number) for split, number in info.images.items()}, source)
 
 
-def _environment(record: RunRecord) -> Environment:
-    assert record.environment is not None, f"{record.id} is done and has no environment"
-    return record.environment
+def drawn(official: Mapping[SplitName, int], source: DatasetSource) -> ImageCount:
+    """Return about how many images are trained on and held out, by the number of images in each official split."""
+    missing = round(VALIDATION_SHARE * official["train"])
+    train = official["train"] - missing * sum(split not in official for split in _HELD_OUT)
+    return ImageCount(min(train, source.limit or train), sum(official.get(split, missing) for split in _HELD_OUT))
 
 
-def _images(record: RunRecord) -> ImageCount:
-    assert record.dataset is not None, f"{record.id} is done and has no dataset"
-    return ImageCount.of(record.dataset)
+def _counts(
+    done: Iterable[RunRecord], images: Mapping[DatasetSource, ImageCount] | None = None
+) -> dict[DatasetSource, ImageCount]:
+    given = {source.portable: count for source, count in (images or {}).items()}
+    return given | {r.spec.source.portable: ImageCount.of(r.dataset) for r in done if r.dataset is not None}
 
 
-def _pace(record: RunRecord) -> Pace:
-    timing, count = record.timing, _images(record)
-    assert timing is not None, f"{record.id} is done and has no timing"
-    epochs = len(record.history)
+def _without_seed(spec: RunSpec) -> RunSpec:
+    return spec.portable.model_copy(update={"seed": 0})
 
-    def per_image(stage: int) -> float:
-        of_stage = [epoch.train_seconds for epoch in record.history if epoch.stage == stage]
-        return fmean(of_stage) / count.train
 
-    return Pace(
-        train=tuple(per_image(stage) for stage in range(1, len(record.spec.stages) + 1)),
-        evaluate=timing.eval_seconds / (epochs * count.held_out),
-        fixed=max(0.0, timing.total_seconds - timing.train_seconds - timing.eval_seconds),
+def _work(spec: RunSpec, images: ImageCount) -> Work:
+    def steps(stage: Stage) -> float:
+        return 0.0 if stage.keeps_features(spec.augment) else STEPS[stage.trainable]
+
+    pixels = spec.input_size**2
+    return Work(
+        train=pixels * images.train * sum(stage.epochs * steps(stage) for stage in spec.stages),
+        evaluate=pixels * images.held_out * sum(stage.epochs for stage in spec.stages),
     )
 
 
-def _most_epochs(stages: Iterable[Stage]) -> int:
-    return sum(stage.epochs for stage in stages)
-
-
-def _share_of_epochs(spec: RunSpec, peers: Sequence[RunRecord]) -> float:
-    """Return the mean share of its epochs that a run of this policy needed before it stopped early, 0..1."""
-    own = [record for record in peers if record.spec.policy == spec.policy]
-    shares = [len(record.history) / _most_epochs(record.spec.stages) for record in own or peers]
-    return fmean(shares) if shares else 1.0
-
-
-def _seconds(spec: RunSpec, pace: Pace, count: ImageCount, share: float) -> float:
-    training = sum(stage.epochs * train for stage, train in zip(spec.stages, pace.train, strict=True)) * count.train
-    evaluation = _most_epochs(spec.stages) * count.held_out * pace.evaluate
-    return pace.fixed + share * (training + evaluation)
-
-
-def _relative(spec: RunSpec, count: ImageCount | None) -> float:
-    if count is None:
-        train = spec.source.limit or UNKNOWN_IMAGES
-        count = ImageCount(train, round(VALIDATION_SHARE * train))
-    passes = sum(stage.epochs * PASSES[stage.trainable] for stage in spec.stages) * count.train
-    return (passes + _most_epochs(spec.stages) * count.held_out) * spec.input_size**2
+def _by_reference(spec: RunSpec, work: Work, device: Device) -> Forecast | None:
+    network = spec.model.partition(".")[0]
+    known = [rate for rate in REFERENCE_RATES if (rate.network, rate.device) == (network, device)]
+    if not known:
+        return None
+    rate = min(known, key=lambda rate: abs(log(rate.size[0] / spec.input_size)))
+    train, evaluate = (pixels**2 for pixels in rate.size)
+    seconds = work.train / (rate.train * train) + work.evaluate / (rate.evaluate * evaluate)
+    return Forecast(seconds, f"reference rate, not measured here ({rate.source})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,6 +14,7 @@ from benchmark.errors import MisplacedValueError
 from benchmark.optimisation import Optimizer, Schedule
 
 if TYPE_CHECKING:
+    from benchmark.datasets.augmentations import Step
     from benchmark.settings import TrainingSettings
 
 Trainable = Literal["head", "later-half", "all"]
@@ -58,6 +59,10 @@ class Stage(_Frozen):
     scheduler: Schedule
     patience: int | None = Field(ge=1)
     """Epochs without a better validation accuracy before the stage ends early; None: never."""
+
+    def keeps_features(self, augment: Sequence[Step]) -> bool:
+        """Whether kept features are exact: a frozen backbone in eval mode, and no augmentation but the flip."""
+        return self.trainable == "head" and self.batch_norm == "eval" and all(step.name == "hflip" for step in augment)
 
 
 class StageRule(_Frozen):

@@ -373,7 +373,7 @@ def _as_features(
     progress: Progress,
 ) -> features.Frozen | None:
     """Return the splits as features of the frozen backbone; None where the stage needs the images themselves."""
-    if not features.applicable(stage, spec.augment):
+    if not stage.keeps_features(spec.augment):
         return None
     started = time.perf_counter()
     reset_accelerate()

@@ -14,6 +14,7 @@ from benchmark.batches import Images
 from benchmark.freezing import set_modes
 from benchmark.heads import head_parameters
 from benchmark.matrix import RunSpec
+from benchmark.policies import Stage
 from benchmark.training import Support, Trained, train
 from tests import synthetic
 
@@ -49,7 +50,7 @@ def test_a_head_trained_on_kept_features_is_the_one_trained_behind_the_running_b
 ) -> None:
     spec = synthetic.spec(policy="feature-extract", model=model, lr=1e-2, augment=augment)
     kept, network = trained(spec)
-    monkeypatch.setattr(features, "applicable", lambda stage, augment: False)
+    monkeypatch.setattr(Stage, "keeps_features", lambda stage, augment: False)
     running, _ = trained(spec)
     assert [stage.cached_features for stage in kept.progress.stages] == [True]
     assert [stage.cached_features for stage in running.progress.stages] == [False]

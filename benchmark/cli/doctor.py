@@ -1,10 +1,10 @@
-"""``doctor``: what would stop a matrix on this machine, how fast it is, and how long it would take."""
+"""``doctor``: what would stop a matrix on this machine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -20,13 +20,12 @@ from benchmark.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from benchmark.calibration import Calibration
     from benchmark.cli.selection import Selection
     from benchmark.doctor import Finding
-    from benchmark.forecast import Way
-    from benchmark.matrix import RunSpec
 
 SOMETHING_STOPS = 1
+LEAST_FREE = 2**28
+"""Bytes of free disk below which a run is likely to stop."""
 
 
 def doctor(
@@ -36,121 +35,80 @@ def doctor(
     name: NameOption = None,
     results: ResultsOption = DEFAULT_RESULTS,
     data_dir: DataDirOption = None,
-    calibrate: Annotated[
-        bool, typer.Option(help="Measure training and inference; otherwise what was measured before is shown.")
-    ] = True,
 ) -> None:
-    """Show versions, device, memory, disk, hub, datasets, weights and measured rates, and forecast a matrix's time.
+    """Show versions, device, memory, disk, datasets and weights at hand, and what would stop the runs.
 
-    Downloads nothing and writes no results. What is measured is kept in the cache folder: `plan` and `status` forecast
-    from it. Exit code 1 where something would stop the run.
+    Downloads nothing and writes no results. Exit code 1 if something would stop the runs.
     """
     from tabulate import tabulate
 
-    from benchmark import calibration
-    from benchmark.cli.expected import expected, total
+    from benchmark import doctor
     from benchmark.cli.selection import select
-    from benchmark.forecast import way
 
     selection = select(matrix, overrides, only, name, results)
     specs = [run.spec for run in selection.selected]
-    findings, kept = _examined(selection, specs, data_dir, calibrate=calibrate)
+    needed = [*doctor.datasets_of(specs, data_dir), *doctor.weights_of(specs)]
+    findings = [*_machine(selection), *needed]
+    if not any(each.stops or each.fetched for each in needed):
+        findings += _preflight(selection, data_dir)
     rows = [("STOPS" if each.stops else "ok", each.what, each.found) for each in findings]
     typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
-    if kept is not None and any(way(spec, kept.hardware) in dict(kept.paces) for spec in specs):
-        typer.echo(_rates(specs, kept))
-        typer.echo(total(selection.selected, expected(selection.plan, kept), kept.workers))
-        typer.echo(f"kept for `plan` and `status`: {calibration.path()}")
+    if any(each.fetched for each in needed):
+        typer.echo("Images and networks were not looked at: `plan --preflight` fetches what is missing, and looks.")
     stopping = sum(each.stops for each in findings)
     if stopping:
         typer.echo(f"{stopping} things would stop the run.", err=True)
         raise typer.Exit(SOMETHING_STOPS)
 
 
-def _examined(
-    selection: Selection, specs: Sequence[RunSpec], data_dir: Path | None, *, calibrate: bool
-) -> tuple[list[Finding], Calibration | None]:
+def _machine(selection: Selection) -> Iterator[Finding]:
+    """Yield versions, device, precision, free memory and free disk."""
+    import platform
     import shutil
 
     import psutil
     import torch
 
-    from benchmark import calibration, doctor, environment
+    from benchmark import environment
     from benchmark.datasets.locations import cache_directory
     from benchmark.doctor import Finding
     from benchmark.errors import UserError
-    from benchmark.forecast import Hardware
     from benchmark.precision import check_precision
-    from benchmark.preparation import default_workers, gpus
     from benchmark.runs import choose_device, resolve_precision
 
-    device = choose_device()
-    cpu = environment.cpu_name()
-    card = torch.cuda.get_device_name() if device.type == "cuda" else None
-    asked = selection.matrix.training.precision
+    yield Finding("python", platform.python_version())
+    for package, version in environment.package_versions().items():
+        yield Finding(package, version)
+    device, asked = choose_device(), selection.matrix.training.precision
+    on_gpu = device.type == "cuda"
+    yield Finding("device", torch.cuda.get_device_name() if on_gpu else f"CPU: {environment.cpu_name()}")
     try:
         check_precision(asked, device)
-        precision = Finding("precision", f"{asked}: {resolve_precision(asked, device)}")
+        yield Finding("precision", f"{asked}: {resolve_precision(asked, device)}")
     except UserError as error:
-        precision = Finding("precision", str(error), stops=True)
-    versions = environment.package_versions()
+        yield Finding("precision", str(error), stops=True)
     memory = psutil.virtual_memory()
-    findings = [
-        Finding("python", environment.python_version()),
-        *(Finding(package, version) for package, version in versions.items()),
-        Finding("device", card or f"CPU: {cpu}"),
-        precision,
-        Finding("free memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GB"),
-    ]
+    yield Finding("free memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GB")
     for what, place in (("results", selection.store.folder), ("cache", cache_directory())):
         there = next(parent for parent in (place, *place.absolute().parents) if parent.is_dir())
         free = shutil.disk_usage(there).free
-        findings.append(Finding(f"free disk, {what}", f"{free / 2**30:.1f} GB in {there}", stops=free < 2**28))
-    hubs = dict.fromkeys(doctor.hub_of(model) for model in selection.matrix.models)
-    findings += [Finding(hub, "answers" if doctor.reachable(hub) else "does not answer") for hub in hubs]
-    of_datasets, listings = doctor.datasets_of(specs, data_dir)
-    of_weights = doctor.weights_of(specs)
-    findings += [*of_datasets, *of_weights]
-    rate = doctor.decode_rate(listings, selection.matrix.training.image_size)
-    if rate is not None:
-        findings.append(Finding("decoding", f"{rate:,.0f} images per second"))
-    kept = calibration.read()
-    usable = not any(each.stops for each in (*of_weights, precision))
-    if calibrate and usable:
-        hardware = Hardware(card or "cpu", cpu)
-        workers = default_workers(len(gpus()), selection.matrix.threads)
-        ways = calibration.ways(specs, hardware)
-        typer.echo(f"measuring {len(ways)} ways of training, {workers} at a time …", err=True)
-        measured, contended = calibration.measure(list(ways.values()), workers)
-        if contended:
-            findings.append(Finding("measured", "beside other work: this machine is faster than what stands below"))
-        findings += [
-            Finding(f"training {spec.model} {spec.input_mode} {spec.policy}", answer, stops=True)
-            for spec, answer in zip(ways.values(), measured, strict=True)
-            if isinstance(answer, str)
-        ]
-        paces = tuple((way, pace) for way, pace in zip(ways, measured, strict=True) if not isinstance(pace, str))
-        kept = calibration.keep(calibration.Calibration(hardware, workers, paces, doctor.folder_counts(specs)))
-    return findings, kept
+        yield Finding(f"free disk, {what}", f"{free / 2**30:.1f} GB in {there}", stops=free < LEAST_FREE)
 
 
-def _rates(specs: Sequence[RunSpec], kept: Calibration) -> str:
-    """Return images per second of each way of training, as a table."""
-    from tabulate import tabulate
+def _preflight(selection: Selection, data_dir: Path | None) -> list[Finding]:
+    """Return the problems that the preflight finds, or one line saying that there are none."""
+    from benchmark import matrix_file
+    from benchmark.cli.display import display
+    from benchmark.doctor import Finding
+    from benchmark.preflight import preflight
 
-    from benchmark.forecast import way
-
-    paces = dict(kept.paces)
-    users: dict[Way, list[RunSpec]] = {}
-    for spec in specs:
-        users.setdefault(way(spec, kept.hardware), []).append(spec)
-    rows = []
-    for each, runs in users.items():
-        pace = paces.get(each)
-        if pace is not None:
-            modes = ", ".join(dict.fromkeys(run.input_mode for run in runs))
-            policies = ", ".join(dict.fromkeys(run.policy for run in runs))
-            training = ", then ".join(f"{1 / seconds:,.0f}" for seconds in pace.train)
-            rows.append((each.model, modes, policies, training, f"{1 / pace.evaluate:,.0f}"))
-    headers = ("model", "input modes", "policies", "training, images/s", "inference, images/s")
-    return "\n" + tabulate(rows, headers=headers, disable_numparse=True) + "\n"
+    specs = [run.spec for run in selection.selected]
+    with display(len(specs)) as shown:
+        found = preflight(specs, data_dir, shown.preparing)
+    if not found.problems:
+        return [Finding("preflight", f"nothing in the way of {len(found.checked)} ways to train")]
+    places = [matrix_file.place(selection.source, selection.overrides, each.key) for each in found.problems]
+    return [
+        Finding("preflight", f"{place}: {each.key}: {each.message}", stops=True)
+        for place, each in zip(places, found.problems, strict=True)
+    ]

@@ -1,91 +1,91 @@
-"""The forecast of time as ``plan``, ``status`` and ``doctor`` show it. No torch."""
+"""The forecast of time as ``plan`` and ``status`` show it. No torch."""
 
 from __future__ import annotations
 
 import math
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from benchmark import calibration, environment
-from benchmark.forecast import Forecast, Hardware, forecast
+from benchmark import environment
+from benchmark.datasets.catalogue import FOLDER
+from benchmark.datasets.source import DatasetSource
+from benchmark.forecast import Device, Forecast, ImageCount, device_class, drawn, forecast
+from benchmark.gpus import VISIBLE, visible_gpus
 from benchmark.plan import Plan, PlannedRun
+from benchmark.preparation import default_workers
+from benchmark.records import Environment
 
-NO_BASIS = "no basis for a forecast of time yet: run `python -m benchmark doctor` with the same options"
+NVIDIA = Path("/proc/driver/nvidia/gpus")
+"""One folder per GPU of NVIDIA's driver on Linux: asking torch would take seconds."""
 
 
-def expected(plan: Plan, kept: calibration.Calibration | None, *, from_records: bool = True) -> dict[str, Forecast]:
-    """Return what each run of a matrix is expected to take on this machine, by id.
+def expected(plan: Plan) -> dict[str, Forecast]:
+    """Return the expected time of each run of a matrix on this machine, by id; runs without any basis are missing.
 
-    Args:
-        plan: the matrix's runs with their records.
-        kept: this machine's calibration, where there is one.
-        from_records: also from the matrix's own records; records that ran on another machine tell nothing of this one.
+    Raises:
+        UserError: a folder is missing or in none of the layouts.
     """
-    records = plan.done if from_records else ()
-    return forecast(
-        (run.spec for run in plan.runs),
-        records,
-        hardware=_this_machine(plan, kept),
-        measured=dict(kept.paces) if kept else None,
-        images=dict(kept.images) if kept else None,
+    specs = [run.spec for run in plan.runs]
+    folders = dict.fromkeys(spec.source for spec in specs if spec.source.is_folder)
+    return forecast(specs, plan.done, _device(plan), {source: _images(source) for source in folders})
+
+
+def _images(source: DatasetSource) -> ImageCount:
+    """Return about how many images of a folder are trained on and held out."""
+    from benchmark.datasets.folders import list_folder
+
+    listing = list_folder(Path(source.name.removeprefix(FOLDER)))
+    used = source.classes or listing.classes
+    return drawn(
+        Counter(file.split or "train" for file in listing.files if listing.classes[file.label] in used), source
     )
 
 
-def _this_machine(plan: Plan, kept: calibration.Calibration | None) -> Hardware:
-    if kept is not None:
-        return kept.hardware
+def _device(plan: Plan) -> Device:
+    """Return the class of device that runs will be executed on: as the newest run done here, else by the driver."""
+    newest = _newest_here(plan)
+    return device_class(newest.device) if newest else "gpu" if _gpus() else "cpu"
+
+
+def _gpus() -> int:
+    found = len(list(NVIDIA.iterdir())) if NVIDIA.is_dir() else 0
+    return len(visible_gpus(os.environ.get(VISIBLE), found))
+
+
+def _newest_here(plan: Plan) -> Environment | None:
+    """Return the environment of the newest run that was done on a machine with this processor, or None."""
     cpu = environment.cpu_name()
-    mine = [
-        (record.finished_at, record.environment.device)
-        for record in plan.done
-        if record.environment is not None and record.environment.cpu == cpu
-    ]
-    return Hardware(max(mine)[1] if mine else "cpu", cpu)
+    of_records = ((r.finished_at, r.environment) for r in plan.done if r.environment and r.environment.cpu == cpu)
+    return max(of_records, key=lambda pair: pair[0], default=("", None))[1]
 
 
-def workers_of(plan: Plan, kept: calibration.Calibration | None) -> int:
-    """Return how many runs share this machine: as calibrated, else as in the newest record."""
-    if kept is not None:
-        return kept.workers
-    of_records = [(r.finished_at, r.environment.workers) for r in plan.done if r.environment is not None]
-    return max(of_records)[1] if of_records else 1
+def workers_of(plan: Plan) -> int:
+    """Return how many runs will share this machine: as in the newest run done here, else by default."""
+    newest = _newest_here(plan)
+    if newest:
+        return newest.workers
+    return default_workers(_gpus(), plan.runs[0].spec.threads) if plan.runs else 1
 
 
-def duration(seconds: float | None) -> str:
-    """Return seconds as ``12 s``, ``3.4 min`` or ``2.1 h``; nothing for None."""
-    if seconds is None:
-        return ""
+def duration(seconds: float) -> str:
+    """Return seconds as ``12 s``, ``3.4 min`` or ``2.1 h``."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def total(runs: Sequence[PlannedRun], foreseen: Mapping[str, Forecast], workers: int) -> str:
-    """Return the forecast of the runs that are not done, in one line; `NO_BASIS` where one of them has none."""
-    left = [foreseen[run.spec.id].seconds for run in runs if run.state != "done"]
-    known = [seconds for seconds in left if seconds is not None]
+    """Return the forecast of the runs that are not done with its basis, in one line."""
+    left = [run.spec for run in runs if run.state != "done"]
     if not left:
         return "forecast: nothing is left to do"
-    if len(known) < len(left):
-        return NO_BASIS
+    unknown = list(dict.fromkeys(spec.model for spec in left if spec.id not in foreseen))
+    if unknown:
+        return f"forecast: none until a run is done; no rate of {', '.join(unknown)} on such a device is known"
+    seconds = [foreseen[spec.id].seconds for spec in left]
     at_a_time = min(workers, len(left))
-    wall = max(math.fsum(known) / at_a_time, max(known))
-    return f"forecast: {len(left)} runs to do, about {duration(wall)} with {at_a_time} at a time on this machine"
-
-
-def against_actual(plan: Plan, kept: calibration.Calibration | None) -> str | None:
-    """Return what the done runs were expected to take by the calibration, and what they took; None without a basis."""
-    if kept is None:
-        return None
-    foreseen = expected(plan, kept, from_records=False)
-    pairs = [
-        (seconds, record.timing.total_seconds)
-        for record in plan.done
-        if record.timing is not None and (seconds := foreseen[record.id].seconds) is not None
-    ]
-    if not pairs:
-        return None
-    before, actual = (math.fsum(column) for column in zip(*pairs, strict=True))
-    return (
-        f"{len(pairs)} done runs: forecast {duration(before)} of work, took {duration(actual)} "
-        f"({actual / before:.2f} of the forecast)"
-    )
+    wall = max(math.fsum(seconds) / at_a_time, max(seconds))
+    bases = "; ".join(dict.fromkeys(foreseen[spec.id].basis for spec in left))
+    return f"forecast: {len(left)} runs to do, about {duration(wall)} with {at_a_time} at a time. Basis: {bases}."

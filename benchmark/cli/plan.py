@@ -36,23 +36,20 @@ def plan(
 ) -> None:
     """List a matrix's runs, each with its state, and every path that they read. Trains nothing, writes no results.
 
-    With --preflight, images and weights are fetched where they are not there, and everything that would stop a run is
-    told at once.
+    With --preflight, missing images and weights are fetched, and everything that would stop a run is reported at once.
     """
     from tabulate import tabulate
 
-    from benchmark import calibration
     from benchmark.cli.expected import duration, expected, total, workers_of
     from benchmark.cli.selection import select
     from benchmark.matrix import not_applicable
 
     selection = select(matrix, overrides, only, name, results)
-    kept = calibration.read()
-    foreseen = expected(selection.plan, kept)
+    foreseen = expected(selection.plan)
     rows = [
         (
             *(run_id, run.spec.dataset, run.spec.input_mode, run.spec.policy, run.spec.model, run.spec.seed),
-            duration(foreseen[run_id].seconds) or "?",
+            duration(foreseen[run_id].seconds) if run_id in foreseen else "?",
             run.state,
         )
         for run_id, run in ((run.spec.id, run) for run in selection.selected)
@@ -63,7 +60,7 @@ def plan(
         typer.echo(f"\n{_reads(selection, data_dir)}\n")
     for pair in not_applicable(selection.matrix):
         typer.echo(f"not applicable: {pair}")
-    typer.echo(total(selection.selected, foreseen, workers_of(selection.plan, kept)))
+    typer.echo(total(selection.selected, foreseen, workers_of(selection.plan)))
     counts = ", ".join(f"{number} {state}" for state, number in selection.plan.counts().items())
     typer.echo(f"{len(rows)} of {len(selection.plan.runs)} runs listed. In all: {counts}.")
     if preflight:

@@ -15,7 +15,7 @@ from benchmark.cli.options import Where
 from benchmark.cli.selection import Selection
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
-from benchmark.forecast import forecast, longest_first
+from benchmark.forecast import longest_first
 from benchmark.locks import folder_locked
 from benchmark.matrix import expand
 from benchmark.plan import Plan, make_plan
@@ -129,7 +129,7 @@ def _longest_first(todo: Sequence[PlannedRun], plan: Plan) -> list[PlannedRun]:
     planned = {run.spec.id: run for run in todo}
     specs = [run.spec for run in todo]
     known = [run.record for run in plan.runs if run.record is not None]
-    return [planned[spec.id] for spec in longest_first(specs, forecast(specs, known))]
+    return [planned[spec.id] for spec in longest_first(specs, known)]
 
 
 def conclude(selection: Selection, failed: list[RunRecord]) -> None:

@@ -27,8 +27,7 @@ def status(
     A name that is no shipped matrix is looked up under --results, so that `status --matrix NAME` works for any
     results folder. Exit code 1 when a run failed or a file is damaged.
     """
-    from benchmark import calibration
-    from benchmark.cli.expected import against_actual, expected, total, workers_of
+    from benchmark.cli.expected import expected, total, workers_of
     from benchmark.cli.selection import kept_matrix, select
     from benchmark.plan import FAILURES
 
@@ -36,12 +35,8 @@ def status(
     selection = select(str(kept) if kept.is_file() and not overrides else matrix, overrides, only, name, results)
     for state, number in selection.plan.counts().items():
         typer.echo(f"{number:6d} {state}")
-    measured = calibration.read()
-    compared = against_actual(selection.plan, measured)
-    if compared is not None:
-        typer.echo(compared)
     if selection.plan.todo and selection.plan.done:
-        typer.echo(total(selection.plan.runs, expected(selection.plan, measured), workers_of(selection.plan, measured)))
+        typer.echo(total(selection.plan.runs, expected(selection.plan), workers_of(selection.plan)))
     failed = [run for run in selection.selected if run.state in FAILURES]
     for run in failed:
         reason = run.record.reason if run.record else None
