@@ -34,7 +34,7 @@ def plan(
         typer.Option("--preflight", help="Check everything the runs need: images, weights, networks."),
     ] = False,
 ) -> None:
-    """List a matrix's runs, each with its state, and every path that they read. Trains nothing, writes no results.
+    """List a matrix's runs with their states, and the sources of their datasets and weights. Trains nothing.
 
     With --preflight, missing images and weights are fetched, and everything that would stop a run is reported at once.
     """
@@ -57,7 +57,7 @@ def plan(
     if rows:
         headers = ("id", "dataset", "input mode", "policy", "model", "seed", "forecast", "state")
         typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
-        typer.echo(f"\n{_reads(selection, data_dir)}\n")
+        typer.echo(f"\n{_needs(selection)}\n")
     for pair in not_applicable(selection.matrix):
         typer.echo(f"not applicable: {pair}")
     typer.echo(total(selection.selected, foreseen, workers_of(selection.plan)))
@@ -67,16 +67,15 @@ def plan(
         _show_preflight(selection, data_dir)
 
 
-def _reads(selection: Selection, data_dir: Path | None) -> str:
-    """Return a table of the places that the listed runs read; names that could move the cursor are escaped."""
+def _needs(selection: Selection) -> str:
+    """Return a table of the datasets and weights of the listed runs; names that could move the cursor are escaped."""
     from tabulate import tabulate
 
-    from benchmark.reads import reads
+    from benchmark.doctor import needs
 
-    found = reads(selection.source, [run.spec for run in selection.selected], selection.store.folder, data_dir)
-    rows = [(each.what, str(each.path or ""), each.state) for each in found]
+    rows = needs(run.spec for run in selection.selected)
     escaped = [[cell if cell.isprintable() else repr(cell) for cell in row] for row in rows]
-    return tabulate(escaped, headers=("read by these runs", "path", "state"), disable_numparse=True)
+    return tabulate(escaped, headers=("needed by these runs", "source"), disable_numparse=True)
 
 
 def _show_preflight(selection: Selection, data_dir: Path | None) -> None:
