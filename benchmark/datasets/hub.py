@@ -13,24 +13,24 @@ SCHEME = "hf://datasets/"
 _TIMEOUT = 10.0
 
 
-class HubFailed(Exception):
-    """The hub did not give the file; the message is one line."""
+class SourceFailed(Exception):
+    """A source did not give the file; the message is one line."""
 
 
 def fetch_from_hub(address: str, target: Path, progress: Progress | None) -> None:
     """Download a file of the dataset's main branch; ``HF_ENDPOINT`` names another hub.
 
-    The client takes up a broken connection where it broke, but keeps nothing for a later process. It shows its own
-    progress bar. No token is sent. Its Xet protocol is switched off for this process: with a storage server out of
-    reach it goes on trying for more than three minutes, and its errors are bare RuntimeErrors.
+    The client resumes a broken connection, but keeps nothing for a later process. It shows its own progress bar. No
+    token is sent. Its Xet protocol is switched off for this process: with a storage server out of reach it retries for
+    more than three minutes, and its errors are bare RuntimeErrors.
 
     Args:
         address: ``hf://datasets/owner/name/path``.
-        target: where the file goes; what stands there is replaced.
+        target: where the file goes; an existing file is replaced.
         progress: called at the end with (what was done, bytes, bytes).
 
     Raises:
-        HubFailed: the hub cannot be reached, does not have the file, or the download broke for good.
+        SourceFailed: the hub cannot be reached, does not have the file, or the download broke for good.
         OSError: the file cannot be written.
     """
     import httpx2
@@ -41,21 +41,17 @@ def fetch_from_hub(address: str, target: Path, progress: Progress | None) -> Non
     repository = f"{owner}/{name}"
     folder = target.with_name(f"{target.name}.hub")
     try:
-        # Asked first, because the download itself would go on asking an unreachable hub for most of a minute.
-        address_there = hf_hub_url(repository, path, repo_type="dataset")
-        get_hf_file_metadata(address_there, timeout=_TIMEOUT, token=False)
-        arrived = hf_hub_download(repository, path, repo_type="dataset", local_dir=folder, token=False)
-        size = Path(arrived).stat().st_size
-        Path(arrived).replace(target)
-    except httpx2.HTTPError as error:  # of the connection, and HfHubHTTPError, which is an OSError too
-        raise HubFailed(_reason(error)) from None
-    except OSError as error:
-        if error.errno is not None:  # the disk's: what the client itself raises has no number
+        # Asked first, because the download itself would retry an unreachable hub for most of a minute.
+        get_hf_file_metadata(hf_hub_url(repository, path, repo_type="dataset"), timeout=_TIMEOUT, token=False)
+        Path(hf_hub_download(repository, path, repo_type="dataset", local_dir=folder, token=False)).replace(target)
+    except (httpx2.HTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's: the client's own have no number
             raise
-        raise HubFailed(_reason(error)) from None
+        raise SourceFailed(_reason(error)) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if progress is not None:
+        size = target.stat().st_size
         progress(f"downloading {path.rsplit('/', 1)[-1]}", size, size)
 
 

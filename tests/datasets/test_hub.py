@@ -48,7 +48,7 @@ for kind in kinds:
     try:
         hub.fetch_from_hub(f"hf://datasets/broken/{kind}/a.zip", Path(folder, kind), None)
         print(f"{kind}: {Path(folder, kind).read_bytes()!r}")
-    except hub.HubFailed as error:
+    except hub.SourceFailed as error:
         print(f"{kind}: {error}")
 try:
     hub.fetch_from_hub("hf://datasets/broken/xet-200/a.zip", Path(folder, "xet-200", "a.zip"), None)

@@ -56,6 +56,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
                 return
             body = served.bodies[path]
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+            if asked and start >= len(body):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(body)}")
+                self.end_headers()
+                return
             self.send_response(206 if asked else 200)
             if asked:
                 self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
@@ -71,6 +76,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     thread = threading.Thread(target=running.serve_forever, args=(0.02,))
     thread.start()
     monkeypatch.setattr("benchmark.datasets.fetch.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("benchmark.datasets.fetch._CHUNK", 1000)
     yield served
     running.shutdown()
     running.server_close()
@@ -157,6 +163,18 @@ def test_a_download_that_stays_broken_is_told_and_the_next_run_resumes_it(
     assert left_over(tmp_path) == ["downloads/rps/rps.zip.part"]
     prepare(rps, tmp_path)
     assert ("rps.zip", "bytes=5000-") in server.requests
+
+
+@pytest.mark.parametrize("more", [b"", b"of another file"])
+def test_a_part_that_is_complete_is_taken_and_one_of_another_file_is_not(
+    more: bytes, rps: DatasetInfo, server: Server, tmp_path: Path
+) -> None:
+    part = tmp_path / "downloads" / "rps" / "rps.zip.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(server.bodies["rps.zip"] + more)
+    assert len(prepare(rps, tmp_path).files) == 24
+    asked = [asked for path, asked in server.requests if path == "rps.zip"]
+    assert asked == [f"bytes={len(server.bodies['rps.zip'] + more)}-", *([None] if more else [])]
 
 
 def test_a_truncated_body_is_not_taken_for_the_file(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
