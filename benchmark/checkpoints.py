@@ -1,4 +1,4 @@
-"""What a run has reached after its last whole epoch, on disk, so that an interrupted run goes on from there."""
+"""State of a run after its last complete epoch, on disk, so that an interrupted run resumes from there."""
 
 from __future__ import annotations
 
@@ -54,23 +54,23 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
 
 
 class Checkpoints:
-    """The last checkpoint of one run: ``<id>.checkpoint``, and the chosen epoch's weights in ``<id>.best-<epoch>``.
+    """The last checkpoint of one run: ``<id>.checkpoint``, and the best epoch's weights in ``<id>.best-<epoch>``.
 
-    Written by a thread, the chosen weights before the state that names them; each file whole or not at all. Only what
-    PyTorch loads with ``weights_only=True`` is read. From `load` to `close` they are locked: a worker that outlives its
-    parent by a moment cannot write what its successor reads.
+    Written by a thread, the best weights before the state that names them; each file completely or not at all. Only
+    what PyTorch loads with ``weights_only=True`` is read. From `load` to `close` they are locked: a worker that
+    outlives its parent by a moment cannot write what its successor reads.
 
     Args:
-        folder: made when it is needed.
+        folder: created when needed.
         run_id: the run's.
-        identity: what must be equal for a resumed run to end as if it had never been interrupted (versions, images,
-            weights, device); a checkpoint with another identity is not used.
+        key: what must be equal for a resumed run to end as if it had never been interrupted (versions, images, weights,
+            device); a checkpoint with another key is not used.
     """
 
-    def __init__(self, folder: Path, run_id: str, identity: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, run_id: str, key: Mapping[str, str]) -> None:
         self._folder = folder
         self._id = run_id
-        self._identity = dict(identity)
+        self._key = dict(key)
         self._best_on_disk: int | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
@@ -84,42 +84,42 @@ class Checkpoints:
         return self._folder / f"{self._id}.best-{epoch}"
 
     def load(self) -> dict[str, Any] | None:
-        """Return the kept state, with the chosen epoch's under ``best``; None: there is none that can be used."""
+        """Return the kept state, with the best epoch's under ``best``, or None if none can be used."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except OSError as error:
-            log.warning("the run goes on without checkpoints: %s cannot be written (%s)", self._folder, error.strerror)
+            log.warning("the run continues without checkpoints: cannot write %s (%s)", self._folder, error.strerror)
         if not self._state_file.is_file():
             return None
         try:
             state: dict[str, Any] = _loaded(self._state_file)
-            different = sorted(k for k in {*state["identity"], *self._identity} if self._differs(state["identity"], k))
+            kept = state["identity"]
+            different = sorted(k for k in {*kept, *self._key} if kept.get(k) != self._key.get(k))
             if different:
-                log.warning("the run starts anew: its checkpoint was made with another %s", ", ".join(different))
+                log.warning(
+                    "the run starts from scratch: its checkpoint was made with another %s", ", ".join(different)
+                )
                 return None
             epoch = state["best_epoch"]
             if epoch is not None:
                 state["best"] = _loaded(self._best_file(epoch))
                 self._best_on_disk = epoch
         except Exception as error:  # damaged bytes make zipfile and unpicklers raise anything
-            log.warning("the run starts anew: its checkpoint cannot be read (%s)", error)
+            log.warning("the run starts from scratch: its checkpoint cannot be read (%s)", error)
             return None
         return state
 
-    def _differs(self, kept: Mapping[str, str], key: str) -> bool:
-        return kept.get(key) != self._identity.get(key)
-
     def save(self, state: Mapping[str, Any], best_epoch: int | None, best: Mapping[str, Any]) -> None:
-        """Keep a state in place of the last one; returns when it is copied, before it is written.
+        """Replace the last state by this one; return when it is copied, before it is written.
 
         Args:
             state: nested dicts, lists and tuples of tensors, numbers and text.
-            best_epoch: the chosen epoch so far; None: none yet.
-            best: the chosen epoch's; copied only when the epoch is new.
+            best_epoch: the best epoch so far, or None.
+            best: of the best epoch; copied only when the epoch is new.
         """
         self._finish()
-        copied = snapshot({**state, "identity": self._identity, "best_epoch": best_epoch})
+        copied = snapshot({**state, "identity": self._key, "best_epoch": best_epoch})
         new_best = snapshot(best) if best_epoch is not None and best_epoch != self._best_on_disk else None
         self._pending = self._thread.submit(self._write, copied, best_epoch, new_best)
 
@@ -139,7 +139,7 @@ class Checkpoints:
         try:
             self._pending.result()
         except UserError as error:
-            log.warning("the run goes on without this checkpoint: %s", error)
+            log.warning("the run continues without this checkpoint: %s", error)
         self._pending = None
 
     def close(self) -> None:
@@ -150,7 +150,7 @@ class Checkpoints:
 
 
 def _loaded(path: Path) -> Any:
-    """Return what a file holds; nothing but tensors and plain values is unpickled.
+    """Return the content of a file; nothing but tensors and plain values is unpickled.
 
     Raises:
         BadZipFile: a byte has changed since it was written. PyTorch writes CRC-32 sums into the archive and reads

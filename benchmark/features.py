@@ -1,6 +1,6 @@
 """Features of a frozen backbone, computed once for every image and its mirror image.
 
-While only the head is trained and the backbone is in eval mode, what the backbone makes of an image never changes, so
+While only the head is trained and the backbone is in eval mode, the features of an image never change, so
 that a head trained on kept features takes the same steps as one trained behind the running backbone (up to the last
 bits, which depend on the batch that an image was computed in). They are kept on disk and shared by all runs whose
 images, backbone, precision, thread count and library versions are equal.
@@ -77,32 +77,32 @@ class FeatureImages(Dataset[Batch]):
 
 
 @dataclass(frozen=True)
-class Frozen:
+class Features:
     """The three splits as features, and the module that makes logits of them."""
 
     images: Images
     head: nn.Module
 
 
-def frozen(
+def compute_features(
     network: nn.Module,
     images: Images,
     augment: Sequence[Step],
     autocast: Callable[[], AbstractContextManager[None]],
     folder: Path | None,
     about: dict[str, object],
-) -> Frozen | None:
-    """Return the splits as features of a network's frozen backbone; None where that cannot be done exactly.
+) -> Features | None:
+    """Return the splits as features of a network's frozen backbone, or None if that cannot be done exactly.
 
-    It cannot where anything but the classifier's own module stands between its input and the logits, where the network
-    drops features at random in front of it, or where the features take more than `LARGEST` bytes.
+    It cannot if anything but the classifier's own module is between its input and the logits, if the network drops
+    features at random in front of it, or if the features take more than `LARGEST` bytes.
 
     Args:
         network: in the modes of its stage (`freezing.set_modes`), on the device.
         images: the splits.
         augment: the flip, or nothing.
         autocast: gives the context of the run's precision.
-        folder: where features are kept and looked for; None: nowhere.
+        folder: where features are kept and looked for, or None.
         about: what else decides them (dataset, splits, size, mode, precision, threads), as JSON values.
     """
     head = classifier(network)
@@ -124,7 +124,7 @@ def frozen(
     tensors = compute() if folder is None else _shared(folder, _key(network, about, names), names, compute)
     device = images.train.labels.device
     on_device = {name: tensor.to(device) for name, tensor in tensors.items()}
-    return Frozen(
+    return Features(
         Images(
             train=FeatureImages(on_device["train"], on_device.get("mirrored"), images.train.labels),
             validation=FeatureImages(on_device["validation"], None, images.validation.labels),
@@ -217,7 +217,7 @@ def _shared(
 
 
 def _kept(path: Path, names: Sequence[str]) -> dict[str, Tensor] | None:
-    """Return the features in a file; None: there is none, or it is damaged."""
+    """Return the features in a file, or None if it is missing or damaged."""
     if not path.is_file():
         return None
     try:

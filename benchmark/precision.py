@@ -1,10 +1,19 @@
-"""Which precisions a device can compute in at a speed worth having."""
+"""The device of a run, and the precisions that it can compute in at a speed worth having."""
 
 from __future__ import annotations
+
+from typing import Literal, cast
 
 import torch
 
 from benchmark.errors import UserError
+
+Precision = Literal["fp32", "fp16", "bf16"]
+
+
+def choose_device() -> torch.device:
+    """Return the GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -36,3 +45,12 @@ def check_precision(asked: str, device: torch.device) -> None:
         raise UserError(
             f"training.precision: bf16 would be many times slower than fp32: {lacking}. Write auto or fp32."
         )
+
+
+def resolve_precision(asked: str, device: torch.device) -> Precision:
+    """Return what ``precision`` means on a device: ``auto`` is fp32 on a CPU, on a GPU bf16 if fast, else fp16."""
+    if asked != "auto":
+        return cast(Precision, asked)
+    if device.type == "cpu":
+        return "fp32"
+    return "bf16" if has_fast_bf16(device) else "fp16"

@@ -164,8 +164,7 @@ def check_networks(
     import torch
 
     from benchmark import models, preparation, weights
-    from benchmark.precision import check_precision
-    from benchmark.runs import choose_device
+    from benchmark.precision import check_precision, choose_device
 
     torch.set_num_threads(1)  # two images at a time: more threads would only wait for each other
     problems: list[Problem] = []

@@ -1,4 +1,4 @@
-"""What a run has reached: its history, the chosen epoch, and both as plain data for a checkpoint."""
+"""State of a run: its history and its best epoch, and both as plain data for a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.records import EpochRecord, StageRecord
 
 @dataclass
 class Best:
-    """The chosen epoch so far: better validation accuracy, then lower validation loss, then earlier.
+    """The best epoch so far: better validation accuracy, then lower validation loss, then earlier.
 
     Attributes:
         epoch: 1-based, over all stages.
@@ -33,21 +33,21 @@ class Best:
 
     def as_data(self) -> dict[str, Any]:
         """Return what `from_data` reads."""
-        return {name: getattr(self, name) for name in ("epoch", "key", "state", "validation_logits", "test_logits")}
+        return dict(vars(self))
 
     @staticmethod
     def from_data(data: Mapping[str, Any]) -> Best:
-        """Return the chosen epoch that `as_data` wrote."""
+        """Return the best epoch that `as_data` wrote."""
         return Best(**data)
 
 
 @dataclass
-class Progress:
-    """What a run has reached, over all of its stages and interruptions. Times are seconds of wall clock.
+class RunState:
+    """State of a run over all of its stages and interruptions. Times are seconds of wall clock.
 
     Attributes:
-        history: one record an epoch.
-        stages: one record a finished stage.
+        history: one record per epoch.
+        stages: one record per finished stage.
         images_trained: images through training steps.
         images_evaluated: through evaluations.
         whole_network_images: of ``images_trained``, those that went through the whole network and not the head alone.
@@ -56,7 +56,7 @@ class Progress:
         eval_seconds: evaluations of all epochs.
         feature_seconds: computing, or reading, the features of a frozen backbone.
         seconds_before: what the run had taken when it was last interrupted.
-        resumed_after: the epochs after which it went on from a checkpoint.
+        resumed_after: the epochs after which it was resumed from a checkpoint.
         stopwatch: of training steps and evaluations since the last interruption; not kept.
     """
 
@@ -90,14 +90,14 @@ class Progress:
         }
 
     @staticmethod
-    def from_data(data: Mapping[str, Any]) -> Progress:
-        """Return the progress that `as_data` wrote, with the interruption noted."""
-        progress = Progress(
+    def from_data(data: Mapping[str, Any]) -> RunState:
+        """Return the state that `as_data` wrote, with the interruption noted."""
+        state = RunState(
             **{
                 **data,
                 "history": [EpochRecord.model_validate(epoch) for epoch in data["history"]],
                 "stages": [StageRecord.model_validate(stage) for stage in data["stages"]],
             }
         )
-        progress.resumed_after.append(len(progress.history))
-        return progress
+        state.resumed_after.append(len(state.history))
+        return state

@@ -43,7 +43,7 @@ class RunContext:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `execute` returns; predictions and what is kept for the report only of a done run."""
+    """Return value of `execute_run`; only a done run has predictions and files for the report."""
 
     record: RunRecord
     predictions: PredictionTable | None = None

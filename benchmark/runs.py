@@ -8,7 +8,6 @@ import platform
 import time
 import traceback
 from collections.abc import Callable
-from typing import Literal, cast
 
 import torch
 from safetensors.torch import save
@@ -29,8 +28,8 @@ from benchmark.matrix import RunSpec
 from benchmark.memory_errors import is_out_of_memory, out_of_memory
 from benchmark.metrics import score
 from benchmark.placement import kept_on
-from benchmark.precision import check_precision, has_fast_bf16
-from benchmark.progress import Progress
+from benchmark.precision import check_precision, choose_device, resolve_precision
+from benchmark.progress import RunState
 from benchmark.records import (
     DatasetRecord,
     Environment,
@@ -44,30 +43,17 @@ from benchmark.records import (
     Timing,
 )
 from benchmark.run_context import Outcome, RunContext, now, open_images
-from benchmark.training import Diverged, Support, Trained, train
-
-Precision = Literal["fp32", "fp16", "bf16"]
+from benchmark.stages import Trained, train
+from benchmark.training import Diverged, Support
 
 SATURATED_EPOCHS = 3
-"""Epochs with a validation accuracy of 1.0 from which a record says that validation saturated."""
+"""Fewest epochs with a validation accuracy of 1.0 for validation to count as saturated."""
 
 
-def choose_device() -> torch.device:
-    """Return the GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def resolve_precision(asked: str, device: torch.device) -> Precision:
-    """Return what ``precision`` means on a device: ``auto`` is bf16 or fp16 on a GPU, as it can, and fp32 on a CPU."""
-    if asked != "auto":
-        return cast(Precision, asked)
-    if device.type == "cpu":
-        return "fp32"
-    return "bf16" if has_fast_bf16(device) else "fp16"
-
-
-def execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord], None] = lambda _: None) -> Outcome:
-    """Execute one run. Whatever goes wrong inside it comes back as a record, never as an exception.
+def execute_run(
+    spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord], None] = lambda _: None
+) -> Outcome:
+    """Execute one run. Whatever goes wrong in it is returned as a record, never raised.
 
     Args:
         spec: the run.
@@ -75,34 +61,27 @@ def execute(spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord]
         on_epoch: called after each epoch.
     """
     started_at = now()
-
-    def not_done(status: Status, error: BaseException, reason: str = "") -> Outcome:
-        reason = reason or f"{type(error).__name__}: {error}".splitlines()[0]
-        trace = "".join(traceback.format_exception(error))
-        return Outcome(
-            RunRecord(
-                id=spec.id,
-                status=status,
-                reason=reason,
-                traceback=trace,
-                spec=spec,
-                started_at=started_at,
-                finished_at=now(),
-                environment=_environment(spec, context),
-            )
-        )
-
     try:
-        return measure(spec, context, lambda: open_images(spec, context.data_dir), on_epoch)
-    except Diverged as error:
-        return not_done("diverged", error)
+        return train_and_score(spec, context, lambda: open_images(spec, context.data_dir), on_epoch)
     except Exception as error:
-        if is_out_of_memory(error):
-            return not_done("oom", error, out_of_memory(error, spec.batch_size))
-        return not_done("failed", error)
+        status: Status = "diverged" if isinstance(error, Diverged) else "failed"
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        if status == "failed" and is_out_of_memory(error):
+            status, reason = "oom", out_of_memory(error, spec.batch_size)
+        record = RunRecord(
+            id=spec.id,
+            status=status,
+            reason=reason,
+            traceback="".join(traceback.format_exception(error)),
+            spec=spec,
+            started_at=started_at,
+            finished_at=now(),
+            environment=_environment(spec, context),
+        )
+    return Outcome(record)
 
 
-def measure(
+def train_and_score(
     spec: RunSpec,
     context: RunContext,
     open_data: Callable[[], PreparedDataset],
@@ -113,12 +92,12 @@ def measure(
     Args:
         spec: the run.
         context: weights folder, workers.
-        open_data: gives the decoded images.
+        open_data: returns the decoded images.
         on_epoch: called after each epoch.
 
     Raises:
         Diverged: a loss is not finite.
-        UserError: a model, weights or dataset that cannot be had, or a precision that is none for this device.
+        UserError: a model, weights or dataset that cannot be obtained, or a precision that this device does not have.
     """
     started_at = now()
     started = time.perf_counter()
@@ -127,13 +106,12 @@ def measure(
     device = choose_device()
     check_precision(spec.precision, device)
     precision = resolve_precision(spec.precision, device)
-    mode = INPUT_MODES[spec.input_mode]
 
     data = open_data()
     data_ready = time.perf_counter()
     built = models.build(
         spec.model,
-        mode,
+        INPUT_MODES[spec.input_mode],
         classes=len(data.classes),
         source=spec.weights,
         seed=spec.seed,
@@ -152,26 +130,50 @@ def measure(
     about = _about_images(spec, data, built, device)
     kept = None
     if context.checkpoints is not None:
-        kept = Checkpoints(context.checkpoints, spec.id, _identity(spec, about, built))
+        kept = Checkpoints(context.checkpoints, spec.id, checkpoint_key(spec, about, built))
     support = Support(on_epoch, kept, cache_directory() / "features", about)
     trained = train(built.network, spec, images, precision, support)
     if context.keep_weights != "none":
         _keep_weights(spec, context, trained)
-
     shown = _exhibits(spec, context, data)
+    timing = _timing(trained.run_state, data_ready - started, model_ready - data_ready, on_cpu=device.type == "cpu")
+    record = _done_record(spec, context, started_at, data, built, trained, timing, shown)
+    predictions = PredictionTable(
+        image_id=data.test.image_ids,
+        label=data.test.labels,
+        predicted=trained.best.test_logits.argmax(dim=1).numpy(),
+        probabilities=trained.best.test_logits.double().softmax(dim=1).float().numpy(),
+    )
+    return Outcome(record, predictions, shown)
 
-    progress = trained.progress
-    total = model_ready - started + progress.seconds()
-    saturated = sum(epoch.val_accuracy == 1.0 for epoch in progress.history) >= SATURATED_EPOCHS
-    test_labels = images.test.labels.cpu()
-    record = RunRecord(
+
+def _done_record(
+    spec: RunSpec,
+    context: RunContext,
+    started_at: str,
+    data: PreparedDataset,
+    built: models.BuiltModel,
+    trained: Trained,
+    timing: Timing,
+    shown: tuple[Exhibit, ...],
+) -> RunRecord:
+    history, best = trained.run_state.history, trained.best
+    return RunRecord(
         id=spec.id,
         status="done",
         spec=spec,
         started_at=started_at,
         finished_at=now(),
         environment=_environment(spec, context),
-        dataset=_dataset_record(data),
+        dataset=DatasetRecord(
+            fingerprint=data.fingerprint,
+            classes=data.classes,
+            train_images=len(data.train),
+            validation_images=len(data.validation),
+            test_images=len(data.test),
+            notes=data.notes,
+            folds=data.folds,
+        ),
         model=ModelRecord(
             parameters=sum(parameter.numel() for parameter in built.network.parameters()),
             input_channels=built.input_channels,
@@ -181,40 +183,41 @@ def measure(
             pretrained_std=built.pretrained_std,
             weights_sha256=built.weights_sha256,
             weights_origin=built.weights_origin,
-            stages=tuple(progress.stages),
+            stages=tuple(trained.run_state.stages),
         ),
-        history=tuple(progress.history),
-        best_epoch=trained.best.epoch,
-        validation=score(trained.best.validation_logits, images.validation.labels.cpu()),
-        test=score(trained.best.test_logits, test_labels),
-        last_epoch_test_accuracy=progress.history[-1].test_accuracy,
-        article_accuracy=max(epoch.test_accuracy for epoch in progress.history),
-        validation_saturated=saturated,
-        timing=Timing(
-            data_seconds=data_ready - started,
-            model_seconds=model_ready - data_ready,
-            train_seconds=progress.train_seconds,
-            feature_seconds=progress.feature_seconds,
-            eval_seconds=progress.eval_seconds,
-            total_seconds=total,
-            train_images_per_second=_training_rate(progress),
-            eval_images_per_second=progress.images_evaluated / progress.eval_seconds,
-            contended=progress.stopwatch.contended(on_cpu=device.type == "cpu"),
-            resumed_after=tuple(progress.resumed_after),
-        ),
+        history=tuple(history),
+        best_epoch=best.epoch,
+        validation=score(best.validation_logits, torch.tensor(data.validation.labels)),
+        test=score(best.test_logits, torch.tensor(data.test.labels)),
+        last_epoch_test_accuracy=history[-1].test_accuracy,
+        article_accuracy=max(epoch.test_accuracy for epoch in history),
+        validation_saturated=sum(epoch.val_accuracy == 1.0 for epoch in history) >= SATURATED_EPOCHS,
+        timing=timing,
         memory=Memory(
             peak_rss_bytes=environment.peak_rss_bytes(),
-            peak_device_bytes=torch.cuda.max_memory_allocated() if device.type == "cuda" else None,
+            peak_device_bytes=torch.cuda.max_memory_allocated() if choose_device().type == "cuda" else None,
         ),
         exhibits=ExhibitFiles(thumbnails=shown[0].name if shown else None),
     )
-    predictions = PredictionTable(
-        image_id=data.test.image_ids,
-        label=test_labels.numpy(),
-        predicted=trained.best.test_logits.argmax(dim=1).numpy(),
-        probabilities=trained.best.test_logits.double().softmax(dim=1).float().numpy(),
+
+
+def _timing(state: RunState, data_seconds: float, model_seconds: float, *, on_cpu: bool) -> Timing:
+    if state.whole_network_images:
+        rate = state.whole_network_images / state.whole_network_seconds
+    else:
+        rate = state.images_trained / state.train_seconds
+    return Timing(
+        data_seconds=data_seconds,
+        model_seconds=model_seconds,
+        train_seconds=state.train_seconds,
+        feature_seconds=state.feature_seconds,
+        eval_seconds=state.eval_seconds,
+        total_seconds=data_seconds + model_seconds + state.seconds(),
+        train_images_per_second=rate,
+        eval_images_per_second=state.images_evaluated / state.eval_seconds,
+        contended=state.stopwatch.contended(on_cpu=on_cpu),
+        resumed_after=tuple(state.resumed_after),
     )
-    return Outcome(record, predictions, shown)
 
 
 def _exhibits(spec: RunSpec, context: RunContext, data: PreparedDataset) -> tuple[Exhibit, ...]:
@@ -225,7 +228,7 @@ def _exhibits(spec: RunSpec, context: RunContext, data: PreparedDataset) -> tupl
 
 
 def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
-    """Return what the head starts from; random weights, which have no source rows, start as ``default``.
+    """Return the head's initial values; with random weights, which have no source rows, ``default``.
 
     Raises:
         UserError: a row is named for a class that the dataset does not have.
@@ -239,16 +242,10 @@ def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
     return "default" if spec.weights == "none" else [rows.get(name) for name in classes]
 
 
-def _training_rate(progress: Progress) -> float:
-    if progress.whole_network_images:
-        return progress.whole_network_images / progress.whole_network_seconds
-    return progress.images_trained / progress.train_seconds
-
-
 def _about_images(
     spec: RunSpec, data: PreparedDataset, built: models.BuiltModel, device: torch.device
 ) -> dict[str, object]:
-    """Return what decides the tensors that the network is shown, as JSON values."""
+    """Return everything that decides the network's inputs, as JSON values."""
     rows = hashlib.sha256()
     for split in (data.train, data.validation, data.test):
         rows.update(f"{len(split)} ".encode() + split.rows.tobytes())
@@ -263,8 +260,8 @@ def _about_images(
     }
 
 
-def _identity(spec: RunSpec, about: dict[str, object], built: models.BuiltModel) -> dict[str, str]:
-    """Return what a checkpoint must share with a run that goes on from it, for the same end to the last bit."""
+def checkpoint_key(spec: RunSpec, about: dict[str, object], built: models.BuiltModel) -> dict[str, str]:
+    """Return what a checkpoint and a run must share for the run to resume from it with the same bits."""
     commit, dirty = environment.git_revision()
     return {
         "run": spec.id,
@@ -275,18 +272,6 @@ def _identity(spec: RunSpec, about: dict[str, object], built: models.BuiltModel)
         "images": json.dumps(about, sort_keys=True),
         "weights": str(built.weights_sha256),
     }
-
-
-def _dataset_record(data: PreparedDataset) -> DatasetRecord:
-    return DatasetRecord(
-        fingerprint=data.fingerprint,
-        classes=data.classes,
-        train_images=len(data.train),
-        validation_images=len(data.validation),
-        test_images=len(data.test),
-        notes=data.notes,
-        folds=data.folds,
-    )
 
 
 def _environment(spec: RunSpec, context: RunContext) -> Environment:

@@ -19,8 +19,8 @@ from benchmark.datasets.pixels import read_image, to_array
 from benchmark.datasets.prepared import Split
 from benchmark.errors import UserError
 from benchmark.inputs import INPUT_MODES
+from benchmark.precision import choose_device, resolve_precision
 from benchmark.records import DatasetRecord, ModelRecord, RunRecord
-from benchmark.runs import choose_device, resolve_precision
 
 
 def restore(model: str, channels: int, classes: int, state: Mapping[str, Tensor], title: str) -> nn.Module:

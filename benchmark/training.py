@@ -1,12 +1,10 @@
-"""Training: pytorch-accelerated's Trainer, one for each stage, with the library's traps closed."""
+"""pytorch-accelerated's Trainer, one per stage, with the library's traps closed."""
 
 from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,17 +15,16 @@ from pytorch_accelerated.callbacks import StopTrainingError
 from pytorch_accelerated.trainer import Trainer
 from torch import Tensor, nn
 
-from benchmark import features
 from benchmark.batches import EpochOrder, Images, evaluation_batch
 from benchmark.checkpoints import Checkpoints, random_state, restore_random_state
-from benchmark.freezing import set_modes, set_trainable
-from benchmark.isolation import reset_accelerate
+from benchmark.features import FeatureImages
+from benchmark.freezing import set_modes
 from benchmark.matrix import RunSpec
 from benchmark.metrics import accuracy, log_loss
 from benchmark.optimizers import make_optimizer, make_schedule
 from benchmark.policies import Stage
 from benchmark.prefetch import loader
-from benchmark.progress import Best, Progress
+from benchmark.progress import Best, RunState
 from benchmark.records import EpochRecord, StageRecord
 from benchmark.seeding import derive_seed
 
@@ -40,12 +37,12 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Support:
-    """What surrounds the training of a run; nothing of it decides the result.
+    """The surroundings of a run's training. Nothing in it affects the result.
 
     Attributes:
         on_epoch: called after each epoch.
-        checkpoints: where the state after each epoch is kept; None: nowhere.
-        features: folder of the features that runs share; None: each run computes its own.
+        checkpoints: where the state after each epoch is kept, or None.
+        features: folder of the features that runs share, or None if each run computes its own.
         about_images: what decides the normalised images, as JSON values, to find shared features by.
     """
 
@@ -64,30 +61,19 @@ class _QuietAccelerator(Accelerator):
         return objects
 
 
-def _accelerator(precision: str) -> Accelerator:
+def make_accelerator(precision: str) -> Accelerator:
+    """Return an accelerator of a precision: ``fp32``, ``fp16`` or ``bf16``."""
     return _QuietAccelerator(mixed_precision="no" if precision == "fp32" else precision)
-
-
-class _Head(nn.Module):
-    """The classifier by itself; a module around it, because accelerate changes the ``forward`` of what it trains."""
-
-    def __init__(self, head: nn.Module) -> None:
-        super().__init__()
-        self.head = head
-
-    def forward(self, given: Tensor) -> Tensor:
-        logits: Tensor = self.head(given)
-        return logits
 
 
 class StageTrainer(Trainer):
     """Trains one stage of a policy; ``train()`` drives every epoch.
 
-    Differs from the library where its defaults corrupt results or cost time (library-traps.md): the run's seed is set
-    after the library's own 42, a new optimizer and scheduler belong to each stage, frozen modules are put into eval
-    mode in each epoch, early stopping and the best checkpoint are kept here instead of in callbacks (whose errors are
-    swallowed), the state after each epoch is kept whole, and the loss and the logits stay on the device: the host waits
-    for it twice in an epoch, at the end of the training steps, whose time is taken there, and at the evaluation's.
+    Differs from the library where its defaults corrupt results or cost time: the run's seed is set after the library's
+    own 42, a new optimizer and scheduler belong to each stage, frozen modules are put into eval mode in each epoch,
+    early stopping and the best epoch are kept here instead of in callbacks (whose errors are swallowed), the complete
+    state after each epoch is kept, and the loss and the logits stay on the device: the host waits for it twice per
+    epoch, at the end of the training steps, whose time is taken there, and at the evaluation's.
 
     Args:
         network: on the images' device; frozen as the stage says.
@@ -95,10 +81,10 @@ class StageTrainer(Trainer):
         stage: what is trained, and how.
         spec: the run.
         images: the splits, or their features.
-        progress: filled in.
+        state: filled in.
         precision: ``fp32``, ``fp16`` or ``bf16``.
-        support: see there.
-        resumed: the state of a checkpoint in the middle of this stage.
+        support: see `Support`.
+        resumed: the content of a checkpoint in the middle of this stage, or None.
     """
 
     def __init__(
@@ -108,7 +94,7 @@ class StageTrainer(Trainer):
         stage: Stage,
         spec: RunSpec,
         images: Images,
-        progress: Progress,
+        state: RunState,
         precision: str,
         support: Support,
         resumed: Mapping[str, Any] | None,
@@ -118,7 +104,7 @@ class StageTrainer(Trainer):
         self._stage = stage
         self._spec = spec
         self._images = images
-        self._progress = progress
+        self._state = state
         self._support = support
         self._resumed = resumed
         self._epochs_done = resumed["epochs_done"] if resumed else 0
@@ -126,8 +112,8 @@ class StageTrainer(Trainer):
         self._best_accuracy = resumed["best_accuracy"] if resumed else -1.0
         self.stopped_early = resumed["stopped_early"] if resumed else False
         self.best = Best.from_data(resumed["best"]) if resumed and resumed["best_epoch"] is not None else None
-        self._epochs_before = len(progress.history)
-        self._stage_number = len(progress.stages) + 1
+        self._epochs_before = len(state.history)
+        self._stage_number = len(state.stages) + 1
         self._order = EpochOrder(len(images.train), spec.batch_size, spec.seed)
         self._applied_lr: list[float] = []
         self._validation_logits: list[Tensor] = []
@@ -150,7 +136,7 @@ class StageTrainer(Trainer):
                 create_scheduler_fn=self._make_scheduler,
             )
         trainable = [parameter.numel() for parameter in self._network.parameters() if parameter.requires_grad]
-        self._progress.stages.append(
+        self._state.stages.append(
             StageRecord(
                 trainable=self._stage.trainable,
                 trainable_parameters=sum(trainable),
@@ -163,10 +149,10 @@ class StageTrainer(Trainer):
 
     @property
     def _whole_network(self) -> bool:
-        return not isinstance(self._images.train, features.FeatureImages)
+        return not isinstance(self._images.train, FeatureImages)
 
     def _create_accelerator(self) -> Accelerator:
-        return _accelerator(self._precision)
+        return make_accelerator(self._precision)
 
     def create_train_dataloader(self, batch_size: int, train_dl_kwargs: dict[str, Any] | None = None) -> Any:
         return loader(self._images.train, batch_size, self._order)
@@ -199,7 +185,7 @@ class StageTrainer(Trainer):
         self._applied_lr = []
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self._loss_count = 0
-        self._progress.stopwatch.start()
+        self._state.stopwatch.start()
 
     def optimizer_step(self) -> None:
         self._applied_lr.append(float(self.optimizer.param_groups[0]["lr"]))
@@ -210,16 +196,16 @@ class StageTrainer(Trainer):
         self._loss_count += batch_size
 
     def _add_epoch_loss_to_run_history(self, metric_name: str) -> None:
-        """Leave the loss on the device: the history is `Progress`, and nothing reads the library's."""
+        """Leave the loss on the device: the history is in `RunState`, and nothing reads the library's."""
 
     def train_epoch_end(self) -> None:
         loss = float(self._loss_sum) / self._loss_count
-        self._epoch_seconds = self._progress.stopwatch.stop()
-        self._progress.train_seconds += self._epoch_seconds
-        self._progress.images_trained += self._loss_count
+        self._epoch_seconds = self._state.stopwatch.stop()
+        self._state.train_seconds += self._epoch_seconds
+        self._state.images_trained += self._loss_count
         if self._whole_network:
-            self._progress.whole_network_seconds += self._epoch_seconds
-            self._progress.whole_network_images += self._loss_count
+            self._state.whole_network_seconds += self._epoch_seconds
+            self._state.whole_network_images += self._loss_count
         if not math.isfinite(loss):
             raise Diverged(f"the training loss is {loss} in epoch {self._epoch}")
         self._train_loss = loss
@@ -227,9 +213,7 @@ class StageTrainer(Trainer):
     def eval_epoch_start(self) -> None:
         super().eval_epoch_start()
         self._validation_logits = []
-        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        self._loss_count = 0
-        self._progress.stopwatch.start()
+        self._state.stopwatch.start()
 
     def calculate_eval_batch_loss(self, batch: tuple[Tensor, Tensor]) -> dict[str, Any]:
         with torch.inference_mode():
@@ -257,11 +241,11 @@ class StageTrainer(Trainer):
             train_seconds=self._epoch_seconds,
         )
         self._keep_if_best(record, validation, test)
-        self._progress.eval_seconds += self._progress.stopwatch.stop()
-        self._progress.images_evaluated += len(validation) + len(test)
+        self._state.eval_seconds += self._state.stopwatch.stop()
+        self._state.images_evaluated += len(validation) + len(test)
         if not math.isfinite(record.val_loss):
             raise Diverged(f"the validation loss is {record.val_loss} in epoch {self._epoch}")
-        self._progress.history.append(record)
+        self._state.history.append(record)
         self._epochs_done += 1
         self._count_patience(record)
         self._keep_checkpoint()
@@ -286,7 +270,7 @@ class StageTrainer(Trainer):
     def _keep_checkpoint(self) -> None:
         if self._support.checkpoints is None or self.best is None:
             return
-        state = {
+        content = {
             "stage": self._stage_number,
             "epochs_done": self._epochs_done,
             "since_best": self._since_best,
@@ -297,89 +281,6 @@ class StageTrainer(Trainer):
             "scheduler": self.scheduler.state_dict(),
             "scaler": self._accelerator.scaler.state_dict() if self._accelerator.scaler is not None else None,
             "random": random_state(),
-            "progress": self._progress.as_data(),
+            "progress": self._state.as_data(),
         }
-        self._support.checkpoints.save(state, self.best.epoch, self.best.as_data())
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The outcome of all stages; the network holds the chosen checkpoint's weights.
-
-    Attributes:
-        progress: history, stages and times.
-        best: the last stage's chosen checkpoint.
-        last_state: the network's tensors after the last epoch.
-    """
-
-    progress: Progress
-    best: Best
-    last_state: dict[str, Tensor]
-
-
-def train(
-    network: nn.Module,
-    spec: RunSpec,
-    images: Images,
-    precision: str,
-    support: Support | None = None,
-) -> Trained:
-    """Take a network through the stages of its policy, in place; from its last checkpoint on where there is one.
-
-    Args:
-        network: on the images' device, channels-last.
-        spec: stages, seed, batch size, augmentation.
-        images: the three splits.
-        precision: ``fp32``, ``fp16`` or ``bf16``.
-        support: checkpoints, shared features, who is told; None: nothing of it.
-
-    Raises:
-        Diverged: a loss is not finite.
-    """
-    reset_accelerate()
-    support = support or Support()
-    resumed = support.checkpoints.load() if support.checkpoints else None
-    progress = Progress.from_data(resumed["progress"]) if resumed else Progress()
-    if resumed:
-        network.load_state_dict(resumed["network"], strict=True)
-    best = None
-    try:
-        for stage in spec.stages[len(progress.stages) :]:
-            set_trainable(network, stage.trainable)
-            seen = _as_features(network, stage, spec, images, precision, support, progress)
-            trained: nn.Module = network if seen is None else _Head(seen.head)
-            shown = images if seen is None else seen.images
-            trainer = StageTrainer(network, trained, stage, spec, shown, progress, precision, support, resumed)
-            trainer.run()
-            best, resumed = trainer.best, None
-    finally:
-        if support.checkpoints:
-            support.checkpoints.close()
-    if best is None:
-        raise RuntimeError("a policy has at least one stage of at least one epoch")
-    last_state = deepcopy(network.state_dict())
-    network.load_state_dict(best.state, strict=True)
-    network.eval()
-    return Trained(progress, best, last_state)
-
-
-def _as_features(
-    network: nn.Module,
-    stage: Stage,
-    spec: RunSpec,
-    images: Images,
-    precision: str,
-    support: Support,
-    progress: Progress,
-) -> features.Frozen | None:
-    """Return the splits as features of the frozen backbone; None where the stage needs the images themselves."""
-    if not stage.keeps_features(spec.augment):
-        return None
-    started = time.perf_counter()
-    reset_accelerate()
-    set_modes(network, stage.trainable, stage.batch_norm)
-    about = {**support.about_images, "precision": precision, "threads": spec.threads}
-    shared = support.features if not progress.stages else None
-    found = features.frozen(network, images, spec.augment, _accelerator(precision).autocast, shared, about)
-    progress.feature_seconds += time.perf_counter() - started
-    return found
+        self._support.checkpoints.save(content, self.best.epoch, self.best.as_data())

@@ -1,4 +1,4 @@
-"""A run that goes on from its last epoch ends as if it had never been interrupted."""
+"""A run that resumes from its last epoch ends as if it had never been interrupted."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from benchmark.locks import Claims
 from benchmark.matrix import RunSpec
 from benchmark.records import EpochRecord
 from benchmark.sharing import remove_done_checkpoints
+from benchmark.stages import Trained, train
 from benchmark.store import Store
-from benchmark.training import Diverged, Support, Trained, train
+from benchmark.training import Diverged, Support
 from tests import synthetic
 
 
@@ -42,7 +43,7 @@ def trained(spec: RunSpec, folder: Path | None, stop_after: int | None = None, p
 
 
 def without_times(run: Trained) -> list[EpochRecord]:
-    return [epoch.model_copy(update={"train_seconds": 0}) for epoch in run.progress.history]
+    return [epoch.model_copy(update={"train_seconds": 0}) for epoch in run.run_state.history]
 
 
 def loaded(folder: Path, spec: RunSpec, identity: dict[str, str]) -> dict[str, Any] | None:
@@ -55,15 +56,15 @@ def loaded(folder: Path, spec: RunSpec, identity: dict[str, str]) -> dict[str, A
 
 def assert_the_same(first: Trained, second: Trained) -> None:
     assert without_times(first) == without_times(second)
-    assert first.progress.stages == second.progress.stages
+    assert first.run_state.stages == second.run_state.stages
     assert first.best.epoch == second.best.epoch
     for a, b in ((first.last_state, second.last_state), (first.best.state, second.best.state)):
         assert a.keys() == b.keys()
         assert all(torch.equal(a[name], b[name]) for name in a)
     assert torch.equal(first.best.test_logits, second.best.test_logits)
     assert torch.equal(first.best.validation_logits, second.best.validation_logits)
-    assert first.progress.images_trained == second.progress.images_trained
-    assert first.progress.images_evaluated == second.progress.images_evaluated
+    assert first.run_state.images_trained == second.run_state.images_trained
+    assert first.run_state.images_evaluated == second.run_state.images_evaluated
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
@@ -76,7 +77,7 @@ def test_a_run_interrupted_after_any_epoch_ends_bit_for_bit_as_one_that_never_wa
         trained(spec, tmp_path, stop_after)
     resumed = trained(spec, tmp_path)
     assert_the_same(whole, resumed)
-    assert resumed.progress.resumed_after == [stop_after]
+    assert resumed.run_state.resumed_after == [stop_after]
 
 
 @pytest.mark.slow
@@ -93,7 +94,7 @@ def test_every_optimizer_and_schedule_goes_on_where_it_was(optimizer: str, sched
             trained(spec, tmp_path, stop_after)
     resumed = trained(spec, tmp_path)
     assert_the_same(whole, resumed)
-    assert resumed.progress.resumed_after == [1, 2]
+    assert resumed.run_state.resumed_after == [1, 2]
 
 
 def test_random_numbers_drawn_in_training_go_on_where_they_were(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_the_state_of_every_generator_comes_back() -> None:
 def test_early_stopping_counts_over_an_interruption(tmp_path: Path) -> None:
     spec = synthetic.spec(epochs=40, early_stopping="{patience: 3}")
     whole = trained(spec, None)
-    last = len(whole.progress.history)
+    last = len(whole.run_state.history)
     assert last < 40
     for stop_after in (last - 1, last):
         with pytest.raises(Interrupted):
@@ -151,7 +152,7 @@ def test_a_checkpoint_of_other_versions_is_not_gone_on_from(tmp_path: Path, capl
     assert loaded(tmp_path, spec, {"code": "1"}) is not None
     with caplog.at_level(logging.WARNING):
         assert loaded(tmp_path, spec, {"code": "2"}) is None
-    assert "the run starts anew: its checkpoint was made with another code" in caplog.text
+    assert "the run starts from scratch: its checkpoint was made with another code" in caplog.text
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "text", "one bit of a tensor", "without its best"])
@@ -218,7 +219,7 @@ def test_a_run_goes_on_where_checkpoints_cannot_be_written_and_says_so(
     blocked.write_text("not a folder")
     spec = synthetic.spec(epochs=2)
     assert_the_same(trained(spec, None), trained(spec, blocked))
-    assert "the run goes on without this checkpoint" in caplog.text
+    assert "the run continues without this checkpoint" in caplog.text
 
 
 def test_a_diverged_run_leaves_no_thread_behind(tmp_path: Path) -> None:

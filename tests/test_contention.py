@@ -25,7 +25,7 @@ from tests import synthetic
 
 print("ready", flush=True)
 folder = Path(sys.argv[1])
-record = runs.measure(synthetic.spec(), RunContext(folder, folder / "weights"), synthetic.dataset).record
+record = runs.train_and_score(synthetic.spec(), RunContext(folder, folder / "weights"), synthetic.dataset).record
 print(record.timing.contended, flush=True)
 """
 

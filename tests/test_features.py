@@ -15,7 +15,8 @@ from benchmark.freezing import set_modes
 from benchmark.heads import head_parameters
 from benchmark.matrix import RunSpec
 from benchmark.policies import Stage
-from benchmark.training import Support, Trained, train
+from benchmark.stages import Trained, train
+from benchmark.training import Support
 from tests import synthetic
 
 
@@ -52,12 +53,12 @@ def test_a_head_trained_on_kept_features_is_the_one_trained_behind_the_running_b
     kept, network = trained(spec)
     monkeypatch.setattr(Stage, "keeps_features", lambda stage, augment: False)
     running, _ = trained(spec)
-    assert [stage.cached_features for stage in kept.progress.stages] == [True]
-    assert [stage.cached_features for stage in running.progress.stages] == [False]
+    assert [stage.cached_features for stage in kept.run_state.stages] == [True]
+    assert [stage.cached_features for stage in running.run_state.stages] == [False]
     for name, tensor in head_of(running, network).items():
         torch.testing.assert_close(head_of(kept, network)[name], tensor, rtol=0, atol=1e-5)
     torch.testing.assert_close(kept.best.test_logits, running.best.test_logits, rtol=0, atol=1e-4)
-    losses = [[epoch.train_loss for epoch in run.progress.history] for run in (kept, running)]
+    losses = [[epoch.train_loss for epoch in run.run_state.history] for run in (kept, running)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert len(set(losses[0])) == 3
 
@@ -77,10 +78,12 @@ def test_kept_features_are_not_used_where_they_would_not_be_exact(
     assert passes_with_gradients(synthetic.spec(policy=policy, augment=augment), monkeypatch) == 3 * 5
 
 
-def frozen(network: nn.Module, images: Images, folder: Path | None = None, **about: Any) -> features.Frozen | None:
+def frozen(network: nn.Module, images: Images, folder: Path | None = None, **about: Any) -> features.Features | None:
     set_modes(network, "head", "eval")
     spec = synthetic.spec()
-    return features.frozen(network, images, spec.augment, lambda: torch.autocast("cpu", enabled=False), folder, about)
+    return features.compute_features(
+        network, images, spec.augment, lambda: torch.autocast("cpu", enabled=False), folder, about
+    )
 
 
 def test_a_network_that_does_something_behind_its_classifier_has_no_kept_features() -> None:

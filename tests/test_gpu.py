@@ -17,7 +17,8 @@ from benchmark.precision import has_fast_bf16
 from benchmark.prefetch import loader
 from benchmark.records import RunRecord
 from benchmark.run_context import RunContext
-from benchmark.training import StageTrainer, Trained, train
+from benchmark.stages import Trained, train
+from benchmark.training import StageTrainer
 from tests import synthetic
 
 pytestmark = pytest.mark.gpu
@@ -42,7 +43,7 @@ def trained(run: RunSpec, precision: str, *, resident: bool = True) -> Trained:
 
 def record_of(run: RunSpec, folder: Path) -> RunRecord:
     context = RunContext(data_dir=None, weights_folder=folder / "weights", checkpoints=folder / "checkpoints")
-    return runs.measure(run, context, synthetic.dataset).record
+    return runs.train_and_score(run, context, synthetic.dataset).record
 
 
 @pytest.mark.parametrize("augment", ["[hflip]", "[hflip, rotation, noise]"])
@@ -78,7 +79,7 @@ def test_a_run_on_the_gpu_follows_the_cpus() -> None:
     run = synthetic.spec(epochs=2)
     built, images = synthetic.network_and_images(run, synthetic.dataset())
     on_the_cpu = train(built.network, run, images, "fp32")
-    losses = [[epoch.train_loss for epoch in each.progress.history] for each in (on_the_cpu, trained(run, "fp32"))]
+    losses = [[epoch.train_loss for epoch in each.run_state.history] for each in (on_the_cpu, trained(run, "fp32"))]
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
 
 
@@ -132,8 +133,8 @@ def test_a_half_precision_run_resumes_to_the_same_weights(tmp_path: Path) -> Non
 
     context = RunContext(None, tmp_path / "weights", checkpoints=tmp_path / "checkpoints")
     with pytest.raises(Interrupted):
-        runs.measure(run, context, synthetic.dataset, stop)
-    resumed: Any = runs.measure(run, context, synthetic.dataset).record
+        runs.train_and_score(run, context, synthetic.dataset, stop)
+    resumed: Any = runs.train_and_score(run, context, synthetic.dataset).record
     assert resumed.timing.resumed_after == (2,)
     assert [epoch.train_loss for epoch in resumed.history] == [epoch.train_loss for epoch in whole.history]
     assert resumed.test == whole.test

@@ -20,7 +20,7 @@ from tests import synthetic
 
 
 def measured(spec: RunSpec, folder: Path) -> Outcome:
-    return runs.measure(spec, RunContext(folder, folder / "weights"), synthetic.dataset)
+    return runs.train_and_score(spec, RunContext(folder, folder / "weights"), synthetic.dataset)
 
 
 def spoil() -> None:

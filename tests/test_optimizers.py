@@ -15,7 +15,7 @@ from benchmark.heads import head_parameters
 from benchmark.matrix import RunSpec
 from benchmark.optimisation import ScheduleChoice
 from benchmark.optimizers import lr_factor, make_optimizer
-from benchmark.training import train
+from benchmark.stages import train
 from tests import synthetic
 
 A_STAGE = math.ceil(40 / 8)

@@ -16,7 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from benchmark.freezing import early_half
 from benchmark.heads import head_parameters
 from benchmark.policies import POLICIES
-from benchmark.training import Trained, train
+from benchmark.stages import Trained, train
 from tests import checkpoints, synthetic
 
 LR = 0.002
@@ -142,7 +142,7 @@ def test_the_frozen_half_of_freeze_early_is_the_stem_and_the_first_two_of_four_b
     assert frozen == {
         n for n, _ in seen.network.named_parameters() if n.startswith(("conv1", "bn1", "layer1", "layer2"))
     }
-    (stage,) = seen.trained.progress.stages
+    (stage,) = seen.trained.run_state.stages
     trained = sum(p.numel() for n, p in seen.network.named_parameters() if n not in frozen)
     assert stage.trainable_parameters == trained
 

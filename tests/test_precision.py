@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from benchmark.errors import UserError
-from benchmark.precision import check_precision, has_fast_bf16
-from benchmark.runs import resolve_precision
+from benchmark.precision import check_precision, has_fast_bf16, resolve_precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -15,7 +15,7 @@ from benchmark import placement
 from benchmark.batches import Batch, EpochOrder, Normaliser, SplitImages
 from benchmark.datasets.augmentations import parse
 from benchmark.prefetch import Prefetched, loader
-from benchmark.training import train
+from benchmark.stages import train
 from tests import synthetic
 
 RICH = [parse("hflip"), parse("rotation"), parse("crop"), parse("noise")]

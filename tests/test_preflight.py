@@ -17,7 +17,7 @@ from benchmark.executors import libraries
 from benchmark.executors.beside import Progress
 from benchmark.matrix import RunSpec, expand
 from benchmark.preflight import Preflight, check_splits
-from benchmark.training import train
+from benchmark.stages import train
 from tests import synthetic
 from tests.matrices import matrix
 
@@ -113,7 +113,7 @@ def test_the_trained_parameters_of_each_stage_are_those_that_the_run_trains(tmp_
     (found,) = checked(specs, tmp_path).checked
     built, images = synthetic.network_and_images(specs[0], synthetic.dataset())
     trained = train(built.network, specs[0], images, "fp32")
-    assert found.trainable == tuple(stage.trainable_parameters for stage in trained.progress.stages)
+    assert found.trainable == tuple(stage.trainable_parameters for stage in trained.run_state.stages)
 
 
 def test_a_split_without_a_class_or_without_an_image_is_refused() -> None:

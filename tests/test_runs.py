@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from benchmark import matrix_file, runs
 from benchmark.matrix import RunSpec, expand
+from benchmark.precision import resolve_precision
 from benchmark.records import EpochRecord, RunRecord
 from benchmark.run_context import Outcome, RunContext
 from benchmark.store import Store
@@ -21,7 +22,7 @@ def context(folder: Path, **given: object) -> RunContext:
 
 
 def measured(spec: RunSpec, folder: Path, **given: object) -> Outcome:
-    return runs.measure(spec, context(folder, **given), synthetic.dataset)
+    return runs.train_and_score(spec, context(folder, **given), synthetic.dataset)
 
 
 def test_a_run_leaves_a_whole_record_whose_scores_are_its_predictions(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_kept_weights_give_the_recorded_predictions_again(tmp_path: Path) -> Non
 
 def test_a_run_that_raises_is_recorded_with_its_traceback(tmp_path: Path) -> None:
     spec = synthetic.spec().model_copy(update={"source": synthetic.spec().source})
-    record = runs.execute(spec, context(tmp_path / "nothing here")).record
+    record = runs.execute_run(spec, context(tmp_path / "nothing here")).record
     assert record.status == "failed"
     assert record.reason is not None and "UserError" in record.reason
     assert record.traceback is not None and "load_dataset" in record.traceback
@@ -101,7 +102,7 @@ def test_an_error_in_what_is_called_after_an_epoch_ends_the_run_as_failed(
         raise error("an attribute that is not there")  # the library makes the second of the first, and passes over it
 
     monkeypatch.setattr(runs, "open_images", lambda spec, data_dir: synthetic.dataset(train=8, held_out=4))
-    record = runs.execute(synthetic.spec(epochs=1), context(tmp_path), on_epoch).record
+    record = runs.execute_run(synthetic.spec(epochs=1), context(tmp_path), on_epoch).record
     assert record.status == "failed"
     assert record.reason == f"{error.__name__}: an attribute that is not there"
 
@@ -122,7 +123,7 @@ def test_a_run_whose_loss_is_not_finite_is_recorded_as_diverged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "open_images", lambda spec, data_dir: synthetic.dataset())
-    record = runs.execute(synthetic.spec(lr=1e30), context(tmp_path)).record
+    record = runs.execute_run(synthetic.spec(lr=1e30), context(tmp_path)).record
     assert record.status == "diverged"
     assert record.reason is not None and "in epoch 1" in record.reason
 
@@ -132,7 +133,7 @@ def test_a_run_out_of_memory_is_recorded_as_oom(tmp_path: Path, monkeypatch: pyt
         np.empty((1 << 60,), np.uint8)
 
     monkeypatch.setattr(runs, "open_images", too_much)
-    assert runs.execute(synthetic.spec(), context(tmp_path)).record.status == "oom"
+    assert runs.execute_run(synthetic.spec(), context(tmp_path)).record.status == "oom"
 
 
 @pytest.mark.slow
@@ -148,7 +149,7 @@ def test_validation_at_one_for_three_epochs_is_flagged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("asked", "got"), [("auto", "fp32"), ("bf16", "bf16"), ("fp32", "fp32")])
 def test_precision_auto_is_fp32_on_a_cpu(asked: str, got: str) -> None:
-    assert runs.resolve_precision(asked, torch.device("cpu")) == got
+    assert resolve_precision(asked, torch.device("cpu")) == got
 
 
 @pytest.mark.slow
@@ -161,7 +162,7 @@ def test_resnetrs50_goes_through_a_whole_run_of_the_full_matrixs_protocol(policy
     (spec,) = specs
     assert (spec.model, spec.image_size) == ("timm/resnetrs50.tf_in1k", 224)
     data = synthetic.dataset(train=16, held_out=4, size=224)
-    record = runs.measure(spec, context(tmp_path), lambda: data).record
+    record = runs.train_and_score(spec, context(tmp_path), lambda: data).record
     assert record.status == "done"
     assert [epoch.epoch for epoch in record.history] == [1, 2]
     assert record.model is not None
@@ -172,7 +173,7 @@ def control(dataset: str, mode: str, folder: Path) -> float:
     overrides = [f"datasets=[{dataset}]", f"input_modes=[{mode}]", "policies=[finetune-whole]", "seeds=[0]"]
     training = ["training.image_size=48", "training.epochs=3", "training.early_stopping=null"]
     (spec,) = expand(matrix_file.load(matrix_file.find("cpu"), overrides + training))
-    record = runs.execute(spec, context(folder)).record
+    record = runs.execute_run(spec, context(folder)).record
     assert record.status == "done", record.traceback
     assert record.test is not None
     return record.test.accuracy

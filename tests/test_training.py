@@ -23,7 +23,8 @@ from benchmark.inputs import INPUT_MODES, needs_pretrained_stem
 from benchmark.matrix import RunSpec
 from benchmark.policies import Stage
 from benchmark.seeding import derive_seed
-from benchmark.training import Diverged, Trained, train
+from benchmark.stages import Trained, train
+from benchmark.training import Diverged
 from tests import synthetic
 
 
@@ -77,7 +78,7 @@ def test_every_optimizer_step_is_driven_by_the_trainers_train(policy: str) -> No
         trained, _ = run(synthetic.spec(policy=policy))
     assert len(steps) == 3 * math.ceil(40 / 8)
     assert all(step["inside"] for step in steps)
-    assert sum(stage.epochs_run for stage in trained.progress.stages) == 3
+    assert sum(stage.epochs_run for stage in trained.run_state.stages) == 3
 
 
 def test_the_learning_rate_applied_follows_the_cosine_to_zero_at_every_step() -> None:
@@ -95,7 +96,7 @@ def test_the_second_stage_of_finetune_really_starts_at_a_tenth_of_the_learning_r
     a_stage = math.ceil(40 / 8)
     assert steps[0]["lr"] == pytest.approx(0.002)
     assert steps[a_stage]["lr"] == pytest.approx(0.0002)
-    assert [epoch.lr for epoch in trained.progress.history] == pytest.approx([0.002, 0.0002, 0.0001])
+    assert [epoch.lr for epoch in trained.run_state.history] == pytest.approx([0.002, 0.0002, 0.0001])
 
 
 def test_each_stage_optimizes_exactly_its_trainable_parameters() -> None:
@@ -106,7 +107,7 @@ def test_each_stage_optimizes_exactly_its_trainable_parameters() -> None:
     a_stage = math.ceil(40 / 8)
     assert {step["parameters"] for step in steps[:a_stage]} == {head}
     assert {step["parameters"] for step in steps[a_stage:]} == {everything}
-    assert [stage.trainable_parameters for stage in trained.progress.stages] == [head, everything]
+    assert [stage.trainable_parameters for stage in trained.run_state.stages] == [head, everything]
 
 
 @pytest.mark.parametrize("model", ["timm/resnetrs50", "timm/test_efficientnet", "timm/test_convnext", "timm/test_vit"])
@@ -148,8 +149,8 @@ def test_two_runs_of_one_spec_give_identical_weights_bit_for_bit(policy: str) ->
         assert a.keys() == b.keys()
         assert all(torch.equal(a[name], b[name]) for name in a)
     assert torch.equal(first.best.test_logits, second.best.test_logits)
-    assert [e.model_copy(update={"train_seconds": 0}) for e in first.progress.history] == [
-        e.model_copy(update={"train_seconds": 0}) for e in second.progress.history
+    assert [e.model_copy(update={"train_seconds": 0}) for e in first.run_state.history] == [
+        e.model_copy(update={"train_seconds": 0}) for e in second.run_state.history
     ]
 
 
@@ -258,7 +259,7 @@ def test_the_best_epochs_weights_are_restored_and_its_logits_are_theirs() -> Non
     data = replace(data, validation=replace(data.validation, labels=scrambled))
     built, images = synthetic.network_and_images(spec, data)
     trained = train(built.network, spec, images, "fp32")
-    history = trained.progress.history
+    history = trained.run_state.history
     key = [(epoch.val_accuracy, -epoch.val_loss) for epoch in history]
     assert trained.best.epoch == history[key.index(max(key))].epoch
     assert trained.best.epoch < len(history), "the test needs a best epoch that is not the last"
@@ -272,7 +273,7 @@ def test_the_best_epochs_weights_are_restored_and_its_logits_are_theirs() -> Non
 @pytest.mark.parametrize(("lr", "chosen"), [(1e-6, 2), (1e-30, 1)], ids=["a lower loss wins", "the earlier wins"])
 def test_ties_go_to_the_lower_validation_loss_and_then_to_the_earlier_epoch(lr: float, chosen: int) -> None:
     trained, _ = run(synthetic.spec(policy="feature-extract", epochs=2, lr=lr, weight_decay=0))
-    first, second = trained.progress.history
+    first, second = trained.run_state.history
     assert first.val_accuracy == second.val_accuracy, "a tie is what is tested"
     assert (second.val_loss < first.val_loss) == (chosen == 2)
     assert (second.val_loss == first.val_loss) == (chosen == 1)
@@ -282,8 +283,8 @@ def test_ties_go_to_the_lower_validation_loss_and_then_to_the_earlier_epoch(lr: 
 @pytest.mark.parametrize("lr", [1e-3, 1e-5])
 def test_early_stopping_counts_epochs_without_a_better_validation_accuracy(lr: float) -> None:
     trained, _ = run(synthetic.spec(epochs=40, lr=lr, early_stopping="{patience: 3}"))
-    accuracies = [epoch.val_accuracy for epoch in trained.progress.history]
-    (stage,) = trained.progress.stages
+    accuracies = [epoch.val_accuracy for epoch in trained.run_state.history]
+    (stage,) = trained.run_state.stages
     assert stage.stopped_early
     assert len(accuracies) < 40
     best = max(accuracies)
@@ -318,14 +319,14 @@ def test_a_gain_of_half_a_percent_is_a_gain_for_early_stopping() -> None:
 
     built.network.register_forward_hook(answer)
     trained = train(built.network, spec, images, "fp32")
-    assert [epoch.val_accuracy for epoch in trained.progress.history] == [count / 200 for count in right[:6]]
-    assert trained.progress.stages[0].stopped_early
+    assert [epoch.val_accuracy for epoch in trained.run_state.history] == [count / 200 for count in right[:6]]
+    assert trained.run_state.stages[0].stopped_early
 
 
 def test_without_early_stopping_every_epoch_is_run() -> None:
     trained, _ = run(synthetic.spec(epochs=8, early_stopping="null"))
-    assert len(trained.progress.history) == 8
-    assert not trained.progress.stages[0].stopped_early
+    assert len(trained.run_state.history) == 8
+    assert not trained.run_state.stages[0].stopped_early
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_as_diverged() -> None:
@@ -335,7 +336,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged() -> None:
 
 def test_epochs_are_counted_over_all_stages() -> None:
     trained, _ = run(synthetic.spec(policy="finetune", epochs=4, head_epochs=2))
-    assert [(epoch.stage, epoch.epoch) for epoch in trained.progress.history] == [(1, 1), (1, 2), (2, 3), (2, 4)]
+    assert [(epoch.stage, epoch.epoch) for epoch in trained.run_state.history] == [(1, 1), (1, 2), (2, 3), (2, 4)]
 
 
 def test_the_recorded_training_loss_is_the_mean_over_images() -> None:
@@ -361,14 +362,14 @@ def test_the_recorded_training_loss_is_the_mean_over_images() -> None:
     trained = train(built.network, spec, images, "fp32")
     expected = sum(loss * n for loss, n in losses) / 40
     assert [n for _, n in losses] == [16, 16, 8]
-    assert trained.progress.history[0].train_loss == pytest.approx(expected, rel=1e-6)
+    assert trained.run_state.history[0].train_loss == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_last_batch_of_one_image_is_left_out() -> None:
     with watched_steps() as steps:
         trained, _ = run(synthetic.spec(epochs=1), train=17)
     assert len(steps) == 2
-    assert trained.progress.images_trained == 16
+    assert trained.run_state.images_trained == 16
 
 
 def test_a_run_in_another_precision_does_not_change_the_next_one() -> None:
@@ -420,7 +421,7 @@ def test_a_plain_loop_over_the_same_batches_ends_at_the_same_weights() -> None:
                 optimizer.step()
                 step += 1
                 losses[-1] += float(loss.detach()) * 8 / 40
-    assert [epoch.train_loss for epoch in trained.progress.history] == pytest.approx(losses, rel=1e-5)
+    assert [epoch.train_loss for epoch in trained.run_state.history] == pytest.approx(losses, rel=1e-5)
     # Adam divides by the gradient's size, so that rounding decides the steps of weights without a gradient: the
     # distance is judged against the way that the weights went.
     after = network.state_dict()

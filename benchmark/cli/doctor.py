@@ -73,8 +73,7 @@ def _machine(selection: Selection) -> Iterator[Finding]:
     from benchmark.datasets.locations import cache_directory
     from benchmark.doctor import Finding
     from benchmark.errors import UserError
-    from benchmark.precision import check_precision
-    from benchmark.runs import choose_device, resolve_precision
+    from benchmark.precision import check_precision, choose_device, resolve_precision
 
     yield Finding("python", platform.python_version())
     for package, version in environment.package_versions().items():

@@ -25,7 +25,7 @@ def own_folder(matrix: str | None, folder: Path, overrides: Sequence[str]) -> tu
     if matrix is not None:
         raise UserError("--folder and --matrix: name one of them. In a matrix, datasets=[folder:PATH] names a folder.")
     from benchmark.own_folder import MATRIX, fit
-    from benchmark.runs import choose_device
+    from benchmark.precision import choose_device
 
     fitted = fit(folder, overrides, gpu=choose_device().type == "cuda")
     for choice in fitted.choices:

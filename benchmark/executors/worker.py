@@ -1,4 +1,4 @@
-"""What a worker process does around `execute`: tells events, keeps its last lines, ends with its parent.
+"""What a worker process does around `execute_run`: tells events, keeps its last lines, ends with its parent.
 
 Without torch, whose import takes seconds, in which a worker must already end with its parent.
 """
@@ -97,7 +97,7 @@ def end_with_parent() -> None:
 def work(spec: RunSpec, context: RunContext) -> Outcome:
     """Execute a run; tell, and log, its start, its epochs and its warnings."""
     from benchmark.run_context import now
-    from benchmark.runs import execute
+    from benchmark.runs import execute_run
 
     def on_epoch(epoch: EpochRecord) -> None:
         logger.info(
@@ -111,7 +111,7 @@ def work(spec: RunSpec, context: RunContext) -> Outcome:
     logger.info("%s started in process %d", spec, os.getpid())
     _tell(Started(spec.id, str(spec), sum(stage.epochs for stage in spec.stages), now()))
     with telling_warnings(spec.id, _tell):
-        return execute(spec, context, on_epoch)
+        return execute_run(spec, context, on_epoch)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import Matrix, expand
 from benchmark.records import RunRecord
 from benchmark.run_context import RunContext
-from benchmark.runs import execute
+from benchmark.runs import execute_run
 from benchmark.store import Store
 from benchmark.weights_identity import with_weights_identified
 from tests import checkpoints
@@ -78,7 +78,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
         results = Results(folder, own, matrix, folder / "cache")
         context = RunContext(None, results.store.folder / "weights", keep_weights="best")
         for spec in expand(matrix):
-            outcome = execute(spec, context)
+            outcome = execute_run(spec, context)
             assert outcome.record.status == "done", outcome.record.traceback
             results.store.save(outcome.record, outcome.predictions)
         (results.store.folder / "matrix.yaml").write_text(matrix_file.dump(matrix))

@@ -39,7 +39,7 @@ open_images(spec, None)  # indexed and decoded, which a run does once for all
 peak, stop = [private()], threading.Event()
 reader = threading.Thread(target=read, args=(peak, stop), daemon=True)
 reader.start()
-record = runs.execute(spec, context).record
+record = runs.execute_run(spec, context).record
 stop.set()
 reader.join()
 assert record.status == "done", record.reason

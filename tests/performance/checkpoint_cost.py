@@ -20,7 +20,7 @@ from unittest.mock import patch
 from benchmark import runs
 from benchmark.checkpoints import Checkpoints
 from benchmark.run_context import RunContext
-from benchmark.runs import execute
+from benchmark.runs import execute_run
 from tests.performance import common
 
 MEGABYTE = 1e6
@@ -69,7 +69,9 @@ def main() -> None:
     spec = spec.model_copy(update={"source": spec.source.model_copy(update={"limit": options.limit})})
     with tempfile.TemporaryDirectory() as name, patch.object(runs, "Checkpoints", EverySecond):
         folder = Path(name)
-        outcome = execute(spec, RunContext(options.data_dir, folder / "weights", checkpoints=folder / "checkpoints"))
+        outcome = execute_run(
+            spec, RunContext(options.data_dir, folder / "weights", checkpoints=folder / "checkpoints")
+        )
         size = sum(file.stat().st_size for file in (folder / "checkpoints").glob("*"))
     if outcome.record.status != "done":
         raise SystemExit(f"{outcome.record.status}: {outcome.record.reason}")

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmark.datasets.prepared import PreparedDataset, Split
 from benchmark.run_context import RunContext
-from benchmark.runs import measure
+from benchmark.runs import train_and_score
 from tests.performance import common
 
 FEW = 2
@@ -53,7 +53,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         context = RunContext(options.data_dir, Path(folder) / "weights", checkpoints=Path(folder) / "checkpoints")
-        record = measure(spec, context, opened).record
+        record = train_and_score(spec, context, opened).record
     assert record.timing is not None
     print(json.dumps(record.timing.model_dump(mode="json")))
 

@@ -17,7 +17,7 @@ from benchmark import matrix_file
 from benchmark.datasets.prepared import PreparedDataset, Split
 from benchmark.matrix import RunSpec, expand
 from benchmark.run_context import RunContext
-from benchmark.runs import measure
+from benchmark.runs import train_and_score
 from tests.performance import common
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         context = RunContext(options.data_dir, folder / "weights", checkpoints=folder / "checkpoints")
-        measure(run, context, shown)
+        train_and_score(run, context, shown)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,15 @@ from unittest.mock import patch
 import torch
 from tabulate import tabulate
 
-from benchmark import features, models
+from benchmark import models
 from benchmark.batches import Images, Normaliser, SplitImages
 from benchmark.heads import head_parameters
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec, expand
 from benchmark.matrix_file import find, load
-from benchmark.training import Support, Trained, train
+from benchmark.policies import Stage
+from benchmark.stages import Trained, train
+from benchmark.training import Support
 from tests.performance.common import opened, parser
 
 SEEDS = 5
@@ -42,10 +44,10 @@ def trained(spec: RunSpec, data_dir: Path, folder: Path | None) -> tuple[Trained
     built.network.to(memory_format=torch.channels_last)
     normaliser = Normaliser(built.mean, built.std, device)
     splits = (SplitImages(data.images, split, normaliser, device) for split in (data.train, data.validation, data.test))
-    running = patch.object(features, "applicable", lambda stage, augment: False) if folder is None else nullcontext()
+    running = patch.object(Stage, "keeps_features", lambda stage, augment: False) if folder is None else nullcontext()
     with running:
         result = train(built.network, spec, Images(*splits), "fp32", Support(features=folder))
-    (stage,) = result.progress.stages
+    (stage,) = result.run_state.stages
     if stage.cached_features is (folder is None):
         raise RuntimeError("the stage was not trained in the way that is measured")
     return result, torch.cat([result.last_state[name].flatten() for name in head_parameters(built.network)])
@@ -53,7 +55,7 @@ def trained(spec: RunSpec, data_dir: Path, folder: Path | None) -> tuple[Trained
 
 def seconds(result: Trained) -> float:
     """Return what the stage took: features, training steps and evaluation."""
-    return result.progress.feature_seconds + result.progress.train_seconds + result.progress.eval_seconds
+    return result.run_state.feature_seconds + result.run_state.train_seconds + result.run_state.eval_seconds
 
 
 def main() -> None:
@@ -66,7 +68,7 @@ def main() -> None:
             running, head = trained(spec, data_dir, None)
             kept, same = trained(spec, data_dir, Path(name))
             apart = max(apart, float((head - same).abs().max()))
-            accuracies = [[epoch.test_accuracy for epoch in way.progress.history] for way in (running, kept)]
+            accuracies = [[epoch.test_accuracy for epoch in way.run_state.history] for way in (running, kept)]
             equal &= accuracies[0] == accuracies[1]
             rows.append((spec.seed, seconds(running), seconds(kept), accuracies[0][-1], accuracies[1][-1]))
     with_backbone, with_features = sum(row[1] for row in rows), sum(row[2] for row in rows)

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmark import matrix_file
 from benchmark.matrix import expand
 from benchmark.run_context import RunContext
-from benchmark.runs import execute
+from benchmark.runs import execute_run
 from benchmark.store import Store
 
 FOLDER = Path(__file__).with_name("frozen")
@@ -48,7 +48,7 @@ def main() -> None:
     )  # undisturbed: it has times
     store, specs = Store(FOLDER), expand(matrix_file.load(FOLDER / "matrix.yaml"))
     os.environ["BENCHMARK_CACHE_DIR"] = os.devnull + "/cache"  # no folder: the run cannot decode its images
-    outcome = execute(specs[FAILED], RunContext(data_dir=None, weights_folder=FOLDER))
+    outcome = execute_run(specs[FAILED], RunContext(data_dir=None, weights_folder=FOLDER))
     assert outcome.record.status == "failed", outcome.record
     store.save(outcome.record.model_copy(update={"traceback": None}))  # it names folders of this machine
     stale = store.path(specs[STALE].id)
