@@ -2,39 +2,90 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock
 
 from benchmark.errors import UserError
 
 
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part.
+@contextlib.contextmanager
+def replacing(path: Path, advice: str = "Nothing was changed there.") -> Iterator[Path]:
+    """Yield a temporary path; what is written there becomes ``path`` at the end, synced to disk and then renamed.
 
-    Temporary file in the same folder, fsync, rename, fsync of the folder.
+    A reader sees the old content or the new, never a part. When the block raises, the temporary file is removed.
+
+    Args:
+        path: the file to write; its folder is made.
+        advice: the last sentence of the message.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    try:
+    with _reported(path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
+            yield temporary
+            sync(temporary)
+            temporary.chmod(0o644)
+            temporary.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
-        if hasattr(os, "O_DIRECTORY"):
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        sync(path.parent)
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write a file by `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def building(target: Path) -> Iterator[Path | None]:
+    """Yield a temporary path to write a file of the cache under, as `replacing` does, in one process at a time.
+
+    Yields None if another process made the target while this one waited. What a killed build of the same name left,
+    whatever the suffix, is removed first.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    advice = "BENCHMARK_CACHE_DIR names another folder for caches."
+    with _reported(target, advice):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f"{target.name}.lock")):
+            if target.exists():
+                yield None
+                return
+            for remains in target.parent.glob(f".{glob.escape(target.stem)}.*.tmp"):
+                remains.unlink(missing_ok=True)
+            with replacing(target, advice) as temporary:
+                yield temporary
+
+
+@contextlib.contextmanager
+def _reported(path: Path, advice: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}). Nothing was changed there.") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}). {advice}") from error
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on disk."""
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return  # Windows has no way to sync a folder
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -237,12 +237,12 @@ def list_cache() -> None:
     from benchmark.datasets.locations import cache_directory
 
     root = cache_directory()
-    files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix in (".images", ".parquet"))
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix in (".npy", ".parquet"))
     rows = [
         (
             path.relative_to(root).as_posix(),
             f"{path.stat().st_size / 2**20:.1f} MB",
-            "" if path.suffix != ".images" else "whole" if verify(path) else "DAMAGED",
+            "" if path.suffix != ".npy" else "whole" if verify(path) else "DAMAGED",
         )
         for path in files
     ]

@@ -23,7 +23,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from benchmark.datasets.locations import cache_directory
-from benchmark.datasets.storage import sync
+from benchmark.files import sync
 from benchmark.seeding import derive_seed
 
 SIDE = 96

@@ -1,23 +1,18 @@
 """The decode cache: a dataset's images at one size, decoded once, as one memory-mapped file shared by all processes.
 
-File: the pixels, uint8, shape (N, size, size, channels), row by row; then a footer of `_FOOTER` bytes, JSON padded with
-spaces: the shape, a mark, a checksum (SHA-256 over the images' CRC-32s), and the boot of the machine in which it was
-written, null once it is known to be on disk. A build writes another name and renames, so a file under its final name is
-whole; opening checks size and footer, `verify` the checksum too. A build does not wait for the disk: only a crash of
-the whole machine could lose what it wrote, so after another boot the first opening verifies the checksum.
+``NAME.npy`` holds the pixels, uint8, shape (N, size, size, channels); ``NAME.json`` next to it what they must be: the
+format, the shape, a CRC-32 of the pixels. The JSON is written first and the pixels are on disk before they get their
+name, so images with their final name are complete. Opening checks format and shape, `verify` the checksum too.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
-import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL
@@ -26,11 +21,10 @@ from numpy.typing import NDArray
 from benchmark.datasets.locations import cache_directory
 from benchmark.datasets.parallel import Progress, map_files
 from benchmark.datasets.pixels import RULE, BadImage, read_image, resized
-from benchmark.datasets.storage import building, sync, this_boot
 from benchmark.errors import UserError
+from benchmark.files import building, write_atomically
 
-_FOOTER = 512
-_MARK = "greyscale-benchmark-images-3"
+_FORMAT = "greyscale-benchmark-images-4"
 
 
 def cache_file(name: str, content: str, size: int, grey: bool) -> Path:
@@ -39,9 +33,9 @@ def cache_file(name: str, content: str, size: int, grey: bool) -> Path:
     The name hashes the format, the content, the size, the resize rule, colour or grey, and Pillow's version, whose
     decoders may change their last bits.
     """
-    decisive = json.dumps([_MARK, content, size, RULE, grey, PIL.__version__])
+    decisive = json.dumps([_FORMAT, content, size, RULE, grey, PIL.__version__])
     key = hashlib.sha256(decisive.encode()).hexdigest()[:16]
-    return cache_directory() / "images" / f"{name}-{size}-{'grey' if grey else 'rgb'}-{key}.images"
+    return cache_directory() / "images" / f"{name}-{size}-{'grey' if grey else 'rgb'}-{key}.npy"
 
 
 def open_images(
@@ -53,7 +47,7 @@ def open_images(
     grey: bool,
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
-    """Return the decoded images, built where the cache does not hold them.
+    """Return the decoded images, built if the cache does not hold them.
 
     Args:
         name: of the dataset, for the file's name.
@@ -71,13 +65,16 @@ def open_images(
     """
     shape = (len(files), size, size, 1 if grey else 3)
     target = cache_file(name, content, size, grey)
-    if not _whole(target, shape):
+    images = _stored(target)
+    if images is None or images.shape != shape:
         target.unlink(missing_ok=True)
-        boot = this_boot()
-        with building(target, synced=boot is None) as temporary:
+        with building(target) as temporary:
             if temporary is not None:
-                _build(name, temporary, files, shape, boot, progress)
-    return np.memmap(target, dtype=np.uint8, mode="r", shape=shape)
+                checksum = _build(name, temporary, files, shape, progress)
+                facts = {"format": _FORMAT, "shape": shape, "crc32": checksum}
+                write_atomically(_facts_file(target), json.dumps(facts).encode())
+        images = np.lib.format.open_memmap(target, mode="r")
+    return images
 
 
 def _build(
@@ -85,22 +82,23 @@ def _build(
     temporary: Path,
     files: Sequence[tuple[Path, str]],
     shape: tuple[int, ...],
-    boot: str | None,
     progress: Progress | None,
-) -> None:
+) -> int:
+    """Write the pixels and return their CRC-32. Not through a memory map: there a full disk is a bus error."""
     _, size, _, channels = shape
-    checksums, bad = [], []
+    checksum, bad = 0, []
     work = functools.partial(_decoded, size=size, grey=channels == 1)
     with temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for (path, _), pixels in zip(files, map_files(work, files, stage="decoding", progress=progress), strict=True):
             if isinstance(pixels, BadImage):
                 bad.append(f"{path}: {pixels}")
             elif not bad:
                 file.write(pixels)
-                checksums.append(zlib.crc32(pixels))
+                checksum = zlib.crc32(pixels, checksum)
     if bad:
         raise UserError("\n".join([f"dataset {name}: {len(bad)} images cannot be decoded.", *bad]))
-    _write_footer(temporary, {"mark": _MARK, "shape": list(shape), "checksum": _joined(checksums), "boot": boot})
+    return checksum
 
 
 def _decoded(file: tuple[Path, str], size: int, grey: bool) -> bytes | BadImage:
@@ -118,44 +116,22 @@ def _decoded(file: tuple[Path, str], size: int, grey: bool) -> bytes | BadImage:
         return error
 
 
-def _joined(checksums: Iterable[int]) -> str:
-    return hashlib.sha256(np.array(list(checksums), dtype=">u4").tobytes()).hexdigest()
+def _facts_file(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
-def _write_footer(path: Path, facts: dict[str, Any]) -> None:
-    with path.open("r+b") as file:
-        file.seek(int(np.prod(facts["shape"])))
-        file.write(json.dumps(facts).encode().ljust(_FOOTER))
-
-
-def _footer(path: Path) -> dict[str, Any] | None:
+def _stored(path: Path) -> NDArray[np.uint8] | None:
+    """Return the images of a cache file, or None if it is missing, cut short or not what its JSON describes."""
     try:
-        with path.open("rb") as file:
-            file.seek(-_FOOTER, os.SEEK_END)
-            facts = json.loads(file.read())
-    except (OSError, ValueError):
+        facts = json.loads(_facts_file(path).read_bytes())
+        images = np.lib.format.open_memmap(path, mode="r")
+        matches = facts["format"] == _FORMAT and tuple(facts["shape"]) == images.shape and images.dtype == np.uint8
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    return facts if isinstance(facts, dict) and facts.get("mark") == _MARK else None
-
-
-def _whole(path: Path, shape: tuple[int, ...]) -> bool:
-    facts = _footer(path)
-    if facts is None or facts["shape"] != list(shape):
-        return False
-    if facts["boot"] in (None, this_boot()):
-        return path.stat().st_size == int(np.prod(shape)) + _FOOTER
-    if not verify(path):
-        return False
-    with contextlib.suppress(PermissionError):  # somebody else's cache: it is verified each time
-        sync(path)
-        _write_footer(path, {**facts, "boot": None})
-    return True
+    return images if matches else None
 
 
 def verify(path: Path) -> bool:
-    """Return whether a cache file's pixels are those that were written: size, footer and checksum."""
-    facts = _footer(path)
-    if facts is None or path.stat().st_size != int(np.prod(facts["shape"])) + _FOOTER:
-        return False
-    images = np.memmap(path, dtype=np.uint8, mode="r", shape=tuple(facts["shape"]))
-    return bool(_joined(zlib.crc32(image) for image in images) == facts["checksum"])
+    """Return whether a cache file's pixels are those that were written."""
+    images = _stored(path)
+    return images is not None and zlib.crc32(images.data) == json.loads(_facts_file(path).read_bytes())["crc32"]

@@ -24,8 +24,8 @@ from benchmark.datasets.listing import Listing, make_listing
 from benchmark.datasets.locations import cache_directory
 from benchmark.datasets.parallel import Progress, map_files
 from benchmark.datasets.pixels import BadImage, has_colour, read_image, thumbnail
-from benchmark.datasets.storage import building
 from benchmark.errors import UserError
+from benchmark.files import building
 
 if TYPE_CHECKING:
     import pyarrow as pa

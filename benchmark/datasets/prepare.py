@@ -14,9 +14,9 @@ from benchmark.datasets.layouts import list_info
 from benchmark.datasets.listing import Listing
 from benchmark.datasets.locations import data_directory
 from benchmark.datasets.parallel import Progress
-from benchmark.datasets.storage import sync
 from benchmark.datasets.unpack import UnsafeArchive, unpack
 from benchmark.errors import UserError
+from benchmark.files import sync
 
 
 def prepare(info: DatasetInfo, data_dir: Path | None, progress: Progress | None = None) -> Listing:

@@ -47,7 +47,7 @@ def test_prepare_with_a_matrix_decodes_what_it_needs(data: Path, cache: Path, tm
         "policies: [scratch]\nseeds: [0]\ntraining: {image_size: 24, epochs: 2, head_epochs: 1}\n"
     )
     invoke("prepare", "--matrix", str(matrix), "--data-dir", str(data))
-    assert sorted(path.name.rsplit("-", 1)[0] for path in (cache / "images").glob("*.images")) == [
+    assert sorted(path.name.rsplit("-", 1)[0] for path in (cache / "images").glob("*.npy")) == [
         "beans-24-grey",
         "beans-24-rgb",
     ]
@@ -68,7 +68,7 @@ def test_prepare_takes_a_folder_of_grey_images_and_drops_bad_ones_when_the_matri
     )
     output = invoke("prepare", "--matrix", str(matrix))
     assert "1 of 25 images dropped" in output
-    assert [path.name.rsplit("-", 1)[0] for path in (cache / "images").glob("*.images")] == ["mine-24-grey"]
+    assert [path.name.rsplit("-", 1)[0] for path in (cache / "images").glob("*.npy")] == ["mine-24-grey"]
 
 
 @pytest.mark.parametrize("words", [["prepare", "baens"], ["check", "baens"], ["show", "baens"]])
@@ -145,7 +145,7 @@ def test_show_refuses_colour_augmentations_on_grey(data: Path, tmp_path: Path) -
 def test_the_cache_is_listed_verified_and_cleared(data: Path, cache: Path, tmp_path: Path) -> None:
     test_prepare_with_a_matrix_decodes_what_it_needs(data, cache, tmp_path)
     assert invoke("cache", "list").count("whole") == 2
-    file = next((cache / "images").glob("*-grey-*.images"))
+    file = next((cache / "images").glob("*-grey-*.npy"))
     file.write_bytes(b"\0" * 10 + file.read_bytes()[10:])
     assert "DAMAGED" in invoke("cache", "list", code=1)
     invoke("cache", "clear", "rps")

@@ -82,7 +82,7 @@ def test_twenty_kills_at_random_moments_leave_nothing_wrong(command: list[str], 
         output, errors = process.communicate()
         assert errors == "", errors
         assert output in ("", reference.stdout), "a result after a kill differs"
-        for file in (cache / "images").glob("*.images"):
+        for file in (cache / "images").glob("*.npy"):
             assert decoded.verify(file), "what has its final name must be whole"
     after = subprocess.run(command, env=environment(cache), capture_output=True, text=True, check=True)
     assert after.stdout == reference.stdout
@@ -97,5 +97,5 @@ def test_two_processes_started_together_end_with_one_correct_copy(command: list[
     answers = {process.communicate(timeout=200)[0] for process in both}
     assert [process.returncode for process in both] == [0, 0]
     assert len(answers) == 1
-    (file,) = (cache / "images").glob("*.images")
+    (file,) = (cache / "images").glob("*.npy")
     assert decoded.verify(file)

@@ -15,8 +15,8 @@ from benchmark.datasets import decoded
 from benchmark.datasets.opening import load_dataset
 from benchmark.datasets.prepared import PreparedDataset
 from benchmark.datasets.source import DatasetSource
-from benchmark.datasets.storage import building
 from benchmark.errors import UserError
+from benchmark.files import building
 from tests.datasets.conftest import clips, picture, save
 
 
@@ -140,36 +140,34 @@ def test_the_same_files_in_another_place_have_the_same_fingerprint(data: Path, t
 
 def test_a_damaged_cache_is_built_again(data: Path, cache: Path) -> None:
     first = np.array(opened("beans", data).images)
-    (file,) = (cache / "images").glob("*.images")
-    assert decoded.verify(file)
-    content = file.read_bytes()
-    file.write_bytes(content[:-100])
-    assert not decoded.verify(file)
-    assert (opened("beans", data).images == first).all()
-    assert decoded.verify(file)
-    file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
-    assert not decoded.verify(file)
-
-
-@pytest.mark.parametrize("lost", [False, True])
-def test_after_another_boot_the_checksum_is_verified_once(
-    lost: bool, data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decoded, "this_boot", lambda: "first boot")
-    first = np.array(opened("beans", data).images)
-    (file,) = (cache / "images").glob("*.images")
-    if lost:  # as when the machine went down before the pixels reached the disk
-        file.write_bytes(bytes(1000) + file.read_bytes()[1000:])
-    monkeypatch.setattr(decoded, "this_boot", lambda: "second boot")
-    assert (opened("beans", data).images == first).all()
-    assert decoded.verify(file)
-    if not lost:
-        monkeypatch.setattr(decoded, "verify", lambda path: pytest.fail("verified again"))
+    (file,) = (cache / "images").glob("*.npy")
+    description = file.with_suffix(".json")
+    for path, content in (
+        (file, file.read_bytes()[:-100]),
+        (file, b""),
+        (file, b"x" * file.stat().st_size),
+        (description, b"{"),
+        (description, description.read_bytes().replace(b"images-4", b"images-3")),
+    ):
+        path.write_bytes(content)
+        assert not decoded.verify(file)
         assert (opened("beans", data).images == first).all()
+        assert decoded.verify(file)
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert not decoded.verify(file)
+
+
+def test_images_without_their_description_are_built_again(data: Path, cache: Path) -> None:
+    first = np.array(opened("beans", data).images)
+    (file,) = (cache / "images").glob("*.npy")
+    file.with_suffix(".json").unlink()
+    assert (opened("beans", data).images == first).all()
+    assert decoded.verify(file)
 
 
 def test_who_waited_for_a_build_takes_what_was_built(tmp_path: Path) -> None:
-    target, given = tmp_path / "a.images", []
+    target, given = tmp_path / "a.npy", []
 
     def second() -> None:
         with building(target) as temporary:
@@ -187,8 +185,9 @@ def test_who_waited_for_a_build_takes_what_was_built(tmp_path: Path) -> None:
 
 def test_remains_of_a_killed_build_are_removed(data: Path, cache: Path) -> None:
     opened("beans", data)
-    (file,) = (cache / "images").glob("*.images")
+    (file,) = (cache / "images").glob("*.npy")
     file.rename(file.with_name(f".{file.name}.abc.tmp"))
+    file.with_name(f".{file.stem}.json.abc.tmp").write_bytes(b"{")
     opened("beans", data)
     assert [path.name for path in (cache / "images").iterdir() if path.suffix == ".tmp"] == []
 

@@ -4,8 +4,8 @@
 
 Both do the same decode, greying and resize, and end with the same array, which is compared. They take turns, so that a
 machine that others use too slows both; the median of the rounds' ratios counts. The build includes verifying
-every file's hash, the checksum, and writing the file, which the system brings to disk later (see
-`benchmark.datasets.decoded`); the loop keeps its array in memory. Then the time to open the finished cache is taken.
+every file's hash, the checksum, and writing the file to disk; the loop keeps its array in memory. Then the time to open
+the finished cache is taken.
 Give --least 1.8 to fail below that ratio. With --bound the same loop takes turns with them in as many bare forks as
 there are processors, which share nothing but the result: what the machine allows (POSIX only).
 """
