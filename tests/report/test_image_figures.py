@@ -90,9 +90,7 @@ def test_the_figure_of_modes_holds_what_runs_recorded(tmp_path: Path) -> None:
     assert [row["name"] for row in figures["modes-beans"].data["modes"]] == ["rgb", "grey-3ch", "grey-1ch"]
     assert figures["modes-beans"].data["span"] == 1.0
     for name in ("modes-beans", "hardest-beans"):
-        drawn = figures[name].drawn()
-        assert figures[name].kept(drawn.png, figures[name].svg_file(drawn.svg)) == drawn
-        assert "<image" in drawn.svg
+        assert b"<image" in figures[name].drawn()[1]
 
 
 def test_without_thumbnails_the_report_says_why(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ window.addEventListener("load", () => {
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     store = made_up.fill(tmp_path_factory.mktemp("page"), MATRIX, made_up.latent())
-    return report.render(MATRIX, made_up.plan_of(MATRIX, store), store)["report.html"].decode()
+    report.write(MATRIX, made_up.plan_of(MATRIX, store), store)
+    return (store.folder / "report.html").read_text(encoding="utf-8")
 
 
 def opened(page: str, folder: Path, *options: str) -> tuple[dict[str, Any], str]:
@@ -103,7 +104,7 @@ def test_the_page_names_no_address_to_load_from(page: str) -> None:
 
 
 def test_every_figure_of_the_report_is_inside_the_page(page: str) -> None:
-    assert re.findall(r'<figure data-name="([^"]+)"', page) == [
+    assert re.findall(r'<figure id="([^"]+)"', page) == [
         "accuracy",
         "differences",
         "curves-beans",

@@ -20,7 +20,6 @@ from benchmark.analysis.results import load
 from benchmark.matrix import Matrix, RunSpec, expand
 from benchmark.report import runs_file
 from benchmark.report.figures import slug
-from benchmark.report.pictures import stated_digest
 from benchmark.store import Store
 from tests.report import made_up
 
@@ -67,12 +66,9 @@ def test_written_twice_it_is_the_same_and_agrees_with_its_records(small: Store) 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        *("report.md", "table.csv", "differences.csv", "table.tex", "report.html", "runs.parquet", "report.sha256"),
-        *("figures/accuracy.png", "figures/accuracy.svg"),
-    ],
+    ["report.md", "table.csv", "differences.csv", "table.tex", "report.html", "figures.json", "figures/accuracy.svg"],
 )
-def test_check_catches_one_changed_byte_anywhere(small: Store, name: str) -> None:
+def test_check_finds_one_changed_byte_anywhere(small: Store, name: str) -> None:
     plan = made_up.plan_of(SMALL, small)
     path = small.folder / name
     content = path.read_bytes()
@@ -80,44 +76,61 @@ def test_check_catches_one_changed_byte_anywhere(small: Store, name: str) -> Non
         changed = bytearray(content)
         changed[at] ^= 1
         path.write_bytes(changed)
-        drift = report.check(SMALL, plan, small)
-        assert len(drift) == 1
-        assert name in drift[0]  # where its line in report.sha256 changed, the file it names is told with it
+        found = "report.html" if name.endswith(".svg") else name  # the page has the figure inside
+        assert report.check(SMALL, plan, small) == [f"{found}: changed"]
     path.write_bytes(content)
     assert report.check(SMALL, plan, small) == []
 
 
-def test_check_names_missing_and_surplus_files_and_write_mends_them(small: Store) -> None:
+def test_check_names_missing_and_surplus_files_and_write_replaces_them(small: Store) -> None:
     plan = made_up.plan_of(SMALL, small)
     (small.folder / "table.csv").unlink()
     (small.folder / "figures" / "time.png").unlink()
     (small.folder / "figures" / "old.png").write_bytes(b"")
     assert report.check(SMALL, plan, small) == [
-        "table.csv: missing",
         "figures/time.png: missing",
+        "table.csv: missing",
         "figures/old.png: surplus",
     ]
     report.write(SMALL, plan, small)
     assert report.check(SMALL, plan, small) == []
 
 
-def test_a_picture_of_other_data_is_drift(small: Store) -> None:
+def test_other_data_of_a_figure_is_a_difference(small: Store) -> None:
     spec = expand(SMALL)[0]
     other = made_up.latent()(spec)
     other[:5] ^= 1
     small.save(*made_up.record_of(spec, other))
-    drifted = report.check(SMALL, made_up.plan_of(SMALL, small), small)
-    assert {"report.md: changed", "table.csv: changed", "figures/accuracy.png: shows other data"} <= set(drifted)
+    plan = made_up.plan_of(SMALL, small)
+    found = report.check(SMALL, plan, small)
+    assert {"report.md: changed", "table.csv: changed", "figures.json: changed"} <= set(found)
+    report.write(SMALL, plan, small)
+    assert report.check(SMALL, plan, small) == []
 
 
-def test_pictures_hold_their_datas_hash_and_no_date(small: Store) -> None:
-    for path in (small.folder / "figures").glob("*.png"):
-        content = path.read_bytes()
-        digest = stated_digest(content)
-        assert digest is not None
-        assert len(digest) == 64
-        assert b"tIME" not in content
-        assert b"Matplotlib" not in content
+def test_a_figure_is_drawn_again_only_if_its_data_changed_or_a_file_is_missing(small: Store) -> None:
+    plan, digests = made_up.plan_of(SMALL, small), small.folder / "figures.json"
+    accuracy, curves, time = (small.folder / "figures" / f"{name}.png" for name in ("accuracy", "curves-beans", "time"))
+
+    def drawn_again() -> list[Path]:
+        for path in (accuracy, curves, time):
+            if path.is_file():
+                path.write_bytes(b"kept")
+        report.write(SMALL, plan, small)
+        assert report.check(SMALL, plan, small) == []
+        return [path for path in (accuracy, curves, time) if path.read_bytes() != b"kept"]
+
+    assert drawn_again() == []
+    time.unlink()
+    digests.write_text(json.dumps(json.loads(digests.read_text()) | {"accuracy": "0" * 64}))
+    assert drawn_again() == [accuracy, time]
+    digests.write_bytes(b"{")
+    assert drawn_again() == [accuracy, curves, time]
+
+
+def test_figures_hold_no_date(small: Store) -> None:
+    for path in (small.folder / "figures").iterdir():
+        assert not re.search(rb"tIME|Matplotlib|dc:date", path.read_bytes())
 
 
 def test_the_table_shows_means_and_intervals_that_the_csv_holds(filled: Store) -> None:
