@@ -1,9 +1,10 @@
-"""A trained run as a folder that plain timm or torchvision, and any ONNX runtime, can use without this package."""
+"""Export of a trained run as a folder for plain timm or torchvision and for any ONNX runtime, without this package."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ import numpy as np
 import timm
 import torch
 import torchvision
+from jinja2 import Environment, StrictUndefined
 from safetensors.torch import save
 from torch import nn
 
 from benchmark.architectures.torchvision_models import SETTINGS
 from benchmark.errors import UserError
-from benchmark.export_text import readme
 from benchmark.files import write_atomically
 from benchmark.inputs import INPUT_MODES
 from benchmark.trained import TrainedRun
@@ -33,7 +34,7 @@ LUMA = "grey = (19595 R + 38470 G + 7471 B + 32768) >> 16 (ITU-R 601; Pillow's c
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """An exported folder.
 
     Attributes:
         folder: with ``model.safetensors``, ``config.json``, ``model.onnx`` and ``README.md``.
@@ -45,7 +46,7 @@ class Exported:
 
 
 def config(run: TrainedRun) -> dict[str, Any]:
-    """Return everything that is needed to build the network and to prepare an image, as JSON values."""
+    """Return everything needed to build the network and to prepare an image, as JSON values."""
     spec, mode = run.record.spec, INPUT_MODES[run.record.spec.input_mode]
     library, _, name = spec.model.partition("/")
     return {
@@ -77,16 +78,24 @@ def config(run: TrainedRun) -> dict[str, Any]:
     }
 
 
+def readme(settings: Mapping[str, Any]) -> str:
+    """Return the folder's README, Markdown, from what `config` returns; its code is complete."""
+    template = Path(__file__).with_name("README.md.j2").read_text(encoding="utf-8")
+    style: dict[str, bool] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    environment = Environment(autoescape=False, undefined=StrictUndefined, **style)
+    return environment.from_string(template).render(settings)
+
+
 def export(run: TrainedRun, folder: Path) -> Exported:
-    """Write a run's folder; it is checked against onnxruntime before anything is written.
+    """Write a run's folder; the network is checked against onnxruntime before anything is written.
 
     Args:
         run: the trained network, on the CPU, in fp32.
-        folder: is made; one that holds something else is refused.
+        folder: created; one that contains something else is refused.
 
     Raises:
-        UserError: a package is missing, the folder holds something else, the network cannot be written as ONNX, or
-            onnxruntime answers otherwise than PyTorch.
+        UserError: a package is missing, the folder contains something else, the network cannot be written as ONNX,
+            or onnxruntime's logits differ from PyTorch's.
     """
     missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
     if missing:
@@ -94,7 +103,7 @@ def export(run: TrainedRun, folder: Path) -> Exported:
     run.network.to(memory_format=torch.contiguous_format)
     settings = config(run)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file():
-        raise UserError(f"{folder}: holds something else already. Name another folder with --output.")
+        raise UserError(f"{folder}: contains something else already. Name another folder with --output.")
     program = _onnx(run.network, settings)
     difference = _check(run.network, program, settings)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in run.network.state_dict().items()}
@@ -110,7 +119,7 @@ def export(run: TrainedRun, folder: Path) -> Exported:
 
 
 def _changed(run: TrainedRun) -> dict[str, list[int]]:
-    """Return the shapes of the tensors that a network built by the library's own call lacks or has otherwise.
+    """Return the shapes of the tensors that a network built by the library's own call lacks or has in another shape.
 
     They are a bias of the stem (`grey-1ch-folded`), and the stem's weights of a torchvision network of one channel.
     """
@@ -130,7 +139,7 @@ def _changed(run: TrainedRun) -> dict[str, list[int]]:
 
 
 def _onnx(network: nn.Module, settings: dict[str, Any]) -> bytes:
-    """Return the network as an ONNX model whose metadata state the preprocessing."""
+    """Return the network as an ONNX model with the preprocessing in its metadata."""
     import onnx
 
     example = torch.zeros(2, *settings["input_size"])

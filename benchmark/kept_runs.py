@@ -1,4 +1,4 @@
-"""Finding a done run whose weights are wanted: by its id, or as the winner of a matrix. No torch."""
+"""Done runs and their kept weights, found by id or as the winner of a matrix. Without torch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from benchmark.store import DamagedRecord, Store
 
 @dataclass(frozen=True)
 class KeptRun:
-    """A done run, and where its weights are.
+    """A done run and the results folder that it is in.
 
     Attributes:
         record: of the run.
-        store: the results folder that it is in.
+        store: of the results folder.
         chosen: how it was chosen, in words.
     """
 
@@ -29,10 +29,10 @@ class KeptRun:
     chosen: str
 
     def weights(self) -> Path:
-        """Return the file of the chosen checkpoint's weights, safetensors.
+        """Return the file of the best epoch's weights, safetensors.
 
         Raises:
-            UserError: they were not kept; the message says how to get them.
+            UserError: they were not kept; the message ends with the command that makes them.
         """
         path = self.store.folder / "weights" / f"{self.record.id}.safetensors"
         if path.is_file():
@@ -46,20 +46,20 @@ class KeptRun:
 
 
 def by_id(results: Path, run_id: str) -> KeptRun:
-    """Return the done run of an id, from any results folder; from one with its weights where several hold it.
+    """Return the done run of an id from any results folder, preferring one with its weights.
 
     Args:
         results: parent of the results folders.
         run_id: as in ``plan``, ``table.csv`` and the names of the records.
 
     Raises:
-        UserError: there is no such run, its record is damaged or from another protocol, or it is not done.
+        UserError: the run does not exist, its record is damaged or from another protocol, or it is not done.
     """
     paths = sorted(results.glob(f"*/records/{run_id}.json")) if run_id.isalnum() else []
     if not paths:
         known = [path.stem for path in results.glob("*/records/*.json")]
         raise UserError(
-            f"--run {run_id}: there is no such run under {results}.{did_you_mean(run_id, known)} "
+            f"--run {run_id}: no such run under {results}.{did_you_mean(run_id, known)} "
             "`python -m benchmark plan --matrix NAME` lists the ids of a matrix."
         )
     stores = [Store(path.parents[1]) for path in paths]
@@ -76,15 +76,15 @@ def by_id(results: Path, run_id: str) -> KeptRun:
 
 
 def best_of(results: Path, name: str, dataset: str | None = None) -> KeptRun:
-    """Return the winner of a matrix: of the cell that its report recommends, the run of the best validation accuracy.
+    """Return the winner of a matrix: the run with the best validation accuracy in the cell that its report recommends.
 
     Args:
         results: parent of the results folders.
         name: of the results folder.
-        dataset: label of the dataset; None: the only one.
+        dataset: label of the dataset, or None for the only one.
 
     Raises:
-        UserError: there are no such results, several datasets and none named, or no cell with all its seeds.
+        UserError: no such results, several datasets and none named, or no cell with all its seeds.
     """
     from benchmark.analysis.choice import best_seed, winners
     from benchmark.analysis.results import load
@@ -92,7 +92,7 @@ def best_of(results: Path, name: str, dataset: str | None = None) -> KeptRun:
     folder = results / name
     if not (folder / "matrix.yaml").is_file():
         known = [path.parent.name for path in results.glob("*/matrix.yaml")]
-        raise UserError(f"--best {name}: there are no such results in {results}.{did_you_mean(name, known)}")
+        raise UserError(f"--best {name}: no such results in {results}.{did_you_mean(name, known)}")
     matrix, store = matrix_file.load(folder / "matrix.yaml"), Store(folder)
     titles = [entry.title for entry in matrix.datasets]
     if dataset is None and len(titles) > 1:

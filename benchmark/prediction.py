@@ -1,4 +1,4 @@
-"""Image files to class probabilities by a trained run; files that are no images are named, the others predicted."""
+"""Class probabilities of image files by a trained run; files that are not images are named, the others predicted."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from benchmark.trained import TrainedRun
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of one file.
+    """Result for one file.
 
     Attributes:
         path: as it was given, or below the folder that was given.
-        probabilities: float32, shape (classes,); None where the file is bad.
-        problem: why it is bad.
+        probabilities: float32, shape (classes,), or None if the file is bad.
+        problem: why it is bad, or None.
     """
 
     path: Path
@@ -43,11 +43,11 @@ def image_files(given: Sequence[Path]) -> Iterator[Path]:
 
 
 def predict(run: TrainedRun, paths: Iterable[Path]) -> Iterator[Prediction]:
-    """Yield a prediction a file, in the order given; a few hundred images are in memory at a time.
+    """Yield one prediction per file, in the order given; a few hundred images are in memory at a time.
 
     Args:
         run: the trained network.
-        paths: files; one that cannot be read or decoded comes back with its problem.
+        paths: files; one that cannot be read or decoded is returned with its problem.
     """
 
     def decoded(path: Path) -> NDArray[np.uint8] | str:

@@ -1,4 +1,4 @@
-"""A trained network from its record and its kept weights, with exactly the preprocessing that it was trained with."""
+"""A trained network restored from its record and kept weights, with exactly the preprocessing of its training."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from benchmark.records import DatasetRecord, ModelRecord, RunRecord
 def restore(model: str, channels: int, classes: int, state: Mapping[str, Tensor], title: str) -> nn.Module:
     """Return a network with a trained state, on the CPU, in eval mode.
 
-    A convolution that the state has a bias for and the library's network has not (the stem of ``grey-1ch-folded``) is
-    given one.
+    A convolution with a bias in the state but not in the library's network (the stem of ``grey-1ch-folded``) is given
+    one.
 
     Args:
         model: ``timm/NAME[.TAG]`` or ``torchvision/NAME``.
         channels: of the first convolution.
         classes: outputs of the head.
         state: every tensor of the network.
-        title: where the state comes from, for messages.
+        title: source of the state, for messages.
 
     Raises:
-        UserError: there is no such model, or the state is not one of its.
+        UserError: no such model, or the state does not fit it.
     """
     network = architecture(model).create(classes, channels)
     for name in sorted(set(state) - set(network.state_dict())):
@@ -53,13 +53,13 @@ def restore(model: str, channels: int, classes: int, state: Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run's network, and what turns an image file into its input.
+    """A run's network with its preprocessing.
 
     Attributes:
         record: of the run.
         network: in eval mode, on ``device``, channels-last.
         device: where it computes.
-        precision: ``fp32``, ``fp16`` or ``bf16``: what the run's setting means on this device; fp32 on a CPU for a run
+        precision: ``fp32``, ``fp16`` or ``bf16``: meaning of the run's setting on this device; fp32 on a CPU for a run
             that was trained on a GPU.
     """
 
@@ -70,18 +70,18 @@ class TrainedRun:
 
     @property
     def model(self) -> ModelRecord:
-        """What the record says of the network."""
+        """The network's part of the record."""
         assert self.record.model is not None, "a done run"
         return self.record.model
 
     @property
     def dataset(self) -> DatasetRecord:
-        """What the record says of the images."""
+        """The images' part of the record."""
         assert self.record.dataset is not None, "a done run"
         return self.record.dataset
 
     def decode(self, content: bytes) -> NDArray[np.uint8]:
-        """Return a file's pixels as the run's own images were decoded and resized.
+        """Return a file's pixels, decoded and resized like the run's own images.
 
         Args:
             content: the file's bytes.
@@ -110,7 +110,7 @@ class TrainedRun:
         return shown.plain(rows.tolist())
 
     def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """Return the network's answers: float32, shape (n, classes), on the CPU.
+        """Return logits: float32, shape (n, classes), on the CPU.
 
         Args:
             pixels: uint8, shape (n, image_size, image_size, 1 or 3), from `decode`.
@@ -125,7 +125,7 @@ class TrainedRun:
         return torch.cat(answers)
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the classes' probabilities, float32, shape (n, classes), as a record's predictions hold them."""
+        """Return the classes' probabilities as in a record's predictions: float32, shape (n, classes)."""
         shares: NDArray[np.float32] = self.logits(pixels).double().softmax(dim=1).float().numpy()
         return shares
 
@@ -136,10 +136,10 @@ def open_run(record: RunRecord, weights: Path, device: torch.device | None = Non
     Args:
         record: of a done run.
         weights: its kept weights, safetensors.
-        device: where to compute; None: the GPU where there is one.
+        device: where to compute; None: the GPU if there is one.
 
     Raises:
-        UserError: the file is no safetensors file, or not this run's.
+        UserError: the file is not a safetensors file, or not this run's.
     """
     assert record.model is not None and record.dataset is not None, "a done run"
     try:

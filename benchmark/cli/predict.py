@@ -42,8 +42,8 @@ def predict(
 ) -> None:
     """Classify images with a run's kept weights, decoded and normalised exactly as the run's own images.
 
-    The network is told on the error stream. Files that are no images are named there, the others are still classified,
-    and the exit code is 1. `keep_weights: best` in a matrix keeps the weights.
+    The network is named on the error stream. Files that are not images are named there, the others are still
+    classified, and the exit code is 1. `keep_weights: best` in a matrix keeps the weights.
     """
     kept = chosen_run(run, best, dataset, results)
     weights = kept.weights()
@@ -76,7 +76,7 @@ def predict(
     if not total:
         raise UserError(f"predict: there is no file below {', '.join(str(path) for path in images)}.")
     if bad:
-        typer.echo(f"{bad} of {total} files are no images that can be classified.", err=True)
+        typer.echo(f"{bad} of {total} files could not be read as images.", err=True)
         raise typer.Exit(SOME_IMAGE_IS_BAD)
 
 
