@@ -81,8 +81,9 @@ def config(run: TrainedRun) -> dict[str, Any]:
 def readme(settings: Mapping[str, Any]) -> str:
     """Return the folder's README, Markdown, from what `config` returns; its code is complete."""
     template = Path(__file__).with_name("README.md.j2").read_text(encoding="utf-8")
-    style: dict[str, bool] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    environment = Environment(autoescape=False, undefined=StrictUndefined, **style)
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
     return environment.from_string(template).render(settings)
 
 
