@@ -1,74 +1,59 @@
-"""A stopwatch that also tells whether what it timed had its processors to itself: only then do seconds compare."""
+"""A stopwatch that notices when the work it timed shared its processor or was stopped: such seconds do not compare."""
 
 from __future__ import annotations
 
-import contextlib
+import math
 import time
 from pathlib import Path
 
 CONTENDED_SHARE = 0.05
-"""Share of its time that work waits for a processor, or does not run at all, from which it counts as contended."""
+"""Share of its wall time that work waits for a processor, or does not run, from which it counts as contended."""
 
 
 class Stopwatch:
-    """Times one stretch of work after another.
+    """Time one stretch of work after another, all in one thread.
 
-    Waiting is what the scheduler counts: threads ready to run without a processor. It does not count a process that
-    was stopped (Ctrl-Z, a batch system that suspends jobs, a paused container), so on a CPU, where training and
-    evaluation compute all the time, missing processor time counts too. That is summed over all threads: with several
-    of them only a long stop shows.
+    Two clocks in addition to the wall's: the time in which this thread was ready to run and had no processor, and the
+    processor time of the process. Only the second notices a process that was stopped (Ctrl-Z, a suspended job, a paused
+    container). It is the sum over all threads, so that with several of them only a long stop shows; on a GPU it says
+    nothing.
     """
 
     def __init__(self) -> None:
-        self._seconds = self._processor = 0.0
-        self._waited: float | None = 0.0
-        self._begun: tuple[float, float, dict[str, int] | None] = (0.0, 0.0, {})
+        self._total = (0.0, 0.0, 0.0)
+        self._begun = (0.0, 0.0, 0.0)
 
     def start(self) -> None:
         """Begin a stretch of work."""
-        self._begun = (time.perf_counter(), time.process_time(), _waiting())
+        self._begun = _clocks()
 
     def stop(self) -> float:
-        """End the stretch of work; return its seconds."""
-        started, processor, before = self._begun
-        seconds = time.perf_counter() - started
-        self._seconds += seconds
-        self._processor += time.process_time() - processor
-        after = _waiting()
-        if self._waited is not None:
-            self._waited = None if before is None or after is None else self._waited + _more(before, after)
-        return seconds
+        """End the stretch of work and return its seconds."""
+        wall, processor, waited = (now - begun for now, begun in zip(_clocks(), self._begun, strict=True))
+        self._total = (self._total[0] + wall, self._total[1] + processor, self._total[2] + waited)
+        return wall
 
     def contended(self, on_cpu: bool) -> bool | None:
-        """Return whether the work so far was contended.
+        """Return whether the work so far was contended, or None if waiting cannot be measured (not on Linux).
 
         Args:
-            on_cpu: it computes on the processor all the time, rather than waiting for a GPU.
-
-        Returns:
-            None where waiting cannot be measured (other systems than Linux) and no processor time is missing.
+            on_cpu: whether the work computes on the processor all the time, rather than waiting for a GPU.
         """
-        allowed = CONTENDED_SHARE * self._seconds
-        if on_cpu and self._seconds - self._processor > allowed:
+        wall, processor, waited = self._total
+        allowed = CONTENDED_SHARE * wall
+        if on_cpu and wall - processor > allowed:
             return True
-        return None if self._waited is None else self._waited > allowed
+        return None if math.isnan(waited) else waited > allowed
 
 
-def _waiting() -> dict[str, int] | None:
-    """Return how long each thread of this process has been ready to run without a processor, nanoseconds by thread.
+def _clocks() -> tuple[float, float, float]:
+    """Return seconds of wall time, of this process's processor time, and of this thread's waiting for a processor.
 
-    Second field of ``/proc/self/task/*/schedstat`` (Linux, Documentation/scheduler/sched-stats); None elsewhere.
+    The last is the second field of ``/proc/thread-self/schedstat``, nanoseconds (Linux,
+    Documentation/scheduler/sched-stats); NaN elsewhere.
     """
-    found = {}
     try:
-        for folder in Path("/proc/self/task").iterdir():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
-                found[folder.name] = int((folder / "schedstat").read_text().split()[1])
+        waited = int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except (OSError, IndexError, ValueError):
-        return None
-    return found or None
-
-
-def _more(before: dict[str, int], after: dict[str, int]) -> float:
-    """Return the seconds that the threads that are left have waited; what those that ended had waited is not known."""
-    return sum(max(0, waited - before.get(thread, 0)) for thread, waited in after.items()) / 1e9
+        waited = math.nan
+    return time.perf_counter(), time.process_time(), waited

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmark import contention
 from benchmark.contention import Stopwatch
 
 ROOT = Path(__file__).parents[1]
@@ -81,28 +82,6 @@ def test_work_that_shares_its_processor_is_contended_wherever_it_computes() -> N
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts waiting")
-def test_a_thread_that_ends_takes_nothing_from_the_waiting_of_the_others() -> None:
-    stopwatch, may_end = Stopwatch(), threading.Event()
-    with shared_processor():
-        waited = threading.Event()
-
-        def wait_long() -> None:
-            compute(1.0)
-            waited.set()
-            may_end.wait()
-
-        thread = threading.Thread(target=wait_long)
-        thread.start()
-        waited.wait()
-        stopwatch.start()
-        may_end.set()
-        thread.join()
-        compute(0.3)
-        stopwatch.stop()
-    assert stopwatch.contended(on_cpu=False) is True
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts waiting")
 def test_waiting_for_a_gpu_is_not_contended_and_not_computing_on_a_cpu_is() -> None:
     stopwatch = Stopwatch()
     stopwatch.start()
@@ -110,3 +89,15 @@ def test_waiting_for_a_gpu_is_not_contended_and_not_computing_on_a_cpu_is() -> N
     assert stopwatch.stop() == pytest.approx(1, abs=0.5)
     assert stopwatch.contended(on_cpu=False) is False
     assert stopwatch.contended(on_cpu=True) is True
+
+
+def test_where_waiting_is_not_counted_only_missing_processor_time_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = iter([(0.0, 0.0, math.nan), (10.0, 9.6, math.nan), (10.0, 9.6, math.nan), (20.0, 18.8, math.nan)])
+    monkeypatch.setattr(contention, "_clocks", lambda: next(clocks))
+    stopwatch = Stopwatch()
+    stopwatch.start()
+    stopwatch.stop()
+    assert (stopwatch.contended(on_cpu=True), stopwatch.contended(on_cpu=False)) == (None, None)
+    stopwatch.start()
+    stopwatch.stop()
+    assert (stopwatch.contended(on_cpu=True), stopwatch.contended(on_cpu=False)) == (True, None)

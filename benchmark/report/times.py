@@ -1,8 +1,4 @@
-"""What a cell's runs took, from those that had their processors to themselves.
-
-A run that waited for a processor (its record says ``contended``) tells how busy the machine was. Where every run of a
-cell waited, the means are bounds only: the seconds are at most those, the images per second at least.
-"""
+"""Mean times of a cell's runs, and whether they are bounds."""
 
 from __future__ import annotations
 
@@ -13,24 +9,26 @@ from typing import Literal
 from benchmark.analysis.results import Cell
 
 Field = Literal["train_seconds", "train_images_per_second", "eval_images_per_second"]
-"""Of `benchmark.records.Timing`."""
+"""Field of `benchmark.records.Timing`."""
 
 
 @dataclass(frozen=True)
 class MeanTime:
-    """A mean over a cell's runs."""
+    """A mean over a cell's runs.
+
+    Attributes:
+        value: seconds, or images per second.
+        bound: whether every run was contended, so that the seconds are at most these, the images per second at least.
+    """
 
     value: float
-    """Seconds, or images per second."""
     bound: bool
-    """Every run waited for a processor: in truth fewer seconds, more images per second."""
 
 
 def mean_time(cell: Cell, field: Field) -> MeanTime | None:
-    """Return the mean of a time over the done runs that did not wait for a processor, over all where each did.
+    """Return the mean of a time over the done runs that were not contended, or over all if each was.
 
-    Runs in which waiting could not be measured count as undisturbed; the report tells their number. None without a
-    done run, and where a done run has no times.
+    Runs whose waiting could not be measured count as undisturbed. None if no run is done, or one of them has no times.
     """
     timings = [record.timing for record in cell.records.values()]
     known = [timing for timing in timings if timing is not None]
