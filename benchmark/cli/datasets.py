@@ -56,7 +56,7 @@ def _state(name: str, data_dir: Path | None) -> str:
     if CATALOGUE[name].source == "generated":
         return "generated when needed"
     try:
-        listing = list_dataset(name, data_dir)
+        listing = list_dataset(CATALOGUE[name], data_dir)
     except UserError:
         return "not there"
     return "incomplete: " + "; ".join(listing.notes) if listing.notes else "ready"

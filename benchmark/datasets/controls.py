@@ -130,14 +130,9 @@ def encode_png(rgb: NDArray[np.uint8]) -> bytes:
     )
 
 
-def control_place(name: str) -> Path:
-    """Return where a generated dataset is kept, made or not."""
-    return cache_directory() / "generated" / f"{name}-{_VERSION}"
-
-
 def control_folder(name: str) -> Path:
-    """Return the folder of a generated dataset, ``<split>/<class>/<number>.png``; make it where it does not exist."""
-    target = control_place(name)
+    """Return the folder of a generated dataset, ``<split>/<class>/<number>.png``; make it if it does not exist."""
+    target = cache_directory() / "generated" / f"{name}-{_VERSION}"
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)

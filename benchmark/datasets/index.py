@@ -7,7 +7,6 @@ holds what was found by opening every file once; the *index* adds groups and spl
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from benchmark.datasets.assignment import Assignment
 from benchmark.datasets.catalogue import SPLITS, SplitName
@@ -71,8 +69,8 @@ class Index:
 def scan(listing: Listing, progress: Progress | None = None) -> pa.Table:
     """Return what opening every file found, one row an image, in the listing's order; from the cache where it is there.
 
-    Columns: id; bytes; sha256; width, height and Pillow's mode, as stored; colour, whether the channels of any pixel
-    differ, whatever the mode; thumbnail (`pixels.thumbnail`); problem, null where the file can be decoded.
+    Columns: id; sha256; colour, whether the channels of any pixel differ, whatever the file's mode; thumbnail
+    (`pixels.thumbnail`); problem, null if the file can be decoded.
 
     Raises:
         UserError: the cache folder cannot be written.
@@ -87,43 +85,31 @@ def scan(listing: Listing, progress: Progress | None = None) -> pa.Table:
                 paths = [file.path for file in listing.files]
                 found = map_files(_facts_of, paths, stage="reading", progress=progress)
                 rows = [{"id": file.id, **facts} for file, facts in zip(listing.files, found, strict=True)]
-                pq.write_table(pa.Table.from_pylist(rows, schema=_scan_schema()), temporary, compression="zstd")
+                schema = pa.schema(
+                    [
+                        ("id", pa.string()),
+                        ("sha256", pa.string()),
+                        ("colour", pa.bool_()),
+                        ("thumbnail", pa.binary()),
+                        ("problem", pa.string()),
+                    ]
+                )
+                pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
     return pq.read_table(target)
 
 
 def _facts_of(path: Path) -> dict[str, Any]:
     """Return one row of the scan but for the id; what was not found is empty."""
-    facts: dict[str, Any] = {"width": 0, "height": 0, "mode": "", "colour": False, "thumbnail": b"", "problem": None}
+    facts: dict[str, Any] = {"sha256": "", "colour": False, "thumbnail": b"", "problem": None}
     try:
         content = path.read_bytes()
-    except OSError as error:
-        return {**facts, "bytes": 0, "sha256": "", "problem": f"cannot be read: {error.strerror}"}
-    facts |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    try:
+        facts["sha256"] = hashlib.sha256(content).hexdigest()
         image = read_image(content)
+    except OSError as error:
+        return {**facts, "problem": f"cannot be read: {error.strerror}"}
     except BadImage as error:
         return {**facts, "problem": str(error)}
-    with Image.open(io.BytesIO(content)) as header:  # before EXIF rotation and conversion
-        facts |= {"width": header.width, "height": header.height, "mode": header.mode}
     return {**facts, "colour": has_colour(image), "thumbnail": thumbnail(image)}
-
-
-def _scan_schema() -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("id", pa.string()),
-            ("bytes", pa.int64()),
-            ("sha256", pa.string()),
-            ("width", pa.int32()),
-            ("height", pa.int32()),
-            ("mode", pa.string()),
-            ("colour", pa.bool_()),
-            ("thumbnail", pa.binary()),
-            ("problem", pa.string()),
-        ]
-    )
 
 
 def open_index(listing: Listing, split_seed: int, *, fold: int = 0, progress: Progress | None = None) -> Index:
@@ -220,13 +206,8 @@ def _make(listing: Listing, scanned: pa.Table, split_seed: int, fold: int) -> pa
         {
             "path": ids,
             "label": labels,
-            "class": named,
             "split": assigned.splits,
             "group": assigned.groups,
-            "bytes": scanned["bytes"],
-            "width": scanned["width"],
-            "height": scanned["height"],
-            "mode": scanned["mode"],
             "colour": scanned["colour"],
             "sha256": sha256,
         }

@@ -50,7 +50,7 @@ def _why(content: bytes, message: str) -> str:
         return "zero-byte"
     if "not an image" in message:
         return "non-image"
-    if "pixels, more than" in message or "more than" in message:
+    if "more than" in message:
         return "enormous"
     return "truncated" if "truncated" in message else "unreadable"
 

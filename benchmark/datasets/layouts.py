@@ -1,4 +1,4 @@
-"""Where a catalogue dataset's files lie, and which label and official split each has; no image is opened."""
+"""The files of a catalogue dataset, with the label and the official split of each; no image is opened."""
 
 from __future__ import annotations
 
@@ -10,27 +10,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmark.datasets import oxford
-from benchmark.datasets.catalogue import CATALOGUE, SPLITS, ClassFolders, DatasetInfo
+from benchmark.datasets.catalogue import SPLITS, ClassFolders, DatasetInfo
 from benchmark.datasets.listing import ListedFile, Listing, files_below, folders_in, listed, make_listing
 from benchmark.datasets.locations import data_directory
 from benchmark.errors import UserError
 
 
-def list_dataset(name: str, data_dir: Path | None) -> Listing:
+def list_dataset(info: DatasetInfo, data_dir: Path | None) -> Listing:
     """Return the files of a catalogue dataset.
 
     Args:
-        name: a key of the catalogue.
+        info: the catalogue's entry.
         data_dir: see `data_directory`; used only for datasets that live there.
 
     Raises:
-        UserError: the dataset is not there, or not in its layout.
+        UserError: the dataset is missing, or not in its layout.
     """
-    return list_info(CATALOGUE[name], data_dir)
-
-
-def list_info(info: DatasetInfo, data_dir: Path | None) -> Listing:
-    """Return the files of a catalogue entry; see `list_dataset`."""
     files = list(_files(info, data_dir))
     return make_listing(info.name, info.name, info.classes, files, notes=_incomplete(info, files))
 
@@ -55,22 +50,16 @@ def _incomplete(info: DatasetInfo, files: Sequence[ListedFile]) -> tuple[str, ..
     )
 
 
-def root_of(info: DatasetInfo, data: Path) -> Path | None:
-    """Return where a dataset's files would be read, below the data directory; None: in none of its layout's roots."""
-    folders = info.layout.splits.values() if isinstance(info.layout, ClassFolders) else ("",)
-    found = (data / root for root in info.layout.roots if all((data / root / name).is_dir() for name in folders))
-    return next(found, None)
-
-
 def _root(info: DatasetInfo, data: Path) -> Path:
-    """Return `root_of`.
+    """Return the first of a layout's roots below the data directory that exists.
 
     Raises:
-        UserError: there is none; the message names the folders, the layout and the command.
+        UserError: none does; the message names the folders, the layout and the command.
     """
-    root = root_of(info, data)
-    if root is not None:
-        return root
+    folders = info.layout.splits.values() if isinstance(info.layout, ClassFolders) else ("",)
+    for root in info.layout.roots:
+        if all((data / root / name).is_dir() for name in folders):
+            return data / root
     looked = " and ".join(str(data if root == "." else data / root) for root in info.layout.roots)
     raise UserError(
         f"dataset {info.name}: not found. Looked in {looked}; expected there: {info.source}. "
@@ -110,19 +99,14 @@ def _check_classes(info: DatasetInfo, folder: Path) -> None:
         )
 
 
-def elpv_root() -> Path | None:
-    """Return the folder of the solar cells in the PyPI package; None where it is not installed."""
-    spec = importlib.util.find_spec("elpv_dataset")
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "data"
-
-
 def _elpv() -> Iterator[ListedFile]:
-    root = elpv_root()
-    if root is None:
+    spec = importlib.util.find_spec("elpv_dataset")
+    if spec is None or spec.origin is None:
         raise UserError(
             "dataset elpv: the PyPI package elpv-dataset is not installed, which holds the images. "
             "Install it with `pip install elpv-dataset` (or the extra `quick`)."
         )
+    root = Path(spec.origin).parent / "data"
     table = root / "labels.csv"
     if not table.is_file():
         raise UserError(f"dataset elpv: {table} is missing. Install the package again: `pip install -I elpv-dataset`.")

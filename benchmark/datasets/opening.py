@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,11 +15,9 @@ from benchmark.datasets.layouts import list_dataset
 from benchmark.datasets.listing import Listing
 from benchmark.datasets.parallel import Progress
 from benchmark.datasets.prepared import PreparedDataset, Split
+from benchmark.datasets.source import DatasetSource
 from benchmark.datasets.splits import limited
 from benchmark.errors import UserError, did_you_mean
-
-if TYPE_CHECKING:
-    from benchmark.datasets.source import DatasetSource
 
 
 def list_files(name: str, data_dir: Path | None = None) -> Listing:
@@ -33,7 +30,7 @@ def list_files(name: str, data_dir: Path | None = None) -> Listing:
         return list_folder(Path(name.removeprefix(FOLDER)))
     if name not in CATALOGUE:
         raise UserError(f"unknown dataset {name!r}.{did_you_mean(name, CATALOGUE)}")
-    return list_dataset(name, data_dir)
+    return list_dataset(CATALOGUE[name], data_dir)
 
 
 def load_dataset(

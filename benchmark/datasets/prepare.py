@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from benchmark.datasets.catalogue import DatasetInfo
 from benchmark.datasets.fetch import NotFetched, fetch
-from benchmark.datasets.layouts import list_info
+from benchmark.datasets.layouts import list_dataset
 from benchmark.datasets.listing import Listing
 from benchmark.datasets.locations import data_directory
 from benchmark.datasets.parallel import Progress
@@ -20,7 +20,7 @@ from benchmark.files import sync
 
 
 def prepare(info: DatasetInfo, data_dir: Path | None, progress: Progress | None = None) -> Listing:
-    """Return a dataset's files, fetched where they are not there.
+    """Return a dataset's files, fetched if they are missing.
 
     Archives go to ``<data>/downloads/<name>/`` and stay there until the dataset stands; a file that the user puts there
     is used like one that was downloaded. They are unpacked beside the dataset's folder, which appears with one rename.
@@ -36,23 +36,23 @@ def prepare(info: DatasetInfo, data_dir: Path | None, progress: Progress | None 
             the data directory cannot be written. Nothing is left where the dataset belongs.
     """
     if not info.downloads:
-        return list_info(info, data_dir)
+        return list_dataset(info, data_dir)
     data = data_directory(data_dir)
     try:
-        return list_info(info, data_dir)
+        return list_dataset(info, data_dir)
     except UserError:
         pass  # not there, or not whole: that is what this is for
     try:
         data.mkdir(parents=True, exist_ok=True)
         with FileLock(data / f".{info.name}.lock"):
             try:
-                return list_info(info, data_dir)
+                return list_dataset(info, data_dir)
             except UserError as error:
                 target = data / info.folder
                 if target.exists() and any(target.iterdir()):
                     raise UserError(f"{error} {target} exists and is kept as it is: move it away first.") from None
             _bring(info, data, target, progress)
-            return list_info(info, data_dir)
+            return list_dataset(info, data_dir)
     except OSError as error:
         raise UserError(
             f"dataset {info.name}: {data} cannot be written ({error.strerror or error}). "
@@ -88,7 +88,7 @@ def _bring(info: DatasetInfo, data: Path, target: Path, progress: Progress | Non
                     raise UserError(f"dataset {info.name}: {error}. It was removed; nothing was unpacked.") from None
             else:
                 shutil.copyfile(path, staging / download.file)
-        list_info(info, outer)
+        list_dataset(info, outer)
         if hasattr(os, "sync"):
             os.sync()
         if target.exists():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +61,67 @@ def clips(folder: Path, classes: tuple[str, ...], clips_per_class: int, frames: 
             pixels = np.asarray(picture(1000 * label + clip)).astype(np.int64)
             noise = np.random.default_rng([label, clip, frame]).integers(-3, 4, pixels.shape)
             save(Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8)), folder / name / f"{number:04d}.png")
+
+
+@dataclass
+class Server:
+    """What is served: bodies by path, how paths misbehave, and every GET request that came (path, Range)."""
+
+    address: str = ""
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    cut_after: dict[str, int] = field(default_factory=dict)
+    status: dict[str, int] = field(default_factory=dict)
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def url(self, path: str) -> str:
+        """Return the address of a path."""
+        return f"{self.address}/{path}"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Yield a server on this machine that answers as a mirror and as the hub do; fetching from it does not wait."""
+    served = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer(self.path.lstrip("/"))
+
+        def do_GET(self) -> None:
+            path = self.path.lstrip("/")
+            served.requests.append((path, self.headers.get("Range")))
+            threading.Event().wait(served.seconds)
+            self.wfile.write(self.answer(path)[: served.cut_after.pop(path, None)])
+
+        def answer(self, path: str) -> bytes:
+            asked, body = self.headers.get("Range"), served.bodies.get(path, b"")
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+            status = served.status.get(path, (206 if asked else 200) if path in served.bodies else 404)
+            sent = f"bytes {start}-{len(body) - 1}/{len(body)}"
+            if status == 206 and start >= len(body):
+                status, sent = 416, f"bytes */{len(body)}"
+            rest = body[start:] if status in (200, 206) else b""
+            self.send_response(status)
+            headers = {"Content-Length": str(len(rest)), "Content-Range": sent if asked else ""}
+            headers |= {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": "0" * 40}
+            headers |= {"X-Error-Code": "EntryNotFound" if status == 404 else ""}
+            for word, value in headers.items():
+                if value:
+                    self.send_header(word, value)
+            self.end_headers()
+            return rest
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served.address = f"http://127.0.0.1:{running.server_address[1]}"
+    thread = threading.Thread(target=running.serve_forever, args=(0.02,))
+    thread.start()
+    monkeypatch.setattr("benchmark.datasets.fetch.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("benchmark.datasets.fetch._CHUNK", 1000)
+    yield served
+    running.shutdown()
+    running.server_close()
+    thread.join()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmark.datasets.check import KINDS, Finding, check
 from benchmark.datasets.folders import list_folder
-from benchmark.datasets.layouts import list_dataset
+from benchmark.datasets.opening import list_files
 from tests.datasets.conftest import picture, save
 
 
@@ -171,6 +171,6 @@ def test_a_set_without_any_colour_is_told(tmp_path: Path) -> None:
 
 
 def test_an_incomplete_catalogue_dataset_is_an_error(data: Path) -> None:
-    found = [finding for finding in check(list_dataset("beans", data)) if finding.kind == "incomplete"]
+    found = [finding for finding in check(list_files("beans", data)) if finding.kind == "incomplete"]
     assert {finding.severity for finding in found} == {"error"}
     assert len(found) == 3

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.server
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
+from tests.datasets.conftest import Server
 from tests.datasets.test_prepare import left_over, sha256, zipped
 
 CLASSES = ("angular_leaf_spot", "bean_rust", "healthy")
@@ -58,61 +56,6 @@ except OSError as error:
 Done: TypeAlias = "subprocess.CompletedProcess[str]"
 
 
-@dataclass
-class Hub:
-    """What is served: the hub's files and the mirror's by path, and what was asked for."""
-
-    address: str = ""
-    hub: dict[str, bytes] = field(default_factory=dict)
-    mirror: dict[str, bytes] = field(default_factory=dict)
-    asked: list[tuple[str, str]] = field(default_factory=list)
-    cut_after: dict[str, int] = field(default_factory=dict)
-
-
-@pytest.fixture
-def served() -> Iterator[Hub]:
-    state = Hub()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.answer(with_body=False)
-
-        def do_GET(self) -> None:
-            self.answer(with_body=True)
-
-        def answer(self, *, with_body: bool) -> None:
-            state.asked.append((self.command, self.path))
-            body = {**state.hub, **state.mirror}.get(self.path)
-            if body is None:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "EntryNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-            self.send_response(206 if start else 200)
-            self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-            self.send_header("X-Repo-Commit", "0" * 40)
-            self.send_header("Content-Length", str(len(body) - start))
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-            self.end_headers()
-            if with_body:
-                self.wfile.write(body[start : state.cut_after.pop(self.path, len(body))])
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.address = f"http://127.0.0.1:{running.server_address[1]}"
-    thread = threading.Thread(target=running.serve_forever, args=(0.02,))
-    thread.start()
-    yield state
-    running.shutdown()
-    running.server_close()
-    thread.join()
-
-
 @pytest.fixture
 def archives() -> dict[str, bytes]:
     """Return beans' three archives with one image a class."""
@@ -123,7 +66,7 @@ def archives() -> dict[str, bytes]:
 
 
 def on_hub(split: str) -> str:
-    return f"/datasets/AI-Lab-Makerere/beans/resolve/main/data/{split}.zip"
+    return f"datasets/AI-Lab-Makerere/beans/resolve/main/data/{split}.zip"
 
 
 def with_client(script: str, words: list[str], home: Path, endpoint: str, *, offline: bool = False) -> Done:
@@ -134,21 +77,21 @@ def with_client(script: str, words: list[str], home: Path, endpoint: str, *, off
     )
 
 
-def prepare(served: Hub, archives: dict[str, bytes], data: Path, endpoint: str, *, offline: bool = False) -> Done:
-    words = [served.address, str(data), *(sha256(body) for body in archives.values())]
+def prepare(server: Server, archives: dict[str, bytes], data: Path, endpoint: str, *, offline: bool = False) -> Done:
+    words = [server.address, str(data), *(sha256(body) for body in archives.values())]
     return with_client(SCRIPT, words, data.parent / "home", endpoint, offline=offline)
 
 
 @pytest.mark.slow
 def test_beans_come_from_the_hub_a_cut_connection_is_resumed(
-    served: Hub, archives: dict[str, bytes], tmp_path: Path
+    server: Server, archives: dict[str, bytes], tmp_path: Path
 ) -> None:
-    served.hub = {on_hub(split): body for split, body in archives.items()}
-    served.cut_after[on_hub("test")] = 3000
-    done = prepare(served, archives, tmp_path / "data", served.address)
+    server.bodies |= {on_hub(split): body for split, body in archives.items()}
+    server.cut_after[on_hub("test")] = 3000
+    done = prepare(server, archives, tmp_path / "data", server.address)
     assert done.stdout.split() == ["9", str(len(archives["train"]))], done.stderr
-    assert not any("ibeans" in path for _, path in served.asked)
-    assert [path for method, path in served.asked if method == "GET"].count(on_hub("test")) == 2
+    assert not any("ibeans" in path for path, _ in server.requests)
+    assert [path for path, _ in server.requests].count(on_hub("test")) == 2
     assert all(name.startswith("beans/") for name in left_over(tmp_path / "data"))
 
 
@@ -164,27 +107,27 @@ def test_beans_come_from_the_hub_a_cut_connection_is_resumed(
     ],
 )
 def test_where_the_hub_fails_the_second_source_is_used_and_the_user_told(
-    hub: str, reason: str, served: Hub, archives: dict[str, bytes], tmp_path: Path
+    hub: str, reason: str, server: Server, archives: dict[str, bytes], tmp_path: Path
 ) -> None:
-    served.mirror = {f"/ibeans/{split}.zip": body for split, body in archives.items()}
+    server.bodies |= {f"ibeans/{split}.zip": body for split, body in archives.items()}
     if hub == "has other files":
-        served.hub = {on_hub(split): zipped(["evil.png"]) for split in archives}
+        server.bodies |= {on_hub(split): zipped(["evil.png"]) for split in archives}
     endpoints = {"cannot be reached": "http://127.0.0.1:9", "has no address": "http://nowhere.invalid"}
     done = prepare(
-        served, archives, tmp_path / "data", endpoints.get(hub, served.address), offline=hub == "is switched off"
+        server, archives, tmp_path / "data", endpoints.get(hub, server.address), offline=hub == "is switched off"
     )
     assert done.stdout.startswith("9 "), done.stderr
     told = [line for line in done.stderr.splitlines() if "; trying " in line]
     for split, line in zip(("train", "validation", "test"), told, strict=True):
         assert line.startswith(f"{split}.zip: hf://datasets/AI-Lab-Makerere/beans/data/{split}.zip: {reason}")
-        assert line.endswith(f"; trying {served.address}/ibeans/{split}.zip")
-    assert sum(path.startswith("/ibeans/") for _, path in served.asked) == 3
+        assert line.endswith(f"; trying {server.address}/ibeans/{split}.zip")
+    assert sum(path.startswith("ibeans/") for path, _ in server.requests) == 3
 
 
 @pytest.mark.slow
-def test_when_hub_and_mirror_fail_each_says_why(served: Hub, archives: dict[str, bytes], tmp_path: Path) -> None:
-    served.hub = {on_hub(split): zipped(["evil.png"]) for split in archives}
-    done = prepare(served, archives, tmp_path / "data", served.address)
+def test_when_hub_and_mirror_fail_each_says_why(server: Server, archives: dict[str, bytes], tmp_path: Path) -> None:
+    server.bodies |= {on_hub(split): zipped(["evil.png"]) for split in archives}
+    done = prepare(server, archives, tmp_path / "data", server.address)
     assert done.returncode == 1
     assert "; trying None" not in done.stderr
     assert "hf://datasets/AI-Lab-Makerere/beans/data/train.zip: the file does not have the expected hash" in done.stderr

@@ -13,11 +13,6 @@ from benchmark.errors import UserError
 from benchmark.matrix import Matrix, expand, not_applicable
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCHMARK_CACHE_DIR", str(tmp_path / "cache"))
-
-
 def make_folder(root: Path, *, colour: bool, images: int = 4) -> Path:
     generator = np.random.default_rng(0)
     for name in ("bad", "good"):

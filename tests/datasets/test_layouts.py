@@ -9,8 +9,8 @@ import pytest
 import scipy.io
 
 from benchmark.datasets.catalogue import CATALOGUE
-from benchmark.datasets.layouts import list_dataset
 from benchmark.datasets.listing import Listing
+from benchmark.datasets.opening import list_files
 from benchmark.errors import UserError
 from tests.datasets.conftest import picture, save
 
@@ -34,7 +34,7 @@ def pets(root: Path) -> Path:
 
 def test_pets_take_label_and_split_from_the_lists(tmp_path: Path) -> None:
     pets(tmp_path / "oxford-iiit-pet")
-    found = summary(list_dataset("pets", tmp_path))
+    found = summary(list_files("pets", tmp_path))
     assert len(found) == 74
     assert found["images/Abyssinian_1.jpg"] == ("Abyssinian", "train")
     assert found["images/yorkshire_terrier_2.jpg"] == ("yorkshire_terrier", "test")
@@ -46,13 +46,13 @@ def test_a_list_whose_classes_contradict_the_names_is_refused(tmp_path: Path) ->
     path = pets(tmp_path / "oxford-iiit-pet") / "annotations" / "test.txt"
     path.write_text(path.read_text().replace("Abyssinian_2 1 ", "Abyssinian_2 2 "))
     with pytest.raises(UserError, match=r"test\.txt:2 gives Abyssinian_2 class 2"):
-        list_dataset("pets", tmp_path)
+        list_files("pets", tmp_path)
 
 
 def test_a_listed_image_that_is_missing_is_named(tmp_path: Path) -> None:
     (pets(tmp_path / "oxford-iiit-pet") / "images" / "Bombay_1.jpg").unlink()
     with pytest.raises(UserError, match=r"Bombay_1\.jpg is missing"):
-        list_dataset("pets", tmp_path)
+        list_files("pets", tmp_path)
 
 
 def test_flowers_take_label_and_split_from_the_mat_files(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_flowers_take_label_and_split_from_the_mat_files(tmp_path: Path) -> None
         root / "setid.mat",
         {"trnid": np.arange(1, 103)[None], "valid": np.array([[103]]), "tstid": np.array([[104, 105]])},
     )
-    found = summary(list_dataset("flowers102", tmp_path))
+    found = summary(list_files("flowers102", tmp_path))
     assert found["jpg/image_00001.jpg"] == ("pink primrose", "train")
     assert found["jpg/image_00103.jpg"] == ("pink primrose", "validation")
     assert found["jpg/image_00105.jpg"] == ("canterbury bells", "test")
@@ -77,7 +77,7 @@ def test_hotdog_is_found_with_and_without_a_folder_around_it(tmp_path: Path, inn
     for split in ("train", "test"):
         for name in ("hotdog", "not-hotdog"):
             save(picture(1), tmp_path / inner / split / name / "1.png")
-    found = summary(list_dataset("hotdog", tmp_path))
+    found = summary(list_files("hotdog", tmp_path))
     assert found["train/hotdog/1.png"] == ("hotdog", "train")
     assert found["test/not-hotdog/1.png"] == ("not-hotdog", "test")
 
@@ -88,7 +88,7 @@ def test_the_val_folder_of_hymenoptera_is_the_test_split_and_its_stray_gif_is_ig
         for name in ("ants", "bees"):
             save(picture(1), root / split / name / "1.jpg")
     save(picture(1), root / "train" / "ants" / "imageNotFound.gif")
-    found = summary(list_dataset("hymenoptera", tmp_path))
+    found = summary(list_files("hymenoptera", tmp_path))
     assert found == {
         "train/ants/1.jpg": ("ants", "train"),
         "train/bees/1.jpg": ("bees", "train"),
@@ -98,7 +98,7 @@ def test_the_val_folder_of_hymenoptera_is_the_test_split_and_its_stray_gif_is_ig
 
 
 def test_an_incomplete_dataset_says_so(data: Path) -> None:
-    assert list_dataset("beans", data).notes == (
+    assert list_files("beans", data).notes == (
         "18 images in the train split, the original has 1034",
         "6 images in the validation split, the original has 133",
         "9 images in the test split, the original has 128",
@@ -106,18 +106,18 @@ def test_an_incomplete_dataset_says_so(data: Path) -> None:
 
 
 def test_the_key_changes_with_any_file_and_with_nothing_else(data: Path) -> None:
-    key = list_dataset("beans", data).key
-    assert list_dataset("beans", data).key == key
+    key = list_files("beans", data).key
+    assert list_files("beans", data).key == key
     (data / "beans" / "train" / "healthy" / ".DS_Store").write_text("x")
-    assert list_dataset("beans", data).key == key
+    assert list_files("beans", data).key == key
     save(picture(500), data / "beans" / "train" / "healthy" / "new.png")
-    assert list_dataset("beans", data).key != key
+    assert list_files("beans", data).key != key
 
 
 @pytest.mark.parametrize("name", [n for n, info in CATALOGUE.items() if info.downloads])
 def test_each_missing_dataset_names_the_folder_the_layout_and_the_command(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError) as caught:
-        list_dataset(name, tmp_path)
+        list_files(name, tmp_path)
     message = str(caught.value)
     assert str(tmp_path) in message
     assert CATALOGUE[name].source in message

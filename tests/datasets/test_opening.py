@@ -88,15 +88,6 @@ def test_the_data_directory_comes_from_the_environment_when_none_is_given(
     assert len(opened("beans").train) == 18
 
 
-def test_a_missing_dataset_is_told_with_folder_layout_and_command(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        opened("beans", tmp_path)
-    message = str(caught.value)
-    assert str(tmp_path / "beans") in message
-    assert "train,validation,test" in message
-    assert "datasets prepare beans" in message
-
-
 def test_a_folder_that_is_no_class_is_refused(data: Path) -> None:
     save(picture(0), data / "beans" / "train" / "other" / "a.png")
     with pytest.raises(UserError, match="other"):

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import http.server
 import io
 import random
 import stat
 import subprocess
 import sys
 import tarfile
-import threading
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,63 +21,7 @@ from benchmark.datasets.catalogue import CATALOGUE, DatasetInfo, Download
 from benchmark.datasets.prepare import prepare
 from benchmark.datasets.unpack import UnsafeArchive, unpack
 from benchmark.errors import UserError
-from tests.datasets.conftest import picture
-
-
-@dataclass
-class Server:
-    """What is served: bodies by path, how each path misbehaves, and every request that came (path, Range)."""
-
-    address: str = ""
-    bodies: dict[str, bytes] = field(default_factory=dict)
-    cut_after: dict[str, int] = field(default_factory=dict)
-    status: dict[str, int] = field(default_factory=dict)
-    requests: list[tuple[str, str | None]] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def url(self, path: str) -> str:
-        return f"{self.address}/{path}"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    served = Server()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path, asked = self.path.lstrip("/"), self.headers.get("Range")
-            served.requests.append((path, asked))
-            threading.Event().wait(served.seconds)
-            if path in served.status or path not in served.bodies:
-                self.send_error(served.status.get(path, 404))
-                return
-            body = served.bodies[path]
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-            if asked and start >= len(body):
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(body)}")
-                self.end_headers()
-                return
-            self.send_response(206 if asked else 200)
-            if asked:
-                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-            self.send_header("Content-Length", str(len(body) - start))
-            self.end_headers()
-            self.wfile.write(body[start : served.cut_after.pop(path, len(body))])
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served.address = f"http://127.0.0.1:{running.server_address[1]}"
-    thread = threading.Thread(target=running.serve_forever, args=(0.02,))
-    thread.start()
-    monkeypatch.setattr("benchmark.datasets.fetch.time.sleep", lambda seconds: None)
-    monkeypatch.setattr("benchmark.datasets.fetch._CHUNK", 1000)
-    yield served
-    running.shutdown()
-    running.server_close()
-    thread.join()
+from tests.datasets.conftest import Server, picture
 
 
 def zipped(names: list[str]) -> bytes:
