@@ -15,7 +15,6 @@ from pydantic_core import ErrorDetails
 from benchmark import plain_yaml
 from benchmark.errors import MisplacedValueError, UserError, did_you_mean, nearest
 from benchmark.matrix import DatasetEntry, Matrix
-from benchmark.optimisation import HeadChoice, OptimizerChoice, ScheduleChoice
 from benchmark.policies import Policy, StageRule
 from benchmark.settings import EarlyStopping, TrainingSettings
 
@@ -102,18 +101,12 @@ def _override(data: dict[str, Any], assignment: str) -> KeyPath:
     return tuple(parts)
 
 
-_WORDS = ("optimizer", "scheduler", "head_init")
-"""Keys whose value is a word, or a word with parameters."""
-
 _BLOCKS: dict[str, type[BaseModel]] = {
     "training": TrainingSettings,
     "early_stopping": EarlyStopping,
     "datasets": DatasetEntry,
     "own_policies": Policy,
     "stages": StageRule,
-    "optimizer": OptimizerChoice,
-    "scheduler": ScheduleChoice,
-    "head_init": HeadChoice,
 }
 
 
@@ -163,8 +156,6 @@ _WRONG = {
 def _what(problem: ErrorDetails) -> str:
     at, context = problem["loc"], problem.get("ctx", {})
     context = {name: int(x) if isinstance(x, float) and x.is_integer() else x for name, x in context.items()}
-    if at[-1:] == ("name",) and at[-2:-1] and at[-2] in _WORDS:
-        at = at[:-1]
     key = ".".join(str(part) for part in at)
     shown = _shown(problem["input"])
     match problem["type"]:

@@ -1,123 +1,164 @@
-"""Optimizers, learning rate schedules and head initialisations that a matrix can name. Data only; no torch."""
+"""Words of a matrix that may have parameters: optimizers, learning rate schedules, head initialisations. No torch.
+
+``NAME``, or ``{NAME: {PARAMETER: VALUE}}``. Augmentations, in `benchmark.datasets.augmentations`, are written likewise.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, PlainSerializer
 
-Row = Annotated[int, Field(ge=0, strict=True)]
+from benchmark.errors import did_you_mean
 
 
-class _Named(BaseModel):
-    """A word with parameters: ``NAME``, or ``{NAME: {PARAMETER: VALUE}}``."""
+@dataclass(frozen=True)
+class Parameter:
+    """One number that belongs to a word.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
+    Attributes:
+        low, high: the smallest and the largest value.
+        default: taken if a matrix gives none; None: it must give one.
+        excluded: one of low and high, if it is not accepted itself.
+        whole: only whole numbers are accepted.
+    """
+
+    low: float
+    high: float
+    default: float | None = None
+    excluded: float | None = None
+    whole: bool = False
+
+    def read(self, value: object) -> float:
+        """Return a value of a matrix as this parameter's number: int if it is whole, else float.
+
+        Raises:
+            ValueError: it is not a number of this kind, or out of range.
+        """
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            raise ValueError(f"{value!r} is not a {'whole ' if self.whole else ''}number")
+        if not self.low <= value <= self.high or value == self.excluded:
+            without = "" if self.excluded is None else f", {self.excluded:g} excluded"
+            limits = f"{self.low:g} or more" if math.isinf(self.high) else f"in {self.low:g} … {self.high:g}{without}"
+            raise ValueError(f"{value} is not {limits}")
+        return value if self.whole else float(value)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A word with all of its parameters; hashable, and equal to another that means the same.
+
+    Attributes:
+        name: the word.
+        parameters: (name, value) pairs in the order of the vocabulary.
+    """
 
     name: str
+    parameters: tuple[tuple[str, float], ...] = ()
 
-    @property
-    def parameters(self) -> dict[str, object]:
-        """Those that are given, by name."""
-        return self.model_dump(mode="json", exclude={"name"}, exclude_none=True)
-
-    def _takes(self, **wanted: tuple[str, ...]) -> None:
-        """Check that exactly the parameters of this name are given."""
-        known = wanted.get(self.name, ())
-        for key in self.parameters:
-            if key not in known:
-                raise ValueError(f"{self.name} has no parameter {key!r}")
-        for key in known:
-            if key not in self.parameters:
-                raise ValueError(f"{self.name} needs {key}: write {{{self.name}: {{{', '.join(known)}: …}}}}")
+    def __getitem__(self, parameter: str) -> float:
+        """Return a parameter's value."""
+        return dict(self.parameters)[parameter]
 
     def __str__(self) -> str:
-        given = ", ".join(f"{key} {value}" for key, value in self.parameters.items())
+        given = ", ".join(f"{name} {value:.10g}" for name, value in self.parameters)
         return f"{self.name} ({given})" if given else self.name
 
 
-class OptimizerChoice(_Named):
-    """Which optimizer of ``torch.optim`` takes the steps; what is not named here has PyTorch's default.
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that one key of a matrix accepts.
 
-    ``adamw``: weight decay decoupled (Loshchilov and Hutter 2019); ``adam`` and ``sgd``: added to the gradient (L2).
+    Attributes:
+        what: they name, for messages.
+        words: the parameters of each by name; a single Parameter: any names, at least one, each with such a value.
+        bare: words that are written without parameters if all of these have their defaults. The parameters of all
+            others are written out, so that an entry keeps its meaning whatever the defaults become.
     """
 
-    name: Literal["adamw", "adam", "sgd"]
-    momentum: Annotated[float, Field(ge=0, lt=1, strict=True)] | None = None
-    """Of ``sgd``; without dampening or Nesterov's correction."""
+    what: str
+    words: Mapping[str, Mapping[str, Parameter] | Parameter]
+    bare: Collection[str] = ()
 
-    @model_validator(mode="after")
-    def _whole(self) -> OptimizerChoice:
-        self._takes(sgd=("momentum",))
-        return self
+    def parse(self, entry: object) -> Choice:
+        """Return what an entry of a matrix means; a choice is returned as it is.
 
+        Raises:
+            ValueError: the word or a parameter is unknown or missing, or a value is out of its range.
+        """
+        if isinstance(entry, Choice):
+            return entry
+        name: object = entry
+        given: Any = {}
+        if isinstance(entry, Mapping) and len(entry) == 1:
+            ((name, given),) = entry.items()
+        if not isinstance(name, str):
+            example = next(word for word, parameters in self.words.items() if parameters)
+            raise ValueError(f"write a name, or one name with its parameters: {self._usage(example)}")
+        if name not in self.words:
+            raise ValueError(f"unknown {self.what} {name!r}.{did_you_mean(name, self.words)}")
+        if not isinstance(given, Mapping):
+            raise ValueError(f"{name}: parameters are a mapping, e.g. {self._usage(name)}")
+        known = self.words[name]
+        if isinstance(known, Parameter):
+            known = dict.fromkeys(given, known) or {"NAME": known}
+        for key in given:
+            if key not in known:
+                raise ValueError(f"{name}: unknown parameter {key!r}.{did_you_mean(str(key), known) if known else ''}")
+        values = []
+        for key, parameter in known.items():
+            value = given.get(key, parameter.default)
+            if value is None:
+                raise ValueError(f"{name} needs {key}: write {self._usage(name)}")
+            try:
+                values.append((key, parameter.read(value)))
+            except ValueError as error:
+                raise ValueError(f"{name}.{key}: {error}") from None
+        return Choice(name, tuple(values))
 
-class ScheduleChoice(_Named):
-    """How the learning rate goes over a stage: a factor on the stage's ``lr``.
+    def entry(self, choice: Choice) -> str | dict[str, object]:
+        """Return the entry of a matrix that means a choice: the inverse of `parse`."""
+        if not choice.parameters or (choice.name in self.bare and choice == self.parse(choice.name)):
+            return choice.name
+        return {choice.name: dict(choice.parameters)}
 
-    ``cosine``: per step, (1 + cos(pi step / steps)) / 2, to zero over the stage (Loshchilov and Hutter 2017, without
-    restarts or warm-up); ``step``: times ``gamma`` after every ``size`` epochs of the stage; ``constant``: 1.
-    """
-
-    name: Literal["cosine", "step", "constant"]
-    size: Annotated[int, Field(ge=1, strict=True)] | None = None
-    """Of ``step``: epochs."""
-    gamma: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
-    """Of ``step``."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> ScheduleChoice:
-        self._takes(step=("size", "gamma"))
-        return self
-
-
-class HeadChoice(_Named):
-    """What the new head starts from.
-
-    ``default``: PyTorch's own initialisation of the layer; ``xavier``: weights uniform within
-    sqrt(6 / (inputs + outputs)) (Glorot and Bengio 2010), biases zero; ``source-rows``: the pretrained head's rows of
-    the named source classes, the others as ``default``.
-    """
-
-    name: Literal["default", "xavier", "source-rows"]
-    rows: Mapping[str, Row] | None = None
-    """Of ``source-rows``: class of the dataset -> row of the pretrained head, counted from 0."""
-
-    @property
-    def parameters(self) -> dict[str, object]:
-        """The rows themselves."""
-        return dict(self.rows or {})
-
-    @model_validator(mode="after")
-    def _whole(self) -> HeadChoice:
-        if (self.name == "source-rows") != bool(self.rows):
-            raise ValueError("source-rows, and it alone, names classes: {source-rows: {hotdog: 934}}")
-        return self
-
-
-def _fields(entry: Any) -> Any:
-    """Return the fields that an entry means: the inverse of `_entry`."""
-    if isinstance(entry, str):
-        return {"name": entry}
-    if isinstance(entry, Mapping) and len(entry) == 1:
-        ((name, given),) = entry.items()
-        if name == "source-rows":
-            return {"name": name, "rows": given}
-        if name != "name" and isinstance(given, Mapping):
-            return {**given, "name": name}
-    return entry
+    def _usage(self, name: str) -> str:
+        known = self.words[name]
+        keys = ["NAME"] if isinstance(known, Parameter) else known
+        return f"{{{name}: {{{', '.join(f'{key}: …' for key in keys)}}}}}"
 
 
-def _entry(choice: _Named) -> str | dict[str, object]:
-    """Return what stands in a file: the name, or the name with its parameters."""
-    return {choice.name: choice.parameters} if choice.parameters else choice.name
+OPTIMIZERS = Vocabulary("optimizer", {"adamw": {}, "adam": {}, "sgd": {"momentum": Parameter(0, 1, excluded=1)}})
+"""Optimizers of ``torch.optim``; what is not named here has PyTorch's default.
 
+``adamw``: weight decay decoupled (Loshchilov and Hutter 2019); ``adam`` and ``sgd``: added to the gradient (L2);
+``sgd``: without dampening or Nesterov's correction.
+"""
 
-Optimizer = Annotated[OptimizerChoice, BeforeValidator(_fields), PlainSerializer(_entry)]
-Schedule = Annotated[ScheduleChoice, BeforeValidator(_fields), PlainSerializer(_entry)]
-Head = Annotated[HeadChoice, BeforeValidator(_fields), PlainSerializer(_entry)]
+_STEP = {"size": Parameter(1, math.inf, whole=True), "gamma": Parameter(0, 1, excluded=0)}
+SCHEDULES = Vocabulary("schedule", {"cosine": {}, "step": _STEP, "constant": {}})
+"""The learning rate over a stage, as a factor on the stage's ``lr``.
 
-ADAMW = OptimizerChoice(name="adamw")
-COSINE = ScheduleChoice(name="cosine")
-DEFAULT_HEAD = HeadChoice(name="default")
+``cosine``: per step, (1 + cos(pi step / steps)) / 2, to zero over the stage (Loshchilov and Hutter 2017, without
+restarts or warm-up); ``step``: times ``gamma`` after every ``size`` epochs of the stage; ``constant``: 1.
+"""
+
+_ROW = Parameter(0, math.inf, whole=True)
+HEADS = Vocabulary("initialisation", {"default": {}, "xavier": {}, "source-rows": _ROW})
+"""What the new head starts from.
+
+``default``: PyTorch's own initialisation of the layer; ``xavier``: weights uniform within sqrt(6 / (inputs + outputs))
+(Glorot and Bengio 2010), biases zero; ``source-rows``: for each class of the dataset that is named, a row of the
+pretrained head, counted from 0; the others as ``default``.
+"""
+
+Optimizer = Annotated[Choice, BeforeValidator(OPTIMIZERS.parse), PlainSerializer(OPTIMIZERS.entry)]
+Schedule = Annotated[Choice, BeforeValidator(SCHEDULES.parse), PlainSerializer(SCHEDULES.entry)]
+Head = Annotated[Choice, BeforeValidator(HEADS.parse), PlainSerializer(HEADS.entry)]
+
+ADAMW = OPTIMIZERS.parse("adamw")
+COSINE = SCHEDULES.parse("cosine")
+DEFAULT_HEAD = HEADS.parse("default")

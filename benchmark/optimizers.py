@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmark.heads import head_parameters
-from benchmark.optimisation import ScheduleChoice
+from benchmark.optimisation import Choice
 from benchmark.policies import Stage
 
 
@@ -42,20 +42,21 @@ def make_optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
         case "adam":
             return torch.optim.Adam(groups, **common)
         case "sgd":
-            return torch.optim.SGD(groups, momentum=stage.optimizer.momentum or 0.0, **common)
+            return torch.optim.SGD(groups, momentum=stage.optimizer["momentum"], **common)
+    raise ValueError(f"unknown optimizer {stage.optimizer.name!r}")
 
 
-def lr_factor(choice: ScheduleChoice, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """Return the learning rate's factor at a step (0-based) of a stage; the formulas are `ScheduleChoice`'s."""
+def lr_factor(choice: Choice, step: int, steps_per_epoch: int, epochs: int) -> float:
+    """Return the learning rate's factor at a step (0-based) of a stage; the formulas are `optimisation.SCHEDULES`'s."""
     match choice.name:
         case "cosine":
             steps = steps_per_epoch * epochs
             return 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
         case "step":
-            assert choice.size is not None and choice.gamma is not None
-            return float(choice.gamma ** (step // (choice.size * steps_per_epoch)))
+            return float(choice["gamma"] ** (step // (int(choice["size"]) * steps_per_epoch)))
         case "constant":
             return 1.0
+    raise ValueError(f"unknown schedule {choice.name!r}")
 
 
 def make_schedule(

@@ -234,8 +234,8 @@ def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
         UserError: a row is named for a class that the dataset does not have.
     """
     if spec.head_init.name != "source-rows":
-        return spec.head_init.name
-    rows = spec.head_init.rows or {}
+        return "xavier" if spec.head_init.name == "xavier" else "default"
+    rows = {name: int(row) for name, row in spec.head_init.parameters}
     for name in rows:
         if name not in classes:
             raise UserError(f"training.head_init: {spec.dataset} has no class {name!r}.{did_you_mean(name, classes)}")

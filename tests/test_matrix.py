@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from benchmark.inputs import INPUT_MODES, needs_pretrained_stem
 from benchmark.matrix import Matrix, RunSpec, expand, not_applicable
-from benchmark.optimisation import HeadChoice
+from benchmark.optimisation import HEADS
 from benchmark.policies import POLICIES
 from tests.matrices import matrix
 
@@ -174,7 +174,7 @@ def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
         "precision": "fp16",
         "threads": 2,
         "crop_size": 8,
-        "head_init": HeadChoice(name="xavier"),
+        "head_init": HEADS.parse("xavier"),
     }
     assert {*other, "dataset"} == set(RunSpec.model_fields)
     ids = {spec.model_copy(update={key: value}).id for key, value in other.items()} | {spec.id}

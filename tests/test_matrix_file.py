@@ -65,7 +65,7 @@ MISSPELT = [
     ("[beans]", "[rps, Beans]", "m.yaml:3: datasets.1.name: unknown dataset 'Beans'. Did you mean 'beans'?"),
     ("[rgb]", "[grey_3ch]", "m.yaml:4: input_modes.0: unknown input mode 'grey_3ch'. Did you mean 'grey-3ch'?"),
     ("[scratch]", "[finetun]", "m.yaml:5: policies.0: unknown policy 'finetun'. Did you mean 'finetune'?"),
-    ("epochs: 30", "optimizer: adamm", "m.yaml:8: training.optimizer: \"adamm\" is not accepted. Did you mean 'adam'?"),
+    ("epochs: 30", "optimizer: adamm", "m.yaml:8: training.optimizer: unknown optimizer 'adamm'. Did you mean 'adam'?"),
     ("  epochs: 30", "head_epochs: 3", "m.yaml:8: unknown key 'head_epochs'. Did you mean 'training.head_epochs'?"),
 ]
 

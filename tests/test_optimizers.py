@@ -13,7 +13,7 @@ from benchmark import matrix_file
 from benchmark.freezing import set_trainable
 from benchmark.heads import head_parameters
 from benchmark.matrix import RunSpec
-from benchmark.optimisation import ScheduleChoice
+from benchmark.optimisation import COSINE
 from benchmark.optimizers import lr_factor, make_optimizer
 from benchmark.stages import train
 from tests import synthetic
@@ -123,8 +123,7 @@ def test_sgd_on_summed_losses_is_sgd_on_their_mean_with_lr_times_and_weight_deca
 
 
 def test_the_cosine_starts_at_one_is_half_in_the_middle_and_ends_at_zero() -> None:
-    choice = ScheduleChoice(name="cosine")
-    assert lr_factor(choice, 0, 10, 4) == 1
-    assert lr_factor(choice, 20, 10, 4) == pytest.approx(0.5)
-    assert lr_factor(choice, 40, 10, 4) == pytest.approx(0)
-    assert lr_factor(choice, 41, 10, 4) == pytest.approx(0)
+    assert lr_factor(COSINE, 0, 10, 4) == 1
+    assert lr_factor(COSINE, 20, 10, 4) == pytest.approx(0.5)
+    assert lr_factor(COSINE, 40, 10, 4) == pytest.approx(0)
+    assert lr_factor(COSINE, 41, 10, 4) == pytest.approx(0)

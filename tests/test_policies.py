@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import MisplacedValueError
-from benchmark.optimisation import ScheduleChoice
+from benchmark.optimisation import SCHEDULES
 from benchmark.policies import POLICIES, Policy, Stage, StageRule
 from benchmark.policies import stages as resolved
 from benchmark.settings import EarlyStopping, TrainingSettings
@@ -66,7 +66,7 @@ def test_the_other_policies_are_what_the_design_says() -> None:
 
 
 def test_a_policy_of_ones_own_is_stages_with_their_own_epochs_shares_and_schedules() -> None:
-    step = ScheduleChoice(name="step", size=2, gamma=0.1)
+    step = SCHEDULES.parse({"step": {"size": 2, "gamma": 0.1}})
     mine = Policy(
         pretrained=True,
         summary="three stages",

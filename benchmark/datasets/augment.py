@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as vision
 
-from benchmark.datasets.augmentations import AUGMENTATIONS, Step
+from benchmark.datasets.augmentations import NEED_COLOUR, Step
 from benchmark.seeding import derive_seed
 
 Generators = Sequence[np.random.Generator]
@@ -42,7 +42,7 @@ def augment(images: Tensor, steps: Sequence[Step], seeds: Sequence[int], crop_si
             f"got {images.dtype} of {tuple(images.shape)} and {len(seeds)}"
         )
     for position, step in enumerate(steps):
-        if AUGMENTATIONS[step.name].needs_colour and images.shape[1] != 3:
+        if step.name in NEED_COLOUR and images.shape[1] != 3:
             raise ValueError(f"augmentation {step.name} needs colour, the images have {images.shape[1]} channel")
         generators = [np.random.default_rng(derive_seed(seed, step.name, position)) for seed in seeds]
         if step.name == "crop":

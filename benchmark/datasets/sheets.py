@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.datasets.augment import augment
-from benchmark.datasets.augmentations import AUGMENTATIONS, Step
+from benchmark.datasets.augmentations import AUGMENTATIONS, Step, parse
 from benchmark.datasets.listing import Listing
 from benchmark.datasets.pixels import BadImage, read_image, to_array
 from benchmark.errors import UserError
@@ -70,11 +70,8 @@ def gallery(listing: Listing, *, size: int, columns: int, seed: int = 0) -> Imag
     file = listing.files[derive_seed(seed, "gallery") % len(listing.files)]
     original = _decoded(file.path, size, grey=False)
     rows = []
-    for name, augmentation in AUGMENTATIONS.items():
-        values_shown = {key: value.default for key, value in augmentation.parameters.items()}
-        if "probability" in values_shown:
-            values_shown["probability"] = 1.0
-        step = Step(name, tuple(sorted(values_shown.items())))
+    for name, parameters in AUGMENTATIONS.items():
+        step = parse({name: {"probability": 1} if "probability" in parameters else {}})
         treated = _augmented(np.stack([original] * (columns - 1)), [step], seed)
         values = ", ".join(f"{key} {value:g}" for key, value in step.parameters)
         rows.append((f"{name}\n{values}", [original, *treated]))

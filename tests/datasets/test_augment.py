@@ -9,10 +9,10 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.datasets.augment import augment
-from benchmark.datasets.augmentations import AUGMENTATIONS, Step, needing_colour, parse
+from benchmark.datasets.augmentations import AUGMENTATIONS, NEED_COLOUR, Step, needing_colour, parse
 from tests.datasets.conftest import picture
 
-COLOURLESS = [name for name, each in AUGMENTATIONS.items() if not each.needs_colour]
+COLOURLESS = [name for name in AUGMENTATIONS if name not in NEED_COLOUR]
 
 
 def batch(count: int, side: int = 32, mode: str = "RGB") -> Tensor:
