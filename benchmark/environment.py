@@ -1,4 +1,4 @@
-"""What a run ran on: versions, hardware, source revision, and whether it had the processor to itself."""
+"""The environment of a run: versions, hardware, source revision, memory used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from benchmark.gpus import VISIBLE
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""Environment variable that names the GPUs of a process; it counts from the first use of CUDA on."""
 
 PACKAGES = (
     "torch",
@@ -32,8 +33,8 @@ WORKER_VARIABLES = {
     "MALLOC_TOP_PAD_": "67108864",
     "THP_MEM_ALLOC_ENABLE": "1",
 }
-"""What workers are started with, unless the user's environment says otherwise: glibc keeps freed memory instead of
-returning it to the system after each tensor (design.md and issue 6 give the measured gain). Results are the same."""
+"""Variables that workers are started with, unless the user's environment sets them: glibc keeps freed memory instead of
+returning it to the system after each tensor, which takes less time. Results are the same."""
 
 
 def worker_variables() -> dict[str, str]:
@@ -42,13 +43,13 @@ def worker_variables() -> dict[str, str]:
 
 
 def variables_in_force() -> dict[str, str]:
-    """Return the worker variables that this process really has, with the GPU that it sees."""
+    """Return the worker variables that are set in this process, with the GPU that it sees."""
     return {name: os.environ[name] for name in (*WORKER_VARIABLES, VISIBLE) if os.environ.get(name)}
 
 
 @functools.cache
 def package_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide results."""
+    """Return the versions of the libraries that affect results."""
     return {name: metadata.version(name) for name in PACKAGES}
 
 
@@ -82,13 +83,8 @@ def git_revision() -> tuple[str | None, bool | None]:
     return git("rev-parse", "HEAD"), bool(changes)
 
 
-def python_version() -> str:
-    """Return Python's version."""
-    return platform.python_version()
-
-
 def reset_peak_rss() -> None:
-    """Start a new measurement of the peak resident memory, where the system can (Linux, proc(5): clear_refs)."""
+    """Start a new measurement of the peak resident memory, if the system can (Linux, proc(5): clear_refs)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

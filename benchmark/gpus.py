@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""Environment variable that names the GPUs of a process; it counts from the first use of CUDA on."""
+from benchmark.environment import VISIBLE
 
 
 def visible_gpus(variable: str | None, found: int) -> tuple[str, ...]:

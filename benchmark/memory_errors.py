@@ -1,4 +1,4 @@
-"""Memory that ran out: how it is told, and what was in use. Imports torch when it is asked about an error."""
+"""Out-of-memory errors: recognising and describing them. Imports torch when asked about an error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import psutil
 MEGABYTE = 1 << 20
 
 _SAID_BY_THE_ALLOCATOR = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
-"""PyTorch's allocator on the CPU raises a plain RuntimeError; a library that cannot be mapped, an OSError."""
+"""Words of a plain RuntimeError of PyTorch's allocator on the CPU, and of an OSError if a library cannot be mapped."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -38,7 +38,7 @@ def out_of_memory(error: BaseException, batch_size: int) -> str:
 def kills() -> int | None:
     """Return how many processes the kernel's out-of-memory killer has ended since the system's start.
 
-    ``oom_kill`` of ``/proc/vmstat`` (Linux 4.13), those of limited groups included; None where it is not told.
+    ``oom_kill`` of ``/proc/vmstat`` (Linux 4.13), those of limited groups included; None if the system does not count.
     """
     try:
         lines = Path("/proc/vmstat").read_text(encoding="utf-8").splitlines()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from benchmark.datasets.parallel import processors
-from benchmark.gpus import VISIBLE, runs_at_a_time, visible_gpus
+from benchmark.environment import VISIBLE
+from benchmark.gpus import runs_at_a_time, visible_gpus
 
 
 def gpus() -> tuple[str, ...]:

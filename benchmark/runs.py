@@ -278,7 +278,7 @@ def _environment(spec: RunSpec, context: RunContext) -> Environment:
     device = choose_device()
     commit, dirty = environment.git_revision()
     return Environment(
-        python=environment.python_version(),
+        python=platform.python_version(),
         packages=environment.package_versions(),
         platform=f"{platform.system()} {platform.machine()}",
         cpu=environment.cpu_name(),

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.environment import VISIBLE
 from benchmark.executors.events import Event
 from benchmark.executors.interface import Take
 from benchmark.executors.local import local_workers
-from benchmark.gpus import VISIBLE, runs_at_a_time, variables_of_workers, visible_gpus
+from benchmark.gpus import runs_at_a_time, variables_of_workers, visible_gpus
 from benchmark.run_context import Outcome, RunContext
 from tests.executors.outcomes import context, outcomes, tiny_runs
 

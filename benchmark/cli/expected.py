@@ -12,7 +12,7 @@ from benchmark import environment
 from benchmark.datasets.catalogue import FOLDER
 from benchmark.datasets.source import DatasetSource
 from benchmark.forecast import Device, Forecast, ImageCount, device_class, drawn, forecast
-from benchmark.gpus import VISIBLE, visible_gpus
+from benchmark.gpus import visible_gpus
 from benchmark.plan import Plan, PlannedRun
 from benchmark.preparation import default_workers
 from benchmark.records import Environment
@@ -51,7 +51,7 @@ def _device(plan: Plan) -> Device:
 
 def _gpus() -> int:
     found = len(list(NVIDIA.iterdir())) if NVIDIA.is_dir() else 0
-    return len(visible_gpus(os.environ.get(VISIBLE), found))
+    return len(visible_gpus(os.environ.get(environment.VISIBLE), found))
 
 
 def _newest_here(plan: Plan) -> Environment | None:
