@@ -119,6 +119,8 @@ def _duplicates(listing: Listing, facts: Mapping[str, dict[str, Any]]) -> Iterat
 
 def _near_duplicates(listing: Listing, facts: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
     usable = [i for i, file in enumerate(listing.files) if facts[file.id]["detail"] is None]
+    if not usable:
+        return
     found = [facts[listing.files[i].id] for i in usable]
     joined = b"".join(fact["thumbnail"] for fact in found)
     pixels = np.frombuffer(joined, np.uint8).reshape(len(usable), -1).astype(np.float64)

@@ -97,6 +97,13 @@ def test_sixty_bad_files_are_all_named_and_nothing_else(tmp_path: Path) -> None:
     assert broken == expected["unreadable"] | expected["truncated"]
 
 
+def test_a_folder_without_any_readable_image_is_checked_too(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "empty.png").touch()
+    assert findings(tmp_path)["zero-byte"].images == ("a/empty.png", "b/empty.png")
+
+
 def test_a_clean_folder_has_no_findings(tmp_path: Path) -> None:
     good(tmp_path)
     assert findings(tmp_path) == {}
