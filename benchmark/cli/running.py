@@ -75,7 +75,7 @@ def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, from_
         _keep_matrix(selection)
         return []
     if place.executor is Where.ray:  # what is not there is told before images are prepared
-        from benchmark.executors.ray_nodes import import_ray, require_answer
+        from benchmark.executors.ray import import_ray, require_answer
 
         import_ray()
         if place.ray_address is not None:
@@ -119,9 +119,9 @@ def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, from_
 
 
 def _on_ray(place: Place, workers: int, threads: int) -> Executor:
-    from benchmark.executors.ray import LIBRARIES, RayExecutor
+    from benchmark.executors.ray import RayExecutor
 
-    return RayExecutor(place.ray_address, workers, threads, place.runs_per_gpu, LIBRARIES)
+    return RayExecutor(place.ray_address, workers, threads, place.runs_per_gpu)
 
 
 def _longest_first(todo: Sequence[PlannedRun], plan: Plan) -> list[PlannedRun]:

@@ -1,76 +1,77 @@
-"""Runs executed on a Ray cluster, or on a Ray of this machine's own.
+"""Execute runs on a Ray cluster, or on a Ray of this machine alone. Needs the extra ``ray``.
 
-Workers are Ray actors that live on from run to run, one for each run that the cluster has room for; the command gives
-them runs, and gets back records, predictions and kept weights. A run whose worker dies is recorded as ``killed``, as
-locally. A run whose *node* is lost starts again on another node, from its last checkpoint where both nodes see the
-command's results folder, else from its beginning: with the same seed, to the same end.
+A Ray task per run starts the run's process on its node, as `local` does here, and waits for it: a killed process, a
+time limit and memory that runs out end as on this machine. A task that ends without its run has lost its node, and is
+started again by Ray, with the same seed, to the same end.
+
+No file has to be shared with the command: records, predictions, kept weights and exhibits come back as the task's
+value, and images are prepared on each node, once for all of its runs. Checkpoints are kept only where a node sees the
+command's results folder.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import math
+import os
+import platform
+import signal
+import socket
+import sys
+import tempfile
+import threading
 import time
-import uuid
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark import environment
+from benchmark import PROTOCOL_VERSION, environment
 from benchmark.errors import UserError
-from benchmark.executors.events import Event, Started
+from benchmark.executors.events import Event, Started, Warned
 from benchmark.executors.interface import Take
-from benchmark.executors.ray_losses import LostRuns, on_node
-from benchmark.executors.ray_nodes import Share, connected, room, share_of_a_run
-from benchmark.executors.ray_worker import About, Events, RayWorker, Returned, Tell, versions
+from benchmark.executors.local import local_workers
 from benchmark.files import write_atomically
 from benchmark.matrix import RunSpec
-from benchmark.run_context import Outcome, RunContext
+from benchmark.records import RunRecord, Status
+from benchmark.run_context import Outcome, RunContext, now, open_images
 
-LIBRARIES = 700 << 20
-"""Bytes that a worker takes before its first run: Python, torch and what they load."""
+MEMORY = 700 << 20
+"""Bytes of main memory reserved per run on nodes without a GPU: Python, torch and what they load."""
+
+OBJECT_STORE = 256 << 20
+"""Bytes that a Ray started here keeps in memory of what travels between processes; more of it goes to the disk."""
+
+ANSWER = 5.0
+"""Seconds that a head has to accept a connection, per address of its name; Ray itself would try for minutes."""
 
 TICK = 0.25
-"""Seconds between looks at events and times."""
+"""Seconds between looks at events."""
 
-STARTS = 3
-"""How many workers may fail to start, one after the other, before the command gives up."""
+RETRIES = 2
+"""How often a run starts again whose node is lost."""
 
 WAIT_FOR_NODES = 60.0
-"""Seconds that the command waits for a node when the cluster has none left that takes a run."""
-
-
-@dataclass(eq=False)
-class _Place:
-    """A worker, and the run that it executes."""
-
-    actor: Any
-    answer: Any
-    """Reference of what is awaited: its introduction, then each run's `Returned`."""
-    about: About | None = None
-    spec: RunSpec | None = None
-    started: Started | None = None
-    since: float | None = None
-    """When its run started, on this process's clock."""
+"""Seconds to wait for a node when the cluster has lost all that take a run."""
 
 
 @dataclass(frozen=True)
 class RayExecutor:
-    """Executes runs on Ray; see `interface.Executor`.
+    """Execute runs on Ray; see `interface.Executor`.
 
     Attributes:
-        address: of a cluster; None: a Ray is started here, for this command.
+        address: of a cluster, or None to start a Ray here, for this command.
         workers: runs at a time, at most.
-        threads: CPU threads a run.
+        threads: CPU threads per run.
         runs_per_gpu: runs that share a GPU.
-        memory: bytes of main memory that a run takes; 0: unknown.
     """
 
     address: str | None
     workers: int
     threads: int
     runs_per_gpu: int = 1
-    memory: int = 0
 
     def __call__(
         self, take: Take, context: RunContext, timeout: float | None, on_event: Callable[[Event], None]
@@ -78,212 +79,314 @@ class RayExecutor:
         """Execute runs; see `interface.Executor`.
 
         Raises:
-            UserError: there is no cluster, no node takes a run, or a node has other versions than this one.
+            UserError: there is no cluster, no node takes a run, or a node cannot execute runs.
         """
         first = take()
         if first is None:  # nothing to start a cluster for
             return
-        results = context.weights_folder.parent.absolute()
         context = replace(
             context,
+            workers=self.workers,
+            weights_folder=context.weights_folder.absolute(),
             data_dir=context.data_dir and context.data_dir.expanduser().absolute(),
             checkpoints=context.checkpoints and context.checkpoints.absolute(),
             exhibits=context.exhibits and context.exhibits.absolute(),
         )
-        with _marked(results) as mark, connected(self.address, self.workers * self.threads) as ray:
-            share = share_of_a_run(ray.nodes(), self.threads, self.runs_per_gpu, self.memory)
-            driver = _Driver(ray, share, self.workers, context, timeout, on_event, (results, mark))
-            driver.lost.again.append(first)
+        results = context.weights_folder.parent
+        results.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.NamedTemporaryFile(prefix=".shared-", dir=results) as mark,
+            connected(self.address, self.workers * self.threads) as ray,
+        ):
+            share = share_of_a_run(ray.nodes(), self.threads, self.runs_per_gpu)
+            task = ray.remote(
+                num_cpus=share["CPU"],
+                num_gpus=share.get("GPU", 0),
+                memory=share.get("memory"),
+                max_retries=RETRIES,
+                max_calls=0,  # also with GPUs: nothing of a run stays in the task's process, and libraries load once
+                scheduling_strategy="SPREAD",
+            )(_work)
+            events = _queue(ray)
+            start = partial(task.remote, context, timeout, Path.cwd(), Path(mark.name), versions(), events)
+            command = _Command(ray, share, context, start, events, take, on_event, [first])
             try:
-                yield from driver.outcomes(take)
+                yield from command.outcomes()
             finally:
-                driver.stop()
-
-
-@contextmanager
-def _marked(results: Path) -> Iterator[str]:
-    """Put a file into a folder by which workers see whether it is the same where they are; gives its name."""
-    mark = f".shared-{uuid.uuid4().hex}"
-    write_atomically(results / mark, b"")
-    try:
-        yield mark
-    finally:
-        (results / mark).unlink(missing_ok=True)
+                command.stop()
 
 
 @dataclass(eq=False)
-class _Driver:
+class _Command:
+    """The runs of one command.
+
+    Attributes:
+        share: of a run, see `share_of_a_run`.
+        start: starts a task of a run, given ``fits`` of `_work`; returns the reference of its value.
+        events: queue of the runs' events.
+        waiting: runs taken and not started.
+        running: by the reference of their task's value.
+        started: latest starts by the run's id.
+        nodes_seen: time on this process's clock when a node that takes runs was last seen.
+    """
+
     ray: Any
-    share: Share
-    most: int
+    share: Mapping[str, float]
     context: RunContext
-    timeout: float | None
+    start: Callable[[RunSpec, Mapping[str, int]], Any]
+    events: Any
+    take: Take
     on_event: Callable[[Event], None]
-    folder: tuple[Path, str]
-    """The results folder, and the file in it by which workers know it."""
-    places: list[_Place] = field(default_factory=list)
-    capacity: dict[str, int] = field(default_factory=dict)
-    failed_starts: int = 0
-    without_nodes: float | None = None
+    waiting: list[RunSpec]
+    running: dict[Any, RunSpec] = field(default_factory=dict)
+    started: dict[str, Started] = field(default_factory=dict)
+    nodes_seen: float = -math.inf
 
-    def __post_init__(self) -> None:
-        events = self.ray.remote(Events)
-        here = str(self.ray.get_runtime_context().get_node_id())
-        self.events = events.options(num_cpus=0, scheduling_strategy=on_node(here)).remote()
-        self.lost = LostRuns(self.ray, self.on_event)
-
-    def outcomes(self, take: Take) -> Iterator[Outcome]:
+    def outcomes(self) -> Iterator[Outcome]:
         """Yield the outcomes of runs until there are none to take and none under way."""
-        while True:
-            more = self._give(take)
-            if not more and not self.lost.awaited and not any(place.spec for place in self.places):
-                return
-            if more:
-                self._start_workers()
-            self._wait()
+        while self._start_runs() or self.running:
+            ready = []
+            if self.running:
+                ready, _ = self.ray.wait(list(self.running), timeout=TICK)
+            else:
+                time.sleep(TICK)
             self._pass_on_events()
-            ended = self._answers()
-            self._end_late_runs()
-            ended += self.lost.outcomes()
-            self._give(take)  # before the caller takes its time to write the outcomes
+            ended = [self._outcome(reference, self.running.pop(reference)) for reference in ready]
+            self._start_runs()  # before the caller takes its time to write the outcomes
             yield from ended
 
     def stop(self) -> None:
-        """End every worker and delete what they keep on their nodes."""
-        folders = [(place.about.node, place.about.folder) for place in self.places if place.about]
-        for place in self.places:
-            self.ray.kill(place.actor, no_restart=True)
-        asked = [self.lost.clear_up(node, folder) for node, folder in folders]
-        if asked:
-            self.ray.wait(asked, num_returns=len(asked), timeout=2)
+        """End the runs under way; tasks that do not end by themselves end with the connection."""
+        for reference in self.running:
+            self.ray.cancel(reference)
+        if self.running:
+            self.ray.wait(list(self.running), num_returns=len(self.running), timeout=5)
 
-    def _room(self) -> int:
-        """Return how many workers to have, waiting for nodes where all are lost.
+    def _start_runs(self) -> bool:
+        """Start runs where there is room; return whether there may be more.
 
         Raises:
             UserError: no node takes a run.
         """
-        self.capacity = room(self.ray.nodes(), self.share)
-        number = sum(self.capacity.values())
-        if number:
-            self.without_nodes = None
-            return min(number, self.most)
-        waited = 0.0 if self.without_nodes is None else time.monotonic() - self.without_nodes
-        if self.without_nodes is None and self.lost.nodes:
-            self.without_nodes = time.monotonic()
-        if not self.lost.nodes or waited > WAIT_FOR_NODES:
-            needs = [f"{self.share.cpus} CPUs"]
-            needs += [f"{self.share.gpus:g} of a GPU"] if self.share.gpus else []
-            needs += [f"{self.share.memory >> 20:,} MB"] if self.share.memory else []
+        fits = room(self.ray.nodes(), self.share)
+        if fits:
+            self.nodes_seen = time.monotonic()
+        elif time.monotonic() - self.nodes_seen > WAIT_FOR_NODES:
+            needs = ", ".join(f"{name} {amount:g}" for name, amount in self.share.items())
             raise UserError(
-                f"--executor ray: no node of the cluster takes a run, which needs {' and '.join(needs)}. Lower threads "
-                "or training.batch_size, or add nodes; what is done is kept."
+                f"--executor ray: no node of the cluster takes a run, which needs {needs}. Lower threads, or add "
+                "nodes; what is done is kept."
             )
-        return 0
-
-    def _start_workers(self) -> None:
-        for _ in range(self._room() - len(self.places)):
-            worker = self.ray.remote(RayWorker).options(
-                **self.share.options(),
-                max_restarts=0,
-                max_task_retries=0,
-                scheduling_strategy="SPREAD",
-                runtime_env={"env_vars": environment.worker_variables()},
-            )
-            actor = worker.remote(Tell(self.events), Path.cwd(), *self.folder)
-            self.places.append(_Place(actor, actor.about.remote()))
-
-    def _give(self, take: Take) -> bool:
-        """Give runs to idle workers; return whether there may be more runs than workers."""
-        for place in self.places:
-            if place.about is not None and place.spec is None:
-                spec = self.lost.again.pop(0) if self.lost.again else take()
-                if spec is None:
-                    return False
-                beside = min(self.capacity.get(place.about.node, 1), self.most)
-                place.spec, place.started, place.since = spec, None, None
-                place.answer = place.actor.work.remote(spec, replace(self.context, workers=beside))
+        while len(self.running) < min(sum(fits.values()), self.context.workers):
+            spec = self.waiting.pop() if self.waiting else self.take()
+            if spec is None:
+                return False
+            self.running[self.start(spec, fits)] = spec
         return True
 
-    def _wait(self) -> None:
-        awaited = [place.answer for place in self.places if place.answer is not None]
-        awaited += self.lost.awaited
-        if awaited:
-            self.ray.wait(awaited, timeout=TICK)
-        else:
-            time.sleep(TICK)
-
     def _pass_on_events(self) -> None:
-        for event in self.ray.get(self.events.take.remote()):
+        for event in self.events.get_nowait_batch(self.events.qsize()):
             if isinstance(event, Started):
-                for place in self.places:
-                    if place.spec is not None and place.spec.id == event.run_id:
-                        place.started, place.since = event, time.monotonic()
+                if event.run_id in self.started:
+                    self.on_event(Warned(event.run_id, f"{event.title}: its node was lost; it starts again"))
+                self.started[event.run_id] = event
             self.on_event(event)
 
-    def _is_ready(self, reference: Any) -> bool:
-        return bool(self.ray.wait([reference], timeout=0)[0])
+    def _outcome(self, reference: Any, spec: RunSpec) -> Outcome:
+        """Return how a run ended, with its kept weights written.
 
-    def _answers(self) -> list[Outcome]:
-        """Return the outcomes that have come; take in new workers, and note those that are gone."""
-        from ray.exceptions import RayError
-
-        found = []
-        for place in [place for place in self.places if place.answer is not None and self._is_ready(place.answer)]:
-            try:
-                answer: About | Returned = self.ray.get(place.answer)
-            except RayError as error:
-                self._lose(place, error)
-                continue
-            place.answer = None
-            if isinstance(answer, About):
-                self._require_equal_versions(answer)
-                place.about, self.failed_starts = answer, 0
-            else:
-                for name, content in answer.weights.items():
-                    write_atomically(self.context.weights_folder / name, content)
-                place.spec = None
-                found.append(answer.outcome)
-        return found
-
-    def _require_equal_versions(self, about: About) -> None:
-        mine = versions()
-        different = [f"{name} {about.versions.get(name)} (here {mine[name]})" for name in mine]
-        different = [text for text, name in zip(different, mine, strict=True) if about.versions.get(name) != mine[name]]
-        if different:
-            raise UserError(
-                f"--executor ray: node {about.host} has {', '.join(different)}. Their results could not stand in one "
-                "table: install the same versions on every node."
-            )
-
-    def _lose(self, place: _Place, error: Exception) -> None:
-        """Note that a worker is gone, and ask its node for its last lines."""
-        from ray.exceptions import ActorUnavailableError, OutOfMemoryError
-
-        self.places.remove(place)
-        with suppress(Exception):  # it may be gone already
-            self.ray.kill(place.actor, no_restart=True)
-        if place.about is None:
-            self.failed_starts += 1
-            if self.failed_starts >= STARTS:
-                raise UserError(f"--executor ray: workers do not start: {str(error).strip()}") from error
-            return
-        if place.spec is None:
-            return
-        if isinstance(error, OutOfMemoryError) or "running low on memory" in str(error):
-            reason = f"Ray ended its worker on {place.about.host}, whose memory was nearly full"
-            self.lost.worker_ended(place.spec, place.about, place.started, "oom", reason)
+        Raises:
+            UserError: a node cannot execute runs.
+        """
+        errors = self.ray.exceptions
+        status: Status = "killed"
+        try:
+            outcome, weights = self.ray.get(reference)
+        except errors.RayTaskError as error:  # not of the run itself, whose errors are in its record
+            if isinstance(error.cause, UserError):
+                raise error.cause from None
+            why = f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]
+            raise UserError(f"--executor ray: a node cannot execute runs ({why}). What is done is kept.") from error
+        except errors.OutOfMemoryError:
+            status, reason = "oom", "Ray ended it because its node's memory was nearly full"
+        except errors.RayError as error:
+            reason = f"{RETRIES + 1} times its node was lost: {error}".splitlines()[0]
         else:
-            told = not isinstance(error, ActorUnavailableError)
-            self.lost.worker_died(place.spec, place.about, place.started, told_by_its_node=told)
+            for name, content in weights.items():
+                write_atomically(self.context.weights_folder / name, content)
+            return Outcome(**vars(outcome))
+        began = self.started[spec.id].at if spec.id in self.started else now()
+        record = RunRecord(id=spec.id, status=status, reason=reason, spec=spec, started_at=began, finished_at=now())
+        return Outcome(record)
 
-    def _end_late_runs(self) -> None:
-        """End the workers whose runs have exceeded their time."""
-        for place in list(self.places):
-            if self.timeout is None or place.since is None or place.spec is None or place.about is None:
-                continue
-            if time.monotonic() - place.since > self.timeout:
-                self.places.remove(place)
-                self.ray.kill(place.actor, no_restart=True)
-                reason = f"exceeded its time of {self.timeout:g} s"
-                self.lost.worker_ended(place.spec, place.about, place.started, "timeout", reason)
+
+def _queue(ray: Any) -> Any:
+    """Return a queue for events on this node; Ray starts it again, empty, if it ends it to free memory."""
+    from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(str(ray.get_runtime_context().get_node_id()), soft=False)
+    return Queue(actor_options={"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here})
+
+
+def _work(
+    context: RunContext,
+    timeout: float | None,
+    cwd: Path,
+    mark: Path,
+    expected: Mapping[str, str],
+    events: Any,
+    spec: RunSpec,
+    fits: Mapping[str, int],
+) -> tuple[Outcome, dict[str, bytes]]:
+    """Execute a run on this node; return its outcome, and the files of ``keep_weights`` by name.
+
+    Args:
+        context: with absolute paths; its ``workers`` are the runs at a time on all nodes.
+        timeout: seconds per run, or None.
+        cwd: the command's working folder, where relative paths start, on nodes that have it.
+        mark: a file by which a node sees whether it has the command's results folder.
+        expected: the command's `versions`.
+        events: queue for the run's events.
+        spec: the run.
+        fits: runs that each node takes at a time, by its id.
+
+    Raises:
+        UserError: this node has other versions than the command's.
+    """
+    import ray
+
+    require_equal_versions(expected)
+    vars(sys.modules["__main__"]).pop("__file__", None)  # Ray's program, which the run's process would import too
+    with contextlib.suppress(OSError):
+        os.chdir(cwd)
+    with contextlib.suppress(Exception):  # before its time counts; the run meets the error again, and records it
+        open_images(spec, context.data_dir)
+    workers = min(fits.get(ray.get_runtime_context().get_node_id(), 1), context.workers)
+    with tempfile.TemporaryDirectory(prefix="benchmark-ray-") as name, local_workers(1, ()) as execute:
+        weights = Path(name) / "weights"
+        here = replace(context, weights_folder=weights, workers=workers)
+        if not mark.is_file():
+            here = replace(here, checkpoints=None, exhibits=context.exhibits and Path(name) / "exhibits")
+        runs = iter([spec])
+        (outcome,) = execute(lambda: next(runs, None), here, timeout, events.put)
+        return outcome, {file.name: file.read_bytes() for file in sorted(weights.glob("*"))}
+
+
+def versions() -> dict[str, str]:
+    """Return what decides results on this machine: the protocol, the libraries, the package's revision."""
+    commit, dirty = environment.git_revision()
+    return {
+        "protocol": str(PROTOCOL_VERSION),
+        **environment.package_versions(),
+        "revision": "unknown" if commit is None else commit + (" with changes" if dirty else ""),
+    }
+
+
+def require_equal_versions(expected: Mapping[str, str]) -> None:
+    """Check that results of this node may stand in one table with those of a node with other versions.
+
+    Raises:
+        UserError: they may not.
+    """
+    mine = versions()
+    different = [f"{name} {mine.get(name)} (not {each})" for name, each in expected.items() if mine.get(name) != each]
+    if different:
+        raise UserError(
+            f"--executor ray: node {platform.node()} has {', '.join(different)}. Its results could not stand in one "
+            "table with this machine's: install the same versions on every node."
+        )
+
+
+def share_of_a_run(nodes: Sequence[Mapping[str, Any]], threads: int, runs_per_gpu: int) -> dict[str, float]:
+    """Return what a run takes of Ray's resources: part of a GPU where any living node has one, else main memory."""
+    on_gpus = any(node["Alive"] and node["Resources"].get("GPU") for node in nodes)
+    return {"CPU": threads, "GPU": 1 / runs_per_gpu} if on_gpus else {"CPU": threads, "memory": MEMORY}
+
+
+def room(nodes: Sequence[Mapping[str, Any]], share: Mapping[str, float]) -> dict[str, int]:
+    """Return how many runs each living node takes at a time, by its id; nodes that take none are left out.
+
+    Args:
+        nodes: as ``ray.nodes()`` lists them.
+        share: of one run.
+    """
+    fits = {
+        str(node["NodeID"]): min(int(node["Resources"].get(name, 0) / amount + 1e-6) for name, amount in share.items())
+        for node in nodes
+        if node["Alive"]
+    }
+    return {node: number for node, number in fits.items() if number}
+
+
+def import_ray() -> Any:
+    """Return the module ``ray``, with its usage reports and its endless retries of runs out of memory switched off.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_task_oom_retries", "0")
+    try:
+        import ray
+    except ImportError:
+        raise UserError(
+            "--executor ray: Ray is not installed. Install it with pip install 'greyscale-transfer-benchmark[ray]', or "
+            "in a clone with pip install -e '.[ray]', on every node."
+        ) from None
+    return ray
+
+
+def require_answer(address: str) -> None:
+    """Make a plain connection to a cluster's head; ``auto`` and other addresses without a port are left to Ray.
+
+    Args:
+        address: ``HOST:PORT``, as given to ``--ray-address``.
+
+    Raises:
+        UserError: nothing accepts a connection there within `ANSWER` seconds.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _unreachable(f"--ray-address {address}", error) from error
+
+
+def _unreachable(where: str, error: Exception) -> UserError:
+    why = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UserError(
+        f"{where}: no Ray can be reached there ({why}). Start the head with 'ray start --head', and run this command "
+        "on one of the cluster's nodes. A cluster with a token needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here too."
+    )
+
+
+@contextlib.contextmanager
+def connected(address: str | None, cpus: int) -> Iterator[Any]:
+    """Join a cluster, or start a Ray of this machine alone, while the block runs; yield the module ``ray``.
+
+    Args:
+        address: of the cluster, as given to ``--ray-address``, or None to start one.
+        cpus: processors of a Ray that is started; more than there are where the user asks for them.
+
+    Raises:
+        UserError: Ray is not installed, or no cluster is at the address.
+    """
+    ray = import_ray()
+    if address:
+        require_answer(address)
+    handler = signal.getsignal(signal.SIGTERM)
+    started = {} if address else {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **started)
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise _unreachable(f"--ray-address {address}" if address else "--executor ray", error) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray takes it for itself
+    try:
+        yield ray
+    finally:
+        ray.shutdown()

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.executors import ray_nodes
-from benchmark.executors.ray_nodes import require_answer
+from benchmark.executors import ray
+from benchmark.executors.ray import require_answer
 
 WITHOUT_RAY = """
 import sys
@@ -23,7 +23,7 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 from benchmark.errors import UserError
-from benchmark.executors.ray_nodes import connected
+from benchmark.executors.ray import connected
 try:
     with connected(None, 1):
         pass
@@ -42,7 +42,7 @@ def test_a_port_where_nothing_listens_is_told_at_once() -> None:
 
 
 def test_a_head_that_does_not_answer_is_given_up_after_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_nodes, "ANSWER", 0.3)
+    monkeypatch.setattr(ray, "ANSWER", 0.3)
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
