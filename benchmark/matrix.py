@@ -17,11 +17,12 @@ from benchmark.datasets.catalogue import CATALOGUE, FOLDER
 from benchmark.datasets.source import DatasetSource
 from benchmark.errors import MisplacedValueError, did_you_mean
 from benchmark.exhibits import Rule
+from benchmark.fields import Count, Frozen, Positive, Seed, Some
 from benchmark.inputs import INPUT_MODES, needs_pretrained_stem
 from benchmark.optimisation import DEFAULT_HEAD, Head
 from benchmark.policies import POLICIES, Policy, Stage
 from benchmark.policies import stages as stages_of
-from benchmark.settings import Augmentation, Count, Frozen, Positive, Seed, Some, TrainingSettings
+from benchmark.settings import Augmentation, TrainingSettings
 
 WEIGHTS = ("hub", "pypi", "none")
 FILE = "file:"

@@ -8,9 +8,10 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from benchmark.errors import MisplacedValueError
+from benchmark.fields import Frozen, NotNegative, Positive
 from benchmark.optimisation import Optimizer, Schedule
 
 if TYPE_CHECKING:
@@ -29,12 +30,6 @@ its dropout and stochastic depth; ``eval-where-frozen`` does that in frozen laye
 HEAD_EPOCHS = "head_epochs"
 """Stands for the number under ``training.head_epochs``."""
 
-Factor = Annotated[float, Field(gt=0, strict=True)]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
-
 
 def _a_number_of_epochs(value: object) -> object:
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
@@ -43,7 +38,7 @@ def _a_number_of_epochs(value: object) -> object:
     raise ValueError(f"{value!r} is not a number of epochs: write a whole number from 1 on, or {HEAD_EPOCHS}")
 
 
-class Stage(_Frozen):
+class Stage(Frozen):
     """One stage of a run, with everything that decides its training (all values resolved)."""
 
     trainable: Trainable
@@ -65,7 +60,7 @@ class Stage(_Frozen):
         return self.trainable == "head" and self.batch_norm == "eval" and all(step.name == "hflip" for step in augment)
 
 
-class StageRule(_Frozen):
+class StageRule(Frozen):
     """One stage as a policy states it, relative to the matrix's ``training`` block."""
 
     trainable: Trainable
@@ -73,14 +68,14 @@ class StageRule(_Frozen):
     """A number, or that of ``training.head_epochs``; with neither this nor ``share``: all epochs that are left."""
     share: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
     """Share of ``training.epochs``, rounded, at least one."""
-    lr_factor: Factor = 1.0
+    lr_factor: Positive = 1.0
     """On ``training.lr``."""
-    head_lr_factor: Factor = 1.0
+    head_lr_factor: Positive = 1.0
     """The classifier's, on the stage's."""
     batch_norm: BatchNorm = "train"
     optimizer: Optimizer | None = None
     """None: the ``training`` block's, as of the next two."""
-    weight_decay: Annotated[float, Field(ge=0, strict=True)] | None = None
+    weight_decay: NotNegative | None = None
     scheduler: Schedule | None = None
 
     @model_validator(mode="after")
@@ -90,7 +85,7 @@ class StageRule(_Frozen):
         return self
 
 
-class Policy(_Frozen):
+class Policy(Frozen):
     """A way to train: where the weights come from and through which stages they go.
 
     Early stopping and the choice of the best epoch are the last stage's; the stages before it run all their epochs.

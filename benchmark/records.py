@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from benchmark import PROTOCOL_VERSION
+from benchmark.fields import Frozen
 from benchmark.matrix import RunSpec
 from benchmark.policies import BatchNorm, Trainable
 
@@ -23,8 +24,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Status = Literal["done", "failed", "diverged", "timeout", "oom", "killed"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, ser_json_inf_nan="strings")
+class _Part(Frozen):
+    model_config = ConfigDict(ser_json_inf_nan="strings", allow_inf_nan=True)  # a loss may become either
 
 
 class EpochRecord(_Part):

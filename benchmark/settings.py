@@ -1,46 +1,24 @@
-"""The ``training`` block of a matrix, and the kinds of values that a matrix has. Pure: no torch, no disk."""
+"""The ``training`` block of a matrix. Pure: no torch, no disk."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from benchmark.datasets.augmentations import Step, as_entry, parse
 from benchmark.errors import MisplacedValueError
+from benchmark.fields import Count, Frozen, NotNegative, Positive, distinct
 from benchmark.optimisation import ADAMW, COSINE, DEFAULT_HEAD, Head, Optimizer, Schedule
-
-NonEmpty = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1, strict=True)]
-Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
-Positive = Annotated[float, Field(gt=0, strict=True)]
-Item = TypeVar("Item", bound=Hashable)
-
-
-def _distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
-    for item, count in Counter(items).items():
-        if count > 1:
-            raise ValueError(f"{item!r} stands there twice")
-    return items
 
 
 def _each_once(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    _distinct(tuple(step.name for step in steps))
+    distinct(tuple(step.name for step in steps))
     return steps
 
 
 Augmentation = Annotated[Step, BeforeValidator(parse), PlainSerializer(as_entry)]
 """In a file: a name, or a name with its parameters."""
-Some = Annotated[tuple[Item, ...], Field(min_length=1), AfterValidator(_distinct)]
-"""A list with an item at least, none of them twice."""
-
-
-class Frozen(BaseModel):
-    """A block of keys: immutable, unknown keys refused, numbers finite."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
 
 class EarlyStopping(Frozen):
@@ -64,7 +42,7 @@ class TrainingSettings(Frozen):
     """Stage 1 of `finetune`."""
     optimizer: Optimizer = ADAMW
     lr: Positive = 1e-3
-    weight_decay: Annotated[float, Field(ge=0, strict=True)] = 0.01
+    weight_decay: NotNegative = 0.01
     scheduler: Schedule = COSINE
     head_init: Head = DEFAULT_HEAD
     augment: Annotated[tuple[Augmentation, ...], AfterValidator(_each_once)] = (parse("hflip"),)

@@ -6,21 +6,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from benchmark.analysis.differences import Question
 from benchmark.errors import UserError
+from benchmark.fields import Frozen
 
 Metric = Literal["last_epoch_test_accuracy", "last_epoch_train_loss"]
 """Test accuracy after the last epoch, 0..1; mean cross-entropy over the last epoch's training images, each as it was in
 its step, nats."""
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-
-class QuestionClaim(_Data):
+class QuestionClaim(Frozen):
     """One sentence of a source, as the answer to one of the report's questions."""
 
     text: str
@@ -32,7 +29,7 @@ class QuestionClaim(_Data):
     """Catalogue names on which the source says it."""
 
 
-class PolicyClaim(_Data):
+class PolicyClaim(Frozen):
     """One sentence of a source, as a policy that is better than another."""
 
     text: str
@@ -57,7 +54,7 @@ Claim: TypeAlias = Annotated[
 ]
 
 
-class Figure(_Data):
+class Figure(Frozen):
     """One number that a source states for one run."""
 
     policy: str
@@ -69,7 +66,7 @@ class Figure(_Data):
     value: float
 
 
-class Source(_Data):
+class Source(Frozen):
     """One file: what one publication says."""
 
     source: str

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.datasets.catalogue import CATALOGUE, FOLDER
 from benchmark.errors import did_you_mean
-from benchmark.settings import Count, Frozen, NonEmpty
+from benchmark.fields import Count, Frozen, NonEmpty
 
 
 def _a_dataset(name: str) -> str:

@@ -1,0 +1,38 @@
+"""Kinds of values that blocks of keys have: the base of all pydantic models, and constrained types."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Item = TypeVar("Item", bound=Hashable)
+
+
+class Frozen(BaseModel):
+    """A block of keys: immutable, unknown keys refused, numbers finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
+
+
+def distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
+    """Return the items.
+
+    Raises:
+        ValueError: one of them is a duplicate.
+    """
+    for item, count in Counter(items).items():
+        if count > 1:
+            raise ValueError(f"{item!r} stands there twice")
+    return items
+
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+Positive = Annotated[float, Field(gt=0, strict=True)]
+NotNegative = Annotated[float, Field(ge=0, strict=True)]
+Some = Annotated[tuple[Item, ...], Field(min_length=1), AfterValidator(distinct)]
+"""A list of at least one item, without duplicates."""
