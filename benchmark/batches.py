@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from benchmark.datasets.augment import augment
 from benchmark.datasets.augmentations import Step
 from benchmark.datasets.prepared import Split
-from benchmark.placement import crew, to_device
+from benchmark.precision import preparing_threads, to_device
 from benchmark.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
@@ -95,7 +95,7 @@ class SplitImages(Dataset[Batch]):
         device: where batches go.
         crop: pixels a side of the central part that is shown; None: all. A random crop among the augmentations gives
             images of this size itself.
-        resident: keep the stored images on the device (`placement.kept_on`); otherwise each batch is moved there.
+        resident: keep the stored images on the device (`precision.keeps_images`); otherwise each batch is moved there.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class SplitImages(Dataset[Batch]):
     def threads(self) -> int:
         """Some where images are augmented one by one, or moved to a GPU batch by batch; else 0."""
         streamed = self._device.type != "cpu" and self._on_device is None
-        return crew(self._device) if self._steps or streamed else 0
+        return preparing_threads(self._device) if self._steps or streamed else 0
 
     def augment(self, steps: Sequence[Step], seed: int, epoch: int) -> None:
         """Show augmented images from now on, decided per image by (seed, epoch, position) alone.

@@ -28,7 +28,7 @@ from benchmark.batches import Batch, Images, SplitImages, evaluation_batch, mirr
 from benchmark.datasets.augmentations import Step
 from benchmark.files import write_atomically
 from benchmark.heads import classifier, head_parameters
-from benchmark.placement import to_device
+from benchmark.precision import to_device
 from benchmark.weights import fingerprint
 
 LARGEST = 2 << 30

@@ -1,14 +1,23 @@
-"""The device of a run, and the precisions that it can compute in at a speed worth having."""
+"""The device of a run: its precisions, the images it can keep, and copies to it."""
 
 from __future__ import annotations
 
+import os
 from typing import Literal, cast
 
 import torch
+from torch import Tensor
 
 from benchmark.errors import UserError
 
 Precision = Literal["fp32", "fp16", "bf16"]
+
+RESIDENT_SHARE = 0.25
+"""Share of a GPU's free memory that a run's stored images may take to be kept there; activations need the rest. Larger
+sets are streamed in batches."""
+
+MOST_THREADS = 4
+"""Most threads that prepare batches for a GPU: more of them wait for each other's turn in the interpreter."""
 
 
 def choose_device() -> torch.device:
@@ -54,3 +63,25 @@ def resolve_precision(asked: str, device: torch.device) -> Precision:
     if device.type == "cpu":
         return "fp32"
     return "bf16" if has_fast_bf16(device) else "fp16"
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a CPU tensor on the device; a GPU copies it from pinned memory while the caller continues."""
+    if device.type == "cuda" and torch.cuda.is_available():  # pinning needs a driver
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def keeps_images(device: torch.device, wanted: int) -> bool:
+    """Whether a device keeps stored images: a GPU does if they take at most `RESIDENT_SHARE` of its free memory.
+
+    Args:
+        device: the run's.
+        wanted: bytes of all splits.
+    """
+    return device.type == "cuda" and wanted <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def preparing_threads(device: torch.device) -> int:
+    """Return how many threads prepare batches that take long: one for a CPU, whose other cores have their own runs."""
+    return 1 if device.type == "cpu" else min(MOST_THREADS, os.cpu_count() or 1)

@@ -27,8 +27,7 @@ from benchmark.isolation import start_afresh
 from benchmark.matrix import RunSpec
 from benchmark.memory_errors import is_out_of_memory, out_of_memory
 from benchmark.metrics import score
-from benchmark.placement import kept_on
-from benchmark.precision import check_precision, choose_device, resolve_precision
+from benchmark.precision import check_precision, choose_device, keeps_images, resolve_precision
 from benchmark.progress import RunState
 from benchmark.records import (
     DatasetRecord,
@@ -123,7 +122,7 @@ def train_and_score(
 
     normaliser = Normaliser(built.mean, built.std, device)
     splits = (data.train, data.validation, data.test)
-    resident = kept_on(device, sum(map(len, splits)) * data.images[0].nbytes)
+    resident = keeps_images(device, sum(map(len, splits)) * data.images[0].nbytes)
     images = Images(
         *(SplitImages(data.images, split, normaliser, device, spec.crop_size, resident=resident) for split in splits)
     )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark import placement
+from benchmark import precision
 from benchmark.batches import Batch, EpochOrder, Normaliser, SplitImages
 from benchmark.datasets.augmentations import parse
 from benchmark.prefetch import Prefetched, loader
@@ -33,17 +33,17 @@ def equal(a: list[Batch], b: list[Batch]) -> bool:
     )
 
 
-@pytest.mark.parametrize("crew", [1, 3])
+@pytest.mark.parametrize("threads", [1, 3])
 def test_prefetched_batches_are_those_that_are_prepared_when_asked_for(
-    crew: int, monkeypatch: pytest.MonkeyPatch
+    threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmark.batches.crew", lambda device: crew)
+    monkeypatch.setattr("benchmark.batches.preparing_threads", lambda device: threads)
     images = training_images()
     order = EpochOrder(40, 8, seed=0)
     for epoch in (1, 2):
         images.augment(RICH, seed=0, epoch=epoch)
         order.epoch = epoch
-        assert images.threads == crew
+        assert images.threads == threads
         positions = list(order)
         direct = [images.__getitems__(positions[k : k + 8]) for k in range(0, 40, 8)]
         assert equal(list(loader(images, 8, order)), direct)
@@ -147,7 +147,7 @@ def test_a_run_with_rich_augmentations_ends_at_the_same_bits_with_and_without_th
         return train(built.network, spec, images, "fp32").last_state
 
     with_threads = ends_at()
-    monkeypatch.setattr("benchmark.batches.crew", lambda device: 0)
+    monkeypatch.setattr("benchmark.batches.preparing_threads", lambda device: 0)
     without = ends_at()
     assert all(torch.equal(with_threads[name], without[name]) for name in with_threads)
 
@@ -157,8 +157,8 @@ def test_stored_images_are_kept_on_a_gpu_up_to_a_quarter_of_its_free_memory(
     wanted: int, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100 << 20, 1 << 40))
-    assert placement.kept_on(torch.device("cuda"), wanted) is kept
-    assert not placement.kept_on(torch.device("cpu"), wanted)
+    assert precision.keeps_images(torch.device("cuda"), wanted) is kept
+    assert not precision.keeps_images(torch.device("cpu"), wanted)
 
 
 def test_images_kept_on_the_device_give_the_same_batches_as_those_that_are_moved() -> None:
