@@ -11,7 +11,7 @@ from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import expand
 from benchmark.plan import make_plan
 from benchmark.records import RunRecord
-from benchmark.store import DamagedRecord, Store
+from benchmark.store import DamagedRecord, Store, find_results
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class KeptRun:
             return path
         spec, folder = self.record.spec, self.store.folder
         only = [f"{key}={getattr(spec, key)}" for key in ("dataset", "input_mode", "policy", "model", "seed")]
-        command = ["python", "-m", "benchmark", "run", "--matrix", str(folder / "matrix.yaml")]
+        command = ["python", "-m", "benchmark", "run", "--matrix", str(self.store.matrix)]
         command += ["--results", str(folder.parent), "--set", "keep_weights=best", "--force"]
         command += [word for selector in only for word in ("--only", selector)]
         raise UserError(f"{path}: the weights of this run were not kept. Make them with:\n{shlex.join(command)}")
@@ -89,11 +89,8 @@ def best_of(results: Path, name: str, dataset: str | None = None) -> KeptRun:
     from benchmark.analysis.choice import best_seed, winners
     from benchmark.analysis.results import load
 
-    folder = results / name
-    if not (folder / "matrix.yaml").is_file():
-        known = [path.parent.name for path in results.glob("*/matrix.yaml")]
-        raise UserError(f"--best {name}: no such results in {results}.{did_you_mean(name, known)}")
-    matrix, store = matrix_file.load(folder / "matrix.yaml"), Store(folder)
+    store = find_results(results, name)
+    matrix = matrix_file.load(store.matrix)
     titles = [entry.title for entry in matrix.datasets]
     if dataset is None and len(titles) > 1:
         raise UserError(f"--best {name}: it has several datasets; name one with --dataset: {', '.join(titles)}.")
@@ -105,7 +102,7 @@ def best_of(results: Path, name: str, dataset: str | None = None) -> KeptRun:
     if not best:
         raise UserError(
             f"--best {name}: no cell of {wanted} has all its seeds. Finish it with: python -m benchmark run --matrix "
-            f"{shlex.quote(str(folder / 'matrix.yaml'))} --results {shlex.quote(str(results))}"
+            f"{shlex.quote(str(store.matrix))} --results {shlex.quote(str(results))}"
         )
     seed = best_seed(best[0])
     record = best[0].records[seed]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, did_you_mean
 from benchmark.exhibits import FOLDER as EXHIBITS
 from benchmark.exhibits import Exhibit, is_whole
 from benchmark.files import write_atomically
@@ -48,6 +48,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.matrix = folder / "matrix.yaml"
         self.records = folder / "records"
         self.exhibits = folder / EXHIBITS
         self.checkpoints = folder / "checkpoints"
@@ -55,6 +56,10 @@ class Store:
     def path(self, run_id: str) -> Path:
         """Return the record's path."""
         return self.records / f"{run_id}.json"
+
+    def versions(self) -> dict[str, int]:
+        """Return the time of modification of each record's file in nanoseconds, by name."""
+        return {path.name: path.stat().st_mtime_ns for path in self.records.glob("*.json")}
 
     def save(
         self,
@@ -192,3 +197,20 @@ class Store:
                 "leaves its pictures out."
             )
         return content
+
+
+def find_results(results: Path, name: str) -> Store:
+    """Return the store of a results folder.
+
+    Args:
+        results: parent of the results folders.
+        name: of the folder.
+
+    Raises:
+        UserError: it is missing; the message names the nearest.
+    """
+    store = Store(results / name)
+    if not store.matrix.is_file():
+        known = [path.parent.name for path in results.glob("*/matrix.yaml")]
+        raise UserError(f"{store.folder}: there are no results of this name.{did_you_mean(name, known)}")
+    return store

@@ -1,4 +1,4 @@
-"""``datasets groups``: the groups of test images, for results that were made without them."""
+"""``datasets groups``: find the groups of test images, for results that lack them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ def groups(
 ) -> None:
     """Find which test images of a results folder's datasets belong together, and add them to its groups.csv.
 
-    `run` does so itself. Here it is done for results that were made before there were groups: the images must be those
-    of the records. Datasets that have groups there keep them. `report` reads the file.
+    `run` does so itself. This command is for results that lack groups: the images must be those of the records.
+    Datasets whose groups are known keep them. `report` reads the file.
     """
     from benchmark import groups_file, matrix_file
-    from benchmark.cli.selection import kept_matrix, results_folder
     from benchmark.datasets import opening
     from benchmark.matrix import expand
     from benchmark.plan import make_plan
-    from benchmark.store import Store
+    from benchmark.store import find_results
 
-    folder = results_folder(results, name)
-    matrix = matrix_file.load(kept_matrix(folder))
-    done = make_plan(expand(matrix), Store(folder)).done
-    known = groups_file.read(folder)
+    store = find_results(results, name)
+    matrix = matrix_file.load(store.matrix)
+    done = make_plan(expand(matrix), store).done
+    known = groups_file.read(store.folder)
     for entry in matrix.datasets:
         if entry.title in known:
-            typer.echo(_told(entry.title, known[entry.title]) + ", kept as they are")
+            typer.echo(_summary(entry.title, known[entry.title]) + ", kept as they are")
             continue
         found, fingerprint = opening.test_groups(
             entry.source,
@@ -45,14 +44,14 @@ def groups(
         recorded = {run.dataset.fingerprint for run in done if run.dataset and run.spec.dataset == entry.title}
         if recorded - {fingerprint}:
             raise UserError(
-                f"{folder}: its records of {entry.title} were made with other images than those at hand "
+                f"{store.folder}: its records of {entry.title} were made with other images than those at hand "
                 f"(fingerprint {sorted(recorded)[0][:12]}, here {fingerprint[:12]}). Give the right --data-dir."
             )
-        groups_file.add(folder, {entry.title: found})
-        typer.echo(_told(entry.title, found))
+        groups_file.add(store.folder, {entry.title: found})
+        typer.echo(_summary(entry.title, found))
 
 
-def _told(title: str, found: dict[str, str]) -> str:
+def _summary(title: str, found: dict[str, str]) -> str:
     sizes = Counter(found.values())
     largest = max(sizes.values(), default=0)
     return f"{title}: {len(found)} test images in {len(sizes)} groups, the largest of {largest}"

@@ -1,8 +1,7 @@
-"""Options that several verbs share; what they resolve to is in `benchmark.cli.selection`. Imports little."""
+"""Options that several verbs share; `benchmark.cli.selection` resolves them. Imports little."""
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ MatrixOrFolderOption = Annotated[
 ]
 FolderOption = Annotated[
     Path | None,
-    typer.Option("--folder", help="Your own images: a folder with a folder a class; ends with a recommendation."),
+    typer.Option("--folder", help="Your own images: a folder with one folder per class; ends with a recommendation."),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -37,10 +36,3 @@ DataDirOption = Annotated[
 
 DEFAULT_MATRIX = "quick"
 DEFAULT_RESULTS = Path("results")
-
-
-class Where(str, Enum):
-    """Values of ``--executor``."""
-
-    local = "local"
-    ray = "ray"

@@ -1,4 +1,4 @@
-"""``run --folder``: what it asks for, and the words that it ends with."""
+"""``run --folder``: the matrix made to fit a folder, and the recommendation at the end."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import shlex
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from benchmark.cli.selection import Selection
 from benchmark.errors import UserError
-from benchmark.plan import make_plan
 
-WIDTH = 100
+if TYPE_CHECKING:
+    from benchmark.cli.selection import Selection
+    from benchmark.plan import Plan
 
 
-def own_folder(matrix: str | None, folder: Path, overrides: Sequence[str]) -> tuple[str, list[str]]:
+def fit_folder(matrix: str | None, folder: Path, overrides: Sequence[str]) -> tuple[str, list[str]]:
     """Return the matrix for a user's folder, and the overrides that fit it to the images and to this machine.
 
     Raises:
@@ -33,15 +34,14 @@ def own_folder(matrix: str | None, folder: Path, overrides: Sequence[str]) -> tu
     return MATRIX, [*fitted.overrides, *overrides]
 
 
-def recommend(selection: Selection) -> None:
-    """Print the recommendation in words, and how to classify with the winner."""
+def recommend(selection: Selection, plan: Plan) -> None:
+    """Print the recommendation in words, and the command that classifies with the winner."""
     from benchmark import report
 
     matrix, store = selection.matrix, selection.store
-    plan = make_plan((run.spec for run in selection.plan.runs), store)
     typer.echo("\nRecommendation")
     for line in report.recommendation(matrix, plan, store).splitlines():
-        typer.echo(textwrap.fill(line, WIDTH, subsequent_indent="  " if line.startswith("- ") else ""))
+        typer.echo(textwrap.fill(line, width=100, subsequent_indent="  " if line.startswith("- ") else ""))
     if matrix.keep_weights == "none":
         return
     where = "" if store.folder.parent == Path("results") else f" --results {shlex.quote(str(store.folder.parent))}"

@@ -24,19 +24,17 @@ def report(
 
     from benchmark import matrix_file
     from benchmark import report as reports
-    from benchmark.cli.selection import kept_matrix, results_folder
     from benchmark.matrix import expand
     from benchmark.plan import make_plan
-    from benchmark.store import Store
+    from benchmark.store import find_results
 
     chosen = names or sorted(path.parent.name for path in results.glob("*/matrix.yaml"))
     if not chosen:
         raise UserError(f"{results}: there are no results here. Make some with: python -m benchmark run")
     drifted = damaged = False
     for name in chosen:
-        folder = results_folder(results, name)
-        matrix = matrix_file.load(kept_matrix(folder))
-        store = Store(folder)
+        store = find_results(results, name)
+        matrix = matrix_file.load(store.matrix)
         plan = make_plan(expand(matrix), store)
         gc.freeze()  # records and modules stay to the end: no collection need walk them again
         for item in plan.damaged:
@@ -45,8 +43,8 @@ def report(
         if check:
             differences = reports.check(matrix, plan, store)
             for difference in differences:
-                typer.echo(f"{folder}: {difference}")
-            typer.echo(f"{folder}: {'differs from its records' if differences else 'agrees with its records'}")
+                typer.echo(f"{store.folder}: {difference}")
+            typer.echo(f"{store.folder}: {'differs from its records' if differences else 'agrees with its records'}")
             drifted = drifted or bool(differences)
         else:
             for path in reports.write(matrix, plan, store):

@@ -1,9 +1,13 @@
-"""``run``: execute what is not done, then show the table and write the report."""
+"""``run``: execute a matrix's runs that are not done, then show the table and write the report."""
 
 from __future__ import annotations
 
 import signal
-from typing import Annotated, Any
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,12 +21,45 @@ from benchmark.cli.options import (
     OnlyOption,
     ResultsOption,
     SetOption,
-    Where,
 )
 from benchmark.errors import UserError
 
+if TYPE_CHECKING:
+    from benchmark.cli.selection import Selection
+    from benchmark.executors.interface import Executor
+    from benchmark.plan import Plan, PlannedRun
+    from benchmark.records import RunRecord
+    from benchmark.store import Store
+
 SOME_RUN_FAILED = 1
 INTERRUPTED = 130
+
+
+class Where(str, Enum):
+    """Values of ``--executor``."""
+
+    local = "local"
+    ray = "ray"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to execute runs, as the options say.
+
+    Raises:
+        UserError: an address of a Ray cluster, and another executor.
+    """
+
+    executor: Where
+    ray_address: str | None
+    workers: int | None
+    """None for auto."""
+    runs_per_gpu: int
+    data_dir: Path | None
+
+    def __post_init__(self) -> None:
+        if self.ray_address is not None and self.executor is not Where.ray:
+            raise UserError(f"--ray-address {self.ray_address}: give --executor ray with it.")
 
 
 def run(
@@ -64,21 +101,21 @@ def run(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        from benchmark.cli.own_folder import own_folder, recommend
-        from benchmark.cli.running import Place, conclude, execute
+        from benchmark.cli.own_folder import fit_folder, recommend
         from benchmark.cli.selection import select
 
+        place = Place(executor, ray_address, _workers(workers), runs_per_gpu, data_dir)
         if folder is not None:
-            matrix, overrides = own_folder(matrix, folder, overrides or ())
+            matrix, overrides = fit_folder(matrix, folder, overrides or ())
         selection = select(matrix or DEFAULT_MATRIX, overrides, only, name, results, verify=True)
         todo = [planned for planned in selection.selected if force or planned.state != "done"]
-        place = Place(executor, ray_address, _workers(workers), runs_per_gpu, data_dir)
-        failed = execute(selection, todo, place, from_scratch=force)
-        conclude(selection, failed)
+        failed = _execute_runs(selection, todo, place, from_scratch=force)
+        plan = _report(selection)
+        _explain_failures(failed, selection.store)
         if folder is not None:
-            recommend(selection)
+            recommend(selection, plan)
     except KeyboardInterrupt:
-        typer.echo("interrupted: finished runs are kept; the same command goes on from here.", err=True)
+        typer.echo("interrupted. Finished runs are kept; run the same command again to resume.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if failed:
         raise typer.Exit(SOME_RUN_FAILED)
@@ -95,3 +132,136 @@ def _workers(given: str) -> int | None:
     if given.isdigit() and int(given) > 0:
         return int(given)
     raise UserError(f"--workers {given}: write a positive number, or auto.")
+
+
+def _execute_runs(selection: Selection, todo: list[PlannedRun], place: Place, *, from_scratch: bool) -> list[RunRecord]:
+    """Execute runs and return the records of those that are not done."""
+    from benchmark import groups_file
+    from benchmark.cli.display import display
+    from benchmark.execution import execute_runs
+    from benchmark.preflight import preflight
+    from benchmark.preparation import default_workers
+    from benchmark.run_context import RunContext
+    from benchmark.sharing import ClaimedRuns
+
+    _refuse_another_matrix(selection)
+    if not todo:
+        _keep_matrix(selection)
+        return []
+    if place.executor is Where.ray:  # what is missing is reported before images are prepared
+        from benchmark.executors.ray import RayExecutor, import_ray, require_answer
+
+        import_ray()
+        if place.ray_address is not None:
+            require_answer(place.ray_address)
+
+    matrix, store = selection.matrix, selection.store
+    todo = _longest_first(todo, selection.plan)
+    with ExitStack() as stack:
+        shown = stack.enter_context(display(len(todo)))
+        found = preflight([planned.spec for planned in todo], place.data_dir, shown.preparing)
+        found.raise_problems(selection.source, selection.overrides)
+        here = default_workers(len(found.gpus), matrix.threads, place.runs_per_gpu)
+        number = min(place.workers or (len(todo) if place.ray_address else here), len(todo))
+        _keep_matrix(selection)
+        groups_file.add(store.folder, found.test_groups)
+        context = RunContext(
+            data_dir=place.data_dir,
+            weights_folder=store.folder / "weights",
+            keep_weights=matrix.keep_weights,
+            workers=number,
+            exhibits=store.exhibits,
+            keep_thumbnails=matrix.keep_thumbnails,
+            checkpoints=store.checkpoints,
+        )
+        shown.starting(len(todo), number)
+        executor: Executor
+        if place.executor is Where.ray:
+            executor = RayExecutor(place.ray_address, number, matrix.threads, place.runs_per_gpu)
+        else:
+            from benchmark.executors.local import local_workers
+
+            executor = stack.enter_context(local_workers(number, found.gpus))
+        with ClaimedRuns(store, todo, from_scratch=from_scratch) as runs:
+            return execute_runs(runs, executor, context, matrix.timeout, shown)
+
+
+def _refuse_another_matrix(selection: Selection) -> None:
+    """Refuse a results folder that holds runs which this matrix lacks.
+
+    Raises:
+        UserError: it does.
+    """
+    from benchmark import matrix_file
+    from benchmark.matrix import expand
+
+    path = selection.store.matrix
+    if path.is_file():
+        lost = {spec.id for spec in expand(matrix_file.load(path))} - {run.spec.id for run in selection.plan.runs}
+        if lost:
+            raise UserError(
+                f"{path}: these results belong to another matrix: {len(lost)} of its runs are not in this one. "
+                f"Give this one a folder of its own with --name, e.g. --name {selection.matrix.name}-2."
+            )
+
+
+def _keep_matrix(selection: Selection) -> None:
+    """Write the effective matrix, unless it is there.
+
+    Raises:
+        UserError: another command has written another matrix meanwhile, or the folder cannot be written.
+    """
+    from benchmark import matrix_file
+    from benchmark.files import write_atomically
+    from benchmark.locks import folder_locked
+
+    path = selection.store.matrix
+    content = matrix_file.dump(selection.matrix).encode()
+    if not path.is_file() or path.read_bytes() != content:
+        with folder_locked(selection.store.folder):
+            _refuse_another_matrix(selection)
+            write_atomically(path, content)
+
+
+def _longest_first(todo: list[PlannedRun], plan: Plan) -> list[PlannedRun]:
+    """Return runs in the order in which to start them."""
+    from benchmark.forecast import longest_first
+
+    planned = {run.spec.id: run for run in todo}
+    specs = [run.spec for run in todo]
+    known = [run.record for run in plan.runs if run.record is not None]
+    return [planned[spec.id] for spec in longest_first(specs, known)]
+
+
+def _report(selection: Selection) -> Plan:
+    """Print the table, write the report where it differs from the records, and return the plan that both show."""
+    from benchmark import report
+    from benchmark.locks import folder_locked
+    from benchmark.plan import make_plan
+    from benchmark.sharing import remove_done_checkpoints
+
+    matrix, store = selection.matrix, selection.store
+    specs = [run.spec for run in selection.plan.runs]
+    versions = store.versions()
+    plan = make_plan(specs, store)
+    if store.checkpoints.is_dir():
+        remove_done_checkpoints(store, [record.id for record in plan.done])
+    typer.echo(report.terminal_table(matrix, plan, store))
+    if report.check(matrix, plan, store):
+        with folder_locked(store.folder):
+            if store.versions() != versions:  # another command has reported more runs meanwhile
+                plan = make_plan(specs, store)
+            report.write(matrix, plan, store)
+    typer.echo(f"report: {store.folder / 'report.md'}")
+    return plan
+
+
+def _explain_failures(failed: list[RunRecord], store: Store) -> None:
+    for record in failed:
+        typer.echo(f"{record.status}: {record.spec} ({record.id}): {record.reason}", err=True)
+    if failed:
+        typer.echo(
+            f"{len(failed)} runs failed; tracebacks are in {store.records}/<id>.json. "
+            "Run the same command to retry them.",
+            err=True,
+        )

@@ -1,4 +1,4 @@
-"""What the options that several verbs share resolve to: a matrix, its results folder and some of its runs. No torch."""
+"""A matrix, its results folder and some of its runs, as the options that several verbs share name them. No torch."""
 
 from __future__ import annotations
 
@@ -16,38 +16,19 @@ from benchmark.weights_identity import with_weights_identified
 
 @dataclass(frozen=True)
 class Selection:
-    """A matrix with its results folder, and the runs of it that a command is about."""
+    """A matrix with its results folder, and those of its runs that a command is about.
+
+    Attributes:
+        source: the file that the matrix came from.
+        overrides: ``KEY=VALUE``, as given to ``--set``.
+    """
 
     matrix: Matrix
     source: Path
-    """The file that the matrix came from."""
     overrides: tuple[str, ...]
     store: Store
     plan: Plan
     selected: tuple[PlannedRun, ...]
-
-    @property
-    def matrix_path(self) -> Path:
-        """Where the effective matrix is kept."""
-        return kept_matrix(self.store.folder)
-
-
-def kept_matrix(folder: Path) -> Path:
-    """Return where a results folder keeps its effective matrix."""
-    return folder / "matrix.yaml"
-
-
-def results_folder(results: Path, name: str) -> Path:
-    """Return a results folder by its name.
-
-    Raises:
-        UserError: there is none; the nearest is named.
-    """
-    folder = results / name
-    if kept_matrix(folder).is_file():
-        return folder
-    known = [path.parent.name for path in results.glob("*/matrix.yaml")]
-    raise UserError(f"{folder}: there are no results of this name.{did_you_mean(name, known)}")
 
 
 def select(
@@ -59,7 +40,7 @@ def select(
     *,
     verify: bool = False,
 ) -> Selection:
-    """Resolve the options that name a matrix and some of its runs; ``verify``: look again at known folders.
+    """Resolve the options that name a matrix and some of its runs; ``verify``: hash known folders again.
 
     Raises:
         UserError: the matrix, an override or a selector is wrong, or no run matches.

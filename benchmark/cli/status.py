@@ -1,4 +1,4 @@
-"""``status``: what has been done of a matrix, what failed and why."""
+"""``status``: count a matrix's runs by state, and list failures with their reasons."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ def status(
     results folder. Exit code 1 when a run failed or a file is damaged.
     """
     from benchmark.cli.expected import expected, total, workers_of
-    from benchmark.cli.selection import kept_matrix, select
+    from benchmark.cli.selection import select
     from benchmark.plan import FAILURES
+    from benchmark.store import Store
 
-    kept = kept_matrix(results / (name or matrix))
+    kept = Store(results / (name or matrix)).matrix
     selection = select(str(kept) if kept.is_file() and not overrides else matrix, overrides, only, name, results)
     for state, number in selection.plan.counts().items():
         typer.echo(f"{number:6d} {state}")

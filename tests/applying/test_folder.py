@@ -82,7 +82,7 @@ def test_a_folder_that_cannot_be_used_is_told_with_what_to_do(tmp_path: Path, mo
 
 def test_a_folder_and_a_matrix_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name one of them"):
-        cli.own_folder("quick", tmp_path, ())
+        cli.fit_folder("quick", tmp_path, ())
 
 
 def test_plain_text_is_the_markdown_without_its_signs() -> None:

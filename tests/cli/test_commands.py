@@ -199,7 +199,7 @@ def test_a_run_that_fails_is_recorded_the_others_go_on_and_only_it_is_tried_agai
     (failed,) = [r for r in project.records().values() if r["status"] == "failed"]
     assert in_the_way.name in str(failed["reason"])
     assert "Traceback" in str(failed["traceback"])
-    assert "1 runs are not done" in done.stderr
+    assert "1 runs failed" in done.stderr
     again = project.run("run", "--matrix", matrix, "--only", "status=failed")
     assert again.returncode == 1
     assert "1 runs, 1 at a time" in again.stdout
@@ -308,7 +308,7 @@ def test_a_run_that_is_interrupted_while_libraries_are_imported_ends_at_once(pro
     assert time.monotonic() - began < 2
     _, err = process.communicate(timeout=10)
     assert process.returncode == 130
-    assert err == "interrupted: finished runs are kept; the same command goes on from here.\n"
+    assert err == "interrupted. Finished runs are kept; run the same command again to resume.\n"
     psutil.wait_procs([server], timeout=10)
     assert not server.is_running()
 

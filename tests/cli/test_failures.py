@@ -115,7 +115,7 @@ def test_five_ways_to_fail_are_told_apart_and_only_those_runs_are_tried_again(tm
     for name in FAILING:
         assert f"{name} seed 0 ({ids[name]}): {found[name]['reason']}" in err
         assert name in ("killed", "slow") or "Traceback" in found[name]["traceback"]
-    assert "5 runs are not done" in err
+    assert "5 runs failed" in err
 
     def written() -> dict[str, int]:
         records = commands.results() / "records"

@@ -1,0 +1,89 @@
+"""``run`` where nothing is left to execute: in this process, so that what it reads can be counted."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from benchmark import locks, matrix_file
+from benchmark.cli import app
+from benchmark.files import write_atomically
+from benchmark.matrix import RunSpec, expand
+from benchmark.records import RunRecord
+from benchmark.store import DamagedRecord, Store
+from tests.cli.commands import Commands
+from tests.report import made_up
+
+
+@pytest.fixture(autouse=True)
+def same_signals() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class Made:
+    """A matrix of two seeds with the record of the first."""
+
+    def __init__(self, folder: Path) -> None:
+        commands = Commands(folder, folder / "cache")
+        self.file = commands.matrix(input_modes=["grey-1ch"])
+        self.store = Store(commands.results())
+        matrix = matrix_file.load(Path(self.file))
+        self.correct = made_up.latent()
+        self.first, self.second = expand(matrix)
+        self.save(self.first)
+        write_atomically(self.store.matrix, matrix_file.dump(matrix).encode())
+
+    def save(self, run: RunSpec) -> None:
+        self.store.save(*made_up.record_of(run, self.correct(run)))
+
+    def run(self) -> Result:
+        return CliRunner().invoke(app, ["run", "--matrix", self.file, "--only", "seed=0"])
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    monkeypatch.chdir(tmp_path)
+    return Made(tmp_path)
+
+
+def report_agrees() -> bool:
+    return CliRunner().invoke(app, ["report", "--check"]).exit_code == 0
+
+
+def test_a_run_makes_its_plan_twice_and_writes_the_report(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan, scans = Store.scan, []
+
+    def counted(store: Store) -> Iterator[RunRecord | DamagedRecord]:
+        scans.append(store.folder)
+        return scan(store)
+
+    monkeypatch.setattr(Store, "scan", counted)
+    done = made.run()
+    assert done.exit_code == 0, done.output
+    assert len(scans) == 2
+    assert report_agrees()
+
+
+def test_a_report_holds_what_another_command_records_just_before_it_is_written(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = locks.folder_locked
+
+    @contextlib.contextmanager
+    def locked_after_another(folder: Path) -> Iterator[None]:
+        made.save(made.second)
+        with locked(folder):
+            yield
+
+    monkeypatch.setattr(locks, "folder_locked", locked_after_another)
+    done = made.run()
+    assert done.exit_code == 0, done.output
+    assert report_agrees()
