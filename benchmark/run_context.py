@@ -1,4 +1,4 @@
-"""What a run is executed beside, and what it gives back. No torch: for the processes that start runs elsewhere."""
+"""The environment of a run and what it returns. No torch: for the processes that start runs elsewhere."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunContext:
-    """Where and beside what a run is executed; nothing of it decides the result.
+    """The environment of a run. Nothing in it affects the result.
 
     Attributes:
-        data_dir: as given to ``--data-dir``; None: the default.
-        weights_folder: where ``keep_weights`` puts its files.
-        checkpoints: folder for the states of unfinished runs; None: none are kept, and none are looked for.
+        data_dir: as given to ``--data-dir``, or None for the default.
+        weights_folder: folder for the files of ``keep_weights``.
+        checkpoints: folder for the states of unfinished runs, or None to keep and use none.
         keep_weights: ``none``, ``best`` or ``all`` (best and last epoch).
-        workers: runs that share the machine.
-        exhibits: folder of what earlier runs left for the report; None: this run leaves nothing.
-        keep_thumbnails: of which datasets, see `benchmark.exhibits`.
+        workers: number of runs that share the machine.
+        exhibits: folder of the files for the report, or None to make none.
+        keep_thumbnails: datasets of which thumbnails are kept, see `benchmark.exhibits`.
     """
 
     data_dir: Path | None
@@ -56,7 +56,7 @@ def now() -> str:
 
 
 def open_images(spec: RunSpec, data_dir: Path | None, progress: Progress | None = None) -> PreparedDataset:
-    """Return the decoded images of a run; what is missing is fetched and made first, once for all processes.
+    """Return the decoded images of a run. Missing ones are fetched and decoded first, once for all processes.
 
     Args:
         spec: the run.

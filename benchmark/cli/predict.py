@@ -11,6 +11,7 @@ import typer
 
 from benchmark.cli.options import DEFAULT_RESULTS, ResultsOption
 from benchmark.errors import UserError
+from benchmark.files import write_atomically
 
 if TYPE_CHECKING:
     from benchmark.kept_runs import KeptRun
@@ -34,9 +35,7 @@ def predict(
     run: RunOption = None,
     best: BestOption = None,
     dataset: DatasetOption = None,
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Write CSV: path, class, and each class's probability.")
-    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV: path, class, probability of each class.")] = False,
     output: Annotated[Path | None, typer.Option("--output", help="Write the CSV to this file.")] = None,
     results: ResultsOption = DEFAULT_RESULTS,
 ) -> None:
@@ -69,9 +68,11 @@ def predict(
         else:
             typer.echo(_line(prediction, classes))
         if as_csv and output is None:
-            _flush(written)
+            typer.echo(written.getvalue(), nl=False)
+            written.seek(0)
+            written.truncate()
     if output is not None:
-        _write(output, written.getvalue())
+        write_atomically(output, written.getvalue().encode())
         typer.echo(f"{output}: {total - bad} predictions", err=True)
     if not total:
         raise UserError(f"predict: there is no file below {', '.join(str(path) for path in images)}.")
@@ -84,20 +85,19 @@ def chosen_run(run: str | None, best: str | None, dataset: str | None, results: 
     """Resolve ``--run``, ``--best`` and ``--dataset``.
 
     Raises:
-        UserError: not exactly one of the first two, or there is no such run.
+        UserError: not exactly one of the first two is given, or the run is missing.
     """
     from benchmark.kept_runs import best_of, by_id
 
-    if (run is None) == (best is None):
-        raise UserError("name the network by --run ID, or by --best NAME for the winner of results; one of them.")
-    if run is not None:
+    if run is not None and best is None:
         return by_id(results, run)
-    assert best is not None
-    return best_of(results, best, dataset)
+    if best is not None and run is None:
+        return best_of(results, best, dataset)
+    raise UserError("name the network by --run ID, or by --best NAME for the winner of results; one of them.")
 
 
 def about(kept: KeptRun) -> str:
-    """Return in words which network classifies, and how good it was on its own test images."""
+    """Return a line that names the network, and its accuracy on its own test images."""
     record: RunRecord = kept.record
     assert record.test is not None and record.dataset is not None
     side = f"{record.spec.input_size} x {record.spec.input_size} pixels"
@@ -108,7 +108,7 @@ def about(kept: KeptRun) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a file's name fit for a terminal and for UTF-8: control characters and bytes that are no text escaped."""
+    """Return a file's name for a terminal: control characters and bytes that are no text are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -131,15 +131,3 @@ def _cell(path: Path) -> str:
     """Return a path as UTF-8 text that no spreadsheet takes for a formula: ``=x.png`` is ``./=x.png``."""
     text = str(path).encode("utf-8", "backslashreplace").decode()
     return f"./{text}" if text[0] in "=+-@\t\r" else text
-
-
-def _flush(written: io.StringIO) -> None:
-    typer.echo(written.getvalue(), nl=False)
-    written.seek(0)
-    written.truncate()
-
-
-def _write(path: Path, text: str) -> None:
-    from benchmark.files import write_atomically
-
-    write_atomically(path, text.encode())
