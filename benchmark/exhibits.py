@@ -95,10 +95,11 @@ def encoded(ids: Sequence[str], files: Sequence[bytes]) -> bytes:
 
 def decoded(content: bytes) -> Mapping[str, bytes]:
     """Return image id -> JPEG file."""
-    import pandas as pd
+    from pyarrow import BufferReader
+    from pyarrow.parquet import ParquetFile
 
-    frame = pd.read_parquet(io.BytesIO(content))
-    return dict(zip(frame["image_id"], frame["jpeg"], strict=True))
+    columns = ParquetFile(BufferReader(content)).read(use_threads=False)
+    return dict(zip(columns["image_id"].to_pylist(), columns["jpeg"].to_pylist(), strict=True))
 
 
 def is_whole(name: str, content: bytes) -> bool:

@@ -1,9 +1,9 @@
-"""How the figures look: one colour a mode, one marker a policy, everywhere; legends and titles outside the axes."""
+"""How the figures look: one colour per mode, one marker per policy, everywhere; legends and titles outside the axes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -70,10 +70,10 @@ def cost(data: Any) -> Figure:
             axes.set_xlim(0, 1.08 * max(seconds) or 1)
         axes.set_xlabel("training time (s, mean of the seeds)")
     _accuracy_axis(panels)
-    policies = [p for p in data["policies"] if any(c["policy"] == p for c in data["cells"])]
     markers = [
         Line2D([], [], color=GREY, marker=policy_marker(p, data["policies"]), linestyle="", markersize=5, label=p)
-        for p in policies
+        for p in data["policies"]
+        if any(cell["policy"] == p for cell in data["cells"])
     ]
     _legend(figure, [*_mode_handles(data["modes"], ""), *markers])
     return figure
@@ -96,8 +96,7 @@ def curves(data: Any) -> Figure:
                 axes.fill_between(
                     epochs, [factor * y for y in low], [factor * y for y in high], color=colour, alpha=0.18, linewidth=0
                 )
-            axes.grid(axis="y", color="#e5e5e5", linewidth=0.6)
-            axes.spines["right"].set_visible(False)
+            axes.grid(axis="y")
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         grid[0][column].set_title(policy, fontsize=10)
         grid[1][column].set_xlabel("epoch")
@@ -116,32 +115,25 @@ def forest(data: Any) -> Figure:
     figure = Figure(figsize=(7.6, 0.7 + 0.36 * len(lines)), layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color=GREY, linewidth=1)
-    rows = [(y, row, 100 * row["mean"], 100 * (row["half_width"] or 0)) for y, (_, row) in enumerate(lines) if row]
-    for style, dotted in (("-", False), (":", True)):
-        own = [(y, mean, half) for y, row, mean, half in rows if (row["seeds"] == 1) == dotted]
-        lows, highs = [mean - half for _, mean, half in own], [mean + half for _, mean, half in own]
-        axes.hlines([y for y, _, _ in own], lows, highs, colors="black", linewidth=1.4, linestyle=style)
-    axes.scatter(
-        [mean for _, _, mean, _ in rows],
-        [y for y, _, _, _ in rows],
-        s=36,
-        color=["black" if row["sign"] else "white" for _, row, _, _ in rows],
-        edgecolors="black",
-        linewidths=1,
-        zorder=3,
-    )
-    ends = [0.0, *(mean + side * half for _, _, mean, half in rows for side in (-1, 1))]
-    span = max(max(ends) - min(ends), 1.0)
-    axes.set_xlim(min(ends) - 0.06 * span, max(ends) + 0.06 * span)
+    places, rows = zip(*((y, row) for y, (_, row) in enumerate(lines) if row), strict=True)
+    means = [100 * row["mean"] for row in rows]
+    lows = [mean - 100 * (row["half_width"] or 0) for mean, row in zip(means, rows, strict=True)]
+    highs = [mean + 100 * (row["half_width"] or 0) for mean, row in zip(means, rows, strict=True)]
+    _intervals(axes.hlines, places, lows, highs, ["black"] * len(rows), [row["seeds"] for row in rows])
+    colours = ["black" if row["sign"] else "white" for row in rows]
+    axes.scatter(means, places, s=36, color=colours, edgecolors="black", linewidths=1, zorder=3)
+    left, right = min(0.0, *lows), max(0.0, *highs)
+    span = max(right - left, 1.0)
+    axes.set_xlim(left - 0.06 * span, right + 0.06 * span)
     axes.set_ylim(len(lines) - 0.5, -0.6)
     axes.set_yticks(range(len(lines)), [text for text, _ in lines], fontsize=8)
     for label, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
         if row is None:
             label.set_fontweight("bold")
     axes.yaxis.set_tick_params(length=0)
-    axes.grid(axis="x", color="#e5e5e5", linewidth=0.6)
+    axes.grid(axis="x")
     axes.set_axisbelow(True)
-    axes.spines[["left", "right"]].set_visible(False)
+    axes.spines["left"].set_visible(False)
     axes.set_xlabel("difference in test accuracy (percent points)")
     return figure
 
@@ -154,7 +146,7 @@ def confusion(data: Any) -> Figure:
     classes, cells = data["classes"], {(c["mode"], c["policy"]): c["counts"] for c in data["cells"]}
     modes = list(dict.fromkeys(mode for mode, _ in cells))
     policies = list(dict.fromkeys(policy for _, policy in cells))
-    names = [name if len(name) <= 14 else f"{name[:13]}…" for name in classes]
+    names = [shortened(name, 14) for name in classes]
     count, inch = len(names), 0.36
     longest = max(len(name) for name in (*modes, *policies))
     across = max(count + 0.5, (0.075 * longest + 0.1) / inch)  # from one matrix to the next, in classes
@@ -208,9 +200,8 @@ def _panels(titles: Sequence[str], width: float, height: float) -> tuple[Figure,
     for axes in every[len(titles) :]:
         axes.remove()
     for axes, title in zip(every, titles, strict=False):
-        axes.set_title(title if len(title) <= 28 else f"{title[:27]}…", fontsize=10, parse_math=False)
-        axes.spines["right"].set_visible(False)
-        axes.grid(axis="y", color="#e5e5e5", linewidth=0.6)
+        axes.set_title(shortened(title, 28), fontsize=10)
+        axes.grid(axis="y")
         axes.set_axisbelow(True)
     return figure, every[: len(titles)]
 
@@ -218,17 +209,8 @@ def _panels(titles: Sequence[str], width: float, height: float) -> tuple[Figure,
 def _bars(axes: Axes, places: Sequence[float], cells: Sequence[Any], markers: Sequence[str]) -> None:
     """Draw means with their intervals, few artists for all of them: a report has thousands."""
     colours = [MODE_COLOURS[cell["mode"]] for cell in cells]
-    for style, dotted in (("-", False), (":", True)):
-        own = [k for k, c in enumerate(cells) if c["low"] is not None and (c["seeds"] == 1) == dotted]
-        if own:
-            axes.vlines(
-                [places[k] for k in own],
-                [100 * cells[k]["low"] for k in own],
-                [100 * cells[k]["high"] for k in own],
-                colors=[colours[k] for k in own],
-                linewidth=1.4,
-                linestyle=style,
-            )
+    lows, highs = ([100 * (c["mean"] if c[end] is None else c[end]) for c in cells] for end in ("low", "high"))
+    _intervals(axes.vlines, places, lows, highs, colours, [cell["seeds"] for cell in cells])
     for marker in dict.fromkeys(markers):
         own = [k for k, other in enumerate(markers) if other == marker]
         points = axes.scatter(
@@ -243,6 +225,27 @@ def _bars(axes: Axes, places: Sequence[float], cells: Sequence[Any], markers: Se
             clip_on=False,
         )
         points.set_in_layout(False)
+
+
+def _intervals(
+    draw: Callable[..., object],
+    places: Sequence[float],
+    lows: Sequence[float],
+    highs: Sequence[float],
+    colours: Sequence[str],
+    seeds: Sequence[int],
+) -> None:
+    """Draw intervals by `Axes.vlines` or `Axes.hlines`, dotted where they are over the images alone (one seed)."""
+    for style, dotted in (("-", False), (":", True)):
+        own = [k for k, count in enumerate(seeds) if (count == 1) == dotted]
+        if own:
+            at, low, high, colors = ([values[k] for k in own] for values in (places, lows, highs, colours))
+            draw(at, low, high, colors=colors, linewidth=1.4, linestyle=style)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most ``most`` characters, the last of which says that more are left out."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _accuracy_axis(panels: Sequence[Axes]) -> None:

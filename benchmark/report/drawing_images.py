@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from benchmark.report.drawing import MODE_COLOURS
+from benchmark.report.drawing import MODE_COLOURS, shortened
 
 _SMALL = 6.5
 """Points, of the text at a tile."""
@@ -22,7 +22,9 @@ def modes(data: Any) -> Figure:
     span, label, columns = data["span"], 2.9, len(data["examples"])
     figure, axes = _canvas(label + 1.08 * columns, 1.08 * len(data["modes"]) + 0.3, inches=0.92)
     for column, example in enumerate(data["examples"]):
-        axes.text(label + 1.08 * column + 0.5, 0.16, _short(example["class"]), ha="center", va="center", fontsize=7)
+        axes.text(
+            label + 1.08 * column + 0.5, 0.16, shortened(example["class"], 16), ha="center", va="center", fontsize=7
+        )
     for row, mode in enumerate(data["modes"]):
         top = 0.3 + 1.08 * row
         axes.text(
@@ -49,7 +51,7 @@ def hardest(data: Any) -> Figure:
             left = pitch * column
             _tile(axes, left, top + 0.27, _pixels(image["jpeg"]) / 255)
             for line, text in enumerate(image["lines"]):
-                axes.text(left, top + 1.31 + 0.16 * line, _short(text, 24), va="top", fontsize=_SMALL)
+                axes.text(left, top + 1.31 + 0.16 * line, shortened(text, 24), va="top", fontsize=_SMALL)
     return figure
 
 
@@ -73,7 +75,3 @@ def _pixels(jpeg: str) -> np.ndarray:
     """Return float64, shape (side, side, 3)."""
     with Image.open(io.BytesIO(base64.b64decode(jpeg))) as image:
         return np.asarray(image.convert("RGB"), dtype=np.float64)
-
-
-def _short(text: str, most: int = 16) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmark.analysis.differences import QUESTIONS, Difference
 from benchmark.analysis.results import Cell, Results
-from benchmark.records import EpochRecord
 from benchmark.report import drawing
 from benchmark.report.pictures import Picture
 from benchmark.report.text import count, escape, listed
@@ -22,7 +21,6 @@ DECIMALS = 5
 CLASSES_IN_A_CONFUSION = 10
 """Most classes that a confusion matrix can show with readable numbers."""
 
-
 CELLS_DRAWN = 40
 """Cells of which learning curves, confusion matrices and images are drawn; the tables have all."""
 
@@ -32,7 +30,7 @@ def pictures(results: Results, found: Sequence[Difference]) -> list[Picture]:
     made: list[Picture] = []
     drawn = drawn_one_by_one(results)
     for model in results.matrix.models:
-        cells = [cell for cell in results.cells.values() if cell.key[3] == model and cell.accuracy]
+        cells = [cell for cell in results.cells.values() if cell.key[3] == model and cell.records]
         if not cells:
             continue
         suffix, named = model_suffix(model, results)
@@ -41,16 +39,27 @@ def pictures(results: Results, found: Sequence[Difference]) -> list[Picture]:
         made.extend(_cost(results, cells, suffix, named))
         for dataset in results.datasets:
             if (dataset, model) in drawn:
-                own = [cell for cell in cells if cell.key[0] == dataset]
+                own = done_cells(results, dataset, model)
                 made.append(_curves(dataset, own, own_name("curves", dataset, model, results), named))
                 made.extend(_confusion(dataset, own, own_name("confusion", dataset, model, results), named))
     return made
 
 
+def done_cells(results: Results, dataset: str, model: str) -> list[Cell]:
+    """Return a dataset's cells with one model of which a run is done."""
+    return [cell for cell in results.cells.values() if (cell.key[0], cell.key[3]) == (dataset, model) and cell.records]
+
+
+def classes_of(cell: Cell) -> tuple[str, ...]:
+    """Return the names of the classes of a cell of which a run is done, in label order."""
+    record = next(iter(cell.records.values()))
+    assert record.dataset is not None
+    return record.dataset.classes
+
+
 def measured(results: Results) -> list[tuple[str, str]]:
     """Return the (dataset, model) pairs with a done run, by model, in the matrix's order."""
-    done = {(cell.key[0], cell.key[3]) for cell in results.cells.values() if cell.records}
-    return [(d, m) for m in results.matrix.models for d in results.datasets if (d, m) in done]
+    return [(d, m) for m in results.matrix.models for d in results.datasets if done_cells(results, d, m)]
 
 
 def drawn_one_by_one(results: Results) -> list[tuple[str, str]]:
@@ -58,7 +67,7 @@ def drawn_one_by_one(results: Results) -> list[tuple[str, str]]:
     chosen: list[tuple[str, str]] = []
     cells = 0
     for dataset, model in measured(results):
-        cells += sum(bool(c.records) for c in results.cells.values() if (c.key[0], c.key[3]) == (dataset, model))
+        cells += len(done_cells(results, dataset, model))
         if chosen and cells > CELLS_DRAWN:
             break
         chosen.append((dataset, model))
@@ -89,12 +98,6 @@ def model_suffix(model: str, results: Results) -> tuple[str, str]:
 
 
 def _accuracy(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> Picture:
-    data = {
-        "policies": [p for p in results.matrix.policies if any(cell.key[2] == p for cell in cells)],
-        "modes": [m for m in results.matrix.input_modes if any(cell.key[1] == m for cell in cells)],
-        "datasets": [d for d in results.datasets if any(cell.key[0] == d for cell in cells)],
-        "cells": [_point(cell) for cell in cells],
-    }
     return Picture(
         name=f"accuracy{suffix}",
         section="accuracy",
@@ -102,9 +105,23 @@ def _accuracy(results: Results, cells: Sequence[Cell], suffix: str, named: str) 
         caption="Points: means over seeds. Bars: 95 % intervals for crossed seeds and test images; a dotted bar is "
         "over the images alone (one seed). Bars that overlap may still belong to cells that differ: the paired "
         "differences tell.",
-        data=data,
+        data=_panels(results, [_point(cell) for cell in cells]),
         draw=drawing.accuracy,
     )
+
+
+def _panels(results: Results, points: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the data of a figure with one panel per dataset: the points, and which names they have, in order."""
+
+    def occurring(key: str, names: Iterable[str]) -> list[str]:
+        return [name for name in names if any(point[key] == name for point in points)]
+
+    return {
+        "policies": occurring("policy", results.matrix.policies),
+        "modes": occurring("mode", results.matrix.input_modes),
+        "datasets": occurring("dataset", results.datasets),
+        "cells": points,
+    }
 
 
 def _point(cell: Cell) -> dict[str, Any]:
@@ -160,12 +177,6 @@ def _cost(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> l
             points.append({**_point(cell), "seconds": round(seconds.value, 2)})
     if not points:
         return []
-    data = {
-        "policies": list(results.matrix.policies),
-        "modes": [m for m in results.matrix.input_modes if any(p["mode"] == m for p in points)],
-        "datasets": [d for d in results.datasets if any(p["dataset"] == d for p in points)],
-        "cells": points,
-    }
     left_out = len(cells) - len(points)
     return [
         Picture(
@@ -176,7 +187,7 @@ def _cost(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> l
             "and loading left out. Bars: 95 % intervals of the accuracy, over all done seeds. Times on different "
             "hardware do not compare."
             + (f" Not drawn: {count(left_out, 'cell')} of which every run waited." if left_out else ""),
-            data=data,
+            data=_panels(results, points) | {"policies": list(results.matrix.policies)},  # the markers go by all
             draw=drawing.cost,
         )
     ]
@@ -205,12 +216,11 @@ def _curves(dataset: str, cells: Sequence[Cell], name: str, named: str) -> Pictu
 
 def _confusion(dataset: str, cells: Sequence[Cell], name: str, named: str) -> list[Picture]:
     """Return the confusion matrices of a dataset's cells; none where there are too many classes to read."""
-    record = next(iter(cells[0].records.values()))
-    assert record.dataset is not None
-    if len(record.dataset.classes) > CLASSES_IN_A_CONFUSION:
+    classes = classes_of(cells[0])
+    if len(classes) > CLASSES_IN_A_CONFUSION:
         return []
     data = {
-        "classes": list(record.dataset.classes),
+        "classes": list(classes),
         "cells": [{"mode": c.key[1], "policy": c.key[2], "counts": c.confusion.tolist()} for c in cells],
     }
     return [
@@ -228,16 +238,12 @@ def _confusion(dataset: str, cells: Sequence[Cell], name: str, named: str) -> li
 
 def _band(cell: Cell, what: str) -> list[list[float]]:
     """Return [epoch, mean, lowest, highest] for the epochs that every seed reached."""
-    histories = [record.history for record in cell.records.values()]
-
-    def at(epochs: tuple[EpochRecord, ...]) -> list[float]:
-        return [float(getattr(epoch, what)) for epoch in epochs]
-
-    return [
-        [epochs[0].epoch, *(round(x, DECIMALS) for x in (math.fsum(v) / len(v), min(v), max(v)))]
-        for epochs in zip(*histories, strict=False)
-        for v in [at(epochs)]
-    ]
+    band = []
+    for epochs in zip(*(record.history for record in cell.records.values()), strict=False):
+        values = [float(getattr(epoch, what)) for epoch in epochs]
+        ends = (math.fsum(values) / len(values), min(values), max(values))
+        band.append([epochs[0].epoch, *(round(end, DECIMALS) for end in ends)])
+    return band
 
 
 def _round(value: float | None) -> float | None:

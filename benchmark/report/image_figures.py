@@ -15,7 +15,7 @@ from benchmark.exhibits import MOST_THUMBNAILS, decoded, keeps_thumbnails
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import DatasetEntry
 from benchmark.report import drawing_images
-from benchmark.report.figures import drawn_one_by_one, model_suffix, own_name
+from benchmark.report.figures import classes_of, done_cells, drawn_one_by_one, model_suffix, own_name
 from benchmark.report.pictures import Picture, Section
 from benchmark.report.text import escape
 from benchmark.store import Store
@@ -37,7 +37,7 @@ def image_pictures(results: Results, store: Store) -> list[Picture]:
         UserError: a file that a run left is damaged.
     """
     kept = {dataset: thumbnails(dataset, results, store) for dataset in results.datasets}
-    pairs = [(d, m, _cells(d, m, results), kept[d]) for d, m in drawn_one_by_one(results) if any(kept[d].values())]
+    pairs = [(d, m, done_cells(results, d, m), kept[d]) for d, m in drawn_one_by_one(results) if any(kept[d].values())]
     modes = [picture for pair in pairs for picture in _modes(*pair, results)]
     return modes + [picture for pair in pairs for picture in _hardest(*pair, results)]
 
@@ -139,7 +139,7 @@ def _one_per_class(ids: Sequence[str], cell: Cell) -> list[tuple[str, str]]:
     for image_id in ids:
         if image_id in labels:
             first.setdefault(labels[image_id], image_id)
-    return [(first[label], _classes(cell)[label]) for label in sorted(first)]
+    return [(first[label], classes_of(cell)[label]) for label in sorted(first)]
 
 
 def _hardest(dataset: str, model: str, cells: Sequence[Cell], kept: Thumbnails, results: Results) -> list[Picture]:
@@ -148,7 +148,7 @@ def _hardest(dataset: str, model: str, cells: Sequence[Cell], kept: Thumbnails, 
     for title, grey, found in _rows(cells, results.modes(dataset), ids):
         jpegs = [kept[grey].get(item.image_id) or kept[not grey].get(item.image_id) for item in found]
         if found:
-            images = [_image(item, _classes(cells[0]), jpeg) for item, jpeg in zip(found, jpegs, strict=True)]
+            images = [_image(item, classes_of(cells[0]), jpeg) for item, jpeg in zip(found, jpegs, strict=True)]
             rows.append({"title": title, "images": images})
     if not rows:
         return []
@@ -193,16 +193,6 @@ def _image(item: Hard, classes: Sequence[str], jpeg: bytes | None) -> dict[str, 
     if item.others_wrong is not None:
         wrong += f" against {item.others_wrong}/{item.others_runs}"
     return {"jpeg": _text(jpeg), "lines": [classes[item.label], f"→ {classes[item.said]}", wrong]}
-
-
-def _cells(dataset: str, model: str, results: Results) -> list[Cell]:
-    return [c for c in results.cells.values() if (c.key[0], c.key[3]) == (dataset, model) and c.records]
-
-
-def _classes(cell: Cell) -> tuple[str, ...]:
-    record = next(iter(cell.records.values()))
-    assert record.dataset is not None
-    return record.dataset.classes
 
 
 def _entry(dataset: str, results: Results) -> DatasetEntry:

@@ -61,6 +61,9 @@ class Picture:
             "font.family": "DejaVu Sans",
             "font.size": 9,
             "axes.spines.top": False,
+            "axes.spines.right": False,
+            "grid.color": "#e5e5e5",
+            "grid.linewidth": 0.6,
             "figure.dpi": DPI,  # the layout is made at the resolution of the PNG: hinted letters change width with it
             "svg.hashsalt": self.name,
             "text.parse_math": False,  # a name may hold dollar signs
