@@ -1,17 +1,29 @@
-"""Which GPUs a machine offers, how many runs it takes at a time, and which GPU each worker sees. Pure; no torch."""
+"""GPUs of this machine, how many runs it takes at a time, and which GPU each worker sees."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
+from benchmark.datasets.parallel import processors
 from benchmark.environment import VISIBLE
+
+
+def list_gpus() -> tuple[str, ...]:
+    """Return the names of this machine's GPUs, or those of the user's `VISIBLE` if it is set.
+
+    Imports torch, which knows how many there are.
+    """
+    import torch
+
+    return visible_gpus(os.environ.get(VISIBLE), torch.cuda.device_count() if torch.cuda.is_available() else 0)
 
 
 def visible_gpus(variable: str | None, found: int) -> tuple[str, ...]:
     """Return the names of the GPUs that a machine offers, as `VISIBLE` takes them.
 
     Args:
-        variable: what the user has put into `VISIBLE`: numbers, or names as ``GPU-…`` and ``MIG-…``; None: not set.
+        variable: the user's `VISIBLE`, numbers or names such as ``GPU-…`` and ``MIG-…``, or None if it is not set.
         found: GPUs that CUDA finds under it.
     """
     if variable is None:
@@ -22,16 +34,15 @@ def visible_gpus(variable: str | None, found: int) -> tuple[str, ...]:
     return names[:found]
 
 
-def runs_at_a_time(gpus: int, runs_per_gpu: int, cores: int, threads: int) -> int:
-    """Return what ``--workers auto`` means on a machine: runs per GPU on each, without one a run for each core.
+def default_workers(gpus: int, threads: int, runs_per_gpu: int = 1) -> int:
+    """Return the meaning of ``--workers auto`` on this machine: runs per GPU on each, or without one a run per core.
 
     Args:
-        gpus: how many it offers.
+        gpus: how many it has.
+        threads: CPU threads per run.
         runs_per_gpu: as given to ``--runs-per-gpu``.
-        cores: processors that this process may use.
-        threads: processors that a run uses.
     """
-    return gpus * runs_per_gpu if gpus else max(1, cores // threads)
+    return gpus * runs_per_gpu if gpus else max(1, processors() // threads)
 
 
 def variables_of_workers(workers: int, gpus: Sequence[str]) -> tuple[dict[str, str], ...]:

@@ -163,7 +163,7 @@ def check_networks(
     """
     import torch
 
-    from benchmark import models, preparation, weights
+    from benchmark import gpus, models, weights
     from benchmark.precision import check_precision, choose_device
 
     torch.set_num_threads(1)  # two images at a time: more threads would only wait for each other
@@ -202,7 +202,7 @@ def check_networks(
             images[key] = open_images(runs[0], data_dir)
         passes("models", partial(checked.extend, _check_network(runs, images[key])))
     progress("networks", len(networks), len(networks))
-    return tuple(problems), tuple(checked), preparation.gpus()
+    return tuple(problems), tuple(checked), gpus.list_gpus()
 
 
 def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[Checked]:

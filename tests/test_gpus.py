@@ -12,7 +12,7 @@ from benchmark.environment import VISIBLE
 from benchmark.executors.events import Event
 from benchmark.executors.interface import Take
 from benchmark.executors.local import local_workers
-from benchmark.gpus import runs_at_a_time, variables_of_workers, visible_gpus
+from benchmark.gpus import default_workers, variables_of_workers, visible_gpus
 from benchmark.run_context import Outcome, RunContext
 from tests.executors.outcomes import context, outcomes, tiny_runs
 
@@ -43,12 +43,15 @@ def test_workers_take_gpus_in_turns() -> None:
     assert variables_of_workers(2, ()) == ({}, {})
 
 
-def test_auto_is_a_run_for_each_place_on_a_gpu_or_for_each_core() -> None:
-    assert runs_at_a_time(gpus=4, runs_per_gpu=1, cores=64, threads=1) == 4
-    assert runs_at_a_time(gpus=4, runs_per_gpu=3, cores=2, threads=8) == 12
-    assert runs_at_a_time(gpus=0, runs_per_gpu=3, cores=8, threads=1) == 8
-    assert runs_at_a_time(gpus=0, runs_per_gpu=1, cores=8, threads=3) == 2
-    assert runs_at_a_time(gpus=0, runs_per_gpu=1, cores=2, threads=8) == 1
+@pytest.mark.parametrize(
+    ("gpus", "runs_per_gpu", "cores", "threads", "expected"),
+    [(4, 1, 64, 1, 4), (4, 3, 2, 8, 12), (0, 3, 8, 1, 8), (0, 1, 8, 3, 2), (0, 1, 2, 8, 1)],
+)
+def test_auto_is_a_run_for_each_place_on_a_gpu_or_for_each_core(
+    gpus: int, runs_per_gpu: int, cores: int, threads: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmark.gpus.processors", lambda: cores)
+    assert default_workers(gpus, threads, runs_per_gpu) == expected
 
 
 @pytest.mark.slow

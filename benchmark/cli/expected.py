@@ -12,9 +12,8 @@ from benchmark import environment
 from benchmark.datasets.catalogue import FOLDER
 from benchmark.datasets.source import DatasetSource
 from benchmark.forecast import Device, Forecast, ImageCount, device_class, drawn, forecast
-from benchmark.gpus import visible_gpus
+from benchmark.gpus import default_workers, visible_gpus
 from benchmark.plan import Plan, PlannedRun
-from benchmark.preparation import default_workers
 from benchmark.records import Environment
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")

@@ -139,8 +139,8 @@ def _execute_runs(selection: Selection, todo: list[PlannedRun], place: Place, *,
     from benchmark import groups_file
     from benchmark.cli.display import display
     from benchmark.execution import execute_runs
+    from benchmark.gpus import default_workers
     from benchmark.preflight import preflight
-    from benchmark.preparation import default_workers
     from benchmark.run_context import RunContext
     from benchmark.sharing import ClaimedRuns
 

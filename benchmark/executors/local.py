@@ -45,7 +45,7 @@ def local_workers(number: int, gpus: Sequence[str]) -> Iterator[Executor]:
 
     Args:
         number: of workers.
-        gpus: names of this machine's GPUs, as `benchmark.preparation.gpus` tells them.
+        gpus: names of this machine's GPUs, as `benchmark.gpus.list_gpus` tells them.
     """
     slots = tuple(_Slot(variables) for variables in variables_of_workers(number, gpus))
     try:

@@ -12,8 +12,8 @@ import numpy as np
 from benchmark.executors.events import Event
 from benchmark.executors.interface import Executor, Take
 from benchmark.executors.local import local_workers
+from benchmark.gpus import list_gpus
 from benchmark.matrix import RunSpec, expand
-from benchmark.preparation import gpus
 from benchmark.run_context import Outcome, RunContext
 from tests.matrices import matrix
 
@@ -45,7 +45,7 @@ def run_locally(
     take: Take, context: RunContext, timeout: float | None, on_event: Callable[[Event], None]
 ) -> Generator[Outcome, None, None]:
     """Execute runs in worker processes that are started for them."""
-    with local_workers(context.workers, gpus()) as execute:
+    with local_workers(context.workers, list_gpus()) as execute:
         yield from execute(take, context, timeout, on_event)
 
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.executors.local import local_workers
+from benchmark.gpus import list_gpus
 from benchmark.matrix import Matrix, RunSpec, expand
-from benchmark.preparation import gpus
 from benchmark.run_context import Outcome, RunContext
 from benchmark.store import Store
 from tests.performance import common
@@ -47,7 +47,7 @@ def executed(specs: Sequence[RunSpec], folder: Path) -> tuple[float, list[Outcom
     context = RunContext(data_dir=None, weights_folder=folder / "weights", checkpoints=store.checkpoints)
     began = time.perf_counter()
     outcomes = []
-    with local_workers(1, gpus()) as execute:
+    with local_workers(1, list_gpus()) as execute:
         for outcome in execute(lambda: next(left, None), context, None, lambda event: None):
             store.save(outcome.record, outcome.predictions, outcome.shown)
             outcomes.append(outcome)
