@@ -12,7 +12,7 @@ from benchmark.datasets.catalogue import CATALOGUE, SplitName
 from benchmark.datasets.source import DatasetSource
 from benchmark.matrix import RunSpec
 from benchmark.policies import Stage
-from benchmark.records import DatasetRecord, RunRecord
+from benchmark.records import DatasetRecord, DoneRun, RunRecord
 
 Device = Literal["cpu", "gpu"]
 
@@ -119,12 +119,11 @@ def forecast(
         device: class of the device that will execute the runs.
         images: counts of folders.
     """
-    done = [record for record in records if record.status == "done"]
+    done = [record for record in records if isinstance(record, DoneRun)]
     counts = _counts(done, images)
     like: dict[tuple[RunSpec, Device], list[float]] = {}
     paces: dict[tuple[str, Device], list[float]] = {}
     for record in done:
-        assert record.timing is not None and record.environment is not None and record.dataset is not None, record.id
         seconds, on = record.timing.total_seconds, device_class(record.environment.device)
         like.setdefault((_without_seed(record.spec), on), []).append(seconds)
         pace = seconds / _work(record.spec, ImageCount.of(record.dataset)).product
@@ -156,7 +155,7 @@ def longest_first(specs: Iterable[RunSpec], records: Iterable[RunRecord] = ()) -
         specs: the runs.
         records: done ones give the images of their datasets.
     """
-    counts = _counts(record for record in records if record.status == "done")
+    counts = _counts(record for record in records if isinstance(record, DoneRun))
 
     def product(spec: RunSpec) -> float:
         count = counts.get(spec.source.portable) or catalogued(spec.source)
@@ -187,10 +186,10 @@ def drawn(official: Mapping[SplitName, int], source: DatasetSource) -> ImageCoun
 
 
 def _counts(
-    done: Iterable[RunRecord], images: Mapping[DatasetSource, ImageCount] | None = None
+    done: Iterable[DoneRun], images: Mapping[DatasetSource, ImageCount] | None = None
 ) -> dict[DatasetSource, ImageCount]:
     given = {source.portable: count for source, count in (images or {}).items()}
-    return given | {r.spec.source.portable: ImageCount.of(r.dataset) for r in done if r.dataset is not None}
+    return given | {r.spec.source.portable: ImageCount.of(r.dataset) for r in done}
 
 
 def _without_seed(spec: RunSpec) -> RunSpec:

@@ -10,7 +10,7 @@ from benchmark import PROTOCOL_VERSION, matrix_file
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import expand
 from benchmark.plan import make_plan
-from benchmark.records import RunRecord
+from benchmark.records import DoneRun
 from benchmark.store import DamagedRecord, Store, find_results
 
 
@@ -24,7 +24,7 @@ class KeptRun:
         chosen: how it was chosen, in words.
     """
 
-    record: RunRecord
+    record: DoneRun
     store: Store
     chosen: str
 
@@ -68,7 +68,7 @@ def by_id(results: Path, run_id: str) -> KeptRun:
     record = store.load(store.path(run_id))
     if isinstance(record, DamagedRecord):
         raise UserError(f"{record.path}: damaged ({record.reason}). Run it again.")
-    if record.status != "done":
+    if not isinstance(record, DoneRun):
         raise UserError(f"--run {run_id}: {record.spec} is not done: {record.status}: {record.reason}")
     if record.protocol_version != PROTOCOL_VERSION:
         raise UserError(f"--run {run_id}: {record.spec} was made under another protocol. Run it again.")
@@ -106,7 +106,6 @@ def best_of(results: Path, name: str, dataset: str | None = None) -> KeptRun:
         )
     seed = best_seed(best[0])
     record = best[0].records[seed]
-    assert record.validation is not None
     seeds = len(best[0].seeds)
     chosen = (
         f"the winner of {name}: {record.spec.input_mode} with {record.spec.policy}, which has the highest mean "

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from benchmark import PROTOCOL_VERSION
 from benchmark.matrix import RunSpec
-from benchmark.records import RunRecord, Status
+from benchmark.records import DoneRun, RunRecord, Status
 from benchmark.store import DamagedRecord, Store
 
 State = Literal[Status, "stale", "damaged", "pending"]
@@ -39,9 +39,9 @@ class Plan:
     """Ids of records that belong to no run of the matrix."""
 
     @property
-    def done(self) -> tuple[RunRecord, ...]:
+    def done(self) -> tuple[DoneRun, ...]:
         """Records of the done runs, in the matrix's order."""
-        return tuple(run.record for run in self.runs if run.state == "done" and run.record is not None)
+        return tuple(run.record for run in self.runs if run.state == "done" and isinstance(run.record, DoneRun))
 
     @property
     def todo(self) -> tuple[RunSpec, ...]:
@@ -63,7 +63,7 @@ def make_plan(specs: Iterable[RunSpec], store: Store) -> Plan:
     specs = list(specs)
     found = list(store.scan())
     damaged = tuple(item for item in found if isinstance(item, DamagedRecord))
-    records = {item.id: item for item in found if isinstance(item, RunRecord)}
+    records = {item.id: item for item in found if not isinstance(item, DamagedRecord)}
     broken = {item.path.stem for item in damaged}
     wanted = {spec.id for spec in specs}
     current = _newest_fingerprints(record for run_id, record in records.items() if run_id in wanted)
@@ -76,7 +76,7 @@ def make_plan(specs: Iterable[RunSpec], store: Store) -> Plan:
             return "pending"
         if record.protocol_version != PROTOCOL_VERSION:
             return "stale"
-        if record.status == "done" and record.dataset is not None:
+        if isinstance(record, DoneRun):
             return "done" if record.dataset.fingerprint == current[_images(record)] else "stale"
         return record.status
 
@@ -95,6 +95,6 @@ def _newest_fingerprints(records: Iterable[RunRecord]) -> dict[str, str]:
     found = sorted(
         (record.finished_at, record.dataset.fingerprint, _images(record))
         for record in records
-        if record.protocol_version == PROTOCOL_VERSION and record.status == "done" and record.dataset is not None
+        if isinstance(record, DoneRun) and record.protocol_version == PROTOCOL_VERSION
     )
     return {images: fingerprint for _, fingerprint, images in found}

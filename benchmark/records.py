@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from benchmark import PROTOCOL_VERSION
 from benchmark.fields import Frozen
@@ -21,7 +22,8 @@ SCHEMA_VERSION = 1
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
-Status = Literal["done", "failed", "diverged", "timeout", "oom", "killed"]
+Failure = Literal["failed", "diverged", "timeout", "oom", "killed"]
+Status = Literal["done", Failure]
 
 
 class _Part(Frozen):
@@ -177,8 +179,8 @@ class ExhibitFiles(_Part):
     """A file with the filters of the pretrained stem, in records of earlier versions; read by nothing."""
 
 
-class RunRecord(_Part):
-    """One run's record, one JSON file. Fields after ``finished_at`` are null unless ``status`` is ``done``."""
+class _Run(_Part):
+    """Fields of every run's record, in the order of the JSON file."""
 
     schema_version: int = SCHEMA_VERSION
     protocol_version: int = PROTOCOL_VERSION
@@ -193,24 +195,62 @@ class RunRecord(_Part):
     started_at: str
     """UTC, ISO 8601."""
     finished_at: str
-    environment: Environment | None = None
-    dataset: DatasetRecord | None = None
-    model: ModelRecord | None = None
-    history: tuple[EpochRecord, ...] = ()
-    best_epoch: int | None = None
+
+
+class DoneRun(_Run):
+    """Record of a run that was trained and scored to its end."""
+
+    status: Literal["done"] = "done"
+    environment: Environment
+    dataset: DatasetRecord
+    model: ModelRecord
+    history: Annotated[tuple[EpochRecord, ...], Field(min_length=1)]
+    best_epoch: int
     """Epoch of the chosen checkpoint: best validation accuracy, then lower validation loss, then earlier."""
-    validation: SplitMetrics | None = None
-    test: SplitMetrics | None = None
-    last_epoch_test_accuracy: Share | None = None
-    article_accuracy: Share | None = None
+    validation: SplitMetrics
+    test: SplitMetrics
+    last_epoch_test_accuracy: Share
+    article_accuracy: Share
     """Best test accuracy over all epochs: the article's way, optimistic."""
-    validation_saturated: bool | None = None
+    validation_saturated: bool
     """Validation accuracy was 1.0 in three epochs or more: it no longer chooses between them."""
-    timing: Timing | None = None
-    memory: Memory | None = None
+    timing: Timing
+    memory: Memory
     predictions: Predictions | None = None
+    """None until the store has written them; a record on disk always has them."""
     exhibits: ExhibitFiles | None = None
     """None in records that were made before runs left any."""
+
+
+class UnfinishedRun(_Run):
+    """Record of a run that failed, diverged or was cut off; the results of a done run are null."""
+
+    status: Failure
+    environment: Environment | None = None
+    dataset: None = None
+    model: None = None
+    history: tuple[EpochRecord, ...] = ()
+    """Epochs that the worker logged before it ended."""
+    best_epoch: None = None
+    validation: None = None
+    test: None = None
+    last_epoch_test_accuracy: None = None
+    article_accuracy: None = None
+    validation_saturated: None = None
+    timing: None = None
+    memory: None = None
+    predictions: None = None
+    exhibits: None = None
+
+
+RunRecord: TypeAlias = DoneRun | UnfinishedRun
+"""One run's record, one JSON file; ``status`` decides which of the two it is."""
+
+
+@functools.cache
+def record_adapter() -> TypeAdapter[RunRecord]:
+    """Return the reader of records, built on first use."""
+    return TypeAdapter(Annotated[RunRecord, Field(discriminator="status")])
 
 
 @dataclass(frozen=True)

@@ -31,15 +31,16 @@ from benchmark.precision import check_precision, choose_device, keeps_images, re
 from benchmark.progress import RunState
 from benchmark.records import (
     DatasetRecord,
+    DoneRun,
     Environment,
     EpochRecord,
     ExhibitFiles,
+    Failure,
     Memory,
     ModelRecord,
     PredictionTable,
-    RunRecord,
-    Status,
     Timing,
+    UnfinishedRun,
 )
 from benchmark.run_context import Outcome, RunContext, now, open_images
 from benchmark.stages import Trained, train
@@ -63,11 +64,11 @@ def execute_run(
     try:
         return train_and_score(spec, context, lambda: open_images(spec, context.data_dir), on_epoch)
     except Exception as error:
-        status: Status = "diverged" if isinstance(error, Diverged) else "failed"
+        status: Failure = "diverged" if isinstance(error, Diverged) else "failed"
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         if status == "failed" and is_out_of_memory(error):
             status, reason = "oom", out_of_memory(error, spec.batch_size)
-        record = RunRecord(
+        record = UnfinishedRun(
             id=spec.id,
             status=status,
             reason=reason,
@@ -155,11 +156,10 @@ def _done_record(
     trained: Trained,
     timing: Timing,
     shown: tuple[Exhibit, ...],
-) -> RunRecord:
+) -> DoneRun:
     history, best = trained.run_state.history, trained.best
-    return RunRecord(
+    return DoneRun(
         id=spec.id,
-        status="done",
         spec=spec,
         started_at=started_at,
         finished_at=now(),

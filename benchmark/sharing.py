@@ -10,7 +10,7 @@ from benchmark.locks import Claims
 from benchmark.matrix import RunSpec
 from benchmark.plan import PlannedRun
 from benchmark.records import RunRecord
-from benchmark.store import Store
+from benchmark.store import DamagedRecord, Store
 
 if TYPE_CHECKING:
     from benchmark.run_context import Outcome
@@ -62,7 +62,7 @@ class ClaimedRuns:
             record = self._store.load(self._store.path(run_id))
             # as text: a loss that is not a number equals no other
             before = run.record.model_dump_json() if run.record else None
-            if not isinstance(record, RunRecord) or record.model_dump_json() == before:
+            if isinstance(record, DamagedRecord) or record.model_dump_json() == before:
                 if self._from_scratch:
                     self._store.remove_checkpoints(run_id)
                 return run.spec

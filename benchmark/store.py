@@ -14,7 +14,7 @@ from benchmark.errors import UserError, did_you_mean
 from benchmark.exhibits import FOLDER as EXHIBITS
 from benchmark.exhibits import Exhibit, is_whole
 from benchmark.files import write_atomically
-from benchmark.records import SCHEMA_VERSION, Predictions, PredictionTable, RunRecord
+from benchmark.records import SCHEMA_VERSION, DoneRun, Predictions, PredictionTable, RunRecord, record_adapter
 
 
 @dataclass(frozen=True)
@@ -26,21 +26,6 @@ class DamagedRecord:
 
 
 _VERSIONS = {"schema_version", "protocol_version"}
-_OF_A_DONE_RUN = (
-    "environment",
-    "dataset",
-    "model",
-    "history",
-    "best_epoch",
-    "validation",
-    "test",
-    "last_epoch_test_accuracy",
-    "article_accuracy",
-    "validation_saturated",
-    "timing",
-    "memory",
-    "predictions",
-)
 
 
 class Store:
@@ -67,7 +52,7 @@ class Store:
         predictions: PredictionTable | None = None,
         shown: Sequence[Exhibit] = (),
     ) -> RunRecord:
-        """Write a record; its predictions and exhibits first, so that a record on disk is always whole.
+        """Write a record; its predictions and exhibits first, so that a record on disk is always complete.
 
         Returns:
             The record as written: its spec without paths of this machine, with the predictions' file and hash.
@@ -131,10 +116,10 @@ class Store:
     def load(self, path: Path) -> RunRecord | DamagedRecord:
         """Read one record file; a file that is not a whole record of its own name comes back as damaged."""
         try:
-            record = RunRecord.model_validate_json(path.read_bytes())
+            record = record_adapter().validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "file"
+            where = ".".join(str(part) for part in first["loc"][1:]) or "file"  # the first names the status
             return DamagedRecord(path=path, reason=f"{where}: {first['msg']}")
         except OSError as error:
             return DamagedRecord(path=path, reason=f"cannot be read: {error.strerror}")
@@ -144,12 +129,11 @@ class Store:
             return DamagedRecord(path=path, reason=f"its spec belongs to another run, {record.spec.id}")
         if record.schema_version != SCHEMA_VERSION or not record.model_fields_set >= _VERSIONS:
             return DamagedRecord(path=path, reason=f"not of schema version {SCHEMA_VERSION}")
-        if record.status == "done":
-            absent = [key for key in _OF_A_DONE_RUN if getattr(record, key) in (None, ())]
-            if absent:
-                return DamagedRecord(path=path, reason=f"says done but has no {', '.join(absent)}")
-        if record.predictions is not None and record.predictions.file != f"{record.id}.parquet":
-            return DamagedRecord(path=path, reason="names the predictions of another run")
+        if isinstance(record, DoneRun):
+            if record.predictions is None:
+                return DamagedRecord(path=path, reason="predictions: Field required")
+            if record.predictions.file != f"{record.id}.parquet":
+                return DamagedRecord(path=path, reason="names the predictions of another run")
         return record
 
     def scan(self) -> Iterator[RunRecord | DamagedRecord]:
@@ -157,13 +141,13 @@ class Store:
         for path in sorted(self.records.glob("*.json")):
             yield self.load(path)
 
-    def predictions(self, record: RunRecord) -> PredictionTable:
+    def predictions(self, record: DoneRun) -> PredictionTable:
         """Return a done run's test predictions.
 
         Raises:
             UserError: the file is missing or is not the one that the record names.
         """
-        assert record.predictions is not None, f"{record.id} has no predictions"
+        assert record.predictions is not None, f"{record.id} was not read from a store"
         content = self._prediction_bytes(record, record.predictions)
         import numpy as np
         from pyarrow import BufferReader

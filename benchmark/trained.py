@@ -20,7 +20,7 @@ from benchmark.datasets.prepared import Split
 from benchmark.errors import UserError
 from benchmark.inputs import INPUT_MODES
 from benchmark.precision import choose_device, resolve_precision
-from benchmark.records import DatasetRecord, ModelRecord, RunRecord
+from benchmark.records import DatasetRecord, DoneRun, ModelRecord
 
 
 def restore(model: str, channels: int, classes: int, state: Mapping[str, Tensor], title: str) -> nn.Module:
@@ -63,7 +63,7 @@ class TrainedRun:
             that was trained on a GPU.
     """
 
-    record: RunRecord
+    record: DoneRun
     network: nn.Module
     device: torch.device
     precision: str
@@ -71,13 +71,11 @@ class TrainedRun:
     @property
     def model(self) -> ModelRecord:
         """The network's part of the record."""
-        assert self.record.model is not None, "a done run"
         return self.record.model
 
     @property
     def dataset(self) -> DatasetRecord:
         """The images' part of the record."""
-        assert self.record.dataset is not None, "a done run"
         return self.record.dataset
 
     def decode(self, content: bytes) -> NDArray[np.uint8]:
@@ -130,7 +128,7 @@ class TrainedRun:
         return shares
 
 
-def open_run(record: RunRecord, weights: Path, device: torch.device | None = None) -> TrainedRun:
+def open_run(record: DoneRun, weights: Path, device: torch.device | None = None) -> TrainedRun:
     """Load a done run's network.
 
     Args:
@@ -141,7 +139,6 @@ def open_run(record: RunRecord, weights: Path, device: torch.device | None = Non
     Raises:
         UserError: the file is not a safetensors file, or not this run's.
     """
-    assert record.model is not None and record.dataset is not None, "a done run"
     try:
         state = load_file(weights)
     except (SafetensorError, OSError) as error:
@@ -149,7 +146,6 @@ def open_run(record: RunRecord, weights: Path, device: torch.device | None = Non
     network = restore(record.spec.model, record.model.input_channels, len(record.dataset.classes), state, str(weights))
     where = device or choose_device()
     network.to(device=where, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave memory_format out
-    assert record.environment is not None, "a done run"
     elsewhere = where.type == "cpu" and record.environment.device != "cpu"
     precision = "fp32" if elsewhere else resolve_precision(record.spec.precision, where)
     return TrainedRun(record, network, where, precision)

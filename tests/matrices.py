@@ -9,12 +9,12 @@ import numpy as np
 from benchmark.matrix import Matrix, RunSpec, expand
 from benchmark.records import (
     DatasetRecord,
+    DoneRun,
     Environment,
     EpochRecord,
     Memory,
     ModelRecord,
     PredictionTable,
-    RunRecord,
     SplitMetrics,
     Timing,
 )
@@ -42,7 +42,7 @@ def spec(**changes: Any) -> RunSpec:
     return only
 
 
-def done(run: RunSpec, **changes: Any) -> RunRecord:
+def done(run: RunSpec, **changes: Any) -> DoneRun:
     """Return a whole record of a run, without its predictions; ``changes`` replace fields as they are given."""
     epochs = tuple(
         EpochRecord(
@@ -102,7 +102,7 @@ def done(run: RunSpec, **changes: Any) -> RunRecord:
         ),
         "memory": Memory(peak_rss_bytes=10**9, peak_device_bytes=None),
     }
-    return RunRecord(**{**fields, **changes})
+    return DoneRun(**{**fields, **changes})
 
 
 def predictions(rows: int = 5) -> PredictionTable:

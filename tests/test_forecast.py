@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.forecast import REFERENCE_RATES, Forecast, ImageCount, catalogued, forecast, longest_first
 from benchmark.matrix import RunSpec, expand
-from benchmark.records import RunRecord
+from benchmark.records import DoneRun, UnfinishedRun
 from benchmark.store import Store
 from tests.matrices import done, matrix, spec
 
@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 LITE0 = {"models": ["timm/tf_efficientnet_lite0"], "training": {"image_size": 96, "epochs": 10}}
 
 
-def took(run: RunSpec, seconds: float, images: int = 8, device: str = "cpu") -> RunRecord:
+def took(run: RunSpec, seconds: float, images: int = 8, device: str = "cpu") -> DoneRun:
     """Return a done record of a run with 9 held-out images."""
     record = done(run)
     assert record.timing is not None and record.dataset is not None and record.environment is not None
@@ -32,7 +32,7 @@ def took(run: RunSpec, seconds: float, images: int = 8, device: str = "cpu") -> 
     )
 
 
-def only(run: RunSpec, records: list[RunRecord], **arguments: Any) -> Forecast:
+def only(run: RunSpec, records: list[DoneRun], **arguments: Any) -> Forecast:
     return forecast([run], records, arguments.pop("device", "cpu"), **arguments)[run.id]
 
 
@@ -85,7 +85,7 @@ def test_records_of_the_same_network_and_class_of_device_go_before_others() -> N
 
 
 def test_a_run_that_is_not_done_says_nothing() -> None:
-    failed = RunRecord(id=spec().id, status="failed", reason="x", spec=spec(), started_at="a", finished_at="b")
+    failed = UnfinishedRun(id=spec().id, status="failed", reason="x", spec=spec(), started_at="a", finished_at="b")
     assert forecast([spec()], [failed], "cpu") == {}
 
 
@@ -104,7 +104,7 @@ def test_our_reference_rates_are_medians_of_the_committed_results(size: int) -> 
     rates = []
     for folder in RESULTS.glob("*/records"):
         for record in Store(folder.parent).scan():
-            assert isinstance(record, RunRecord) and record.timing is not None
+            assert isinstance(record, DoneRun) and record.timing is not None
             whole = [stage.trainable for stage in record.spec.stages] == ["all"]
             if whole and record.timing.contended is False and record.spec.input_size == size:
                 rates.append((record.timing.train_images_per_second, record.timing.eval_images_per_second))
@@ -140,7 +140,7 @@ def test_runs_of_equal_work_keep_their_order() -> None:
 
 
 def test_each_run_of_quick_is_forecast_from_the_other_seeds_within_a_fifth_and_by_reference_within_a_third() -> None:
-    records = [r for r in Store(RESULTS / "quick").scan() if isinstance(r, RunRecord)]
+    records = [r for r in Store(RESULTS / "quick").scan() if isinstance(r, DoneRun)]
     assert len(records) == 18
     for record in records:
         others = [r for r in records if r.spec.seed != record.spec.seed]

@@ -15,7 +15,7 @@ from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import RunSpec
 from benchmark.precision import has_fast_bf16
 from benchmark.prefetch import loader
-from benchmark.records import RunRecord
+from benchmark.records import DoneRun
 from benchmark.run_context import RunContext
 from benchmark.stages import Trained, train
 from benchmark.training import StageTrainer
@@ -41,9 +41,11 @@ def trained(run: RunSpec, precision: str, *, resident: bool = True) -> Trained:
     return train(built.network, run, images, precision)
 
 
-def record_of(run: RunSpec, folder: Path) -> RunRecord:
+def record_of(run: RunSpec, folder: Path) -> DoneRun:
     context = RunContext(data_dir=None, weights_folder=folder / "weights", checkpoints=folder / "checkpoints")
-    return runs.train_and_score(run, context, synthetic.dataset).record
+    record = runs.train_and_score(run, context, synthetic.dataset).record
+    assert isinstance(record, DoneRun)
+    return record
 
 
 @pytest.mark.parametrize("augment", ["[hflip]", "[hflip, rotation, noise]"])

@@ -9,7 +9,7 @@ import pytest
 from benchmark import PROTOCOL_VERSION
 from benchmark.matrix import expand
 from benchmark.plan import STATES, State, make_plan
-from benchmark.records import DatasetRecord, RunRecord, Status
+from benchmark.records import DatasetRecord, Failure, UnfinishedRun
 from benchmark.store import Store
 from tests.matrices import done, matrix, predictions, spec
 
@@ -50,14 +50,9 @@ def test_a_done_run_is_done_and_the_others_are_left_to_do(store: Store) -> None:
 
 
 @pytest.mark.parametrize("status", ["failed", "diverged", "timeout", "oom", "killed"])
-@pytest.mark.parametrize("dataset", [None, images("f")])
-def test_a_run_that_ended_badly_keeps_its_status_and_is_left_to_do(
-    store: Store, status: Status, dataset: DatasetRecord | None
-) -> None:
+def test_a_run_that_ended_badly_keeps_its_status_and_is_left_to_do(store: Store, status: Failure) -> None:
     run = SPECS[0]
-    store.save(
-        RunRecord(id=run.id, status=status, reason="why", spec=run, started_at="a", finished_at="b", dataset=dataset)
-    )
+    store.save(UnfinishedRun(id=run.id, status=status, reason="why", spec=run, started_at="a", finished_at="b"))
     assert states(store) == [status, "pending", "pending"]
     assert make_plan(SPECS, store).todo == tuple(SPECS)
 
@@ -66,7 +61,9 @@ def test_a_run_that_ended_badly_keeps_its_status_and_is_left_to_do(
 def test_a_record_of_another_protocol_is_stale_whatever_it_says(store: Store, other: int) -> None:
     store.save(done(SPECS[0], protocol_version=other), predictions())
     run = SPECS[1]
-    store.save(RunRecord(id=run.id, status="failed", spec=run, started_at="a", finished_at="b", protocol_version=other))
+    store.save(
+        UnfinishedRun(id=run.id, status="failed", spec=run, started_at="a", finished_at="b", protocol_version=other)
+    )
     assert states(store) == ["stale", "stale", "pending"]
     assert make_plan(SPECS, store).done == ()
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from benchmark import matrix_file, runs
 from benchmark.matrix import RunSpec, expand
 from benchmark.precision import resolve_precision
-from benchmark.records import EpochRecord, RunRecord
+from benchmark.records import DoneRun, EpochRecord
 from benchmark.run_context import Outcome, RunContext
 from benchmark.store import Store
 from tests import synthetic
@@ -31,7 +31,7 @@ def test_a_run_leaves_a_whole_record_whose_scores_are_its_predictions(tmp_path: 
     saved = store.save(outcome.record, outcome.predictions)
     loaded = store.load(store.path(saved.id))
     assert loaded == saved
-    assert isinstance(loaded, RunRecord)
+    assert isinstance(loaded, DoneRun)
     assert loaded.status == "done"
     frame = store.predictions(loaded).to_frame()
     assert loaded.test is not None

@@ -14,7 +14,7 @@ from benchmark.executors.events import Event
 from benchmark.executors.interface import Take
 from benchmark.matrix import expand
 from benchmark.plan import make_plan
-from benchmark.records import RunRecord
+from benchmark.records import RunRecord, UnfinishedRun
 from benchmark.run_context import Outcome, RunContext
 from benchmark.sharing import ClaimedRuns
 from benchmark.store import Store
@@ -39,10 +39,11 @@ class Command:
         while (run := take()) is not None:
             self.executed.append(run.id)
             time.sleep(self.chance.uniform(0, 0.03))
-            record = done(run)
+            record: RunRecord = done(run)
             if run.id == FAILING:
                 kept = ("id", "spec", "started_at", "finished_at")
-                record = RunRecord(**{key: getattr(record, key) for key in kept}, status="failed", reason="for a test")
+                fields = {key: getattr(record, key) for key in kept}
+                record = UnfinishedRun(**fields, status="failed", reason="for a test")
             yield Outcome(record, predictions() if record.status == "done" else None)
 
     def event(self, event: Event) -> None:
@@ -81,7 +82,7 @@ def test_a_run_that_ended_with_a_loss_that_is_no_number_is_executed_again(tmp_pa
     store, record = Store(tmp_path), done(RUNS[0])
     history = (record.history[0].model_copy(update={"train_loss": math.nan}),)
     kept = {key: getattr(record, key) for key in ("id", "spec", "started_at", "finished_at")}
-    store.save(RunRecord(**kept, status="diverged", reason="for a test", history=history))
+    store.save(UnfinishedRun(**kept, status="diverged", reason="for a test", history=history))
     with ClaimedRuns(store, make_plan(RUNS[:1], store).runs) as runs:
         assert runs.take() == RUNS[0]
     assert runs.finished_elsewhere() == []

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.records import RunRecord
+from benchmark.records import DoneRun, UnfinishedRun
 from benchmark.store import DamagedRecord, Store
 from tests.matrices import done, predictions, spec
 
@@ -22,8 +22,10 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def saved(store: Store) -> RunRecord:
-    return store.save(done(spec()), predictions())
+def saved(store: Store) -> DoneRun:
+    record = store.save(done(spec()), predictions())
+    assert isinstance(record, DoneRun)
+    return record
 
 
 def damage(store: Store, run_id: str, change: Any) -> DamagedRecord:
@@ -37,7 +39,7 @@ def damage(store: Store, run_id: str, change: Any) -> DamagedRecord:
     return read
 
 
-def test_a_record_reads_back_equal(store: Store, saved: RunRecord) -> None:
+def test_a_record_reads_back_equal(store: Store, saved: DoneRun) -> None:
     assert store.load(store.path(saved.id)) == saved
     assert list(store.scan()) == [saved]
     assert saved.predictions is not None
@@ -46,11 +48,11 @@ def test_a_record_reads_back_equal(store: Store, saved: RunRecord) -> None:
 
 def test_a_failed_run_has_a_record_without_results(store: Store) -> None:
     run = spec()
-    record = RunRecord(id=run.id, status="failed", reason="why", spec=run, started_at="a", finished_at="b")
+    record = UnfinishedRun(id=run.id, status="failed", reason="why", spec=run, started_at="a", finished_at="b")
     assert store.load(store.path(store.save(record).id)) == record
 
 
-def test_predictions_read_back_in_order_with_their_types(store: Store, saved: RunRecord) -> None:
+def test_predictions_read_back_in_order_with_their_types(store: Store, saved: DoneRun) -> None:
     frame, table = store.predictions(saved).to_frame(), predictions()
     assert list(frame.columns) == ["image_id", "label", "predicted", "p0", "p1"]
     assert tuple(frame["image_id"]) == table.image_id
@@ -68,12 +70,12 @@ def test_losses_that_are_not_finite_survive_in_valid_json(store: Store) -> None:
     text = store.path(saved.id).read_text()
     json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     read = store.load(store.path(saved.id))
-    assert isinstance(read, RunRecord)
+    assert isinstance(read, DoneRun)
     assert read.history[0].val_loss == math.inf
     assert math.isnan(read.history[0].train_loss)
 
 
-def test_a_record_cut_anywhere_is_damaged_and_never_read_as_a_result(store: Store, saved: RunRecord) -> None:
+def test_a_record_cut_anywhere_is_damaged_and_never_read_as_a_result(store: Store, saved: DoneRun) -> None:
     path = store.path(saved.id)
     content = path.read_bytes()
     lengths = range(0, len(content) - 2, 100)
@@ -86,21 +88,21 @@ def test_a_record_cut_anywhere_is_damaged_and_never_read_as_a_result(store: Stor
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 500, b"\xff\xfe", b"[]", b"null", b"{}", b"[" * 10_000])
-def test_bytes_that_are_no_record_are_damaged(store: Store, saved: RunRecord, content: bytes) -> None:
+def test_bytes_that_are_no_record_are_damaged(store: Store, saved: DoneRun, content: bytes) -> None:
     store.path(saved.id).write_bytes(content)
     (read,) = store.scan()
     assert isinstance(read, DamagedRecord)
     assert "\n" not in read.reason
 
 
-def test_a_record_under_the_name_of_another_run_is_damaged(store: Store, saved: RunRecord) -> None:
+def test_a_record_under_the_name_of_another_run_is_damaged(store: Store, saved: DoneRun) -> None:
     other = store.path(spec(seeds=[1]).id)
     store.path(saved.id).rename(other)
     (read,) = store.scan()
     assert read == DamagedRecord(path=other, reason=f"holds the record of another run, {saved.id}")
 
 
-def test_a_record_whose_spec_was_changed_is_damaged(store: Store, saved: RunRecord) -> None:
+def test_a_record_whose_spec_was_changed_is_damaged(store: Store, saved: DoneRun) -> None:
     assert "its spec belongs to another run" in damage(store, saved.id, lambda r: r["spec"].update(seed=1)).reason
 
 
@@ -118,33 +120,33 @@ RESULTS = [
 
 
 @pytest.mark.parametrize("key", [*RESULTS, "environment", "memory", "last_epoch_test_accuracy", "validation_saturated"])
-def test_a_done_record_without_one_of_its_results_is_damaged(store: Store, saved: RunRecord, key: str) -> None:
-    assert damage(store, saved.id, lambda record: record.pop(key)).reason == f"says done but has no {key}"
+def test_a_done_record_without_one_of_its_results_is_damaged(store: Store, saved: DoneRun, key: str) -> None:
+    assert damage(store, saved.id, lambda record: record.pop(key)).reason == f"{key}: Field required"
 
 
 @pytest.mark.parametrize("key", ["schema_version", "protocol_version"])
 def test_a_record_that_does_not_say_its_versions_is_not_taken_for_a_current_one(
-    store: Store, saved: RunRecord, key: str
+    store: Store, saved: DoneRun, key: str
 ) -> None:
     assert "schema version" in damage(store, saved.id, lambda record: record.pop(key)).reason
 
 
-def test_a_record_of_another_schema_is_damaged(store: Store, saved: RunRecord) -> None:
+def test_a_record_of_another_schema_is_damaged(store: Store, saved: DoneRun) -> None:
     assert "schema version" in damage(store, saved.id, lambda record: record.update(schema_version=2)).reason
 
 
-def test_a_record_with_a_field_that_nobody_knows_is_damaged(store: Store, saved: RunRecord) -> None:
+def test_a_record_with_a_field_that_nobody_knows_is_damaged(store: Store, saved: DoneRun) -> None:
     assert damage(store, saved.id, lambda record: record["test"].update(spare=1)).reason.startswith("test.spare: ")
 
 
-def test_a_record_that_names_a_file_elsewhere_is_damaged(store: Store, saved: RunRecord) -> None:
+def test_a_record_that_names_a_file_elsewhere_is_damaged(store: Store, saved: DoneRun) -> None:
     def elsewhere(record: Any) -> None:
         record["predictions"]["file"] = "../../secret.parquet"
 
     assert "predictions of another run" in damage(store, saved.id, elsewhere).reason
 
 
-def test_predictions_other_than_those_the_record_names_are_refused(store: Store, saved: RunRecord) -> None:
+def test_predictions_other_than_those_the_record_names_are_refused(store: Store, saved: DoneRun) -> None:
     path = store.records / f"{saved.id}.parquet"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -153,7 +155,7 @@ def test_predictions_other_than_those_the_record_names_are_refused(store: Store,
         store.predictions(saved)
 
 
-def test_predictions_that_are_gone_are_told(store: Store, saved: RunRecord) -> None:
+def test_predictions_that_are_gone_are_told(store: Store, saved: DoneRun) -> None:
     (store.records / f"{saved.id}.parquet").unlink()
     with pytest.raises(UserError, match="predictions cannot be read"):
         store.predictions(saved)
@@ -163,7 +165,7 @@ def test_records_come_in_the_order_of_ids_and_nothing_else_is_taken_for_one(stor
     ids = [store.save(done(spec(seeds=[seed])), predictions()).id for seed in range(5)]
     (store.records / ".x.json.abc.tmp").write_text("half")
     (store.records / "notes.txt").write_text("hello")
-    assert [item.id for item in store.scan() if isinstance(item, RunRecord)] == sorted(ids)
+    assert [item.id for item in store.scan() if isinstance(item, DoneRun)] == sorted(ids)
     assert len(list(store.scan())) == 5
 
 

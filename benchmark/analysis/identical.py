@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from benchmark.inputs import INPUT_MODES, Triple, identical_by_construction
 from benchmark.matrix import RunSpec
-from benchmark.records import RunRecord
+from benchmark.records import DoneRun
 
 CellKey = tuple[str, str, str, str]
 
 
 def identical_cells(
-    cells: Mapping[CellKey, Sequence[RunSpec]], records: Mapping[str, RunRecord]
+    cells: Mapping[CellKey, Sequence[RunSpec]], records: Mapping[str, DoneRun]
 ) -> dict[CellKey, CellKey]:
     """Return, for each cell that repeats another one, the first cell that it repeats.
 
@@ -42,11 +42,9 @@ def identical_cells(
     return repeated
 
 
-def _triples(record: RunRecord) -> tuple[Triple, Triple] | None:
-    """Return the three means and stds of the pretrained weights; None where a record does not tell."""
+def _triples(record: DoneRun) -> tuple[Triple, Triple] | None:
+    """Return the three means and stds of the pretrained weights, or None if the record does not hold them."""
     model, mode = record.model, INPUT_MODES[record.spec.input_mode]
-    if model is None:
-        return None
     if model.pretrained_mean is not None and model.pretrained_std is not None:
         return model.pretrained_mean, model.pretrained_std
     if mode.channels == len(model.mean) == 3 and not mode.shared:

@@ -15,7 +15,7 @@ from benchmark.analysis.bootstrap import resample_counts
 from benchmark.analysis.clusters import as_groups
 from benchmark.analysis.quality import LEAST_PROBABILITY, Quality, confusion, quality
 from benchmark.errors import UserError
-from benchmark.records import PredictionTable, RunRecord
+from benchmark.records import DoneRun, PredictionTable
 from benchmark.store import Store
 
 SAME_ACCURACY = 1e-6
@@ -70,7 +70,7 @@ class Tested:
 
 
 def checked(
-    record: RunRecord, store: Store, known: dict[str, TestImages], groups: Mapping[str, int] | None = None
+    record: DoneRun, store: Store, known: dict[str, TestImages], groups: Mapping[str, int] | None = None
 ) -> Tested:
     """Return a done run's test results.
 
@@ -86,10 +86,9 @@ def checked(
     """
     table = store.predictions(record)
     path = store.path(record.id)
-    assert record.predictions is not None and record.test is not None and record.dataset is not None, record.id
     classes = len(record.dataset.classes)
     rows = len(table.image_id)
-    if rows != record.predictions.rows or rows != record.dataset.test_images or not rows:
+    if rows != record.dataset.test_images or not rows:
         raise UserError(
             f"{path}: {rows} predictions for {record.dataset.test_images} test images. Run it again with --force."
         )
@@ -144,7 +143,7 @@ def _test_images(table: PredictionTable, path: Path, groups: Mapping[str, int] |
     return TestImages(ids=ids, labels=table.label[order], listed=table.image_id, order=order, groups=codes)
 
 
-def _key(record: RunRecord) -> str:
+def _key(record: DoneRun) -> str:
     """Return a key that runs share which were tested on the same images."""
     folds = record.dataset.folds if record.dataset else None
     fold = None if folds is None else record.spec.seed % folds

@@ -11,7 +11,7 @@ from benchmark.analysis.interval import CONFIDENCE, SEEDS_FOR_A_VERDICT, t_quant
 from benchmark.analysis.published import Figure, Metric, Source
 from benchmark.analysis.results import Cell, Results
 from benchmark.matrix import RunSpec, expand
-from benchmark.records import RunRecord
+from benchmark.records import DoneRun
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,10 @@ def _setting(spec: RunSpec) -> str:
 
 
 def _values(cell: Cell, metric: Metric) -> tuple[float, ...]:
-    return tuple(value for record in cell.records.values() if (value := _value(record, metric)) is not None)
+    return tuple(_value(record, metric) for record in cell.records.values())
 
 
-def _value(record: RunRecord, metric: Metric) -> float | None:
+def _value(record: DoneRun, metric: Metric) -> float:
     if metric == "last_epoch_test_accuracy":
         return record.last_epoch_test_accuracy
-    return record.history[-1].train_loss if record.history else None
+    return record.history[-1].train_loss

@@ -21,7 +21,7 @@ from benchmark.analysis.quality import SCORES
 from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.matrix import Matrix, NotApplicable, RunSpec, not_applicable
 from benchmark.plan import Plan, State
-from benchmark.records import RunRecord
+from benchmark.records import DoneRun
 from benchmark.store import Store
 
 CellKey: TypeAlias = tuple[str, str, str, str]
@@ -41,7 +41,7 @@ class Cell:
 
     key: CellKey
     asked: tuple[int, ...]
-    records: Mapping[int, RunRecord]
+    records: Mapping[int, DoneRun]
     tests: Mapping[int, Tested] = field(repr=False)
 
     @property
@@ -172,7 +172,7 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
             is named. A wrong number is worse than no report. (A damaged record is no done run: the ledger names it.)
     """
     groups = {title: _codes(of_image) for title, of_image in groups_file.read(store.folder).items()}
-    done = {run.spec.id: run.record for run in plan.runs if run.state == "done" and run.record is not None}
+    done = {record.id: record for record in plan.done}
     images: dict[str, TestImages] = {}
     cells: dict[CellKey, Cell] = {}
     grouped = _by_cell(matrix, plan)

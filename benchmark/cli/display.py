@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from benchmark.executors.events import EpochDone, Event, Started, Warned
-from benchmark.records import RunRecord
+from benchmark.records import DoneRun, RunRecord
 
 
 def _outcome(record: RunRecord, elsewhere: bool) -> str:
     """Return one line about a finished run."""
     by = " (by another process)" if elsewhere else ""
-    if record.status != "done" or record.test is None or record.timing is None:
+    if not isinstance(record, DoneRun):
         return f"{record.spec}: {record.status}: {record.reason}{by}"
     return (
         f"{record.spec}: test accuracy {record.test.accuracy:.3f} "

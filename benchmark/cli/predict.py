@@ -16,7 +16,7 @@ from benchmark.files import write_atomically
 if TYPE_CHECKING:
     from benchmark.kept_runs import KeptRun
     from benchmark.prediction import Prediction
-    from benchmark.records import RunRecord
+    from benchmark.records import DoneRun
 
 SOME_IMAGE_IS_BAD = 1
 
@@ -98,8 +98,7 @@ def chosen_run(run: str | None, best: str | None, dataset: str | None, results: 
 
 def about(kept: KeptRun) -> str:
     """Return a line that names the network, and its accuracy on its own test images."""
-    record: RunRecord = kept.record
-    assert record.test is not None and record.dataset is not None
+    record: DoneRun = kept.record
     side = f"{record.spec.input_size} x {record.spec.input_size} pixels"
     return (
         f"{kept.chosen}. {record.spec.model}, {record.spec}, {side}; on its {record.dataset.test_images} test images "

@@ -25,7 +25,7 @@ from benchmark.executors.interface import Executor, Take
 from benchmark.executors.worker_log import last_lines
 from benchmark.gpus import variables_of_workers
 from benchmark.matrix import RunSpec
-from benchmark.records import RunRecord, Status
+from benchmark.records import Failure, UnfinishedRun
 from benchmark.run_context import Outcome, RunContext, now
 
 LOOK_AGAIN = 5.0
@@ -201,9 +201,9 @@ def _pool(arguments: Sequence[object], context: BaseContext) -> ProcessPool:
 
 def _lost(
     spec: RunSpec, error: BaseException, timeout: float | None, started: Started | None, kills: int | None
-) -> RunRecord:
+) -> UnfinishedRun:
     """Return the record of a run whose worker could not make it."""
-    status: Status = "killed"
+    status: Failure = "killed"
     trace = None
     if started is None:
         reason = f"{ATTEMPTS} times its worker died before it took the run; see the system's log"
@@ -220,7 +220,7 @@ def _lost(
         status, reason = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
         trace = "".join(traceback.format_exception(error))
     began = started.at if started else now()
-    return RunRecord(
+    return UnfinishedRun(
         id=spec.id, status=status, reason=reason, traceback=trace, spec=spec, started_at=began, finished_at=now()
     )
 

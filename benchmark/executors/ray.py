@@ -35,7 +35,7 @@ from benchmark.executors.interface import Take
 from benchmark.executors.local import local_workers
 from benchmark.files import write_atomically
 from benchmark.matrix import RunSpec
-from benchmark.records import RunRecord, Status
+from benchmark.records import Failure, UnfinishedRun
 from benchmark.run_context import Outcome, RunContext, now, open_images
 
 MEMORY = 700 << 20
@@ -199,7 +199,7 @@ class _Command:
             UserError: a node cannot execute runs.
         """
         errors = self.ray.exceptions
-        status: Status = "killed"
+        status: Failure = "killed"
         try:
             outcome, weights = self.ray.get(reference)
         except errors.RayTaskError as error:  # not of the run itself, whose errors are in its record
@@ -216,7 +216,7 @@ class _Command:
                 write_atomically(self.context.weights_folder / name, content)
             return Outcome(**vars(outcome))
         began = self.started[spec.id].at if spec.id in self.started else now()
-        record = RunRecord(id=spec.id, status=status, reason=reason, spec=spec, started_at=began, finished_at=now())
+        record = UnfinishedRun(id=spec.id, status=status, reason=reason, spec=spec, started_at=began, finished_at=now())
         return Outcome(record)
 
 

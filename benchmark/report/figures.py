@@ -53,7 +53,6 @@ def done_cells(results: Results, dataset: str, model: str) -> list[Cell]:
 def classes_of(cell: Cell) -> tuple[str, ...]:
     """Return the names of the classes of a cell of which a run is done, in label order."""
     record = next(iter(cell.records.values()))
-    assert record.dataset is not None
     return record.dataset.classes
 
 

@@ -106,7 +106,6 @@ def _modes(dataset: str, model: str, cells: Sequence[Cell], kept: Thumbnails, re
     rows: list[dict[str, Any]] = []
     for mode in modes:
         record = next(iter(by_mode[mode].records.values()))
-        assert record.model is not None
         mean, std = record.model.mean, record.model.std
         numbers = f"mean {_numbers(mean)}; std {_numbers(std)}"
         lines = [*textwrap.wrap(INPUT_MODES[mode].formula.split(", W1")[0].split(", b1")[0], 52), numbers]

@@ -11,7 +11,7 @@ from benchmark.analysis.results import Results
 from benchmark.datasets.augmentations import in_words
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import CONTENT, Matrix
-from benchmark.records import Environment, RunRecord
+from benchmark.records import DoneRun, Environment
 from benchmark.report.text import count, duration, escape, listed, table
 
 PROTOCOL = """\
@@ -83,7 +83,7 @@ def summary(results: Results) -> str:
         f"{count(training.epochs, 'epoch')}, batches of {training.batch_size}; "
         f"{count(len(results.matrix.seeds), 'seed')} a cell.",
     ]
-    known = [record.environment for record in results.plan.done if record.environment is not None]
+    known = [record.environment for record in results.plan.done]
     if known:
         versions = [
             f"{name} {_distinct(known, _version_of(name))}" for name in ("torch", "timm", "pytorch-accelerated")
@@ -159,7 +159,7 @@ def datasets(results: Results) -> str:
     rows, notes = [], []
     for dataset in results.datasets:
         record = next((r for r in results.plan.done if r.spec.dataset == dataset), None)
-        if record is None or record.dataset is None:
+        if record is None:
             continue
         data = record.dataset
         classes = ", ".join(escape(name) for name in data.classes[:12]) + (", …" if len(data.classes) > 12 else "")
@@ -174,9 +174,9 @@ def datasets(results: Results) -> str:
     return "\n\n".join([table(header, rows, left=2), *(["\n".join(notes)] if notes else [])])
 
 
-def machine(records: Sequence[RunRecord]) -> str:
+def machine(records: Sequence[DoneRun]) -> str:
     """Return hardware, versions, dates and seconds of the done runs, as a Markdown list."""
-    known = [record.environment for record in records if record.environment is not None]
+    known = [record.environment for record in records]
     facts: tuple[tuple[str, Callable[[Environment], str]], ...] = (
         ("device", lambda e: e.device),
         ("processor", lambda e: e.cpu if e.instruction_set is None else f"{e.cpu}, {e.instruction_set}"),
@@ -192,7 +192,7 @@ def machine(records: Sequence[RunRecord]) -> str:
     versions = [f"{name} {_distinct(known, _version_of(name))}" for name in packages]
     lines.append(f"- packages: {', '.join(versions) or 'not recorded'}")
     lines.append(f"- run from {min(r.started_at for r in records)} to {max(r.finished_at for r in records)} (UTC)")
-    timings = [record.timing for record in records if record.timing is not None]
+    timings = [record.timing for record in records]
     train = math.fsum(timing.train_seconds for timing in timings)
     total = math.fsum(timing.total_seconds for timing in timings)
     lines.append(f"- time: {duration(total)} in all runs together, of which {duration(train)} in training steps")
@@ -216,12 +216,12 @@ def _distinct(known: Sequence[Environment], value: Callable[[Environment], str])
     return ", ".join(f"{escape(text)} ({count(counts[text], 'run')})" for text in sorted(counts)) or "not recorded"
 
 
-def flags(records: Sequence[RunRecord]) -> str:
+def flags(records: Sequence[DoneRun]) -> str:
     """Return what speaks against single numbers: contended, saturated, stopped early, floored; a Markdown list."""
-    contended = sum(r.timing is not None and r.timing.contended is True for r in records)
-    unknown = sum(r.timing is None or r.timing.contended is None for r in records)
+    contended = sum(r.timing.contended is True for r in records)
+    unknown = sum(r.timing.contended is None for r in records)
     saturated = sum(r.validation_saturated is True for r in records)
-    stopped = sum(r.model is not None and any(stage.stopped_early for stage in r.model.stages) for r in records)
+    stopped = sum(any(stage.stopped_early for stage in r.model.stages) for r in records)
     of_all = f"of {count(len(records), 'done run')}"
     return "\n".join(
         [

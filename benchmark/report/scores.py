@@ -94,7 +94,6 @@ def recall_tables(results: Results) -> str:
             if not cells:
                 continue
             record = next(iter(cells[0].records.values()))
-            assert record.dataset is not None
             by_cell = [recalls(cell.confusion) for cell in cells]
             columns = list(zip(*by_cell, strict=True))
             order = _hardest(columns)

@@ -7,14 +7,14 @@ import io
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args
+from operator import attrgetter
+from typing import get_args
 
 from benchmark.analysis.differences import Contrast, Difference
 from benchmark.analysis.inference import equivalence_p_value, p_value, smallest_visible
 from benchmark.analysis.interval import Interval
 from benchmark.analysis.results import Cell, CellKey, Results
 from benchmark.plan import STATES
-from benchmark.records import RunRecord
 from benchmark.report.text import with_interval
 from benchmark.report.times import Field, mean_time
 
@@ -217,18 +217,10 @@ def mean_of(cell: Cell, field: str) -> float | None:
         field: dotted, e.g. ``validation.accuracy``; times have `mean_time`.
 
     Returns:
-        None without a done run, and where a done run lacks the field: no mean over some of the seeds.
+        None without a done run, and where one lacks the field: no mean over some of the seeds.
     """
-    values = [_value(record, field) for record in cell.records.values()]
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def _value(record: RunRecord, field: str) -> float | None:
-    value: Any = record
-    for part in field.split("."):
-        value = None if value is None else getattr(value, part)
-    return None if value is None else float(value)
+    values = [attrgetter(field)(record) for record in cell.records.values()]
+    return None if not values or None in values else math.fsum(values) / len(values)
 
 
 _MEANS = {
@@ -249,9 +241,7 @@ def _means(cell: Cell) -> dict[str, str]:
         | {f: "" if time is None or time.bound else _decimals(time.value, 2) for f, time in times.items()}
         | {
             "validation_saturated_runs": str(sum(record.validation_saturated is True for record in records)),
-            "contended_runs": str(
-                sum(record.timing is not None and record.timing.contended is True for record in records)
-            ),
+            "contended_runs": str(sum(record.timing.contended is True for record in records)),
         }
     )
 

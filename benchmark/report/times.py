@@ -28,12 +28,11 @@ class MeanTime:
 def mean_time(cell: Cell, field: Field) -> MeanTime | None:
     """Return the mean of a time over the done runs that were not contended, or over all if each was.
 
-    Runs whose waiting could not be measured count as undisturbed. None if no run is done, or one of them has no times.
+    Runs whose waiting could not be measured count as undisturbed. None if no run is done.
     """
     timings = [record.timing for record in cell.records.values()]
-    known = [timing for timing in timings if timing is not None]
-    if not known or len(known) < len(timings):
+    if not timings:
         return None
-    quiet = [timing for timing in known if timing.contended is not True]
-    values = [float(getattr(timing, field)) for timing in quiet or known]
+    quiet = [timing for timing in timings if timing.contended is not True]
+    values = [float(getattr(timing, field)) for timing in quiet or timings]
     return MeanTime(math.fsum(values) / len(values), bound=not quiet)

@@ -13,7 +13,7 @@ from benchmark import matrix_file
 from benchmark.datasets.identity import identified
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import Matrix, expand
-from benchmark.records import RunRecord
+from benchmark.records import DoneRun
 from benchmark.run_context import RunContext
 from benchmark.runs import execute_run
 from benchmark.store import Store
@@ -42,10 +42,10 @@ class Results:
     def store(self) -> Store:
         return Store(self.results / self.matrix.name)
 
-    def record(self, mode: str, seed: int = 0) -> RunRecord:
+    def record(self, mode: str, seed: int = 0) -> DoneRun:
         (spec,) = [run for run in expand(self.matrix) if (run.input_mode, run.seed) == (mode, seed)]
         record = self.store.load(self.store.path(spec.id))
-        assert isinstance(record, RunRecord)
+        assert isinstance(record, DoneRun)
         return record
 
     def weights(self, mode: str, seed: int = 0) -> Path:

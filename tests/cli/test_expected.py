@@ -11,16 +11,16 @@ from benchmark.cli import expected as module
 from benchmark.cli.expected import expected, total, workers_of
 from benchmark.matrix import RunSpec
 from benchmark.plan import Plan, PlannedRun
-from benchmark.records import RunRecord
+from benchmark.records import DoneRun
 from tests import matrices
 
 
-def plan_of(*runs: tuple[RunSpec, RunRecord | None]) -> Plan:
+def plan_of(*runs: tuple[RunSpec, DoneRun | None]) -> Plan:
     planned = (PlannedRun(spec, "done" if record else "pending", record) for spec, record in runs)
     return Plan(tuple(planned), (), ())
 
 
-def here(spec: RunSpec, device: str = "cpu", workers: int = 2) -> RunRecord:
+def here(spec: RunSpec, device: str = "cpu", workers: int = 2) -> DoneRun:
     """Return a record of a run that took 1.2 s on this processor."""
     record = matrices.done(spec)
     assert record.environment is not None

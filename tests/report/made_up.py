@@ -14,15 +14,16 @@ from benchmark.matrix import Matrix, RunSpec, expand
 from benchmark.plan import Plan, make_plan
 from benchmark.records import (
     DatasetRecord,
+    DoneRun,
     Environment,
     EpochRecord,
     Memory,
     ModelRecord,
     PredictionTable,
-    RunRecord,
     SplitMetrics,
     StageRecord,
     Timing,
+    UnfinishedRun,
 )
 from benchmark.store import Store
 
@@ -73,7 +74,7 @@ def macro_f1(label: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean([2 * (true & taken).sum() / (true.sum() + taken.sum()) for true, taken in counts]))
 
 
-def record_of(spec: RunSpec, correct: np.ndarray, **changes: Any) -> tuple[RunRecord, PredictionTable]:
+def record_of(spec: RunSpec, correct: np.ndarray, **changes: Any) -> tuple[DoneRun, PredictionTable]:
     """Return a done record and its predictions with the given images right."""
     images = len(correct)
     names = ("one", "two", "three") if spec.source.is_folder else CATALOGUE[spec.source.name].classes
@@ -101,7 +102,7 @@ def record_of(spec: RunSpec, correct: np.ndarray, **changes: Any) -> tuple[RunRe
     seconds = {"finetune": 11.0, "finetune-whole": 16.0}.get(spec.policy, 15.0) + spec.seed / 8
     log_loss = -float(np.log(probabilities.astype(np.float64)[np.arange(images), label]).mean())
     scores = SplitMetrics(accuracy=accuracy, macro_f1=macro_f1(label, predicted), log_loss=log_loss)
-    record = RunRecord(
+    record = DoneRun(
         id=spec.id,
         status="done",
         spec=spec,
@@ -168,9 +169,9 @@ def record_of(spec: RunSpec, correct: np.ndarray, **changes: Any) -> tuple[RunRe
     return record, PredictionTable(image_id=ids, label=label, predicted=predicted, probabilities=probabilities)
 
 
-def failed(spec: RunSpec, reason: str = "ValueError: a | reason") -> RunRecord:
+def failed(spec: RunSpec, reason: str = "ValueError: a | reason") -> UnfinishedRun:
     """Return the record of a run that failed."""
-    return RunRecord(
+    return UnfinishedRun(
         id=spec.id,
         status="failed",
         reason=reason,
