@@ -152,25 +152,25 @@ def epochs_over_stages(absence: Absence) -> None:
 
 @without(
     "4 the new learning rate is ignored",
-    "test_the_second_stage_of_finetune_really_starts_at_a_tenth_of_the_learning_rate",
+    "test_what_is_trained_how_fast_and_in_which_mode_at_every_step[finetune]",
 )
 def lr_of_a_stage(absence: Absence) -> None:
     absence.of(policies, "_times", lambda lr, factor: lr)
 
 
-@without("5 no schedule of the stage's own", "test_the_learning_rate_applied_follows_the_cosine_to_zero_at_every_step")
+@without("5 no schedule of the stage's own", "test_what_is_trained_how_fast_and_in_which_mode_at_every_step[finetune]")
 def own_schedule(absence: Absence) -> None:
     original = StageTrainer.train
     absence.of(StageTrainer, "train", lambda self, **given: original(self, **{**given, "create_scheduler_fn": None}))
 
 
-@without("6, 7 schedules that run ahead", "test_the_learning_rate_applied_follows_the_cosine_to_zero_at_every_step")
+@without("6, 7 schedules that run ahead", "test_what_is_trained_how_fast_and_in_which_mode_at_every_step[finetune]")
 def schedule_in_step(absence: Absence) -> None:
     original = optimizers.lr_factor
     absence.everywhere(original, lambda choice, step, steps, epochs: original(choice, step + steps, steps, epochs))
 
 
-@without("8 nothing is frozen", "test_each_stage_optimizes_exactly_its_trainable_parameters")
+@without("8 nothing is frozen", "test_what_is_trained_how_fast_and_in_which_mode_at_every_step[finetune]")
 def freeze_all_first(absence: Absence) -> None:
     absence.everywhere(
         freezing.set_trainable,
@@ -378,7 +378,10 @@ def never_random(absence: Absence) -> None:
     absence.of(TimmModel, "from_hub", from_hub)
 
 
-@without("timm: three means for one channel", "test_the_mean_and_std_of_one_channel_are_the_averages_of_the_three")
+@without(
+    "timm: three means for one channel",
+    "test_modes_that_share_a_normalisation_take_the_averages_on_every_channel[grey-1ch]",
+)
 def one_mean(absence: Absence) -> None:
     absence.of(InputMode, "normalisation", lambda self, mean, std: (mean[: self.channels], std[: self.channels]))
 
@@ -398,7 +401,7 @@ def channels_checked(absence: Absence) -> None:
     absence.of(Normaliser, "__call__", lambda self, images: original(self, images[:, : self.channels]))
 
 
-@without("bf16 is slow on a CPU", "test_precision_auto_is_fp32_on_a_cpu")
+@without("bf16 is slow on a CPU", "test_precision_auto_is_fp32_on_every_cpu[False]")
 def auto_precision(absence: Absence) -> None:
     absence.everywhere(precision.resolve_precision, lambda asked, device: "bf16" if asked == "auto" else asked)
 

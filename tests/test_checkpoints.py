@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.checkpoints import Checkpoints, random_state, restore_random_state
+from benchmark.checkpoints import Checkpoints
 from benchmark.locks import Claims
 from benchmark.matrix import RunSpec
 from benchmark.records import EpochRecord
@@ -124,14 +124,6 @@ def test_random_numbers_drawn_in_training_go_on_where_they_were(tmp_path: Path) 
     second = draws(Checkpoints(tmp_path, spec.id, {}), None, seed=2)
     assert first and second
     assert first + second == whole
-
-
-def test_the_state_of_every_generator_comes_back() -> None:
-    before = random_state()
-    drawn = (torch.rand(3), random.random(), np.random.rand())
-    restore_random_state(before)
-    assert torch.equal(torch.rand(3), drawn[0])
-    assert (random.random(), np.random.rand()) == drawn[1:]
 
 
 def test_early_stopping_counts_over_an_interruption(tmp_path: Path) -> None:

@@ -39,23 +39,16 @@ def head(model: str, how: Any, source: str, seed: int = 0, classes: int = 3) -> 
 
 
 @pytest.mark.parametrize("model", [RESNET, SQUEEZENET])
-def test_a_default_head_is_uniform_within_one_over_the_root_of_its_inputs(model: str, files: dict[str, str]) -> None:
-    weight, bias = head(model, "default", files[model])
-    bound = 1 / math.sqrt(weight.shape[1])
+@pytest.mark.parametrize("how", ["default", "xavier"])
+def test_a_head_is_uniform_within_pytorchs_or_glorots_bound(how: str, model: str, files: dict[str, str]) -> None:
+    weight, bias = head(model, how, files[model])
+    outputs, inputs = weight.shape
+    bound = 1 / math.sqrt(inputs) if how == "default" else math.sqrt(6 / (inputs + outputs))
     assert 0.95 * bound < weight.abs().max() <= bound
     assert weight.std() == pytest.approx(bound / math.sqrt(3), rel=0.1)
-    assert 0 < bias.abs().max() <= bound
-
-
-@pytest.mark.parametrize("model", [RESNET, SQUEEZENET])
-def test_a_xavier_head_is_uniform_within_glorots_bound_and_has_no_bias(model: str, files: dict[str, str]) -> None:
-    weight, bias = head(model, "xavier", files[model])
-    bound = math.sqrt(6 / (weight.shape[1] + len(weight)))
-    assert 0.95 * bound < weight.abs().max() <= bound
-    assert weight.std() == pytest.approx(bound / math.sqrt(3), rel=0.1)
-    assert not bias.any()
-    assert torch.equal(weight, head(model, "xavier", files[model])[0])
-    assert not torch.equal(weight, head(model, "xavier", files[model], seed=1)[0])
+    assert (0 < bias.abs().max() <= bound) if how == "default" else not bias.any()
+    assert torch.equal(weight, head(model, how, files[model])[0])
+    assert not torch.equal(weight, head(model, how, files[model], seed=1)[0])
 
 
 @pytest.mark.parametrize("model", [RESNET, SQUEEZENET])

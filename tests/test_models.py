@@ -162,9 +162,14 @@ def test_normalisation_is_the_pretrained_weights_also_from_scratch(model: str, m
 
 @pytest.mark.parametrize(
     ("model", "message"),
-    [("timm/resnetrs5", "Did you mean 'resnetrs50'"), ("timm/resnetrs50.tf_in2k", "Did you mean 'tf_in1k'")],
+    [
+        ("timm/resnetrs5", "Did you mean 'resnetrs50'"),
+        ("timm/resnetrs50.tf_in2k", "Did you mean 'tf_in1k'"),
+        ("torchvision/resnet19", "no classifier 'resnet19'. Did you mean 'resnet18'"),
+        ("torchvision/fcn_resnet50", "no classifier 'fcn_resnet50'"),
+    ],
 )
-def test_an_unknown_model_is_told_with_the_nearest_name(model: str, message: str) -> None:
+def test_an_unknown_model_is_reported_with_the_nearest_name(model: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         models.check_name(model)
 

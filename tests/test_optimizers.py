@@ -11,7 +11,6 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from benchmark import matrix_file
 from benchmark.freezing import set_trainable
-from benchmark.heads import head_parameters
 from benchmark.matrix import RunSpec
 from benchmark.optimisation import COSINE
 from benchmark.optimizers import lr_factor, make_optimizer
@@ -59,18 +58,6 @@ def test_a_step_schedule_falls_by_its_factor_after_its_epochs() -> None:
     steps = groups_at_each_step(synthetic.spec(epochs=5, scheduler="{step: {size: 2, gamma: 0.1}}", lr=0.01))
     expected = [0.01] * 2 * A_STAGE + [0.001] * 2 * A_STAGE + [0.0001] * A_STAGE
     assert [group["lr"] for (group,) in steps] == pytest.approx(expected)
-
-
-def test_discriminative_trains_the_head_at_ten_times_the_learning_rate_all_the_way() -> None:
-    spec = synthetic.spec(policy="discriminative", lr=0.001)
-    steps = groups_at_each_step(spec)
-    built, _ = synthetic.network_and_images(spec, synthetic.dataset())
-    head = sum(parameter.numel() for parameter in head_parameters(built.network).values())
-    everything = sum(parameter.numel() for parameter in built.network.parameters())
-    assert steps[0][0]["lr"] == 0.001
-    for backbone, classifier in steps:
-        assert classifier["lr"] == pytest.approx(10 * backbone["lr"])
-        assert (backbone["parameters"], classifier["parameters"]) == (everything - head, head)
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adam", "{sgd: {momentum: 0.9}}"])

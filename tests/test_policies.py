@@ -83,21 +83,6 @@ def test_a_policy_of_ones_own_is_stages_with_their_own_epochs_shares_and_schedul
     assert (first.patience, second.patience, third.patience) == (None, None, 4)
 
 
-def test_a_policy_whose_stages_need_more_epochs_than_there_are_is_refused() -> None:
-    mine = Policy(
-        pretrained=True,
-        summary="too long",
-        stages=(StageRule(trainable="head", epochs=10), StageRule(trainable="all")),
-    )
-    with pytest.raises(MisplacedValueError, match=r"epochs \(10\) is too few .* 'mine', which need 11"):
-        resolved("mine", mine, SETTINGS)
-
-
-def test_two_stages_cannot_both_take_what_is_left() -> None:
-    with pytest.raises(ValueError, match="only one stage can take all epochs that are left"):
-        Policy(pretrained=True, summary="x", stages=(StageRule(trainable="head"), StageRule(trainable="all")))
-
-
 @pytest.mark.parametrize("head_epochs", [10, 11])
 def test_finetune_is_refused_when_its_second_stage_would_have_no_epoch(head_epochs: int) -> None:
     settings = TrainingSettings(epochs=10, head_epochs=head_epochs)
@@ -106,11 +91,6 @@ def test_finetune_is_refused_when_its_second_stage_would_have_no_epoch(head_epoc
     ):
         stages("finetune", settings)
     assert len(stages("scratch", settings)) == 1
-
-
-def test_every_policy_says_what_it_does() -> None:
-    assert all(policy.summary for policy in POLICIES.values())
-    assert {"finetune", "finetune-whole", "scratch"} <= set(POLICIES)
 
 
 def test_policies_cannot_be_changed_in_passing() -> None:

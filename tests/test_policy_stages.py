@@ -117,6 +117,11 @@ def test_what_is_trained_how_fast_and_in_which_mode_at_every_step(policy: str) -
     for actual, wanted in zip(seen.lr, wanted_lr, strict=True):
         assert actual == pytest.approx(wanted, rel=1e-9)
     assert seen.training == wanted_modes
+    state, first_steps = seen.trained.run_state, seen.lr[::STEPS]
+    assert [epoch.lr for epoch in state.history] == [next(iter(lr.values())) for lr in first_steps]
+    numbers = {name: parameter.numel() for name, parameter in seen.network.named_parameters()}
+    begun = [first_steps[sum(stage.epochs for stage in EXPECTED[policy][:k])] for k in range(len(state.stages))]
+    assert [stage.trainable_parameters for stage in state.stages] == [sum(numbers[name] for name in lr) for lr in begun]
 
 
 @pytest.mark.parametrize("policy", EXPECTED)
@@ -142,9 +147,6 @@ def test_the_frozen_half_of_freeze_early_is_the_stem_and_the_first_two_of_four_b
     assert frozen == {
         n for n, _ in seen.network.named_parameters() if n.startswith(("conv1", "bn1", "layer1", "layer2"))
     }
-    (stage,) = seen.trained.run_state.stages
-    trained = sum(p.numel() for n, p in seen.network.named_parameters() if n not in frozen)
-    assert stage.trainable_parameters == trained
 
 
 def test_scratch_starts_random_whatever_weights_the_matrix_names_and_the_others_do_not(tmp_path: Path) -> None:

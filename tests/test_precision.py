@@ -54,8 +54,8 @@ def test_auto_is_bf16_where_a_gpu_has_it_and_fp16_on_an_older_one(bf16: bool, mo
 
 
 @pytest.mark.parametrize("avx512_bf16", [True, False])
-def test_auto_is_fp32_on_every_cpu(avx512_bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_auto_is_fp32_on_every_cpu(avx512_bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     cpu_with(monkeypatch, avx512_bf16=avx512_bf16, amx=False)
-    assert resolve_precision("auto", CPU) == "fp32"
+    assert [resolve_precision(asked, CPU) for asked in ("auto", "bf16", "fp32")] == ["fp32", "bf16", "fp32"]
     check_precision("auto", CPU)
     check_precision("fp32", CPU)

@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 
 from benchmark import matrix_file, runs
 from benchmark.matrix import RunSpec, expand
-from benchmark.precision import resolve_precision
 from benchmark.records import DoneRun, EpochRecord
 from benchmark.run_context import Outcome, RunContext
 from benchmark.store import Store
@@ -145,11 +144,6 @@ def test_validation_at_one_for_three_epochs_is_flagged(tmp_path: Path) -> None:
     short = measured(synthetic.spec(epochs=2), tmp_path).record
     assert sum(epoch.val_accuracy == 1.0 for epoch in short.history) < 3
     assert short.validation_saturated is False
-
-
-@pytest.mark.parametrize(("asked", "got"), [("auto", "fp32"), ("bf16", "bf16"), ("fp32", "fp32")])
-def test_precision_auto_is_fp32_on_a_cpu(asked: str, got: str) -> None:
-    assert resolve_precision(asked, torch.device("cpu")) == got
 
 
 @pytest.mark.slow

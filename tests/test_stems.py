@@ -97,11 +97,6 @@ def test_shared_norm_and_grey_1ch_are_other_networks_after_one_step(files: dict[
     assert moved["grey-3ch-shared-norm"] == pytest.approx(3e-3, rel=0.01)
 
 
-def test_the_averaged_stem_is_a_third_of_the_summed_one(files: dict[str, str]) -> None:
-    summed, averaged = (stem(build(PADDED, mode, files)).weight for mode in ("grey-1ch", "grey-1ch-mean"))
-    torch.testing.assert_close(3 * averaged, summed)
-
-
 @pytest.mark.parametrize("model", [PADDED, UNPADDED])
 def test_a_random_stem_is_the_one_of_scratch_with_this_seed_and_the_rest_is_the_checkpoints(
     model: str, files: dict[str, str]

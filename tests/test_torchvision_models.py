@@ -165,10 +165,3 @@ def test_a_densenet_of_before_pytorch_0_4_is_read_under_todays_names(tmp_path: P
     read = weights.load("torchvision/densenet121", f"file:{tmp_path / 'densenet.pth'}").state
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], tensor) for name, tensor in state.items())
-
-
-def test_a_name_that_torchvision_does_not_have_is_told_with_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"no classifier 'resnet19'. Did you mean 'resnet18'"):
-        models.check_name("torchvision/resnet19")
-    with pytest.raises(UserError, match="no classifier 'fcn_resnet50'"):
-        models.check_name("torchvision/fcn_resnet50")

@@ -34,15 +34,13 @@ def run(spec: RunSpec, **data: int) -> tuple[Trained, nn.Module]:
 
 
 @contextmanager
-def watched_steps() -> Iterator[list[dict[str, Any]]]:
-    """Collect, for every optimizer step in the process: lr, trainable parameters, inside Trainer.train() or not."""
-    steps: list[dict[str, Any]] = []
+def watched_steps() -> Iterator[list[bool]]:
+    """Collect for every optimizer step in the process whether it is taken inside Trainer.train()."""
+    steps: list[bool] = []
 
     def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         frames = traceback.extract_stack()
-        inside = any(f.name == "train" and f.filename.endswith("pytorch_accelerated/trainer.py") for f in frames)
-        numbers = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
-        steps.append({"lr": optimizer.param_groups[0]["lr"], "parameters": numbers, "inside": inside})
+        steps.append(any(f.name == "train" and f.filename.endswith("pytorch_accelerated/trainer.py") for f in frames))
 
     handle = register_optimizer_step_pre_hook(before)
     try:
@@ -77,37 +75,8 @@ def test_every_optimizer_step_is_driven_by_the_trainers_train(policy: str) -> No
     with watched_steps() as steps:
         trained, _ = run(synthetic.spec(policy=policy))
     assert len(steps) == 3 * math.ceil(40 / 8)
-    assert all(step["inside"] for step in steps)
+    assert all(steps)
     assert sum(stage.epochs_run for stage in trained.run_state.stages) == 3
-
-
-def test_the_learning_rate_applied_follows_the_cosine_to_zero_at_every_step() -> None:
-    with watched_steps() as steps:
-        run(synthetic.spec(lr=0.002))
-    total = len(steps)
-    expected = [0.002 * 0.5 * (1 + math.cos(math.pi * k / total)) for k in range(total)]
-    assert [step["lr"] for step in steps] == pytest.approx(expected, rel=1e-12)
-    assert 0 < steps[-1]["lr"] < 0.02 * 0.002
-
-
-def test_the_second_stage_of_finetune_really_starts_at_a_tenth_of_the_learning_rate() -> None:
-    with watched_steps() as steps:
-        trained, _ = run(synthetic.spec(policy="finetune", lr=0.002))
-    a_stage = math.ceil(40 / 8)
-    assert steps[0]["lr"] == pytest.approx(0.002)
-    assert steps[a_stage]["lr"] == pytest.approx(0.0002)
-    assert [epoch.lr for epoch in trained.run_state.history] == pytest.approx([0.002, 0.0002, 0.0001])
-
-
-def test_each_stage_optimizes_exactly_its_trainable_parameters() -> None:
-    with watched_steps() as steps:
-        trained, network = run(synthetic.spec(policy="finetune"))
-    head = sum(p.numel() for p in head_parameters(network).values())
-    everything = sum(p.numel() for p in network.parameters())
-    a_stage = math.ceil(40 / 8)
-    assert {step["parameters"] for step in steps[:a_stage]} == {head}
-    assert {step["parameters"] for step in steps[a_stage:]} == {everything}
-    assert [stage.trainable_parameters for stage in trained.run_state.stages] == [head, everything]
 
 
 @pytest.mark.parametrize("model", ["timm/resnetrs50", "timm/test_efficientnet", "timm/test_convnext", "timm/test_vit"])
@@ -144,10 +113,8 @@ def test_two_runs_of_one_spec_give_identical_weights_bit_for_bit(policy: str) ->
     first, _ = run(synthetic.spec(policy=policy))
     torch.manual_seed(12345)  # whatever ran before must not matter
     second, _ = run(synthetic.spec(policy=policy))
-    for state in ("last_state",):
-        a, b = getattr(first, state), getattr(second, state)
-        assert a.keys() == b.keys()
-        assert all(torch.equal(a[name], b[name]) for name in a)
+    assert first.last_state.keys() == second.last_state.keys()
+    assert all(torch.equal(first.last_state[name], tensor) for name, tensor in second.last_state.items())
     assert torch.equal(first.best.test_logits, second.best.test_logits)
     assert [e.model_copy(update={"train_seconds": 0}) for e in first.run_state.history] == [
         e.model_copy(update={"train_seconds": 0}) for e in second.run_state.history
@@ -293,15 +260,7 @@ def test_early_stopping_counts_epochs_without_a_better_validation_accuracy(lr: f
 
 
 def test_a_gain_of_half_a_percent_is_a_gain_for_early_stopping() -> None:
-    right = [
-        100,
-        101,
-        101,
-        102,
-        102,
-        101,
-        199,
-    ]  # of 200; with a threshold of 1 %, the library's, it ends after the third
+    right = [100, 101, 101, 102, 102, 101, 199]  # of 200; with the library's threshold, 1 %, it ends after the third
     spec = synthetic.spec(epochs=len(right), early_stopping="{patience: 2}")
     built, images = synthetic.network_and_images(spec, synthetic.dataset(train=16, held_out=200))
     pending: list[Tensor] = []
