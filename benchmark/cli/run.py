@@ -136,6 +136,10 @@ def _workers(given: str) -> int | None:
 
 def _execute_runs(selection: Selection, todo: list[PlannedRun], place: Place, *, from_scratch: bool) -> list[RunRecord]:
     """Execute runs and return the records of those that are not done."""
+    _refuse_another_matrix(selection)
+    if not todo:
+        _keep_matrix(selection)
+        return []
     from benchmark import groups_file
     from benchmark.cli.display import display
     from benchmark.execution import execute_runs
@@ -144,10 +148,6 @@ def _execute_runs(selection: Selection, todo: list[PlannedRun], place: Place, *,
     from benchmark.run_context import RunContext
     from benchmark.sharing import ClaimedRuns
 
-    _refuse_another_matrix(selection)
-    if not todo:
-        _keep_matrix(selection)
-        return []
     if place.executor is Where.ray:  # what is missing is reported before images are prepared
         from benchmark.executors.ray import RayExecutor, import_ray, require_answer
 
