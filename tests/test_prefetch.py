@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmark import precision
 from benchmark.batches import Batch, EpochOrder, Normaliser, SplitImages
 from benchmark.datasets.augmentations import parse
-from benchmark.prefetch import Prefetched, loader
+from benchmark.prefetch import loader
 from benchmark.stages import train
 from tests import synthetic
 
@@ -111,16 +111,6 @@ def test_an_error_while_a_batch_is_prepared_reaches_the_loop(monkeypatch: pytest
     monkeypatch.setattr(images, "__getitems__", broken)
     with pytest.raises(OSError, match="the disk is gone"):
         list(loader(images, 8))
-
-
-def test_batches_in_another_order_than_announced_are_refused() -> None:
-    images = training_images()
-    images.augment(RICH, seed=0, epoch=1)
-    source = Prefetched(images)
-    source.expect([[0, 1], [2, 3]])
-    source.__getitems__([0, 1])
-    with pytest.raises(RuntimeError, match="another order"):
-        source.__getitems__([3, 2])
 
 
 def test_threads_left_behind_by_an_epoch_that_was_broken_off_end() -> None:
