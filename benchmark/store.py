@@ -42,10 +42,6 @@ class Store:
         """Return the record's path."""
         return self.records / f"{run_id}.json"
 
-    def versions(self) -> dict[str, int]:
-        """Return the time of modification of each record's file in nanoseconds, by name."""
-        return {path.name: path.stat().st_mtime_ns for path in self.records.glob("*.json")}
-
     def save(
         self,
         record: RunRecord,

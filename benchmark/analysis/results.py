@@ -112,11 +112,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Results:
-    """A matrix's done runs.
+    """The results of a matrix, loaded once: all that tables, figures and reports are made from.
 
     Attributes:
         matrix: the matrix.
         plan: every run of it with its state.
+        store: the records, with their predictions and exhibits.
         cells: by key, in the matrix's order (dataset, model, input mode, policy); cells without a done run included.
         not_applicable: combinations that have no runs, with the reason.
         repeated: cells left out of ``cells`` because they are the same as another one by construction, with that one.
@@ -124,6 +125,7 @@ class Results:
 
     matrix: Matrix
     plan: Plan
+    store: Store
     cells: Mapping[CellKey, Cell]
     not_applicable: tuple[NotApplicable, ...]
     repeated: Mapping[CellKey, CellKey] = field(default_factory=dict)
@@ -183,7 +185,7 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
         records = {spec.seed: done[spec.id] for spec in specs if spec.id in done}
         tests = {seed: checked(record, store, images, groups.get(key[0])) for seed, record in records.items()}
         cells[key] = Cell(key=key, asked=tuple(spec.seed for spec in specs), records=records, tests=tests)
-    return Results(matrix, plan, cells, tuple(not_applicable(matrix)), repeated)
+    return Results(matrix, plan, store, cells, tuple(not_applicable(matrix)), repeated)
 
 
 def _codes(of_image: Mapping[str, str]) -> Mapping[str, int]:

@@ -13,8 +13,7 @@ import typer
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
-    from benchmark.cli.selection import Selection
-    from benchmark.plan import Plan
+    from benchmark.analysis.results import Results
 
 
 def fit_folder(matrix: str | None, folder: Path, overrides: Sequence[str]) -> tuple[str, list[str]]:
@@ -34,17 +33,17 @@ def fit_folder(matrix: str | None, folder: Path, overrides: Sequence[str]) -> tu
     return MATRIX, [*fitted.overrides, *overrides]
 
 
-def recommend(selection: Selection, plan: Plan) -> None:
+def recommend(results: Results) -> None:
     """Print the recommendation in words, and the command that classifies with the winner."""
     from benchmark import report
 
-    matrix, store = selection.matrix, selection.store
+    matrix, folder = results.matrix, results.store.folder
     typer.echo("\nRecommendation")
-    for line in report.recommendation(matrix, plan, store).splitlines():
+    for line in report.recommendation(results).splitlines():
         typer.echo(textwrap.fill(line, width=100, subsequent_indent="  " if line.startswith("- ") else ""))
     if matrix.keep_weights == "none":
         return
-    where = "" if store.folder.parent == Path("results") else f" --results {shlex.quote(str(store.folder.parent))}"
+    where = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
     several = len(matrix.datasets) > 1
-    best = f"--best {shlex.quote(store.folder.name)}{' --dataset NAME' if several else ''}{where}"
+    best = f"--best {shlex.quote(folder.name)}{' --dataset NAME' if several else ''}{where}"
     typer.echo(f"\nClassify with the winner: python -m benchmark predict {best} IMAGE…")

@@ -24,6 +24,7 @@ def report(
 
     from benchmark import matrix_file
     from benchmark import report as reports
+    from benchmark.analysis.results import load
     from benchmark.matrix import expand
     from benchmark.plan import make_plan
     from benchmark.store import find_results
@@ -40,14 +41,15 @@ def report(
         for item in plan.damaged:
             damaged = True
             typer.echo(f"damaged, and left out: {item.path}: {item.reason}", err=True)
+        loaded = load(matrix, plan, store)
         if check:
-            differences = reports.check(matrix, plan, store)
+            differences = reports.check(loaded, store.folder)
             for difference in differences:
                 typer.echo(f"{store.folder}: {difference}")
             typer.echo(f"{store.folder}: {'differs from its records' if differences else 'agrees with its records'}")
             drifted = drifted or bool(differences)
         else:
-            for path in reports.write(matrix, plan, store):
+            for path in reports.write(loaded, store.folder):
                 typer.echo(f"wrote {path}")
     if drifted or damaged:
         raise typer.Exit(1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -25,6 +26,7 @@ from benchmark.cli.options import (
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
+    from benchmark.analysis.results import Results
     from benchmark.cli.selection import Selection
     from benchmark.executors.interface import Executor
     from benchmark.plan import Plan, PlannedRun
@@ -110,10 +112,10 @@ def run(
         selection = select(matrix or DEFAULT_MATRIX, overrides, only, name, results, verify=True)
         todo = [planned for planned in selection.selected if force or planned.state != "done"]
         failed = _execute_runs(selection, todo, place, from_scratch=force)
-        plan = _report(selection)
+        found = _report(selection)
         _explain_failures(failed, selection.store)
         if folder is not None:
-            recommend(selection, plan)
+            recommend(found)
     except KeyboardInterrupt:
         typer.echo("interrupted. Finished runs are kept; run the same command again to resume.", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -233,27 +235,28 @@ def _longest_first(todo: list[PlannedRun], plan: Plan) -> list[PlannedRun]:
     return [planned[spec.id] for spec in longest_first(specs, known)]
 
 
-def _report(selection: Selection) -> Plan:
-    """Print the table, write the report where it differs from the records, and return the plan that both show."""
+def _report(selection: Selection) -> Results:
+    """Print the table, write the report, and return the results that both show.
+
+    Records are read under the folder's lock: no other command can then write an older report over a newer one.
+    """
     from benchmark import report
+    from benchmark.analysis.results import load
     from benchmark.locks import folder_locked
     from benchmark.plan import make_plan
     from benchmark.sharing import remove_done_checkpoints
 
-    matrix, store = selection.matrix, selection.store
-    specs = [run.spec for run in selection.plan.runs]
-    versions = store.versions()
-    plan = make_plan(specs, store)
-    if store.checkpoints.is_dir():
-        remove_done_checkpoints(store, [record.id for record in plan.done])
-    typer.echo(report.terminal_table(matrix, plan, store))
-    if report.check(matrix, plan, store):
-        with folder_locked(store.folder):
-            if store.versions() != versions:  # another command has reported more runs meanwhile
-                plan = make_plan(specs, store)
-            report.write(matrix, plan, store)
+    store = selection.store
+    writable = os.access(store.folder, os.W_OK)  # elsewhere a report that agrees with its records is still shown
+    with folder_locked(store.folder) if writable else nullcontext():
+        plan = make_plan([run.spec for run in selection.plan.runs], store)
+        if store.checkpoints.is_dir():
+            remove_done_checkpoints(store, [record.id for record in plan.done])
+        results = load(selection.matrix, plan, store)
+        typer.echo(report.table(results))
+        report.write(results, store.folder)
     typer.echo(f"report: {store.folder / 'report.md'}")
-    return plan
+    return results
 
 
 def _explain_failures(failed: list[RunRecord], store: Store) -> None:

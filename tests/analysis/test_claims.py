@@ -15,7 +15,7 @@ from benchmark.analysis.differences import Contrast, Difference, differences
 from benchmark.analysis.inference import holm, p_value
 from benchmark.analysis.interval import Interval
 from benchmark.analysis.published import PolicyClaim, QuestionClaim, Source, load_sources
-from benchmark.analysis.results import Results, load
+from benchmark.analysis.results import Results
 from benchmark.errors import UserError
 from benchmark.matrix_file import experiments_folder
 from benchmark.store import Store
@@ -66,7 +66,7 @@ def test_two_seeds_support_nothing() -> None:
 
 def results_of(store: Store | None = None, **changes: Any) -> Results:
     matrix, store = made_up.matrix(**changes), store or Store(Path("nowhere"))
-    return load(matrix, made_up.plan_of(matrix, store), store)
+    return made_up.results_of(matrix, store)
 
 
 def test_a_claim_counts_for_the_source_only_on_its_own_whole_datasets() -> None:
@@ -121,7 +121,7 @@ def test_the_shipped_claims_are_those_of_the_sources() -> None:
 @pytest.mark.parametrize(("name", "comparisons"), [("finetune-vs-features", 1), ("size-similarity", 4)])
 def test_each_claim_about_policies_is_held_by_its_matrix(name: str, comparisons: int) -> None:
     matrix, store = matrix_file.load(matrix_file.find(name)), Store(Path("nowhere"))
-    results = load(matrix, made_up.plan_of(matrix, store), store)
+    results = made_up.results_of(matrix, store)
     source = next(s for s in load_sources(experiments_folder() / "published") if _names(s) <= set(results.datasets))
     judged = judge(source.claims, differences(results), results)
     assert [[item.verdict for item in claim.comparisons] for claim in judged] == [["not run"]] * comparisons

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.analysis.hardest import hardest, parted
-from benchmark.analysis.results import Cell, load
+from benchmark.analysis.results import Cell
 from benchmark.matrix import RunSpec
 from tests.report import made_up
 
@@ -26,7 +26,7 @@ def cells(
         return np.array([int(k not in missed) for k in range(len(IDS))])
 
     store = made_up.fill(folder, MATRIX, correct, lambda spec: spec.input_mode == "rgb" or spec.seed in keep)
-    results = load(MATRIX, made_up.plan_of(MATRIX, store), store)
+    results = made_up.results_of(MATRIX, store)
     return {mode: [c for c in results.cells.values() if c.key[1] == mode] for mode in MATRIX.input_modes}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.analysis.differences import contrasts
-from benchmark.analysis.results import Results, load
+from benchmark.analysis.results import Results
 from benchmark.matrix import RunSpec, expand
 from benchmark.report import tables
 from benchmark.store import Store
@@ -26,7 +26,7 @@ def results_with(mean: tuple[float, ...], folder: Path) -> Results:
         assert record.model is not None
         model = record.model.model_copy(update={"pretrained_mean": mean, "pretrained_std": mean})
         store.save(record.model_copy(update={"model": model}), predictions)
-    return load(MATRIX, made_up.plan_of(MATRIX, store), store)
+    return made_up.results_of(MATRIX, store)
 
 
 def repeated(results: Results, policy: str) -> dict[str, str]:
@@ -63,4 +63,4 @@ def test_nothing_is_called_the_same_before_a_record_tells_the_means(tmp_path: Pa
         return False
 
     store = made_up.fill(tmp_path, MATRIX, made_up.latent(), keep=nothing)
-    assert load(MATRIX, made_up.plan_of(MATRIX, store), store).repeated == {}
+    assert made_up.results_of(MATRIX, store).repeated == {}

@@ -11,7 +11,6 @@ from scipy import stats
 from benchmark import matrix_file
 from benchmark.analysis.published import Source, load_sources
 from benchmark.analysis.published_figures import Compared, compare
-from benchmark.analysis.results import load
 from benchmark.errors import UserError
 from benchmark.matrix import expand
 from benchmark.matrix_file import experiments_folder
@@ -35,7 +34,7 @@ def compared(folder: Path, losses: list[float], overrides: list[str] | None = No
             accuracy = 0.93 + spec.seed / 100
             changes = {"history": (*record.history[:-1], last), "last_epoch_test_accuracy": accuracy}
             store.save(record.model_copy(update=changes), predictions)
-    results = load(matrix, made_up.plan_of(matrix, store), store)
+    results = made_up.results_of(matrix, store)
     return compare(hotdog(), results), published([hotdog()], [], results)
 
 
@@ -92,7 +91,7 @@ def test_another_experiment_under_the_same_names_is_not_compared(tmp_path: Path)
 
 def test_a_matrix_without_the_cells_shows_nothing_of_a_source() -> None:
     matrix, store = made_up.matrix(), Store(Path("nowhere"))
-    results = load(matrix, made_up.plan_of(matrix, store), store)
+    results = made_up.results_of(matrix, store)
     assert compare(hotdog(), results) == []
     assert published([hotdog()], [], results) == ""
 

@@ -10,9 +10,8 @@ import pytest
 
 from benchmark.analysis.differences import contrasts, differences, paired_values
 from benchmark.analysis.inference import holm, p_value
-from benchmark.analysis.results import Results, load
 from benchmark.errors import UserError
-from benchmark.matrix import Matrix, RunSpec, expand
+from benchmark.matrix import RunSpec, expand
 from benchmark.store import Store
 from tests.report import made_up
 
@@ -20,13 +19,9 @@ MODEL = "timm/tf_efficientnet_lite0"
 PAIR = made_up.matrix(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
 
 
-def loaded(matrix: Matrix, store: Store) -> Results:
-    return load(matrix, made_up.plan_of(matrix, store), store)
-
-
 def test_a_cell_is_the_mean_of_its_records_accuracies(tmp_path: Path) -> None:
     matrix = made_up.matrix()
-    results = loaded(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
+    results = made_up.results_of(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
     for cell in results.cells.values():
         of_records = [record.test.accuracy for record in cell.records.values() if record.test]
         assert cell.accuracy is not None
@@ -36,13 +31,13 @@ def test_a_cell_is_the_mean_of_its_records_accuracies(tmp_path: Path) -> None:
 
 def test_predictions_are_aligned_by_image_id_not_by_position(tmp_path: Path) -> None:
     correct = made_up.latent()
-    straight = loaded(PAIR, made_up.fill(tmp_path / "straight", PAIR, correct))
+    straight = made_up.results_of(PAIR, made_up.fill(tmp_path / "straight", PAIR, correct))
     store = Store(tmp_path / "shuffled")
     for spec in expand(PAIR):
         record, predictions = made_up.record_of(spec, correct(spec))
         order = np.random.default_rng(list(spec.id.encode())).permutation(128)
         store.save(record, made_up.reordered(predictions, order))
-    shuffled = loaded(PAIR, store)
+    shuffled = made_up.results_of(PAIR, store)
     assert [d.interval for d in differences(shuffled)] == [d.interval for d in differences(straight)]
     assert [c.accuracy for c in shuffled.cells.values()] == [c.accuracy for c in straight.cells.values()]
 
@@ -56,7 +51,7 @@ def test_pairs_are_formed_by_seed_and_only_where_both_are_done(tmp_path: Path) -
         return right
 
     lacking = made_up.fill(tmp_path, PAIR, correct, keep=lambda s: not (s.input_mode == "grey-1ch" and s.seed == 0))
-    (difference,) = differences(loaded(PAIR, lacking))
+    (difference,) = differences(made_up.results_of(PAIR, lacking))
     assert difference.seeds == (1, 2)
     assert difference.interval is not None
     assert difference.interval.mean == pytest.approx((2 + 3) / 20)  # with seed 0 it would be (1 + 2 + 3) / 30
@@ -70,7 +65,7 @@ def test_a_mean_over_modes_uses_only_seeds_that_every_mode_has(tmp_path: Path) -
         made_up.latent(),
         keep=lambda s: not (s.input_mode == "grey-1ch" and s.policy == "scratch" and s.seed == 2),
     )
-    found = {(d.contrast.family, d.contrast.context): d for d in differences(loaded(matrix, store))}
+    found = {(d.contrast.family, d.contrast.context): d for d in differences(made_up.results_of(matrix, store))}
     assert found["pretraining", "grey-3ch"].seeds == (0, 1, 2)
     assert found["pretraining", "grey-1ch"].seeds == (0, 1)
     assert found["pretraining", "mean of grey-3ch and grey-1ch"].seeds == (0, 1)
@@ -78,7 +73,7 @@ def test_a_mean_over_modes_uses_only_seeds_that_every_mode_has(tmp_path: Path) -
 
 def test_a_mean_over_modes_is_the_mean_of_the_modes_differences(tmp_path: Path) -> None:
     matrix = made_up.matrix()
-    found = differences(loaded(matrix, made_up.fill(tmp_path, matrix, made_up.latent())))
+    found = differences(made_up.results_of(matrix, made_up.fill(tmp_path, matrix, made_up.latent())))
     own = {
         d.contrast.context: d.interval.mean
         for d in found
@@ -95,14 +90,14 @@ def test_the_sign_of_a_difference_is_first_minus_second(tmp_path: Path) -> None:
         return np.arange(100) < (90 if spec.input_mode == "grey-3ch" else 80)
 
     store = made_up.fill(tmp_path, PAIR, lambda spec: correct(spec).astype(np.int64))
-    (difference,) = differences(loaded(PAIR, store))
+    (difference,) = differences(made_up.results_of(PAIR, store))
     assert (difference.contrast.first, difference.contrast.second) == ("grey-3ch", "grey-1ch")
     assert difference.interval is not None
     assert difference.interval.mean == pytest.approx(0.10)
 
 
 def test_images_that_only_one_cell_has_are_left_out_of_the_pair(tmp_path: Path) -> None:
-    results = loaded(PAIR, made_up.fill(tmp_path, PAIR, made_up.latent()))
+    results = made_up.results_of(PAIR, made_up.fill(tmp_path, PAIR, made_up.latent()))
     first, second = results.cells.values()
     kept = ~np.isin(second.images, ["test/0000.png", "test/0005.png"])
     images = next(iter(second.tests.values())).images
@@ -118,8 +113,7 @@ def test_images_that_only_one_cell_has_are_left_out_of_the_pair(tmp_path: Path) 
 
 def test_headlines_answer_each_question_once_a_dataset_and_comparison() -> None:
     matrix = made_up.matrix(datasets=["beans", "elpv"])
-    plan = made_up.plan_of(matrix, Store(Path("nowhere")))
-    results = load(matrix, plan, Store(Path("nowhere")))
+    results = made_up.results_of(matrix, Store(Path("nowhere")))
     headlines = [c for c in contrasts(results) if c.headline]
     keys = [(c.family, c.dataset, c.first, c.second) for c in headlines]
     assert len(keys) == len(set(keys)) == 4 + 2 + 1 + 2  # pretraining, channels, colour (not elpv), stages
@@ -134,7 +128,7 @@ def test_an_accuracy_that_its_predictions_do_not_count_to_is_refused_by_name(tmp
     wrong = record.test.model_copy(update={"accuracy": record.test.accuracy + 1 / 128})
     store.save(record.model_copy(update={"test": wrong}), predictions)
     with pytest.raises(UserError, match=rf"{spec.id}\.json: says test accuracy"):
-        loaded(PAIR, store)
+        made_up.results_of(PAIR, store)
 
 
 @pytest.mark.parametrize("score", ["macro_f1", "log_loss"])
@@ -146,7 +140,7 @@ def test_another_score_that_its_predictions_do_not_give_is_refused_by_name(tmp_p
     wrong = record.test.model_copy(update={score: getattr(record.test, score) + 0.01})
     store.save(record.model_copy(update={"test": wrong}), predictions)
     with pytest.raises(UserError, match=rf"{spec.id}\.json: says test"):
-        loaded(PAIR, store)
+        made_up.results_of(PAIR, store)
 
 
 def test_other_labels_on_the_same_images_are_refused_by_name(tmp_path: Path) -> None:
@@ -158,7 +152,7 @@ def test_other_labels_on_the_same_images_are_refused_by_name(tmp_path: Path) -> 
     )
     store.save(record, turned)
     with pytest.raises(UserError, match=rf"{spec.id}\.json: its test images or labels differ"):
-        loaded(PAIR, store)
+        made_up.results_of(PAIR, store)
 
 
 def test_an_image_predicted_twice_is_refused(tmp_path: Path) -> None:
@@ -168,14 +162,14 @@ def test_an_image_predicted_twice_is_refused(tmp_path: Path) -> None:
     twice = made_up.reordered(predictions, [0, 0, *range(2, 128)])
     store.save(record, twice)
     with pytest.raises(UserError, match="is predicted twice"):
-        loaded(PAIR, store)
+        made_up.results_of(PAIR, store)
 
 
 def test_a_damaged_record_is_no_done_run(tmp_path: Path) -> None:
     store = made_up.fill(tmp_path, PAIR, made_up.latent())
     path = store.path(expand(PAIR)[0].id)
     path.write_bytes(path.read_bytes()[:-40])
-    results = loaded(PAIR, store)
+    results = made_up.results_of(PAIR, store)
     assert [run.state for run in results.plan.runs] == ["damaged", *["done"] * 5]
     assert next(iter(results.cells.values())).seeds == (1, 2)
 
@@ -187,18 +181,18 @@ def test_predictions_that_were_changed_after_the_run_are_refused_by_name(tmp_pat
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError, match=path.name):
-        loaded(PAIR, store)
+        made_up.results_of(PAIR, store)
 
 
 def test_the_mean_over_datasets_leaves_controls_out_and_waits_for_every_dataset(tmp_path: Path) -> None:
     matrix = made_up.matrix(
         datasets=["beans", "elpv", "hue-control"], input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"]
     )
-    complete = differences(loaded(matrix, made_up.fill(tmp_path / "all", matrix, made_up.latent())))
+    complete = differences(made_up.results_of(matrix, made_up.fill(tmp_path / "all", matrix, made_up.latent())))
     means = {d.contrast.dataset: d.interval.mean for d in complete if d.interval}
     assert means["mean of 2 datasets"] == pytest.approx((means["beans"] + means["elpv"]) / 2)
     partly = made_up.fill(tmp_path / "part", matrix, made_up.latent(), keep=lambda spec: spec.dataset != "elpv")
-    assert not any("mean of" in d.contrast.dataset for d in differences(loaded(matrix, partly)))
+    assert not any("mean of" in d.contrast.dataset for d in differences(made_up.results_of(matrix, partly)))
 
 
 def test_a_dataset_that_stands_there_twice_is_not_pooled_with_itself(tmp_path: Path) -> None:
@@ -207,13 +201,13 @@ def test_a_dataset_that_stands_there_twice_is_not_pooled_with_itself(tmp_path: P
         input_modes=["grey-3ch", "grey-1ch"],
         policies=["finetune"],
     )
-    found = differences(loaded(matrix, made_up.fill(tmp_path, matrix, made_up.latent())))
+    found = differences(made_up.results_of(matrix, made_up.fill(tmp_path, matrix, made_up.latent())))
     assert [d.contrast.dataset for d in found] == ["beans", "beans-500"]
 
 
 def test_headlines_are_corrected_among_headlines_and_other_rows_among_all(tmp_path: Path) -> None:
     matrix = made_up.matrix()
-    found = differences(loaded(matrix, made_up.fill(tmp_path, matrix, made_up.latent())))
+    found = differences(made_up.results_of(matrix, made_up.fill(tmp_path, matrix, made_up.latent())))
     own = [d for d in found if d.contrast.family == "channels"]
     plain = [p_value(d.interval) for d in own if d.interval]
     corrected = holm([p for p in plain if p is not None])

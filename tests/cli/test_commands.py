@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from benchmark.cli.run import run
+from benchmark.store import Store
 from tests.cli.commands import TRAINING, Commands, library_servers, wait_for, workers
 
 
@@ -140,6 +143,34 @@ def test_run_executes_the_matrix_prints_a_table_and_writes_the_report(finished: 
     folder = project.folder / "results" / "tiny"
     assert {"matrix.yaml", "records", "report.md", "table.csv", "figures"} <= {path.name for path in folder.iterdir()}
     assert len(list((folder / "figures").glob("*.png"))) >= 3
+
+
+@pytest.mark.slow
+def test_one_run_opens_each_prediction_file_once_and_makes_the_plan_at_most_twice(
+    project: Commands, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCHMARK_CACHE_DIR", str(cache))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the handlers of the tests' own process stay
+    opened: list[str] = []
+    plans: list[Path] = []
+    predictions, scan = Store.predictions, Store.scan
+
+    def opening(store: Store, record: Any) -> Any:
+        opened.append(record.id)
+        return predictions(store, record)
+
+    def planning(store: Store) -> Any:  # which nothing but `make_plan` calls
+        plans.append(store.folder)
+        return scan(store)
+
+    monkeypatch.setattr(Store, "predictions", opening)
+    monkeypatch.setattr(Store, "scan", planning)
+    folder = project.folder / "results"
+    run(project.matrix(), results=folder)
+    assert sorted(opened) == sorted(project.records())
+    assert len(opened) == 4
+    assert plans == [folder / "tiny"] * 2
+    assert (folder / "tiny" / "report.html").is_file()
 
 
 @pytest.mark.slow

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.analysis.results import Results, load
 from benchmark.datasets.catalogue import CATALOGUE
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import Matrix, RunSpec, expand
-from benchmark.plan import Plan, make_plan
+from benchmark.plan import make_plan
 from benchmark.records import (
     DatasetRecord,
     DoneRun,
@@ -190,9 +191,9 @@ def fill(folder: Path, made: Matrix, correct: Correct, keep: Callable[[RunSpec],
     return store
 
 
-def plan_of(made: Matrix, store: Store) -> Plan:
-    """Return the plan of a matrix."""
-    return make_plan(expand(made), store)
+def results_of(made: Matrix, store: Store) -> Results:
+    """Return a matrix's results."""
+    return load(made, make_plan(expand(made), store), store)
 
 
 def reordered(predictions: PredictionTable, order: Iterable[int]) -> PredictionTable:

@@ -9,41 +9,41 @@ from pathlib import Path
 import pytest
 
 from benchmark import matrix_file, report
-from benchmark.matrix import Matrix, expand
-from benchmark.plan import Plan, make_plan
+from benchmark.analysis.results import Results
 from benchmark.store import Store
+from tests.report import made_up
 from tests.report.freeze import DAMAGED, FAILED, FOLDER, MISSING, STALE
 
 TEXTS = ("report.md", "table.csv", "differences.csv", "table.tex", "figures.json")
 
 
 @pytest.fixture
-def frozen(tmp_path: Path) -> tuple[Matrix, Plan, Store]:
+def frozen(tmp_path: Path) -> Results:
     """The frozen results, copied to where they may be changed."""
     store = Store(shutil.copytree(FOLDER, tmp_path / FOLDER.name))
     matrix = matrix_file.load(store.folder / "matrix.yaml")
-    return matrix, make_plan(expand(matrix), store), store
+    return made_up.results_of(matrix, store)
 
 
-def test_the_frozen_records_give_the_golden_report_byte_for_byte(frozen: tuple[Matrix, Plan, Store]) -> None:
-    matrix, plan, store = frozen
-    assert report.check(matrix, plan, store) == []
-    shutil.rmtree(store.folder / "figures")
+def test_the_frozen_records_give_the_golden_report_byte_for_byte(frozen: Results) -> None:
+    folder = frozen.store.folder
+    assert report.check(frozen, folder) == []
+    shutil.rmtree(folder / "figures")
     for name in (*TEXTS, "report.html", "runs.parquet"):
-        (store.folder / name).unlink()
-    report.write(matrix, plan, store)
+        (folder / name).unlink()
+    report.write(frozen, folder)
     for name in TEXTS:
-        assert (store.folder / name).read_bytes() == (FOLDER / name).read_bytes(), name
-    made, golden = ((folder / "report.html").read_text(encoding="utf-8") for folder in (store.folder, FOLDER))
+        assert (folder / name).read_bytes() == (FOLDER / name).read_bytes(), name
+    made, golden = ((place / "report.html").read_text(encoding="utf-8") for place in (folder, FOLDER))
     drawings = re.compile("<svg.*?</svg>", re.DOTALL)  # of this version of Matplotlib
     assert drawings.sub("", made) == drawings.sub("", golden)
     names = {path.name for path in (FOLDER / "figures").iterdir()}
-    assert {path.name for path in (store.folder / "figures").iterdir()} == names
-    assert report.check(matrix, plan, store) == []
+    assert {path.name for path in (folder / "figures").iterdir()} == names
+    assert report.check(frozen, folder) == []
 
 
-def test_what_failed_is_stale_missing_or_damaged_is_told_and_not_averaged(frozen: tuple[Matrix, Plan, Store]) -> None:
-    _, plan, _ = frozen
+def test_what_failed_is_stale_missing_or_damaged_is_told_and_not_averaged(frozen: Results) -> None:
+    plan = frozen.plan
     states = ["done"] * 12
     states[FAILED], states[STALE], states[MISSING], states[DAMAGED] = "failed", "stale", "pending", "damaged"
     assert [run.state for run in plan.runs] == states

@@ -14,9 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from benchmark import report
-from benchmark.analysis.results import Results
 from benchmark.matrix import Matrix, RunSpec, expand
-from benchmark.plan import Plan
 from benchmark.report.figures import own_name, slug
 from benchmark.store import Store
 from tests.report import made_up
@@ -74,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     for spec in expand(matrix):
         save(spec)
-    report.write(matrix, made_up.plan_of(matrix, store), store)
+    report.write(made_up.results_of(matrix, store), store.folder)
     return store.folder
 
 
@@ -144,6 +142,6 @@ def test_figures_of_a_dataset_and_a_model_share_no_name() -> None:
     matrix = made_up.matrix(
         datasets=beans, models=["timm/resnet18", "timm/resnet18-timm-resnet18"], policies=["finetune"]
     )
-    results = Results(matrix, Plan((), (), ()), {}, ())
+    results = made_up.results_of(matrix, Store(Path("nowhere")))
     made = [own_name("curves", d, m, results) for d in results.datasets for m in matrix.models]
     assert len({name.lower() for name in made}) == 6

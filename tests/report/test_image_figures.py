@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from benchmark import exhibits, report
-from benchmark.analysis.results import load
 from benchmark.matrix import Matrix, RunSpec, expand
 from benchmark.records import ExhibitFiles
 from benchmark.report.pictures import Picture
@@ -50,8 +49,8 @@ def correct(spec: RunSpec) -> np.ndarray:
 
 
 def shown(matrix: Matrix, store: Store) -> tuple[str, dict[str, Picture]]:
-    results = load(matrix, made_up.plan_of(matrix, store), store)
-    texts, figures = report.texts_and_pictures(results, store)
+    results = made_up.results_of(matrix, store)
+    texts, figures = report.texts_and_pictures(results)
     return texts["report.md"].decode(), {picture.name: picture for picture in figures}
 
 

@@ -49,7 +49,7 @@ window.addEventListener("load", () => {
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     store = made_up.fill(tmp_path_factory.mktemp("page"), MATRIX, made_up.latent())
-    report.write(MATRIX, made_up.plan_of(MATRIX, store), store)
+    report.write(made_up.results_of(MATRIX, store), store.folder)
     return (store.folder / "report.html").read_text(encoding="utf-8")
 
 

@@ -16,7 +16,6 @@ import pandas as pd
 import pytest
 
 from benchmark import report
-from benchmark.analysis.results import load
 from benchmark.matrix import Matrix, RunSpec, expand
 from benchmark.report import runs_file
 from benchmark.report.figures import slug
@@ -36,7 +35,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def small_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with its report, to be copied."""
     store = made_up.fill(tmp_path_factory.mktemp("small"), SMALL, made_up.latent())
-    report.write(SMALL, made_up.plan_of(SMALL, store), store)
+    report.write(made_up.results_of(SMALL, store), store.folder)
     return store.folder
 
 
@@ -46,8 +45,8 @@ def small(small_report: Path, tmp_path: Path) -> Store:
 
 
 def texts(matrix: Matrix, store: Store) -> dict[str, str]:
-    results = load(matrix, made_up.plan_of(matrix, store), store)
-    return {name: content.decode() for name, content in report.texts_and_pictures(results, store)[0].items()}
+    results = made_up.results_of(matrix, store)
+    return {name: content.decode() for name, content in report.texts_and_pictures(results)[0].items()}
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -55,10 +54,10 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_written_twice_it_is_the_same_and_agrees_with_its_records(small: Store) -> None:
-    plan = made_up.plan_of(SMALL, small)
-    assert report.check(SMALL, plan, small) == []
+    results = made_up.results_of(SMALL, small)
+    assert report.check(results, small.folder) == []
     before = {path: path.read_bytes() for path in small.folder.rglob("*") if path.is_file()}
-    paths = report.write(SMALL, plan, small)
+    paths = report.write(results, small.folder)
     assert paths[0].name == "report.md"
     assert {path: path.read_bytes() for path in small.folder.rglob("*") if path.is_file()} == before
     assert sum(path.suffix == ".png" for path in paths) >= 3
@@ -69,7 +68,7 @@ def test_written_twice_it_is_the_same_and_agrees_with_its_records(small: Store) 
     ["report.md", "table.csv", "differences.csv", "table.tex", "report.html", "figures.json", "figures/accuracy.svg"],
 )
 def test_check_finds_one_changed_byte_anywhere(small: Store, name: str) -> None:
-    plan = made_up.plan_of(SMALL, small)
+    results = made_up.results_of(SMALL, small)
     path = small.folder / name
     content = path.read_bytes()
     for at in (0, len(content) // 3, len(content) // 2, len(content) - 1):
@@ -77,23 +76,23 @@ def test_check_finds_one_changed_byte_anywhere(small: Store, name: str) -> None:
         changed[at] ^= 1
         path.write_bytes(changed)
         found = "report.html" if name.endswith(".svg") else name  # the page has the figure inside
-        assert report.check(SMALL, plan, small) == [f"{found}: changed"]
+        assert report.check(results, small.folder) == [f"{found}: changed"]
     path.write_bytes(content)
-    assert report.check(SMALL, plan, small) == []
+    assert report.check(results, small.folder) == []
 
 
 def test_check_names_missing_and_surplus_files_and_write_replaces_them(small: Store) -> None:
-    plan = made_up.plan_of(SMALL, small)
+    results = made_up.results_of(SMALL, small)
     (small.folder / "table.csv").unlink()
     (small.folder / "figures" / "time.png").unlink()
     (small.folder / "figures" / "old.png").write_bytes(b"")
-    assert report.check(SMALL, plan, small) == [
+    assert report.check(results, small.folder) == [
         "figures/time.png: missing",
         "table.csv: missing",
         "figures/old.png: surplus",
     ]
-    report.write(SMALL, plan, small)
-    assert report.check(SMALL, plan, small) == []
+    report.write(results, small.folder)
+    assert report.check(results, small.folder) == []
 
 
 def test_other_data_of_a_figure_is_a_difference(small: Store) -> None:
@@ -101,23 +100,23 @@ def test_other_data_of_a_figure_is_a_difference(small: Store) -> None:
     other = made_up.latent()(spec)
     other[:5] ^= 1
     small.save(*made_up.record_of(spec, other))
-    plan = made_up.plan_of(SMALL, small)
-    found = report.check(SMALL, plan, small)
+    results = made_up.results_of(SMALL, small)
+    found = report.check(results, small.folder)
     assert {"report.md: changed", "table.csv: changed", "figures.json: changed"} <= set(found)
-    report.write(SMALL, plan, small)
-    assert report.check(SMALL, plan, small) == []
+    report.write(results, small.folder)
+    assert report.check(results, small.folder) == []
 
 
 def test_a_figure_is_drawn_again_only_if_its_data_changed_or_a_file_is_missing(small: Store) -> None:
-    plan, digests = made_up.plan_of(SMALL, small), small.folder / "figures.json"
+    results, digests = made_up.results_of(SMALL, small), small.folder / "figures.json"
     accuracy, curves, time = (small.folder / "figures" / f"{name}.png" for name in ("accuracy", "curves-beans", "time"))
 
     def drawn_again() -> list[Path]:
         for path in (accuracy, curves, time):
             if path.is_file():
                 path.write_bytes(b"kept")
-        report.write(SMALL, plan, small)
-        assert report.check(SMALL, plan, small) == []
+        report.write(results, small.folder)
+        assert report.check(results, small.folder) == []
         return [path for path in (accuracy, curves, time) if path.read_bytes() != b"kept"]
 
     assert drawn_again() == []
@@ -166,13 +165,13 @@ def test_the_matrixs_margin_reaches_the_report_and_changes_no_run(tmp_path: Path
 
 def test_without_a_done_run_it_says_so(tmp_path: Path) -> None:
     store = Store(tmp_path / "empty")
-    plan = made_up.plan_of(MATRIX, store)
+    results = made_up.results_of(MATRIX, store)
     made = texts(MATRIX, store)
     assert "Nothing is measured yet" in made["report.md"]
-    assert f"{len(plan.runs)} pending" in made["report.md"]
-    report.write(MATRIX, plan, store)
-    assert report.check(MATRIX, plan, store) == []
-    assert "3 pending" in report.terminal_table(MATRIX, plan, store)
+    assert f"{len(results.plan.runs)} pending" in made["report.md"]
+    report.write(results, store.folder)
+    assert report.check(results, store.folder) == []
+    assert "3 pending" in report.table(results)
 
 
 def test_one_seed_gives_intervals_over_images_alone_and_no_verdict(tmp_path: Path) -> None:
@@ -221,7 +220,7 @@ def test_a_damaged_record_is_named_on_top_and_left_out(small: Store) -> None:
     before = made.partition("## The answer")[0]
     assert f"**1 damaged record, left out of every number below:** `records/{path.name}` (see Runs)." in before
     assert "(n=2)" in made
-    assert "report.md: changed" in report.check(SMALL, made_up.plan_of(SMALL, small), small)
+    assert "report.md: changed" in report.check(made_up.results_of(SMALL, small), small.folder)
 
 
 def test_a_pretrained_network_that_is_better_is_called_better_and_twins_are_not_told_apart(filled: Store) -> None:
@@ -243,8 +242,8 @@ def test_the_answer_about_many_datasets_counts_them(tmp_path: Path) -> None:
 def test_several_models_stand_apart(tmp_path: Path) -> None:
     matrix = made_up.matrix(models=["timm/resnet18", "timm/tf_efficientnet_lite0"], policies=["finetune", "scratch"])
     store = made_up.fill(tmp_path, matrix, made_up.latent())
-    results = load(matrix, made_up.plan_of(matrix, store), store)
-    names = [picture.name for picture in report.texts_and_pictures(results, store)[1]]
+    results = made_up.results_of(matrix, store)
+    names = [picture.name for picture in report.texts_and_pictures(results)[1]]
     assert {f"accuracy--{slug(model)}" for model in ("timm/resnet18", "timm/tf_efficientnet_lite0")} <= set(names)
     found = rows(texts(matrix, store)["differences.csv"])
     assert {r["model"] for r in found} == set(matrix.models)
@@ -289,7 +288,7 @@ def test_runs_parquet_has_one_row_a_run_and_every_field(tmp_path: Path) -> None:
     specs = expand(SMALL)
     store = made_up.fill(tmp_path, SMALL, made_up.latent(), keep=lambda spec: spec != specs[0])
     store.save(made_up.failed(specs[1]))
-    plan = made_up.plan_of(SMALL, store)
+    plan = made_up.results_of(SMALL, store).plan
     content = runs_file.encode(runs_file.runs_frame(plan))
     frame = pd.read_parquet(io.BytesIO(content))
     assert list(frame["id"]) == [spec.id for spec in specs]
@@ -304,14 +303,14 @@ def test_runs_parquet_has_one_row_a_run_and_every_field(tmp_path: Path) -> None:
 
 
 def test_another_number_in_runs_parquet_is_drift(small: Store) -> None:
-    plan = made_up.plan_of(SMALL, small)
+    results = made_up.results_of(SMALL, small)
     path = small.folder / "runs.parquet"
     frame = pd.read_parquet(path)
     frame["test.accuracy"] += 1e-12
     frame.to_parquet(path, index=False)
-    assert report.check(SMALL, plan, small) == ["runs.parquet: changed"]
+    assert report.check(results, small.folder) == ["runs.parquet: changed"]
     path.write_bytes(b"PAR1")
-    assert report.check(SMALL, plan, small) == ["runs.parquet: changed"]
+    assert report.check(results, small.folder) == ["runs.parquet: changed"]
 
 
 def test_the_latex_table_has_the_same_cells_as_the_report(filled: Store) -> None:
@@ -345,7 +344,7 @@ def test_no_path_of_this_machine_stands_in_a_report_on_a_folder(tmp_path: Path) 
 
 def test_recall_and_cost_are_those_of_the_cell(filled: Store) -> None:
     shown = texts(MATRIX, filled)["report.md"]
-    results = load(MATRIX, made_up.plan_of(MATRIX, filled), filled)
+    results = made_up.results_of(MATRIX, filled)
     cell = results.cells["elpv", "grey-1ch", "scratch", "timm/tf_efficientnet_lite0"]
     assert cell.confusion.sum() == 3 * 128
     functional = 100 * cell.confusion[0, 0] / cell.confusion[0].sum()

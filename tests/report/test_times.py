@@ -5,7 +5,6 @@ import io
 from pathlib import Path
 
 from benchmark import report
-from benchmark.analysis.results import load
 from benchmark.matrix import Matrix, expand
 from benchmark.store import Store
 from tests.report import made_up
@@ -36,8 +35,8 @@ def measured(folder: Path, contended: set[tuple[str, int]]) -> Store:
 
 
 def texts(matrix: Matrix, store: Store) -> dict[str, str]:
-    results = load(matrix, made_up.plan_of(matrix, store), store)
-    return {name: content.decode() for name, content in report.texts_and_pictures(results, store)[0].items()}
+    results = made_up.results_of(matrix, store)
+    return {name: content.decode() for name, content in report.texts_and_pictures(results)[0].items()}
 
 
 def cost_row(shown: str, mode: str) -> list[str]:
@@ -68,8 +67,8 @@ def test_a_cell_of_which_every_run_waited_has_bounds_and_is_not_drawn(tmp_path: 
 def test_without_one_undisturbed_run_there_is_no_figure_of_times(tmp_path: Path) -> None:
     everything = {(spec.input_mode, spec.seed) for spec in expand(MATRIX)}
     store = measured(tmp_path, everything)
-    results = load(MATRIX, made_up.plan_of(MATRIX, store), store)
-    shown, pictures = report.texts_and_pictures(results, store)
+    results = made_up.results_of(MATRIX, store)
+    shown, pictures = report.texts_and_pictures(results)
     assert "time" not in {picture.name for picture in pictures}
     assert "figures/time" not in shown["report.md"].decode()
     assert cost_row(shown["report.md"].decode(), "grey-1ch")[3] == "≤ 400.0"
