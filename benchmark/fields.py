@@ -25,7 +25,7 @@ def distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
     """
     for item, count in Counter(items).items():
         if count > 1:
-            raise ValueError(f"{item!r} stands there twice")
+            raise ValueError(f"{item!r} is a duplicate")
     return items
 
 

@@ -243,7 +243,7 @@ class Matrix(Frozen):
         seen: set[str] = set()
         for index, entry in enumerate(self.datasets):
             if entry.title in seen:
-                message = f"{entry.title!r} stands there twice; give one of them a label of its own"
+                message = f"{entry.title!r} is a duplicate; give one of them a label of its own"
                 raise MisplacedValueError(f"datasets.{index}: {message}", f"datasets.{index}")
             seen.add(entry.title)
         for name in self.policies:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -247,6 +246,4 @@ def dump(matrix: Matrix) -> str:
         entry["name"] if set(entry) == {"name"} else entry
         for entry in ({key: value for key, value in item.items() if value is not None} for item in data["datasets"])
     ]
-    return yaml.dump(
-        data, Dumper=plain_yaml.Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
-    )
+    return plain_yaml.write(data)

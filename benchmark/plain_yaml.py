@@ -39,11 +39,11 @@ class NotPlainError(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader without YAML 1.1's ideas of what a plain word is."""
+    """SafeLoader without YAML 1.1's reading of plain words."""
 
 
-class Dumper(yaml.SafeDumper):
-    """Writes what `read` reads back; text that either version of YAML takes for something else is quoted."""
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that either version of YAML takes for something else."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Write equal objects out each time."""
@@ -52,7 +52,7 @@ class Dumper(yaml.SafeDumper):
 
 _Loader.yaml_implicit_resolvers = {}
 for _kind, _pattern, _first in _SCALARS:
-    for _class in (_Loader, Dumper):
+    for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"^(?:{_pattern})$"), list(_first))
 
 
@@ -80,6 +80,11 @@ def read(text: str) -> tuple[Any, dict[KeyPath, int]]:
     return (None if root is None else _plain(loader, root, (), lines)), lines
 
 
+def write(data: dict[str, Any]) -> str:
+    """Return a mapping as YAML text that `read` reads back, in the order of its keys."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+
+
 def _refuse_what_is_not_plain(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
@@ -105,7 +110,7 @@ def _plain(loader: _Loader, node: yaml.Node, at: KeyPath, lines: dict[KeyPath, i
                 raise NotPlainError("a key must be a plain word", line)
             key = str(key_node.value)
             if key in result:
-                raise NotPlainError(f"key {key!r} stands there twice", line)
+                raise NotPlainError(f"key {key!r} is a duplicate", line)
             lines[(*at, key)] = line
             result[key] = _plain(loader, value_node, (*at, key), lines)
         return result

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
+from benchmark import plain_yaml
 from benchmark.analysis.differences import Question
 from benchmark.errors import UserError
 from benchmark.fields import Frozen
@@ -96,9 +96,10 @@ def load_sources(folder: Path) -> list[Source]:
     sources = []
     for path in sorted(folder.glob("*.yaml")):
         try:
-            sources.append(Source.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))))
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: not valid YAML: {error}.") from None
+            data, _ = plain_yaml.read(path.read_text(encoding="utf-8"))
+            sources.append(Source.model_validate(data))
+        except plain_yaml.NotPlainError as error:
+            raise UserError(f"{path}:{error.line}: {error}.") from None
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"] if part not in (_OF_A_QUESTION, _OF_POLICIES))

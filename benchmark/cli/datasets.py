@@ -176,14 +176,13 @@ def check_dataset(
 
 
 def _step(text: str) -> Step:
-    import yaml
-
+    from benchmark import plain_yaml
     from benchmark.datasets.augmentations import parse
 
     name, _, parameters = text.partition("=")
     try:
-        return parse({name: yaml.safe_load(parameters)} if parameters else name)
-    except (ValueError, yaml.YAMLError) as error:
+        return parse({name: plain_yaml.read(parameters)[0]} if parameters else name)
+    except (ValueError, plain_yaml.NotPlainError) as error:
         raise UserError(f"--augment {text}: {error}") from None
 
 
