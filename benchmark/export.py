@@ -53,9 +53,9 @@ def config(run: TrainedRun) -> dict[str, Any]:
         "library": library,
         "architecture": name,
         "arguments": dict(SETTINGS.get(name, {})) if library == "torchvision" else {},
-        "classes": list(run.dataset.classes),
-        "channels": run.model.input_channels,
-        "input_size": [run.model.input_channels, spec.input_size, spec.input_size],
+        "classes": list(run.record.dataset.classes),
+        "channels": run.record.model.input_channels,
+        "input_size": [run.record.model.input_channels, spec.input_size, spec.input_size],
         "changed_tensors": _changed(run),
         "preprocessing": {
             "rotate_by_exif": True,
@@ -67,14 +67,14 @@ def config(run: TrainedRun) -> dict[str, Any]:
             "centre_crop": spec.crop_size,
             "scale": "1 / 255",
             "channels": "grey repeated on three channels" if mode.grey and mode.channels == 3 else "as they are",
-            "mean": list(run.model.mean),
-            "std": list(run.model.std),
+            "mean": list(run.record.model.mean),
+            "std": list(run.record.model.std),
         },
         "run": run.record.id,
         "input_mode": spec.input_mode,
         "policy": spec.policy,
         "seed": spec.seed,
-        "test_accuracy": None if run.record.test is None else run.record.test.accuracy,
+        "test_accuracy": run.record.test.accuracy,
     }
 
 
@@ -125,9 +125,9 @@ def _changed(run: TrainedRun) -> dict[str, list[int]]:
     They are a bias of the stem (`grey-1ch-folded`), and the stem's weights of a torchvision network of one channel.
     """
     library, _, name = run.record.spec.model.partition("/")
-    classes = len(run.dataset.classes)
+    classes = len(run.record.dataset.classes)
     plain = (
-        timm.create_model(name, num_classes=classes, in_chans=run.model.input_channels)
+        timm.create_model(name, num_classes=classes, in_chans=run.record.model.input_channels)
         if library == "timm"
         else torchvision.models.get_model(name, num_classes=classes, **SETTINGS.get(name, {}))
     ).state_dict()

@@ -20,7 +20,7 @@ from benchmark.datasets.prepared import Split
 from benchmark.errors import UserError
 from benchmark.inputs import INPUT_MODES
 from benchmark.precision import choose_device, resolve_precision
-from benchmark.records import DatasetRecord, DoneRun, ModelRecord
+from benchmark.records import DoneRun
 
 
 def restore(model: str, channels: int, classes: int, state: Mapping[str, Tensor], title: str) -> nn.Module:
@@ -68,16 +68,6 @@ class TrainedRun:
     device: torch.device
     precision: str
 
-    @property
-    def model(self) -> ModelRecord:
-        """The network's part of the record."""
-        return self.record.model
-
-    @property
-    def dataset(self) -> DatasetRecord:
-        """The images' part of the record."""
-        return self.record.dataset
-
     def decode(self, content: bytes) -> NDArray[np.uint8]:
         """Return a file's pixels, decoded and resized like the run's own images.
 
@@ -103,7 +93,7 @@ class TrainedRun:
         """
         rows = np.arange(len(pixels))
         split = Split(rows, np.zeros_like(rows), tuple(str(row) for row in rows))
-        normaliser = Normaliser(self.model.mean, self.model.std, self.device)
+        normaliser = Normaliser(self.record.model.mean, self.record.model.std, self.device)
         shown = SplitImages(pixels, split, normaliser, self.device, self.record.spec.crop_size)
         return shown.plain(rows.tolist())
 

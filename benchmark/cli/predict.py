@@ -53,7 +53,7 @@ def predict(
     from benchmark.trained import open_run
 
     trained = open_run(kept.record, weights)
-    classes = trained.dataset.classes
+    classes = trained.record.dataset.classes
     written = io.StringIO(newline="")
     table = csv.writer(written, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     table.writerow(["path", "class", *(f"p({name})" for name in classes)])
