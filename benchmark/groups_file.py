@@ -28,7 +28,7 @@ def read(folder: Path) -> dict[str, dict[str, str]]:
     """Return the groups that a results folder knows; empty where it has no such file.
 
     Raises:
-        UserError: it cannot be read, its columns are others, a field is empty, or an image stands there twice.
+        UserError: it cannot be read, its columns are others, a field is empty, or an image is listed twice.
     """
     path = folder / FILE
     try:
@@ -52,7 +52,7 @@ def read(folder: Path) -> dict[str, dict[str, str]]:
             raise UserError(f"{place}: needs the three fields {','.join(COLUMNS)}, none of them empty.")
         dataset, image, group = row
         if image in found.setdefault(dataset, {}):
-            raise UserError(f"{place}: {image} of {dataset} stands there twice.")
+            raise UserError(f"{place}: {image} of {dataset} is listed twice.")
         found[dataset][image] = group
     return found
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from benchmark.analysis.results import Cell, Results
 from benchmark.inputs import INPUT_MODES
 
@@ -14,7 +12,7 @@ def candidates(dataset: str, results: Results) -> list[Cell]:
     The grey modes: which of them to take is what this benchmark asks. Colour competes with them on a user's own
     folder, whose owner may choose it, and where a matrix shows the dataset in colour alone.
     """
-    cells = [cell for key, cell in results.cells.items() if key[0] == dataset]
+    cells = [cell for key, cell in results.by_key.items() if key[0] == dataset]
     (entry,) = (entry for entry in results.matrix.datasets if entry.title == dataset)
     grey = [cell for cell in cells if INPUT_MODES[cell.key[1]].grey]
     return cells if entry.is_folder or not grey else grey
@@ -27,18 +25,8 @@ def winners(dataset: str, results: Results) -> list[Cell]:
     beside it are not flattered by it.
     """
     complete = [cell for cell in candidates(dataset, results) if cell.records and len(cell.seeds) == len(cell.asked)]
-    means = [validation_accuracy(cell) for cell in complete]
-    return [cell for cell, mean in zip(complete, means, strict=True) if mean == max(means)]
-
-
-def validation_accuracy(cell: Cell) -> float:
-    """Return the mean over the done seeds, 0..1, of the chosen checkpoint's validation accuracy.
-
-    Raises:
-        ZeroDivisionError: no seed is done.
-    """
-    scores = [record.validation.accuracy for record in cell.records.values()]
-    return math.fsum(scores) / len(scores)
+    means = {cell.key: cell.mean("validation.accuracy") or 0.0 for cell in complete}
+    return [cell for cell in complete if means[cell.key] == max(means.values())]
 
 
 def best_seed(cell: Cell) -> int:

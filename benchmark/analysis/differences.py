@@ -8,11 +8,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from benchmark.analysis.folds import UNTESTED, mean_difference
+from benchmark.analysis.folds import UNTESTED
 from benchmark.analysis.inference import SIGNIFICANCE, equivalent, holm, p_value, pooled
 from benchmark.analysis.interval import Interval
+from benchmark.analysis.means import mean_difference
 from benchmark.analysis.results import Cell, CellKey, Results
 from benchmark.inputs import INPUT_MODES
+from benchmark.words import listed
 
 Question = Literal["colour", "channels", "pretraining", "stages"]
 Family = Literal[Question, "policies"]
@@ -198,7 +200,7 @@ def paired_values(pairs: Sequence[tuple[Cell, Cell]]) -> Paired:
 
 def measure(contrast: Contrast, results: Results) -> Difference:
     """Return a contrast as its cells' done runs give it, without a p-value."""
-    pairs = [(results.cells[first], results.cells[second]) for first, second in contrast.pairs]
+    pairs = [(results.by_key[first], results.by_key[second]) for first, second in contrast.pairs]
     values, seeds, groups = paired_values(pairs)
     interval = mean_difference(values, pairs[0][0].folds, len(pairs), groups) if values.size else None
     margin = results.matrix.equivalence_margin / 100
@@ -214,7 +216,7 @@ def _modes_compared(
     policies = [
         policy
         for policy in results.matrix.policies
-        if {(dataset, first, policy, model), (dataset, second, policy, model)} <= set(results.cells)
+        if {(dataset, first, policy, model), (dataset, second, policy, model)} <= set(results.by_key)
     ]
     pretrained = [policy for policy in policies if results.matrix.policy(policy).pretrained]
 
@@ -225,7 +227,7 @@ def _modes_compared(
     for policy in policies:
         yield contrast([policy], policy, headline=[policy] == pretrained)
     if len(pretrained) > 1:
-        yield contrast(pretrained, f"mean of {_listed(pretrained)}", headline=True)
+        yield contrast(pretrained, f"mean of {listed(pretrained)}", headline=True)
 
 
 def _colour(family: Family, dataset: str, model: str, results: Results) -> Iterator[Contrast]:
@@ -243,7 +245,7 @@ def policies_compared(
     modes = [
         mode
         for mode in results.modes(dataset)
-        if {(dataset, mode, first, model), (dataset, mode, second, model)} <= set(results.cells)
+        if {(dataset, mode, first, model), (dataset, mode, second, model)} <= set(results.by_key)
     ]
     grey = [mode for mode in modes if INPUT_MODES[mode].grey]
 
@@ -254,9 +256,9 @@ def policies_compared(
     for mode in modes:
         yield contrast([mode], mode, headline=[mode] == grey or (not grey and len(modes) == 1))
     if len(grey) > 1:
-        yield contrast(grey, f"mean of {_listed(grey)}", headline=True)
+        yield contrast(grey, f"mean of {listed(grey)}", headline=True)
     if len(modes) > max(len(grey), 1):
-        yield contrast(modes, f"mean of {_listed(modes)}", headline=False)
+        yield contrast(modes, f"mean of {listed(modes)}", headline=False)
 
 
 def _pretraining(family: Family, dataset: str, model: str, results: Results) -> Iterator[Contrast]:
@@ -269,10 +271,6 @@ def _pretraining(family: Family, dataset: str, model: str, results: Results) -> 
 def _stages(family: Family, dataset: str, model: str, results: Results) -> Iterator[Contrast]:
     if {"finetune", "finetune-whole"} <= set(results.matrix.policies):
         yield from policies_compared(family, "finetune", "finetune-whole", dataset, model, results)
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 _MAKERS: dict[Question, Callable[[Family, str, str, Results], Iterator[Contrast]]] = {

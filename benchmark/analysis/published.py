@@ -1,16 +1,27 @@
-"""What others have published, as data: claims that a matrix can test, and figures that it can be compared with."""
+"""Claims and numbers that others have published, as data, next to what a matrix measured.
+
+A figure here is a number that a source states; in `benchmark.report` it is a picture.
+"""
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from benchmark import plain_yaml
-from benchmark.analysis.differences import Question
+from benchmark import matrix_file, plain_yaml
+from benchmark.analysis.differences import Contrast, Difference, Question, adjusted, measure, policies_compared
+from benchmark.analysis.interval import CONFIDENCE, SEEDS_FOR_A_VERDICT, t_quantile
+from benchmark.analysis.results import Cell, Results
 from benchmark.errors import UserError
 from benchmark.fields import Frozen
+from benchmark.matrix import RunSpec, expand
+from benchmark.records import DoneRun
 
 Metric = Literal["last_epoch_test_accuracy", "last_epoch_train_loss"]
 """Test accuracy after the last epoch, 0..1; mean cross-entropy over the last epoch's training images, each as it was in
@@ -105,3 +116,163 @@ def load_sources(folder: Path) -> list[Source]:
             where = ".".join(str(part) for part in first["loc"] if part not in (_OF_A_QUESTION, _OF_POLICIES))
             raise UserError(f"{path}: {where}: {first['msg']}.") from None
     return sources
+
+
+Verdict = Literal["supported", "contradicted", "undecided", "not run"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim on one comparison.
+
+    Attributes:
+        difference: the headline that tests it.
+        verdict: supported where the claimed side is better after Holm's correction; contradicted where the other side
+            is, or where the two are shown to differ by less than the margin of equivalence; else undecided, or not run.
+        by_the_source: whether the source says it of this dataset, and not of a part of it or of a case that the dataset
+            stands for.
+    """
+
+    difference: Difference
+    verdict: Verdict
+    by_the_source: bool
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """A claim with its verdicts, none where the matrix does not hold the comparison."""
+
+    claim: Claim
+    comparisons: tuple[Judged, ...]
+
+
+def judge(claims: Sequence[Claim], found: Sequence[Difference], results: Results) -> list[JudgedClaim]:
+    """Return the verdicts on the claims of one source; generated controls are no evidence.
+
+    A claim about a question is judged on that question's headlines, a claim about policies on differences of its own,
+    with Holm's correction among those of the source.
+
+    Args:
+        claims: of one source.
+        found: the matrix's differences.
+        results: its runs.
+    """
+    named = [claim for claim in claims if isinstance(claim, PolicyClaim)]
+    contrasts = [(claim, contrast) for claim in named for contrast in _between_policies(claim, results)]
+    measured = adjusted([measure(contrast, results) for _, contrast in contrasts])
+    own = [(claim, difference) for (claim, _), difference in zip(contrasts, measured, strict=True)]
+    whole = {e.title: e.name for e in results.matrix.datasets if e.limit is None and e.classes is None}
+
+    def comparisons(claim: Claim) -> Iterator[Judged]:
+        if isinstance(claim, PolicyClaim):
+            yield from (Judged(d, verdict(claim, d), by_the_source=False) for other, d in own if other is claim)
+            return
+        for difference in found:
+            contrast = difference.contrast
+            if contrast.family == claim.question and contrast.headline and contrast.dataset not in results.controls:
+                yield Judged(difference, verdict(claim, difference), whole.get(contrast.dataset) in claim.datasets)
+
+    return [JudgedClaim(claim, tuple(comparisons(claim))) for claim in claims]
+
+
+def _between_policies(claim: PolicyClaim, results: Results) -> Iterator[Contrast]:
+    for dataset in results.datasets:
+        if dataset in claim.datasets and dataset not in results.controls:
+            for model in results.matrix.models:
+                compared = policies_compared("policies", claim.better, claim.than, dataset, model, results)
+                yield from (contrast for contrast in compared if contrast.headline)
+
+
+def verdict(claim: Claim, difference: Difference) -> Verdict:
+    """Return what one paired difference says about a claim."""
+    if difference.interval is None:
+        return "not run"
+    claimed = -1 if isinstance(claim, QuestionClaim) and claim.better == "second" else 1
+    if difference.sign == claimed:
+        return "supported"
+    if difference.sign == -claimed or difference.equivalent:
+        return "contradicted"
+    return "undecided"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A published figure and ours.
+
+    Attributes:
+        figure: what the source states.
+        values: ours, by seed; empty where no run of the cell is done.
+        asked: seeds that the matrix asks for.
+        as_published: whether the cell's runs are those of the source's matrix, seeds and threads apart; where it is
+            not, `values` is empty.
+    """
+
+    figure: Figure
+    values: tuple[float, ...]
+    asked: int
+    as_published: bool
+
+    @property
+    def ours(self) -> float | None:
+        """Mean over seeds."""
+        return math.fsum(self.values) / len(self.values) if self.values else None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus theirs."""
+        return None if self.ours is None else self.ours - self.figure.value
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the 95 % prediction interval of one more run: t(0.975, S - 1) s sqrt(1 + 1 / S).
+
+        The source shows one run, on the same test images: what separates it from the mean of our S runs, if nothing
+        else differs, is the seed, its own and ours. s is the standard deviation of ours. None below three seeds.
+        (Hahn and Meeker 1991, "Statistical Intervals", ch. 4.)
+        """
+        seeds = len(self.values)
+        if seeds < SEEDS_FOR_A_VERDICT:
+            return None
+        t = t_quantile((1 + CONFIDENCE) / 2, seeds - 1)
+        return t * statistics.stdev(self.values) * math.sqrt(1 + 1 / seeds)
+
+    @property
+    def within(self) -> bool | None:
+        """Whether theirs lies within the interval; None where there is none."""
+        if self.difference is None or self.half_width is None:
+            return None
+        return abs(self.difference) <= self.half_width
+
+
+def compare(source: Source, results: Results) -> list[Compared]:
+    """Return the figures of a source whose cells the matrix has, in the order of the file.
+
+    Raises:
+        UserError: the source names a matrix that there is not.
+    """
+    if source.matrix is None or not source.figures:
+        return []
+    theirs = {spec.cell: spec for spec in expand(matrix_file.load(matrix_file.find(source.matrix)))}
+    ours = {run.spec.cell: run.spec for run in results.plan.runs}
+    found = []
+    for figure in source.figures:
+        key = (figure.dataset, figure.input_mode, figure.policy, figure.model)
+        if key in results.by_key:
+            cell = results.by_key[key]
+            same = _setting(ours[key]) == _setting(theirs[key])
+            found.append(Compared(figure, _values(cell, figure.metric) if same else (), len(cell.asked), same))
+    return found
+
+
+def _setting(spec: RunSpec) -> str:
+    return spec.model_copy(update={"seed": 0, "threads": 1}).id
+
+
+def _values(cell: Cell, metric: Metric) -> tuple[float, ...]:
+    return tuple(_value(record, metric) for record in cell.records.values())
+
+
+def _value(record: DoneRun, metric: Metric) -> float:
+    if metric == "last_epoch_test_accuracy":
+        return record.last_epoch_test_accuracy
+    return record.history[-1].train_loss

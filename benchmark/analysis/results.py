@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from operator import attrgetter
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from benchmark import groups_file
 from benchmark.analysis.bootstrap import mean_score
 from benchmark.analysis.clusters import as_groups
-from benchmark.analysis.folds import UNTESTED, mean_accuracy, telling_images
-from benchmark.analysis.identical import identical_cells
+from benchmark.analysis.folds import UNTESTED
 from benchmark.analysis.interval import Interval
+from benchmark.analysis.means import mean_accuracy, telling_images
 from benchmark.analysis.predictions import Tested, TestImages, checked
 from benchmark.analysis.quality import SCORES
 from benchmark.datasets.catalogue import CATALOGUE
+from benchmark.inputs import INPUT_MODES, Triple, identical_by_construction
 from benchmark.matrix import Matrix, NotApplicable, RunSpec, not_applicable
-from benchmark.plan import Plan, State
+from benchmark.plan import STATES, Plan, State
 from benchmark.records import DoneRun
 from benchmark.store import Store
 
 CellKey: TypeAlias = tuple[str, str, str, str]
 """(dataset, input mode, policy, model), as `RunSpec.cell`."""
+
+
+TimeField = Literal["train_seconds", "train_images_per_second", "eval_images_per_second"]
+"""Field of `benchmark.records.Timing`."""
+
+
+@dataclass(frozen=True)
+class MeanTime:
+    """A mean over a cell's runs.
+
+    Attributes:
+        value: seconds, or images per second.
+        bound: whether every run was contended, so that the seconds are at most these, the images per second at least.
+    """
+
+    value: float
+    bound: bool
 
 
 @dataclass(frozen=True)
@@ -85,6 +105,25 @@ class Cell:
         """Test accuracy of the chosen checkpoint, 0..1, with its interval; None where no run is done."""
         return mean_accuracy(self.correct, self.folds, self.groups) if self.records else None
 
+    def mean(self, field: str) -> float | None:
+        """Return the mean over the done runs of a record's field, or None if no run is done or one lacks it.
+
+        Args:
+            field: dotted, e.g. ``validation.accuracy``; of times see `mean_time`.
+        """
+        values = [attrgetter(field)(record) for record in self.records.values()]
+        return None if not values or None in values else math.fsum(values) / len(values)
+
+    def mean_time(self, field: TimeField) -> MeanTime | None:
+        """Return the mean of a time over the done runs that were not contended, or over all if each was.
+
+        Runs whose waiting could not be measured count as undisturbed. None if no run is done.
+        """
+        timings = [record.timing for record in self.records.values()]
+        quiet = [timing for timing in timings if timing.contended is not True]
+        values = [float(getattr(timing, field)) for timing in quiet or timings]
+        return MeanTime(math.fsum(values) / len(values), bound=not quiet) if values else None
+
     @cached_property
     def confusion(self) -> np.ndarray:
         """Images by true class (row) and predicted class (column), summed over the done seeds; (0, 0) if none."""
@@ -118,15 +157,15 @@ class Results:
         matrix: the matrix.
         plan: every run of it with its state.
         store: the records, with their predictions and exhibits.
-        cells: by key, in the matrix's order (dataset, model, input mode, policy); cells without a done run included.
+        by_key: the cells in the matrix's order (dataset, model, input mode, policy), those without a done run included.
         not_applicable: combinations that have no runs, with the reason.
-        repeated: cells left out of ``cells`` because they are the same as another one by construction, with that one.
+        repeated: cells left out of ``by_key``, each with the one that it repeats by construction.
     """
 
     matrix: Matrix
     plan: Plan
     store: Store
-    cells: Mapping[CellKey, Cell]
+    by_key: Mapping[CellKey, Cell]
     not_applicable: tuple[NotApplicable, ...]
     repeated: Mapping[CellKey, CellKey] = field(default_factory=dict)
 
@@ -141,13 +180,18 @@ class Results:
         generated = {name for name, info in CATALOGUE.items() if info.source == "generated"}
         return frozenset(entry.title for entry in self.matrix.datasets if entry.name in generated)
 
+    @property
+    def several_models(self) -> bool:
+        """Whether tables need a column for the model."""
+        return len(self.matrix.models) > 1
+
     @cached_property
-    def states(self) -> Mapping[CellKey, Counter[State]]:
-        """Number of runs in each state, by cell."""
+    def states(self) -> Mapping[CellKey, Mapping[State, int]]:
+        """Number of runs in each state that any is in, by cell, in the order of `STATES`."""
         counted: dict[CellKey, Counter[State]] = {}
         for run in self.plan.runs:
             counted.setdefault(run.spec.cell, Counter())[run.state] += 1
-        return counted
+        return {key: {state: own[state] for state in STATES if own[state]} for key, own in counted.items()}
 
     def modes(self, dataset: str) -> tuple[str, ...]:
         """Return the input modes that a dataset can be shown in, in the matrix's order."""
@@ -157,12 +201,12 @@ class Results:
 
     def test_groups(self, dataset: str) -> int | None:
         """Return the number of groups of a dataset's test images, those of one image included; None: not known."""
-        known = [cell.groups for key, cell in self.cells.items() if key[0] == dataset and cell.records]
+        known = [cell.groups for key, cell in self.by_key.items() if key[0] == dataset and cell.records]
         return max((len(np.unique(groups)) for groups in known if groups is not None), default=None)
 
     def best(self, dataset: str) -> tuple[CellKey, ...]:
         """Return the keys of the dataset's highest mean accuracy, several at a tie, none without a done run."""
-        means = {key: cell.accuracy.mean for key, cell in self.cells.items() if key[0] == dataset and cell.accuracy}
+        means = {key: cell.accuracy.mean for key, cell in self.by_key.items() if key[0] == dataset and cell.accuracy}
         return tuple(key for key, mean in means.items() if mean == max(means.values()))
 
 
@@ -178,7 +222,7 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
     images: dict[str, TestImages] = {}
     cells: dict[CellKey, Cell] = {}
     grouped = _by_cell(matrix, plan)
-    repeated = identical_cells(grouped, done)
+    repeated = _repeated(grouped, done.values())
     for key, specs in grouped.items():
         if key in repeated:
             continue
@@ -210,3 +254,42 @@ def _by_cell(matrix: Matrix, plan: Plan) -> dict[CellKey, list[RunSpec]]:
     for spec in sorted((run.spec for run in plan.runs), key=place):
         grouped.setdefault(spec.cell, []).append(spec)
     return grouped
+
+
+def _repeated(cells: Mapping[CellKey, Sequence[RunSpec]], records: Iterable[DoneRun]) -> dict[CellKey, CellKey]:
+    """Return, for each cell that repeats another one, the first cell that it repeats.
+
+    Which do hangs on the mean and std of the model's weights (`benchmark.inputs.identical_by_construction`): they are
+    read from the model's records, so nothing is known to be identical before any run is done.
+
+    Args:
+        cells: the runs of each cell, in the matrix's order.
+        records: done records.
+    """
+    normalisation: dict[str, tuple[Triple, Triple]] = {}
+    for record in records:
+        if (triples := _triples(record)) is not None:
+            normalisation.setdefault(record.spec.model, triples)
+    repeated: dict[CellKey, CellKey] = {}
+    alike: dict[tuple[str, str, str], list[CellKey]] = {}
+    for dataset, mode, policy, model in cells:
+        alike.setdefault((dataset, policy, model), []).append((dataset, mode, policy, model))
+    for (dataset, policy, model), keys in alike.items():
+        if model not in normalisation:
+            continue
+        trained = any(stage.trainable == "all" for stage in cells[keys[0]][0].stages)
+        modes = [key[1] for key in keys]
+        for group in identical_by_construction(modes, *normalisation[model], stem_is_trained=trained):
+            first, *others = ((dataset, mode, policy, model) for mode in group)
+            repeated.update((other, first) for other in others)
+    return repeated
+
+
+def _triples(record: DoneRun) -> tuple[Triple, Triple] | None:
+    """Return the three means and stds of the pretrained weights, or None if the record does not hold them."""
+    model, mode = record.model, INPUT_MODES[record.spec.input_mode]
+    if model.pretrained_mean is not None and model.pretrained_std is not None:
+        return model.pretrained_mean, model.pretrained_std
+    if mode.channels == len(model.mean) == 3 and not mode.shared:
+        return model.mean, model.std
+    return None

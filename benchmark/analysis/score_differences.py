@@ -20,7 +20,7 @@ def score_differences(contrast: Contrast, results: Results) -> Mapping[str, Inte
 
     Where the contrast is a mean over pairs of cells, so is this.
     """
-    pairs = [(results.cells[first], results.cells[second]) for first, second in contrast.pairs]
+    pairs = [(results.by_key[first], results.by_key[second]) for first, second in contrast.pairs]
     values, seeds, groups = paired_values(pairs)
     if not seeds:
         return {}

@@ -15,6 +15,7 @@ from benchmark.forecast import Device, Forecast, ImageCount, device_class, drawn
 from benchmark.gpus import default_workers, visible_gpus
 from benchmark.plan import Plan, PlannedRun
 from benchmark.records import Environment
+from benchmark.words import duration
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")
 """One folder per GPU of NVIDIA's driver on Linux: asking torch would take seconds."""
@@ -66,13 +67,6 @@ def workers_of(plan: Plan) -> int:
     if newest:
         return newest.workers
     return default_workers(_gpus(), plan.runs[0].spec.threads) if plan.runs else 1
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as ``12 s``, ``3.4 min`` or ``2.1 h``."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def total(runs: Sequence[PlannedRun], foreseen: Mapping[str, Forecast], workers: int) -> str:

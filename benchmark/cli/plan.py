@@ -40,9 +40,10 @@ def plan(
     """
     from tabulate import tabulate
 
-    from benchmark.cli.expected import duration, expected, total, workers_of
+    from benchmark.cli.expected import expected, total, workers_of
     from benchmark.cli.selection import select
     from benchmark.matrix import not_applicable
+    from benchmark.words import duration
 
     selection = select(matrix, overrides, only, name, results)
     foreseen = expected(selection.plan)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from benchmark.analysis import frames
 from benchmark.analysis.differences import differences
 from benchmark.analysis.published import load_sources
 from benchmark.analysis.results import Results
@@ -20,8 +21,9 @@ from benchmark.report.image_figures import image_pictures
 from benchmark.report.latex import latex
 from benchmark.report.markdown import markdown
 from benchmark.report.pictures import Picture
-from benchmark.report.text import count, plain
+from benchmark.report.text import plain
 from benchmark.report.verdicts import recommendations
+from benchmark.words import count
 
 FIGURES = "figures"
 """Folder of the pictures inside the results folder; nothing else belongs there."""
@@ -43,14 +45,14 @@ def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture
         UserError: a file that a run left for the report is damaged.
     """
     found = differences(results)
-    figures = [*pictures(results, found), *image_pictures(results, results.store)]
+    figures = [*pictures(results, found), *image_pictures(results)]
     own = (d.contrast for d in found if d.contrast.headline and d.contrast.dataset in results.datasets)
     scores = {contrast: score_differences(contrast, results) for contrast in own}
     sources = load_sources(experiments_folder() / "published")
     texts = {
         "report.md": markdown(results, found, scores, figures, sources),
-        "table.csv": tables.cells_csv(results),
-        "differences.csv": tables.differences_csv(found, scores),
+        "table.csv": tables.csv(frames.cells(results)),
+        "differences.csv": tables.csv(frames.differences(found, scores)),
         "table.tex": latex(results),
     }
     return {name: text.encode() for name, text in texts.items()}, figures
@@ -77,7 +79,7 @@ def write(results: Results, folder: Path) -> list[Path]:
             write_atomically(path, content)
     files = texts | {
         PAGE: _page(results, texts, figures, folder),
-        RUNS: runs_file.encode(runs_file.runs_frame(results.plan)),
+        RUNS: runs_file.encode(frames.runs(results.plan)),
         DIGESTS: _digests(figures),
     }
     for name, content in files.items():
@@ -114,7 +116,7 @@ def check(results: Results, folder: Path) -> list[str]:
     lines |= {name: "missing" for name, content in on_disk.items() if content is None}
     lines |= {name: "changed" for name, content in expected.items() if on_disk[name] not in (None, content)}
     runs = on_disk[RUNS]
-    if runs is not None and not runs_file.agrees(runs, runs_file.runs_frame(results.plan)):
+    if runs is not None and not runs_file.agrees(runs, frames.runs(results.plan)):
         lines[RUNS] = "changed"
     lines |= {path.relative_to(folder).as_posix(): "surplus" for path in _surplus(folder, figures)}
     return [f"{name}: {what}" for name, what in lines.items()]
@@ -123,12 +125,13 @@ def check(results: Results, folder: Path) -> list[str]:
 def table(results: Results) -> str:
     """Return the ledger and the comparison table as plain text."""
     header, rows = tables.comparison(results)
-    counted = ", ".join(f"{number} {state}" for state, number in tables.ledger(results))
     note = (
         f"test accuracy in %: mean over seeds (95 % interval, seeds and images); {tables.BEST} highest of its dataset"
     )
     body = tabulate(rows, headers=header, tablefmt="simple", disable_numparse=True)
-    return f"{results.matrix.name}: {count(len(results.plan.runs), 'run')}: {counted}\n\n{body}\n\n{note}"
+    return (
+        f"{results.matrix.name}: {count(len(results.plan.runs), 'run')}: {tables.ledger(results)}\n\n{body}\n\n{note}"
+    )
 
 
 def recommendation(results: Results) -> str:

@@ -8,7 +8,8 @@ from benchmark.analysis.differences import QUESTIONS, Difference, Family
 from benchmark.analysis.interval import SEEDS_FOR_A_VERDICT
 from benchmark.analysis.results import Results
 from benchmark.datasets.catalogue import CATALOGUE
-from benchmark.report.text import count, escape, listed, margin_in_words, points_with_interval, with_interval
+from benchmark.report.text import escape, margin_in_words, points_with_interval, with_interval
+from benchmark.words import count, listed
 
 UNDECIDED = "could not tell"
 
@@ -51,7 +52,7 @@ _UNGROUPED = (
 
 def cautions(results: Results) -> str:
     """Return what is known to tie the images of the done runs' datasets together, a sentence or two each; Markdown."""
-    measured = {cell.key[0] for cell in results.cells.values() if cell.records}
+    measured = {cell.key[0] for cell in results.by_key.values() if cell.records}
     told: dict[str, list[str]] = {}
     for entry in results.matrix.datasets:
         if entry.title in measured and not entry.is_folder and (caution := CATALOGUE[entry.name].caution):
@@ -63,7 +64,7 @@ def cautions(results: Results) -> str:
 
 def _sentence(question: Family, found: Sequence[Difference], results: Results) -> str:
     """Return one sentence on a question: each comparison with what it shows, and on which datasets."""
-    several_models = len(results.matrix.models) > 1
+    several_models = results.several_models
     compared = _by_comparison(
         [d for d in found if d.contrast.family == question and d.contrast.headline], several_models
     )
@@ -80,7 +81,7 @@ def _sentence(question: Family, found: Sequence[Difference], results: Results) -
 
 def _highest(results: Results) -> str:
     """Return the sentence on the highest means, with what stands against them."""
-    several = len(results.matrix.models) > 1
+    several = results.several_models
     best = {dataset: keys for dataset in results.datasets if (keys := results.best(dataset))}
     named = len(best) <= MOST_NAMED
     parts: dict[str, list[str]] = {}
@@ -88,7 +89,7 @@ def _highest(results: Results) -> str:
         cells = [
             f"{mode} with {policy}" + (f" ({escape(model)})" if several else "") for _, mode, policy, model in keys
         ]
-        interval = results.cells[keys[0]].accuracy
+        interval = results.by_key[keys[0]].accuracy
         assert interval is not None
         if named:
             parts[f"on {escape(dataset)} {listed(cells)} ({with_interval(interval)} %)"] = []
@@ -104,7 +105,7 @@ def details(results: Results, found: Sequence[Difference]) -> str:
     """Return what the answer rests on, as Markdown: one item a question, its datasets grouped by what they show."""
     if not results.plan.done:
         return ""
-    several_models = len(results.matrix.models) > 1
+    several_models = results.several_models
     lines = []
     for family in families_in(found):
         headlines = [d for d in found if d.contrast.family == family and d.contrast.headline]

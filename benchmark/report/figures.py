@@ -12,8 +12,8 @@ from benchmark.analysis.differences import QUESTIONS, Difference
 from benchmark.analysis.results import Cell, Results
 from benchmark.report import drawing
 from benchmark.report.pictures import Picture
-from benchmark.report.text import count, escape, listed
-from benchmark.report.times import mean_time
+from benchmark.report.text import escape
+from benchmark.words import count, listed
 
 DECIMALS = 5
 """Of shares and losses in a figure's data."""
@@ -30,7 +30,7 @@ def pictures(results: Results, found: Sequence[Difference]) -> list[Picture]:
     made: list[Picture] = []
     drawn = drawn_one_by_one(results)
     for model in results.matrix.models:
-        cells = [cell for cell in results.cells.values() if cell.key[3] == model and cell.records]
+        cells = [cell for cell in results.by_key.values() if cell.key[3] == model and cell.records]
         if not cells:
             continue
         suffix, named = model_suffix(model, results)
@@ -47,7 +47,7 @@ def pictures(results: Results, found: Sequence[Difference]) -> list[Picture]:
 
 def done_cells(results: Results, dataset: str, model: str) -> list[Cell]:
     """Return a dataset's cells with one model of which a run is done."""
-    return [cell for cell in results.cells.values() if (cell.key[0], cell.key[3]) == (dataset, model) and cell.records]
+    return [cell for cell in results.by_key.values() if (cell.key[0], cell.key[3]) == (dataset, model) and cell.records]
 
 
 def classes_of(cell: Cell) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ def drawn_note(results: Results) -> str:
     every, chosen = measured(results), drawn_one_by_one(results)
     if len(chosen) == len(every):
         return ""
-    several = len(results.matrix.models) > 1
+    several = results.several_models
     names = [escape(dataset) + (f" with {escape(model)}" if several else "") for dataset, model in chosen]
     return (
         f"Learning curves, confusion matrices and images are drawn for {CELLS_DRAWN} cells at most: here of "
@@ -93,7 +93,7 @@ def own_name(kind: str, dataset: str, model: str, results: Results) -> str:
 
 def model_suffix(model: str, results: Results) -> tuple[str, str]:
     """Return what names a model in file names and in titles; nothing where the matrix has one model."""
-    return (f"--{slug(model)}", f" ({model})") if len(results.matrix.models) > 1 else ("", "")
+    return (f"--{slug(model)}", f" ({model})") if results.several_models else ("", "")
 
 
 def _accuracy(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> Picture:
@@ -171,7 +171,7 @@ def _forest(found: Sequence[Difference], suffix: str, named: str) -> list[Pictur
 def _cost(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> list[Picture]:
     points = []
     for cell in cells:
-        seconds = mean_time(cell, "train_seconds")
+        seconds = cell.mean_time("train_seconds")
         if seconds is not None and not seconds.bound:
             points.append({**_point(cell), "seconds": round(seconds.value, 2)})
     if not points:

@@ -18,7 +18,6 @@ from benchmark.report import drawing_images
 from benchmark.report.figures import classes_of, done_cells, drawn_one_by_one, model_suffix, own_name
 from benchmark.report.pictures import Picture, Section
 from benchmark.report.text import escape
-from benchmark.store import Store
 
 EXAMPLES = 5
 """Images in the figure of the input modes, each of another class."""
@@ -30,19 +29,19 @@ Thumbnails = Mapping[bool, Mapping[str, bytes]]
 """Of one dataset's test images: whether they are grey -> image id -> JPEG file."""
 
 
-def image_pictures(results: Results, store: Store) -> list[Picture]:
+def image_pictures(results: Results) -> list[Picture]:
     """Return the figures of the datasets whose runs have left thumbnails, in the report's order.
 
     Raises:
         UserError: a file that a run left is damaged.
     """
-    kept = {dataset: thumbnails(dataset, results, store) for dataset in results.datasets}
+    kept = {dataset: thumbnails(dataset, results) for dataset in results.datasets}
     pairs = [(d, m, done_cells(results, d, m), kept[d]) for d, m in drawn_one_by_one(results) if any(kept[d].values())]
     modes = [picture for pair in pairs for picture in _modes(*pair, results)]
     return modes + [picture for pair in pairs for picture in _hardest(*pair, results)]
 
 
-def thumbnails(dataset: str, results: Results, store: Store) -> Thumbnails:
+def thumbnails(dataset: str, results: Results) -> Thumbnails:
     """Return what the done runs on a dataset have left; files that no longer exist are left out."""
     found: dict[bool, dict[str, bytes]] = {True: {}, False: {}}
     names: dict[str, bool] = {}
@@ -50,7 +49,7 @@ def thumbnails(dataset: str, results: Results, store: Store) -> Thumbnails:
         if record.spec.dataset == dataset and record.exhibits is not None and record.exhibits.thumbnails is not None:
             names[record.exhibits.thumbnails] = INPUT_MODES[record.spec.input_mode].grey
     for name, grey in names.items():
-        if (content := store.exhibit(name)) is not None:
+        if (content := results.store.exhibit(name)) is not None:
             found[grey] |= decoded(content)
     return found
 

@@ -4,71 +4,40 @@ from __future__ import annotations
 
 import re
 
+from tabulate import SEPARATING_LINE, tabulate
+
 from benchmark.analysis.results import Results
 from benchmark.report import tables
-from benchmark.report.text import count
+from benchmark.words import count
 
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "–": "--",
-}
-_ANY = re.compile("|".join(re.escape(sign) for sign in _SPECIAL))
+_SIGNS = {"±": r"$\pm$", "−": "$-$", "–": "--", "|": r"\textbar{}"}
+"""Those that tabulate leaves as they are."""
 
-
-def escape(text: str) -> str:
-    """Return a text that LaTeX prints as it is, on one line."""
-    return _ANY.sub(lambda match: _SPECIAL[match.group()], " ".join(text.split()))
+_BEST = re.compile(rf"(?<=& )([^&\n]+?) {tables.BEST}")
 
 
 def latex(results: Results) -> str:
     r"""Return table.tex, a ``table`` environment to ``\input``; it needs the package booktabs."""
     header, rows = tables.comparison(results)
     names = len(header) - len(results.matrix.policies)
-    lines = [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape(_caption(results))}}}",
-        rf"\begin{{tabular}}{{{'l' * names}{'r' * (len(header) - names)}}}",
-        r"\toprule",
-        " & ".join(escape(title) for title in header) + r" \\",
-    ]
-    previous = None
-    for row in rows:
-        if row[: names - 1] != previous:
-            lines.append(r"\midrule")
-            shown = row
-        else:
-            shown = [""] * (names - 1) + row[names - 1 :]
-        previous = row[: names - 1]
-        lines.append(" & ".join(_cell(text) for text in shown) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
-
-
-def _caption(results: Results) -> str:
-    counted = ", ".join(f"{number} {state}" for state, number in tables.ledger(results))
-    return (
-        f"Test accuracy in percent, mean over {count(len(results.matrix.seeds), 'seed')} and 95 % interval for "
-        f"crossed random seeds and test images. Bold: highest mean of the dataset. "
-        f"Matrix {results.matrix.name}: {count(len(results.plan.runs), 'run')}, {counted}."
-    )
-
-
-def _cell(text: str) -> str:
-    if text.endswith(tables.BEST):
-        return rf"\textbf{{{escape(text.removesuffix(tables.BEST).strip())}}}"
-    return escape(text)
+    shown: list[list[str] | str] = []
+    previous: list[str] = []
+    for row in ([" ".join(text.split()) for text in row] for row in rows):
+        own = row[: names - 1]
+        if previous and own != previous:
+            shown.append(SEPARATING_LINE)
+        shown.append([""] * len(own) + row[len(own) :] if own == previous else row)
+        previous = own
+    aligned = ["left"] * names + ["right"] * (len(header) - names)
+    body = tabulate(shown, header, tablefmt="latex_booktabs", colalign=aligned, disable_numparse=True)
+    body = re.sub("^ (?!&)", "", re.sub(" +", " ", body), flags=re.MULTILINE)  # without padding
+    for sign, command in _SIGNS.items():
+        body = body.replace(sign, command)
+    body = _BEST.sub(r"\\textbf{\1}", body)
+    caption = (
+        f"Test accuracy in percent, mean over {count(len(results.matrix.seeds), 'seed')} and 95 \\% interval for "
+        "crossed random seeds and test images. Bold: highest mean of the dataset. "
+        f"Matrix {results.matrix.name}: {count(len(results.plan.runs), 'run')}, {tables.ledger(results)}."
+    ).replace("_", r"\_")
+    start = ["% needs \\usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{caption}}}"]
+    return "\n".join([*start, body, r"\end{table}"]) + "\n"

@@ -15,9 +15,11 @@ from benchmark.report.costs import costs
 from benchmark.report.figures import drawn_note
 from benchmark.report.image_figures import without_thumbnails
 from benchmark.report.pictures import Picture, Section
+from benchmark.report.published import published
 from benchmark.report.scores import other_scores, recall_tables, score_differences_table
-from benchmark.report.text import count, escape, margin_in_words, p_text, percent, points_with_interval, table
-from benchmark.report.verdicts import published, recommendations
+from benchmark.report.text import escape, margin_in_words, p_text, percent, points_with_interval, table
+from benchmark.report.verdicts import recommendations
+from benchmark.words import count
 
 
 def markdown(
@@ -95,12 +97,7 @@ def _damaged(results: Results) -> str:
 
 
 def _ledger(results: Results) -> str:
-    counted = tables.ledger(results)
-    parts = [
-        f"{count(len(results.plan.runs), 'run')} asked for: "
-        + ", ".join(f"{number} {state}" for state, number in counted)
-    ]
-    parts[0] += "."
+    parts = [f"{count(len(results.plan.runs), 'run')} asked for: {tables.ledger(results)}."]
     if results.plan.foreign:
         ids = ", ".join(f"`{run_id}`" for run_id in results.plan.foreign)
         parts.append(f"Records that belong to no run of this matrix, left out: {ids}.")
@@ -142,34 +139,25 @@ def _emphasised(text: str) -> str:
 
 
 def _differences(results: Results, found: Sequence[Difference]) -> str:
-    several = len(results.matrix.models) > 1
     parts = []
     for family in families_in(found):
         rows, unmeasured = [], 0
         for difference in (d for d in found if d.contrast.family == family):
             contrast, interval = difference.contrast, difference.interval
-            names = [contrast.dataset, *([contrast.model] if several else [])]
-            texts = [*names, f"{contrast.first} − {contrast.second}", contrast.context]
             if interval is None:
                 unmeasured += 1
                 continue
-            paired = f"{len(difference.seeds)} of {difference.asked}"
-            p, visible = difference.adjusted_p, smallest_visible(interval)
-            numbers = [points_with_interval(interval), p_text(p), "" if visible is None else percent(visible), paired]
-            row = [*(escape(text) for text in texts), *numbers, reading(difference)]
-            rows.append([f"**{text}**" if contrast.headline and text else text for text in row])
-        header = [
-            "dataset",
-            *(["model"] if several else []),
-            "difference",
-            "in",
-            "points",
-            "p (Holm)",
-            "visible",
-            "seeds",
-            "reading",
-        ]
-        body = [table(header, rows, left=len(header) - 5)] if rows else []
+            visible = smallest_visible(interval)
+            row = tables.compared(results, contrast) | {
+                "points": points_with_interval(interval),
+                "p (Holm)": p_text(difference.adjusted_p),
+                "visible": "" if visible is None else percent(visible),
+                "seeds": f"{len(difference.seeds)} of {difference.asked}",
+                "reading": reading(difference),
+            }
+            bold = "**" if contrast.headline else ""
+            rows.append({title: f"{bold}{text}{bold}" if text else "" for title, text in row.items()})
+        body = [tables.table_of(rows, right=5)] if rows else []
         if unmeasured:
             body.append(f"{count(unmeasured, 'comparison')} not measured yet: no seed is done on both sides.")
         parts.append("\n\n".join([f"### {QUESTIONS[family]}", *body]))

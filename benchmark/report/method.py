@@ -12,7 +12,8 @@ from benchmark.datasets.augmentations import in_words
 from benchmark.inputs import INPUT_MODES
 from benchmark.matrix import CONTENT, Matrix
 from benchmark.records import DoneRun, Environment
-from benchmark.report.text import count, duration, escape, listed, table
+from benchmark.report.text import escape, table
+from benchmark.words import count, duration, listed
 
 PROTOCOL = """\
 - The checkpoint is chosen on validation accuracy (ties: lower validation loss, then the earlier epoch); the tables show
@@ -102,7 +103,7 @@ def protocol(results: Results) -> str:
     """Return the rules of measurement and the words for modes and policies, Markdown."""
     words = [f"- `{mode}`: {INPUT_MODES[mode].summary}." for mode in results.matrix.input_modes]
     words += [f"- `{policy}`: {escape(results.matrix.policy(policy).summary)}." for policy in results.matrix.policies]
-    folded = {cell.key[0]: cell.folds for cell in results.cells.values() if cell.folds}
+    folded = {cell.key[0]: cell.folds for cell in results.by_key.values() if cell.folds}
     rules = [PROTOCOL, *(CROSS_VALIDATION.format(dataset=escape(name), folds=k) for name, k in folded.items())]
     return "\n".join([f"Protocol version {PROTOCOL_VERSION}.", "", *rules, "", *words])
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from benchmark.analysis.differences import Contrast
 from benchmark.analysis.interval import Interval
-from benchmark.analysis.quality import BINS, SCORES, recalls
+from benchmark.analysis.quality import BINS, recalls
 from benchmark.analysis.results import Results
-from benchmark.report.tables import mean_of
+from benchmark.report.figures import classes_of, done_cells
+from benchmark.report.tables import compared, place, table_of
 from benchmark.report.text import escape, shown, table
 
 CLASSES_SHOWN = 12
@@ -38,43 +39,35 @@ _READINGS: Mapping[str, str] = {
 
 
 def other_scores(results: Results) -> str:
-    """Return a row a cell: macro F1, log loss, calibration error, validation, last epoch, the article's reading."""
-    several = len(results.matrix.models) > 1
-    titles = [*(title for title, _, _ in _COLUMNS.values()), *_READINGS.values()]
-    header = ["dataset", *(["model"] if several else []), "input mode", "policy", *titles]
+    """Return a row per cell: macro F1, log loss, calibration error, validation, last epoch, the article's reading."""
     rows = []
-    for cell in results.cells.values():
+    for cell in results.by_key.values():
+        dataset, mode, policy, model = cell.key
         if cell.records:
-            dataset, mode, policy, model = cell.key
-            names = [dataset, *([model] if several else []), mode, policy]
-            numbers = [_with_half_width(cell.scores[name], name) for name in SCORES]
-            readings = [shown(mean_of(cell, field), 0.01, 1) for field in _READINGS]
-            rows.append([*(escape(name) for name in names), *numbers, *readings])
-    return f"{NOTE}\n\n{table(header, rows, left=len(header) - len(titles))}"
+            rows.append(
+                place(results, dataset, model, input_mode=mode, policy=policy)
+                | {title: _with_half_width(cell.scores[name], name) for name, (title, _, _) in _COLUMNS.items()}
+                | {title: shown(cell.mean(field), 0.01, 1) for field, title in _READINGS.items()}
+            )
+    return f"{NOTE}\n\n{table_of(rows, right=len(_COLUMNS) + len(_READINGS))}"
 
 
 def score_differences_table(scores: Mapping[Contrast, Mapping[str, Interval]], results: Results) -> str:
-    """Return a row a headline with its differences in the other scores; empty where nothing is measured."""
-    several = len(results.matrix.models) > 1
-    header = ["dataset", *(["model"] if several else []), "difference", "in"]
-    titles = [title.replace("%", "points") for title, _, _ in _COLUMNS.values()]
+    """Return a row per headline with its differences in the other scores, or nothing if none is measured."""
     rows = [
-        [
-            *(escape(name) for name in (contrast.dataset, *([contrast.model] if several else []))),
-            escape(f"{contrast.first} − {contrast.second}"),
-            escape(contrast.context),
-            *(_with_half_width(found[name], name, sign=True) for name in SCORES),
-        ]
+        compared(results, contrast)
+        | {
+            title.replace("%", "points"): _with_half_width(found[name], name, sign=True)
+            for name, (title, _, _) in _COLUMNS.items()
+        }
         for contrast, found in scores.items()
         if found
     ]
-    if not rows:
-        return ""
     note = (
         "The comparisons that answer the questions, in scores beside accuracy: first minus second ± half-width of the "
         "95 % interval. Of log loss and ECE less is better. Not corrected for the number of comparisons."
     )
-    return f"{note}\n\n{table([*header, *titles], rows, left=len(header))}"
+    return f"{note}\n\n{table_of(rows, right=len(_COLUMNS))}" if rows else ""
 
 
 def _with_half_width(interval: Interval, name: str, sign: bool = False) -> str:
@@ -84,25 +77,23 @@ def _with_half_width(interval: Interval, name: str, sign: bool = False) -> str:
 
 
 def recall_tables(results: Results) -> str:
-    """Return a table a dataset (and model): the share of each class's test images that are right, over done seeds."""
-    several = len(results.matrix.models) > 1
+    """Return a table per dataset (and model): the share of each class's test images that are right, over done seeds."""
     parts = ["Percent of the class's test images that are right, over the done seeds together."]
     for dataset in results.datasets:
         for model in results.matrix.models:
-            cells = [cell for cell in results.cells.values() if (cell.key[0], cell.key[3]) == (dataset, model)]
-            cells = [cell for cell in cells if cell.records]
+            cells = done_cells(results, dataset, model)
             if not cells:
                 continue
-            record = next(iter(cells[0].records.values()))
+            classes = classes_of(cells[0])
             by_cell = [recalls(cell.confusion) for cell in cells]
             columns = list(zip(*by_cell, strict=True))
             order = _hardest(columns)
-            header = ["input mode", "policy", *(escape(record.dataset.classes[k]) for k in order)]
+            header = ["input mode", "policy", *(escape(classes[k]) for k in order)]
             rows = [
                 [escape(cell.key[1]), escape(cell.key[2]), *(shown(own[k], 0.01, 1) for k in order)]
                 for cell, own in zip(cells, by_cell, strict=True)
             ]
-            title = f"### {escape(dataset)}" + (f", {escape(model)}" if several else "")
+            title = f"### {escape(dataset)}" + (f", {escape(model)}" if results.several_models else "")
             if len(order) < len(columns):
                 title += f"\n\nThe {len(order)} classes of lowest mean recall, of {len(columns)}."
             parts.append(f"{title}\n\n{table(header, rows, left=2)}")

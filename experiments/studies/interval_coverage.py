@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmark.analysis import bootstrap
 from benchmark.analysis.clusters import Groups, as_groups
-from benchmark.analysis.folds import mean_accuracy, mean_difference
 from benchmark.analysis.interval import FEW_IMAGES, Interval
+from benchmark.analysis.means import mean_accuracy, mean_difference
 from benchmark.analysis.quality import SCORES, quality
 from experiments.studies.worlds import GROUPED_WORLDS, WORLDS, World
 

@@ -101,13 +101,13 @@ def main() -> None:
     matrix = matrix_file.load(options.results / "matrix.yaml")
     store = Store(options.results)
     results = load(matrix, make_plan(expand(matrix), store), store)
-    ids = next(cell for cell in results.cells.values() if cell.key[0] == "rps").images
+    ids = next(cell for cell in results.by_key.values() if cell.key[0] == "rps").images
     own = np.array([of_image[name] for name in ids])
     rows = []
     for contrast in contrasts(results):
         if contrast.dataset == "rps" and contrast.headline:
             values, _, groups = paired_values(
-                [(results.cells[first], results.cells[second]) for first, second in contrast.pairs]
+                [(results.by_key[first], results.by_key[second]) for first, second in contrast.pairs]
             )
             pairs = len(contrast.pairs)
             by_image, by_group = crossed(values, pairs), crossed(values, pairs, as_groups(groups))

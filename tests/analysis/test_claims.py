@@ -10,11 +10,10 @@ import pytest
 from scipy import stats
 
 from benchmark import matrix_file
-from benchmark.analysis.claims import judge, verdict
 from benchmark.analysis.differences import Contrast, Difference, differences
 from benchmark.analysis.inference import holm, p_value
 from benchmark.analysis.interval import Interval
-from benchmark.analysis.published import PolicyClaim, QuestionClaim, Source, load_sources
+from benchmark.analysis.published import PolicyClaim, QuestionClaim, Source, judge, load_sources, verdict
 from benchmark.analysis.results import Results
 from benchmark.errors import UserError
 from benchmark.matrix_file import experiments_folder

@@ -10,7 +10,8 @@ from scipy import stats
 
 from benchmark.analysis.bootstrap import RESAMPLES, image_counts, mean_score
 from benchmark.analysis.clusters import Groups, as_groups, effective_number, parts
-from benchmark.analysis.folds import UNTESTED, mean_accuracy, mean_difference, over_folds
+from benchmark.analysis.folds import UNTESTED, over_folds
+from benchmark.analysis.means import mean_accuracy, mean_difference
 from benchmark.analysis.statistics import crossed, mean_squares
 
 RANDOM = np.random.default_rng(11)

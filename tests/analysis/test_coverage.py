@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmark.analysis.folds import mean_difference
+from benchmark.analysis.means import mean_difference
 from experiments.studies.interval_coverage import coverage, grouped_images, scored_coverage
 from experiments.studies.worlds import GROUPED_WORLDS, WORLDS
 

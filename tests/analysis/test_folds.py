@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmark.analysis.folds import UNTESTED, mean_accuracy, mean_difference, over_folds
+from benchmark.analysis.folds import UNTESTED, over_folds
+from benchmark.analysis.means import mean_accuracy, mean_difference
 
 
 def dealt(

@@ -27,7 +27,7 @@ def cells(
 
     store = made_up.fill(folder, MATRIX, correct, lambda spec: spec.input_mode == "rgb" or spec.seed in keep)
     results = made_up.results_of(MATRIX, store)
-    return {mode: [c for c in results.cells.values() if c.key[1] == mode] for mode in MATRIX.input_modes}
+    return {mode: [c for c in results.by_key.values() if c.key[1] == mode] for mode in MATRIX.input_modes}
 
 
 def test_images_are_ordered_by_how_often_they_are_wrong_and_by_name_among_equals(tmp_path: Path) -> None:

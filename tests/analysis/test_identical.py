@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.analysis import frames
 from benchmark.analysis.differences import contrasts
 from benchmark.analysis.results import Results
 from benchmark.matrix import RunSpec, expand
@@ -38,7 +39,7 @@ def test_equal_means_make_shared_norm_and_folding_repetitions(tmp_path: Path) ->
     twins = {"grey-3ch-shared-norm": "grey-3ch", "grey-1ch-folded": "grey-1ch"}
     assert repeated(results, "finetune-whole") == twins
     assert repeated(results, "feature-extract") == dict.fromkeys([*twins, "grey-1ch"], "grey-3ch")
-    assert not set(results.repeated) & set(results.cells)
+    assert not set(results.repeated) & set(results.by_key)
 
 
 def test_other_means_make_only_what_a_frozen_stem_makes_the_same(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_a_repetition_is_named_in_the_table_and_is_in_no_comparison(tmp_path: Pa
     _, rows = tables.comparison(results)
     cells = {row[1]: row[2:] for row in rows}
     assert cells["grey-1ch-folded"] == ["= grey-1ch", "= grey-3ch"]
-    assert "the same as grey-3ch by construction" in tables.cells_csv(results)
+    assert "the same as grey-3ch by construction" in set(frames.cells(results)["note"])
     channels = [contrast for contrast in contrasts(results) if contrast.family == "channels"]
     assert [contrast.context for contrast in channels] == ["finetune-whole"], "feature-extract compares it with itself"
     assert channels[0].headline

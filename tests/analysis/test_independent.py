@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.analysis.folds import mean_accuracy, mean_difference
 from benchmark.analysis.inference import equivalence_p_value, holm, p_value, pooled, smallest_visible
+from benchmark.analysis.means import mean_accuracy, mean_difference
 from benchmark.analysis.statistics import mean_squares
 
 RANDOM = np.random.default_rng(7)

@@ -9,12 +9,11 @@ import pytest
 from scipy import stats
 
 from benchmark import matrix_file
-from benchmark.analysis.published import Source, load_sources
-from benchmark.analysis.published_figures import Compared, compare
+from benchmark.analysis.published import Compared, Source, compare, load_sources
 from benchmark.errors import UserError
 from benchmark.matrix import expand
 from benchmark.matrix_file import experiments_folder
-from benchmark.report.verdicts import published
+from benchmark.report.published import published
 from benchmark.store import Store
 from tests.report import made_up
 

@@ -22,7 +22,7 @@ PAIR = made_up.matrix(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"
 def test_a_cell_is_the_mean_of_its_records_accuracies(tmp_path: Path) -> None:
     matrix = made_up.matrix()
     results = made_up.results_of(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
-    for cell in results.cells.values():
+    for cell in results.by_key.values():
         of_records = [record.test.accuracy for record in cell.records.values() if record.test]
         assert cell.accuracy is not None
         assert cell.accuracy.mean == pytest.approx(np.mean(of_records), abs=1e-12)
@@ -39,7 +39,7 @@ def test_predictions_are_aligned_by_image_id_not_by_position(tmp_path: Path) -> 
         store.save(record, made_up.reordered(predictions, order))
     shuffled = made_up.results_of(PAIR, store)
     assert [d.interval for d in differences(shuffled)] == [d.interval for d in differences(straight)]
-    assert [c.accuracy for c in shuffled.cells.values()] == [c.accuracy for c in straight.cells.values()]
+    assert [c.accuracy for c in shuffled.by_key.values()] == [c.accuracy for c in straight.by_key.values()]
 
 
 def test_pairs_are_formed_by_seed_and_only_where_both_are_done(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_sign_of_a_difference_is_first_minus_second(tmp_path: Path) -> None:
 
 def test_images_that_only_one_cell_has_are_left_out_of_the_pair(tmp_path: Path) -> None:
     results = made_up.results_of(PAIR, made_up.fill(tmp_path, PAIR, made_up.latent()))
-    first, second = results.cells.values()
+    first, second = results.by_key.values()
     kept = ~np.isin(second.images, ["test/0000.png", "test/0005.png"])
     images = next(iter(second.tests.values())).images
     fewer = replace(images, ids=images.ids[kept])
@@ -171,7 +171,7 @@ def test_a_damaged_record_is_no_done_run(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     results = made_up.results_of(PAIR, store)
     assert [run.state for run in results.plan.runs] == ["damaged", *["done"] * 5]
-    assert next(iter(results.cells.values())).seeds == (1, 2)
+    assert next(iter(results.by_key.values())).seeds == (1, 2)
 
 
 def test_predictions_that_were_changed_after_the_run_are_refused_by_name(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import optimize, stats
 
-from benchmark.analysis.folds import mean_accuracy, mean_difference
 from benchmark.analysis.interval import Interval
+from benchmark.analysis.means import mean_accuracy, mean_difference
 from benchmark.analysis.statistics import crossed, mean_squares
 
 BY_HAND = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]])

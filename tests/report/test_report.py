@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from benchmark import report
+from benchmark.analysis import frames
 from benchmark.matrix import Matrix, RunSpec, expand
 from benchmark.report import runs_file
 from benchmark.report.figures import slug
@@ -289,7 +290,7 @@ def test_runs_parquet_has_one_row_a_run_and_every_field(tmp_path: Path) -> None:
     store = made_up.fill(tmp_path, SMALL, made_up.latent(), keep=lambda spec: spec != specs[0])
     store.save(made_up.failed(specs[1]))
     plan = made_up.results_of(SMALL, store).plan
-    content = runs_file.encode(runs_file.runs_frame(plan))
+    content = runs_file.encode(frames.runs(plan))
     frame = pd.read_parquet(io.BytesIO(content))
     assert list(frame["id"]) == [spec.id for spec in specs]
     assert list(frame["state"]) == ["pending", "failed", *["done"] * 4]
@@ -299,7 +300,7 @@ def test_runs_parquet_has_one_row_a_run_and_every_field(tmp_path: Path) -> None:
     assert record.timing is not None
     assert frame["timing.train_seconds"].iloc[-1] == record.timing.train_seconds
     assert json.loads(frame["history"].iloc[-1])[0]["epoch"] == 1
-    assert runs_file.agrees(content, runs_file.runs_frame(plan))
+    assert runs_file.agrees(content, frames.runs(plan))
 
 
 def test_another_number_in_runs_parquet_is_drift(small: Store) -> None:
@@ -345,7 +346,7 @@ def test_no_path_of_this_machine_stands_in_a_report_on_a_folder(tmp_path: Path) 
 def test_recall_and_cost_are_those_of_the_cell(filled: Store) -> None:
     shown = texts(MATRIX, filled)["report.md"]
     results = made_up.results_of(MATRIX, filled)
-    cell = results.cells["elpv", "grey-1ch", "scratch", "timm/tf_efficientnet_lite0"]
+    cell = results.by_key["elpv", "grey-1ch", "scratch", "timm/tf_efficientnet_lite0"]
     assert cell.confusion.sum() == 3 * 128
     functional = 100 * cell.confusion[0, 0] / cell.confusion[0].sum()
     elpv = shown.partition("### elpv")[2].partition("## Other scores")[0]

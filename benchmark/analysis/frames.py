@@ -1,0 +1,208 @@
+"""Results as pandas DataFrames: cells, paired differences, published claims and runs.
+
+Scores, differences and ends of intervals are shares (0..1, or -1..1), log losses nats per image, times seconds. Text is
+``string``, whole numbers ``Int64``, truth values ``boolean``, all else ``float64``; what is not known is missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, get_args
+
+import pandas as pd
+
+from benchmark.analysis.differences import Contrast, Difference
+from benchmark.analysis.inference import equivalence_p_value, p_value, smallest_visible
+from benchmark.analysis.interval import Interval
+from benchmark.analysis.published import JudgedClaim
+from benchmark.analysis.quality import SCORES
+from benchmark.analysis.results import Cell, CellKey, Results, TimeField
+from benchmark.plan import Plan, PlannedRun
+
+_SCORE_COLUMNS = tuple(column for name in SCORES for column in (name, f"{name}_half_width_95"))
+_INTERVAL_COLUMNS = ("low_95", "high_95", "degrees_of_freedom", "interval_over", "limited_by_few_images")
+
+CELL_COLUMNS = (
+    *("dataset", "model", "input_mode", "policy", "seeds_asked", "seeds_done", "test_images", "test_groups"),
+    *("accuracy", *_INTERVAL_COLUMNS, "best_of_dataset", *_SCORE_COLUMNS),
+    *("last_epoch_test_accuracy", "article_accuracy", "validation_accuracy", "validation_saturated_runs"),
+    *(*get_args(TimeField), "contended_runs", "parameters", "note"),
+)
+
+DIFFERENCE_COLUMNS = (
+    *("family", "dataset", "model", "first", "second", "context", "headline", "seeds_asked", "seeds_paired"),
+    *("test_images", "test_groups", "difference", "half_width_95", *_INTERVAL_COLUMNS),
+    *("p_value", "p_value_holm", "smallest_visible_difference"),
+    *("equivalence_margin", "p_value_equivalence", "equivalent_within_margin"),
+    *(column.replace(name, f"{name}_difference") for name in SCORES for column in (name, f"{name}_half_width_95")),
+)
+
+CLAIM_COLUMNS = (
+    *("claim", "dataset", "model", "first", "second", "context", "verdict", "said_by_the_source"),
+    *("difference", "half_width_95", "smallest_visible_difference"),
+)
+
+_TYPES = (
+    dict.fromkeys(("dataset", "model", "input_mode", "policy", "interval_over", "note"), "string")
+    | dict.fromkeys(("family", "first", "second", "context", "claim", "verdict"), "string")
+    | dict.fromkeys(("seeds_asked", "seeds_done", "seeds_paired", "test_images", "test_groups"), "Int64")
+    | dict.fromkeys(("validation_saturated_runs", "contended_runs", "parameters"), "Int64")
+    | dict.fromkeys(("limited_by_few_images", "best_of_dataset", "headline"), "boolean")
+    | dict.fromkeys(("equivalent_within_margin", "said_by_the_source"), "boolean")
+)
+
+
+def cells(results: Results) -> pd.DataFrame:
+    """Return one row per cell, cells without a done run and combinations without a meaning included.
+
+    Columns: `CELL_COLUMNS`. Scores are means over the done seeds; ``test_groups`` is missing where each image is a unit
+    of its own. Times are means over the runs that did not wait for a processor, missing where all did.
+    """
+    best = {key for dataset in results.datasets for key in results.best(dataset)}
+    rows = [_cell(cell, results, best) for cell in results.by_key.values()]
+    rows += [_key(key) | {"note": f"the same as {first[1]} by construction"} for key, first in results.repeated.items()]
+    rows += [
+        _key((left_out.dataset, left_out.input_mode, policy, model))
+        | {"seeds_asked": 0, "seeds_done": 0, "note": f"not applicable: {left_out.reason}"}
+        for left_out in results.not_applicable
+        for policy in left_out.policies
+        for model in results.matrix.models
+    ]
+    return _frame(rows, CELL_COLUMNS)
+
+
+def differences(
+    found: Iterable[Difference], scores: Mapping[Contrast, Mapping[str, Interval]] | None = None
+) -> pd.DataFrame:
+    """Return one row per paired difference, those without a common seed included.
+
+    Columns: `DIFFERENCE_COLUMNS`. ``difference`` is the accuracy of first minus that of second.
+
+    Args:
+        found: the differences.
+        scores: the differences in the other scores, by contrast.
+    """
+    return _frame([_difference(each, (scores or {}).get(each.contrast, {})) for each in found], DIFFERENCE_COLUMNS)
+
+
+def claims(judged: Iterable[JudgedClaim]) -> pd.DataFrame:
+    """Return one row per claim and comparison that tests it; columns: `CLAIM_COLUMNS`."""
+    rows = [
+        _difference(each.difference, {})
+        | {"claim": item.claim.text, "verdict": each.verdict, "said_by_the_source": each.by_the_source}
+        for item in judged
+        for each in item.comparisons
+    ]
+    return _frame(rows, CLAIM_COLUMNS)
+
+
+def runs(plan: Plan) -> pd.DataFrame:
+    """Return one row per run, done or not, in the matrix's order.
+
+    Columns: ``state`` (as in the ledger), ``id``, then the record's fields with dots for nesting, e.g.
+    ``timing.train_seconds``, in alphabetical order. Lists (the history, the stages, the classes) are JSON texts. A run
+    without a record has its spec only.
+    """
+    frame = pd.DataFrame([_run(run) for run in plan.runs])
+    return frame[["state", "id", *sorted(set(frame.columns) - {"state", "id"})]]
+
+
+def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=list(columns))
+    return frame.astype({column: _TYPES.get(column, "float64") for column in columns})
+
+
+def _key(key: CellKey) -> dict[str, Any]:
+    return dict(zip(("dataset", "input_mode", "policy", "model"), key, strict=True))
+
+
+def _cell(cell: Cell, results: Results, best: set[CellKey]) -> dict[str, Any]:
+    states = results.states[cell.key]
+    missing = [f"{number} {state}" for state, number in states.items() if state != "done"]
+    row = _key(cell.key) | {
+        "seeds_asked": len(cell.asked),
+        "seeds_done": len(cell.seeds),
+        "note": ", ".join(missing) or None,
+    }
+    if cell.accuracy is None:
+        return row
+    times = {field: cell.mean_time(field) for field in get_args(TimeField)}
+    records = cell.records.values()
+    return (
+        row
+        | _interval(cell.accuracy, "accuracy")
+        | _scores(cell.scores)
+        | {field: None if time is None or time.bound else time.value for field, time in times.items()}
+        | {
+            "best_of_dataset": cell.key in best,
+            "last_epoch_test_accuracy": cell.mean("last_epoch_test_accuracy"),
+            "article_accuracy": cell.mean("article_accuracy"),
+            "validation_accuracy": cell.mean("validation.accuracy"),
+            "validation_saturated_runs": sum(record.validation_saturated for record in records),
+            "contended_runs": sum(record.timing.contended is True for record in records),
+            "parameters": cell.mean("model.parameters"),
+        }
+    )
+
+
+def _difference(difference: Difference, scores: Mapping[str, Interval]) -> dict[str, Any]:
+    contrast, interval = difference.contrast, difference.interval
+    row = {
+        **{name: getattr(contrast, name) for name in ("family", "dataset", "model", "first", "second", "context")},
+        "headline": contrast.headline,
+        "seeds_asked": difference.asked,
+        "seeds_paired": len(difference.seeds),
+    }
+    if interval is None:
+        return row
+    return (
+        row
+        | _interval(interval, "difference")
+        | _scores(scores, "_difference")
+        | {
+            "half_width_95": interval.half_width,
+            "p_value": p_value(interval),
+            "p_value_holm": difference.adjusted_p,
+            "smallest_visible_difference": smallest_visible(interval),
+            "equivalence_margin": difference.margin,
+            "p_value_equivalence": equivalence_p_value(interval, difference.margin),
+            "equivalent_within_margin": difference.equivalent,
+        }
+    )
+
+
+def _interval(interval: Interval, name: str) -> dict[str, Any]:
+    return {
+        name: interval.mean,
+        "test_images": interval.images,
+        "test_groups": interval.groups,
+        "low_95": interval.low,
+        "high_95": interval.high,
+        "degrees_of_freedom": interval.df,
+        "interval_over": interval.basis,
+        "limited_by_few_images": interval.floored,
+    }
+
+
+def _scores(scores: Mapping[str, Interval], suffix: str = "") -> dict[str, Any]:
+    means = {f"{name}{suffix}": interval.mean for name, interval in scores.items()}
+    return means | {f"{name}{suffix}_half_width_95": interval.half_width for name, interval in scores.items()}
+
+
+def _run(run: PlannedRun) -> dict[str, Any]:
+    row: dict[str, Any] = {"state": run.state, "id": run.spec.id}
+    row |= _flat("spec.", run.spec.portable.model_dump(mode="json"))
+    if run.record is not None:
+        row |= _flat("", run.record.model_dump(mode="json", exclude={"spec", "id"}))
+    return row
+
+
+def _flat(prefix: str, fields: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            flat |= _flat(f"{prefix}{name}.", value)
+        else:
+            flat[f"{prefix}{name}"] = json.dumps(value, sort_keys=True) if isinstance(value, list) else value
+    return flat
