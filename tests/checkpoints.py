@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from benchmark.architectures import architecture
+from benchmark.networks.libraries import architecture
 
 
 def made_up(model: str, seed: int = 0) -> dict[str, torch.Tensor]:

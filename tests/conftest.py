@@ -8,8 +8,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache folder for decoded images and features."""
+    return tmp_path_factory.mktemp("cache")
 
 
 class NoSkips:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.matrix import Matrix, RunSpec, expand
-from benchmark.records import (
+from benchmark.matrix.matrix import Matrix, RunSpec, expand
+from benchmark.records.record import (
     DatasetRecord,
     DoneRun,
     Environment,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from benchmark import matrix_file, models
-from benchmark.batches import Images, Normaliser, SplitImages
-from benchmark.datasets.prepared import PreparedDataset, Split
-from benchmark.inputs import INPUT_MODES
-from benchmark.matrix import RunSpec, expand
+from benchmark.data.dataset import PreparedDataset, Split
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.networks import build as models
+from benchmark.training.batches import Images, Normaliser, SplitImages
 
 TINY = "timm/test_resnet"
 

@@ -8,12 +8,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from benchmark.analysis.folds import UNTESTED
-from benchmark.analysis.inference import SIGNIFICANCE, equivalent, holm, p_value, pooled
-from benchmark.analysis.interval import Interval
-from benchmark.analysis.means import mean_difference
 from benchmark.analysis.results import Cell, CellKey, Results
-from benchmark.inputs import INPUT_MODES
+from benchmark.analysis.uncertainty.folds import UNTESTED
+from benchmark.analysis.uncertainty.inference import SIGNIFICANCE, equivalent, holm, p_value, pooled
+from benchmark.analysis.uncertainty.interval import Interval
+from benchmark.analysis.uncertainty.means import mean_difference
+from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.words import listed
 
 Question = Literal["colour", "channels", "pretraining", "stages"]

@@ -13,12 +13,12 @@ from typing import Any, get_args
 import pandas as pd
 
 from benchmark.analysis.differences import Contrast, Difference
-from benchmark.analysis.inference import equivalence_p_value, p_value, smallest_visible
-from benchmark.analysis.interval import Interval
 from benchmark.analysis.published import JudgedClaim
-from benchmark.analysis.quality import SCORES
 from benchmark.analysis.results import Cell, CellKey, Results, TimeField
-from benchmark.plan import Plan, PlannedRun
+from benchmark.analysis.scores import SCORES
+from benchmark.analysis.uncertainty.inference import equivalence_p_value, p_value, smallest_visible
+from benchmark.analysis.uncertainty.interval import Interval
+from benchmark.records.plan import Plan, PlannedRun
 
 _SCORE_COLUMNS = tuple(column for name in SCORES for column in (name, f"{name}_half_width_95"))
 _INTERVAL_COLUMNS = ("low_95", "high_95", "degrees_of_freedom", "interval_over", "limited_by_few_images")

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark import groups_file
-from benchmark.analysis.bootstrap import resample_counts
-from benchmark.analysis.clusters import as_groups
-from benchmark.analysis.quality import LEAST_PROBABILITY, Quality, confusion, quality
+from benchmark.analysis.scores import LEAST_PROBABILITY, Quality, confusion, quality
+from benchmark.analysis.uncertainty.bootstrap import resample_counts
+from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.errors import UserError
-from benchmark.records import DoneRun, PredictionTable
-from benchmark.store import Store
+from benchmark.records import groups_file
+from benchmark.records.record import DoneRun, PredictionTable
+from benchmark.records.store import Store
 
 SAME_ACCURACY = 1e-6
 """Largest difference between a record's accuracy and the one counted from its predictions: float32's rounding."""

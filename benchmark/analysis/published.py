@@ -14,14 +14,15 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from benchmark import matrix_file, plain_yaml
 from benchmark.analysis.differences import Contrast, Difference, Question, adjusted, measure, policies_compared
-from benchmark.analysis.interval import CONFIDENCE, SEEDS_FOR_A_VERDICT, t_quantile
 from benchmark.analysis.results import Cell, Results
+from benchmark.analysis.uncertainty.interval import CONFIDENCE, SEEDS_FOR_A_VERDICT, t_quantile
 from benchmark.errors import UserError
 from benchmark.fields import Frozen
-from benchmark.matrix import RunSpec, expand
-from benchmark.records import DoneRun
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix import plain_yaml
+from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.records.record import DoneRun
 
 Metric = Literal["last_epoch_test_accuracy", "last_epoch_train_loss"]
 """Test accuracy after the last epoch, 0..1; mean cross-entropy over the last epoch's training images, each as it was in

@@ -12,27 +12,27 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from benchmark import groups_file
-from benchmark.analysis.bootstrap import mean_score
-from benchmark.analysis.clusters import as_groups
-from benchmark.analysis.folds import UNTESTED
-from benchmark.analysis.interval import Interval
-from benchmark.analysis.means import mean_accuracy, telling_images
 from benchmark.analysis.predictions import Tested, TestImages, checked
-from benchmark.analysis.quality import SCORES
-from benchmark.datasets.catalogue import CATALOGUE
-from benchmark.inputs import INPUT_MODES, Triple, identical_by_construction
-from benchmark.matrix import Matrix, NotApplicable, RunSpec, not_applicable
-from benchmark.plan import STATES, Plan, State
-from benchmark.records import DoneRun
-from benchmark.store import Store
+from benchmark.analysis.scores import SCORES
+from benchmark.analysis.uncertainty.bootstrap import mean_score
+from benchmark.analysis.uncertainty.clusters import as_groups
+from benchmark.analysis.uncertainty.folds import UNTESTED
+from benchmark.analysis.uncertainty.interval import Interval
+from benchmark.analysis.uncertainty.means import mean_accuracy, telling_images
+from benchmark.data.catalogue import CATALOGUE
+from benchmark.matrix.input_modes import INPUT_MODES, Triple, identical_by_construction
+from benchmark.matrix.matrix import Matrix, NotApplicable, RunSpec, not_applicable
+from benchmark.records import groups_file
+from benchmark.records.plan import STATES, Plan, State
+from benchmark.records.record import DoneRun
+from benchmark.records.store import Store
 
 CellKey: TypeAlias = tuple[str, str, str, str]
 """(dataset, input mode, policy, model), as `RunSpec.cell`."""
 
 
 TimeField = Literal["train_seconds", "train_images_per_second", "eval_images_per_second"]
-"""Field of `benchmark.records.Timing`."""
+"""Field of `benchmark.records.record.Timing`."""
 
 
 @dataclass(frozen=True)
@@ -259,8 +259,9 @@ def _by_cell(matrix: Matrix, plan: Plan) -> dict[CellKey, list[RunSpec]]:
 def _repeated(cells: Mapping[CellKey, Sequence[RunSpec]], records: Iterable[DoneRun]) -> dict[CellKey, CellKey]:
     """Return, for each cell that repeats another one, the first cell that it repeats.
 
-    Which do hangs on the mean and std of the model's weights (`benchmark.inputs.identical_by_construction`): they are
-    read from the model's records, so nothing is known to be identical before any run is done.
+    Which do hangs on the mean and std of the model's weights
+    (`benchmark.matrix.input_modes.identical_by_construction`): they are read from the model's records, so nothing is
+    known to be identical before any run is done.
 
     Args:
         cells: the runs of each cell, in the matrix's order.

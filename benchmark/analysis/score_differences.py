@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from benchmark.analysis.bootstrap import mean_score
-from benchmark.analysis.clusters import as_groups
 from benchmark.analysis.differences import Contrast, paired_values
-from benchmark.analysis.folds import UNTESTED
-from benchmark.analysis.interval import Interval
-from benchmark.analysis.quality import SCORES
 from benchmark.analysis.results import Results
+from benchmark.analysis.scores import SCORES
+from benchmark.analysis.uncertainty.bootstrap import mean_score
+from benchmark.analysis.uncertainty.clusters import as_groups
+from benchmark.analysis.uncertainty.folds import UNTESTED
+from benchmark.analysis.uncertainty.interval import Interval
 
 
 def score_differences(contrast: Contrast, results: Results) -> Mapping[str, Interval]:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.groups import groups
+from benchmark.cli.dataset_groups import groups
 from benchmark.cli.options import DataDirOption
 from benchmark.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from benchmark.datasets.augmentations import Step
+    from benchmark.matrix.augmentations import Step
 
 app = typer.Typer(
     help="Datasets: list, prepare, check, show, groups, cache.", no_args_is_help=True, rich_markup_mode=None
@@ -50,8 +50,8 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _state(name: str, data_dir: Path | None) -> str:
-    from benchmark.datasets.catalogue import CATALOGUE
-    from benchmark.datasets.layouts import list_dataset
+    from benchmark.data.catalogue import CATALOGUE
+    from benchmark.data.layouts import list_dataset
 
     if CATALOGUE[name].source == "generated":
         return "generated when needed"
@@ -67,8 +67,8 @@ def list_datasets(data_dir: DataDirOption = None) -> None:
     """List the datasets known by name, and whether they are there."""
     from tabulate import tabulate
 
-    from benchmark.datasets.catalogue import CATALOGUE, SPLITS
-    from benchmark.datasets.locations import data_directory
+    from benchmark.data.catalogue import CATALOGUE, SPLITS
+    from benchmark.locations import data_directory
 
     rows = [
         (
@@ -95,14 +95,14 @@ def prepare_datasets(
     data_dir: DataDirOption = None,
 ) -> None:
     """Fetch datasets, verify and index them; with --matrix, decode them too. What is there is not fetched again."""
-    from benchmark import matrix_file
-    from benchmark.datasets.catalogue import CATALOGUE
-    from benchmark.datasets.identity import identified
-    from benchmark.datasets.index import open_index, without_bad_images
-    from benchmark.datasets.opening import list_files, load_dataset
-    from benchmark.datasets.prepare import prepare
-    from benchmark.inputs import INPUT_MODES
-    from benchmark.matrix import expand
+    from benchmark.data.catalogue import CATALOGUE
+    from benchmark.data.download.prepare import prepare
+    from benchmark.data.index import open_index, without_bad_images
+    from benchmark.data.load import list_files, load_dataset
+    from benchmark.matrix import file as matrix_file
+    from benchmark.matrix.identify import identified
+    from benchmark.matrix.input_modes import INPUT_MODES
+    from benchmark.matrix.matrix import expand
 
     loaded = matrix_file.load(matrix_file.find(matrix)) if matrix else None
     wanted = list(dict.fromkeys([*(names or []), *(entry.name for entry in (loaded.datasets if loaded else ()))]))
@@ -146,8 +146,8 @@ def check_dataset(
     """Look for what makes results wrong. Exit code 1 when something does."""
     from tabulate import tabulate
 
-    from benchmark.datasets.check import check
-    from benchmark.datasets.opening import list_files
+    from benchmark.data.check import check
+    from benchmark.data.load import list_files
     from benchmark.files import write_atomically
 
     listing = list_files(name, data_dir)
@@ -176,8 +176,8 @@ def check_dataset(
 
 
 def _step(text: str) -> Step:
-    from benchmark import plain_yaml
-    from benchmark.datasets.augmentations import parse
+    from benchmark.matrix import plain_yaml
+    from benchmark.matrix.augmentations import parse
 
     name, _, parameters = text.partition("=")
     try:
@@ -201,10 +201,10 @@ def show_dataset(
     data_dir: DataDirOption = None,
 ) -> None:
     """Write a contact sheet: what the network sees, per class and input mode; `--augment all`: every augmentation."""
-    from benchmark.datasets.catalogue import CATALOGUE
-    from benchmark.datasets.opening import list_files
-    from benchmark.datasets.sheets import contact_sheet, gallery
-    from benchmark.inputs import INPUT_MODES
+    from benchmark.data.catalogue import CATALOGUE
+    from benchmark.data.load import list_files
+    from benchmark.matrix.input_modes import INPUT_MODES
+    from benchmark.training.contact_sheet import contact_sheet, gallery
 
     listing = list_files(name, data_dir)
     for word in mode or ():
@@ -232,8 +232,8 @@ def list_cache() -> None:
     """List what is cached, and whether it is whole."""
     from tabulate import tabulate
 
-    from benchmark.datasets.decoded import verify
-    from benchmark.datasets.locations import cache_directory
+    from benchmark.data.decoding.cache import verify
+    from benchmark.locations import cache_directory
 
     root = cache_directory()
     files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix in (".npy", ".parquet"))
@@ -260,7 +260,7 @@ def clear_cache(
     """Remove decoded images, indexes and generated images; all of it can be made again."""
     import shutil
 
-    from benchmark.datasets.locations import cache_directory
+    from benchmark.locations import cache_directory
 
     root, removed = cache_directory(), 0
     for folder in ("images", "index", "generated"):

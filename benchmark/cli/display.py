@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from benchmark.executors.events import EpochDone, Event, Started, Warned
-from benchmark.records import DoneRun, RunRecord
+from benchmark.execution.events import EpochDone, Event, Started, Warned
+from benchmark.records.record import DoneRun, RunRecord
 
 
 def _outcome(record: RunRecord, elsewhere: bool) -> str:

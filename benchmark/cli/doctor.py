@@ -21,7 +21,7 @@ from benchmark.cli.options import (
 
 if TYPE_CHECKING:
     from benchmark.cli.selection import Selection
-    from benchmark.doctor import Finding
+    from benchmark.execution.doctor import Finding
 
 SOMETHING_STOPS = 1
 LEAST_FREE = 2**28
@@ -42,8 +42,8 @@ def doctor(
     """
     from tabulate import tabulate
 
-    from benchmark import doctor
     from benchmark.cli.selection import select
+    from benchmark.execution import doctor
 
     selection = select(matrix, overrides, only, name, results)
     specs = [run.spec for run in selection.selected]
@@ -70,10 +70,10 @@ def _machine(selection: Selection) -> Iterator[Finding]:
     import torch
 
     from benchmark import environment
-    from benchmark.datasets.locations import cache_directory
-    from benchmark.doctor import Finding
     from benchmark.errors import UserError
-    from benchmark.precision import check_precision, choose_device, resolve_precision
+    from benchmark.execution.doctor import Finding
+    from benchmark.locations import cache_directory
+    from benchmark.training.devices import check_precision, choose_device, resolve_precision
 
     yield Finding("python", platform.python_version())
     for package, version in environment.package_versions().items():
@@ -96,10 +96,10 @@ def _machine(selection: Selection) -> Iterator[Finding]:
 
 def _preflight(selection: Selection, data_dir: Path | None) -> list[Finding]:
     """Return the problems that the preflight finds, or one line saying that there are none."""
-    from benchmark import matrix_file
     from benchmark.cli.display import display
-    from benchmark.doctor import Finding
-    from benchmark.preflight import preflight
+    from benchmark.execution.doctor import Finding
+    from benchmark.execution.preflight import preflight
+    from benchmark.matrix import file as matrix_file
 
     specs = [run.spec for run in selection.selected]
     with display(len(specs)) as shown:

@@ -28,9 +28,9 @@ def export(
 
     import torch
 
-    from benchmark.export import TOLERANCE
-    from benchmark.export import export as write
-    from benchmark.trained import open_run
+    from benchmark.trained.export import TOLERANCE
+    from benchmark.trained.export import export as write
+    from benchmark.trained.restore import open_run
 
     trained = open_run(kept.record, weights, torch.device("cpu"))
     written = write(trained, output or Path(f"export-{kept.record.id}"))

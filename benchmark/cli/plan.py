@@ -40,9 +40,9 @@ def plan(
     """
     from tabulate import tabulate
 
-    from benchmark.cli.expected import expected, total, workers_of
+    from benchmark.cli.forecast import expected, total, workers_of
     from benchmark.cli.selection import select
-    from benchmark.matrix import not_applicable
+    from benchmark.matrix.matrix import not_applicable
     from benchmark.words import duration
 
     selection = select(matrix, overrides, only, name, results)
@@ -72,7 +72,7 @@ def _needs(selection: Selection) -> str:
     """Return a table of the datasets and weights of the listed runs; names that could move the cursor are escaped."""
     from tabulate import tabulate
 
-    from benchmark.doctor import needs
+    from benchmark.execution.doctor import needs
 
     rows = needs(run.spec for run in selection.selected)
     escaped = [[cell if cell.isprintable() else repr(cell) for cell in row] for row in rows]
@@ -83,7 +83,7 @@ def _show_preflight(selection: Selection, data_dir: Path | None) -> None:
     from tabulate import tabulate
 
     from benchmark.cli.display import display
-    from benchmark.preflight import preflight
+    from benchmark.execution.preflight import preflight
 
     todo = [run.spec for run in selection.selected if run.state != "done"]
     with display(len(todo)) as shown:

@@ -14,9 +14,9 @@ from benchmark.errors import UserError
 from benchmark.files import write_atomically
 
 if TYPE_CHECKING:
-    from benchmark.kept_runs import KeptRun
-    from benchmark.prediction import Prediction
-    from benchmark.records import DoneRun
+    from benchmark.records.record import DoneRun
+    from benchmark.trained.find import KeptRun
+    from benchmark.trained.predict import Prediction
 
 SOME_IMAGE_IS_BAD = 1
 
@@ -48,9 +48,9 @@ def predict(
     weights = kept.weights()
     typer.echo(about(kept), err=True)
 
-    from benchmark.prediction import image_files
-    from benchmark.prediction import predict as predictions
-    from benchmark.trained import open_run
+    from benchmark.trained.predict import image_files
+    from benchmark.trained.predict import predict as predictions
+    from benchmark.trained.restore import open_run
 
     trained = open_run(kept.record, weights)
     classes = trained.record.dataset.classes
@@ -87,7 +87,7 @@ def chosen_run(run: str | None, best: str | None, dataset: str | None, results: 
     Raises:
         UserError: not exactly one of the first two is given, or the run is missing.
     """
-    from benchmark.kept_runs import best_of, by_id
+    from benchmark.trained.find import best_of, by_id
 
     if run is not None and best is None:
         return by_id(results, run)

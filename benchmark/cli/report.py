@@ -22,12 +22,12 @@ def report(
     """
     import gc
 
-    from benchmark import matrix_file
-    from benchmark import report as reports
     from benchmark.analysis.results import load
-    from benchmark.matrix import expand
-    from benchmark.plan import make_plan
-    from benchmark.store import find_results
+    from benchmark.matrix import file as matrix_file
+    from benchmark.matrix.matrix import expand
+    from benchmark.records.plan import make_plan
+    from benchmark.records.store import find_results
+    from benchmark.report import build as reports
 
     chosen = names or sorted(path.parent.name for path in results.glob("*/matrix.yaml"))
     if not chosen:

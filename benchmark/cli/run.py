@@ -28,10 +28,10 @@ from benchmark.errors import UserError
 if TYPE_CHECKING:
     from benchmark.analysis.results import Results
     from benchmark.cli.selection import Selection
-    from benchmark.executors.interface import Executor
-    from benchmark.plan import Plan, PlannedRun
-    from benchmark.records import RunRecord
-    from benchmark.store import Store
+    from benchmark.execution.executor import Executor
+    from benchmark.records.plan import Plan, PlannedRun
+    from benchmark.records.record import RunRecord
+    from benchmark.records.store import Store
 
 SOME_RUN_FAILED = 1
 INTERRUPTED = 130
@@ -103,7 +103,7 @@ def run(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        from benchmark.cli.own_folder import fit_folder, recommend
+        from benchmark.cli.folder_option import fit_folder, recommend
         from benchmark.cli.selection import select
 
         place = Place(executor, ray_address, _workers(workers), runs_per_gpu, data_dir)
@@ -142,16 +142,16 @@ def _execute_runs(selection: Selection, todo: list[PlannedRun], place: Place, *,
     if not todo:
         _keep_matrix(selection)
         return []
-    from benchmark import groups_file
     from benchmark.cli.display import display
-    from benchmark.execution import execute_runs
-    from benchmark.gpus import default_workers
-    from benchmark.preflight import preflight
-    from benchmark.run_context import RunContext
-    from benchmark.sharing import ClaimedRuns
+    from benchmark.execution.claims import ClaimedRuns
+    from benchmark.execution.gpus import default_workers
+    from benchmark.execution.loop import execute_runs
+    from benchmark.execution.preflight import preflight
+    from benchmark.records import groups_file
+    from benchmark.training.context import RunContext
 
     if place.executor is Where.ray:  # what is missing is reported before images are prepared
-        from benchmark.executors.ray import RayExecutor, import_ray, require_answer
+        from benchmark.execution.ray_cluster import RayExecutor, import_ray, require_answer
 
         import_ray()
         if place.ray_address is not None:
@@ -181,7 +181,7 @@ def _execute_runs(selection: Selection, todo: list[PlannedRun], place: Place, *,
         if place.executor is Where.ray:
             executor = RayExecutor(place.ray_address, number, matrix.threads, place.runs_per_gpu)
         else:
-            from benchmark.executors.local import local_workers
+            from benchmark.execution.local import local_workers
 
             executor = stack.enter_context(local_workers(number, found.gpus))
         with ClaimedRuns(store, todo, from_scratch=from_scratch) as runs:
@@ -194,8 +194,8 @@ def _refuse_another_matrix(selection: Selection) -> None:
     Raises:
         UserError: it does.
     """
-    from benchmark import matrix_file
-    from benchmark.matrix import expand
+    from benchmark.matrix import file as matrix_file
+    from benchmark.matrix.matrix import expand
 
     path = selection.store.matrix
     if path.is_file():
@@ -213,9 +213,9 @@ def _keep_matrix(selection: Selection) -> None:
     Raises:
         UserError: another command has written another matrix meanwhile, or the folder cannot be written.
     """
-    from benchmark import matrix_file
     from benchmark.files import write_atomically
-    from benchmark.locks import folder_locked
+    from benchmark.matrix import file as matrix_file
+    from benchmark.records.locks import folder_locked
 
     path = selection.store.matrix
     content = matrix_file.dump(selection.matrix).encode()
@@ -227,7 +227,7 @@ def _keep_matrix(selection: Selection) -> None:
 
 def _longest_first(todo: list[PlannedRun], plan: Plan) -> list[PlannedRun]:
     """Return runs in the order in which to start them."""
-    from benchmark.forecast import longest_first
+    from benchmark.execution.forecast import longest_first
 
     planned = {run.spec.id: run for run in todo}
     specs = [run.spec for run in todo]
@@ -240,11 +240,11 @@ def _report(selection: Selection) -> Results:
 
     Records are read under the folder's lock: no other command can then write an older report over a newer one.
     """
-    from benchmark import report
     from benchmark.analysis.results import load
-    from benchmark.locks import folder_locked
-    from benchmark.plan import make_plan
-    from benchmark.sharing import remove_done_checkpoints
+    from benchmark.execution.claims import remove_done_checkpoints
+    from benchmark.records.locks import folder_locked
+    from benchmark.records.plan import make_plan
+    from benchmark.report import build as report
 
     store = selection.store
     writable = os.access(store.folder, os.W_OK)  # elsewhere a report that agrees with its records is still shown

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark import matrix_file
 from benchmark.errors import UserError, did_you_mean
-from benchmark.matrix import Matrix, expand
-from benchmark.plan import FAILURES, STATES, Plan, PlannedRun, make_plan
-from benchmark.store import Store
-from benchmark.weights_identity import with_weights_identified
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.matrix import Matrix, expand
+from benchmark.matrix.weights_identity import with_weights_identified
+from benchmark.records.plan import FAILURES, STATES, Plan, PlannedRun, make_plan
+from benchmark.records.store import Store
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def select(
     source = matrix_file.find(matrix)
     loaded = matrix_file.load(source, overrides or (), name)
     if any(entry.is_folder for entry in loaded.datasets):
-        from benchmark.datasets.identity import identified
+        from benchmark.matrix.identify import identified
 
         loaded = identified(loaded, verify=verify)
     loaded = with_weights_identified(loaded, verify=verify)

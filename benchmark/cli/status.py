@@ -27,10 +27,10 @@ def status(
     A name that is no shipped matrix is looked up under --results, so that `status --matrix NAME` works for any
     results folder. Exit code 1 when a run failed or a file is damaged.
     """
-    from benchmark.cli.expected import expected, total, workers_of
+    from benchmark.cli.forecast import expected, total, workers_of
     from benchmark.cli.selection import select
-    from benchmark.plan import FAILURES
-    from benchmark.store import Store
+    from benchmark.records.plan import FAILURES
+    from benchmark.records.store import Store
 
     kept = Store(results / (name or matrix)).matrix
     selection = select(str(kept) if kept.is_file() and not overrides else matrix, overrides, only, name, results)

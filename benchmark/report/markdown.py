@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from benchmark.analysis.differences import QUESTIONS, Contrast, Difference
-from benchmark.analysis.inference import smallest_visible
-from benchmark.analysis.interval import Interval
 from benchmark.analysis.published import Source
 from benchmark.analysis.results import Results
-from benchmark.report import method, tables
-from benchmark.report.answer import answer, cautions, details, families_in, reading
-from benchmark.report.costs import costs
-from benchmark.report.figures import drawn_note
-from benchmark.report.image_figures import without_thumbnails
-from benchmark.report.pictures import Picture, Section
-from benchmark.report.published import published
-from benchmark.report.scores import other_scores, recall_tables, score_differences_table
+from benchmark.analysis.uncertainty.inference import smallest_visible
+from benchmark.analysis.uncertainty.interval import Interval
+from benchmark.report import tables
+from benchmark.report.figures.charts import drawn_note
+from benchmark.report.figures.images import without_thumbnails
+from benchmark.report.figures.picture import Picture, Section
+from benchmark.report.sections import method
+from benchmark.report.sections.answer import answer, cautions, details, families_in, reading
+from benchmark.report.sections.costs import costs
+from benchmark.report.sections.published import published
+from benchmark.report.sections.recommendation import recommendations
+from benchmark.report.sections.scores import other_scores, recall_tables, score_differences_table
 from benchmark.report.text import escape, margin_in_words, p_text, percent, points_with_interval, table
-from benchmark.report.verdicts import recommendations
 from benchmark.words import count
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.analysis.differences import Contrast
 from benchmark.analysis.results import CellKey, Results
-from benchmark.plan import STATES
+from benchmark.records.plan import STATES
 from benchmark.report.text import escape, table, with_interval
 
 BEST = "★"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from benchmark.analysis.interval import Interval
+from benchmark.analysis.uncertainty.interval import Interval
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 _LINE = re.compile(r"\s+")

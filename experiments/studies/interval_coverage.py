@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.analysis import bootstrap
-from benchmark.analysis.clusters import Groups, as_groups
-from benchmark.analysis.interval import FEW_IMAGES, Interval
-from benchmark.analysis.means import mean_accuracy, mean_difference
-from benchmark.analysis.quality import SCORES, quality
+from benchmark.analysis.scores import SCORES, quality
+from benchmark.analysis.uncertainty import bootstrap
+from benchmark.analysis.uncertainty.clusters import Groups, as_groups
+from benchmark.analysis.uncertainty.interval import FEW_IMAGES, Interval
+from benchmark.analysis.uncertainty.means import mean_accuracy, mean_difference
 from experiments.studies.worlds import GROUPED_WORLDS, WORLDS, World
 
 SEEDS = (1, 2, 3, 4, 5, 10)
@@ -251,8 +251,9 @@ Aimed at are 92 to 98 % for differences from three seeds on, 90 to 98 % for cell
 lies below. Above lie those in which few images tell the cells apart. That is in the nature of counts: where two cells
 differ on k images, the smallest two-sided p-value of an exact paired test (McNemar) is 2 / 2^k, above 5 % up to k = 5,
 so that an interval which agrees with it always holds zero; from k = 6 to 20 the test errs in 0.8 to 4.9 % of worlds
-without a difference, not in 5. Below {few} such images the rule of three takes over (`benchmark/analysis/interval.py`).
-It has to hold in the worlds in which one cell errs on 1 or 2 % of the images and the other on none; from three seeds on
+without a difference, not in 5. Below {few} such images the rule of three takes over
+(`benchmark/analysis/uncertainty/interval.py`). It has to hold in the worlds in which one cell errs on 1 or 2 % of the
+images and the other on none; from three seeds on
 such intervals cover 98 to 100 %. One line more lies above, by less than its error (no difference, four seeds, 128).
 
 The bootstrap's intervals of macro F1 and log loss cover 93 to 98 % for differences from three seeds on, 91 to 100 % for
@@ -263,7 +264,7 @@ Differences are covered in 94 to 100 % from three seeds on, but in one world: wh
 differ on a few groups that many test sets do not hold, 84 to 94 % from 12 groups on. There the size of the difference
 is underestimated, its sign is not. Cells are covered in 87 to 100 % from five seeds on. The bootstrap's intervals lie
 lower where few groups decide: down to 86 % for differences, to 81 % for the log loss of a cell. With images as units
-the same data give far too many verdicts: `tests/analysis/test_coverage.py` counts them.
+the same data give far too many verdicts: `tests/analysis/test_interval_coverage.py` counts them.
 
 This file is written by
 

@@ -25,16 +25,17 @@ from PIL import Image
 from scipy.cluster.vq import kmeans2
 from tabulate import tabulate
 
-from benchmark import groups_file, matrix_file
-from benchmark.analysis.clusters import as_groups
 from benchmark.analysis.differences import contrasts, paired_values
 from benchmark.analysis.results import load
-from benchmark.analysis.statistics import crossed
-from benchmark.datasets.index import open_index
-from benchmark.datasets.opening import list_files
-from benchmark.matrix import expand
-from benchmark.plan import make_plan
-from benchmark.store import Store
+from benchmark.analysis.uncertainty.clusters import as_groups
+from benchmark.analysis.uncertainty.crossed import crossed
+from benchmark.data.index import open_index
+from benchmark.data.load import list_files
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.matrix import expand
+from benchmark.records import groups_file
+from benchmark.records.plan import make_plan
+from benchmark.records.store import Store
 
 HANDS, FRAMES = 4, 31
 BACKGROUND = 170

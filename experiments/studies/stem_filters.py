@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmark import weights
+from benchmark.networks import weights
 
 MODEL, LAYER = "timm/tf_efficientnet_lite0", "conv_stem"
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "stem-filters.svg"

@@ -7,9 +7,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from benchmark.analysis.bootstrap import RESAMPLES, image_counts, mean_score
-from benchmark.analysis.folds import UNTESTED
-from benchmark.analysis.means import mean_difference
+from benchmark.analysis.uncertainty.bootstrap import RESAMPLES, image_counts, mean_score
+from benchmark.analysis.uncertainty.folds import UNTESTED
+from benchmark.analysis.uncertainty.means import mean_difference
 
 
 def means(values: np.ndarray) -> tuple[list[float], np.ndarray]:

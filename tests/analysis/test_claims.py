@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from benchmark import matrix_file
 from benchmark.analysis.differences import Contrast, Difference, differences
-from benchmark.analysis.inference import holm, p_value
-from benchmark.analysis.interval import Interval
 from benchmark.analysis.published import PolicyClaim, QuestionClaim, Source, judge, load_sources, verdict
 from benchmark.analysis.results import Results
+from benchmark.analysis.uncertainty.inference import holm, p_value
+from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.errors import UserError
-from benchmark.matrix_file import experiments_folder
-from benchmark.store import Store
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.file import experiments_folder
+from benchmark.records.store import Store
 from tests.report import made_up
 
 CLAIM = QuestionClaim(text="first wins", question="channels", better="first", datasets=("beans",))

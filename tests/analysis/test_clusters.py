@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.analysis.bootstrap import RESAMPLES, image_counts, mean_score
-from benchmark.analysis.clusters import Groups, as_groups, effective_number, parts
-from benchmark.analysis.folds import UNTESTED, over_folds
-from benchmark.analysis.means import mean_accuracy, mean_difference
-from benchmark.analysis.statistics import crossed, mean_squares
+from benchmark.analysis.uncertainty.bootstrap import RESAMPLES, image_counts, mean_score
+from benchmark.analysis.uncertainty.clusters import Groups, as_groups, effective_number, parts
+from benchmark.analysis.uncertainty.crossed import crossed, mean_squares
+from benchmark.analysis.uncertainty.folds import UNTESTED, over_folds
+from benchmark.analysis.uncertainty.means import mean_accuracy, mean_difference
 
 RANDOM = np.random.default_rng(11)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmark.analysis.folds import UNTESTED, over_folds
-from benchmark.analysis.means import mean_accuracy, mean_difference
+from benchmark.analysis.uncertainty.folds import UNTESTED, over_folds
+from benchmark.analysis.uncertainty.means import mean_accuracy, mean_difference
 
 
 def dealt(

@@ -7,9 +7,9 @@ from pathlib import Path
 from benchmark.analysis import frames
 from benchmark.analysis.differences import contrasts
 from benchmark.analysis.results import Results
-from benchmark.matrix import RunSpec, expand
+from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.records.store import Store
 from benchmark.report import tables
-from benchmark.store import Store
 from tests.report import made_up
 
 MODEL = "timm/tf_efficientnet_lite0"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.analysis.inference import equivalence_p_value, holm, p_value, pooled, smallest_visible
-from benchmark.analysis.means import mean_accuracy, mean_difference
-from benchmark.analysis.statistics import mean_squares
+from benchmark.analysis.uncertainty.crossed import mean_squares
+from benchmark.analysis.uncertainty.inference import equivalence_p_value, holm, p_value, pooled, smallest_visible
+from benchmark.analysis.uncertainty.means import mean_accuracy, mean_difference
 
 RANDOM = np.random.default_rng(7)
 VALUES = RANDOM.integers(-1, 2, size=(4, 60)) + (RANDOM.random((1, 60)) < 0.3)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmark.analysis.inference import (
+from benchmark.analysis.uncertainty.inference import (
     equivalence_p_value,
     equivalent,
     holm,
@@ -19,7 +19,7 @@ from benchmark.analysis.inference import (
     pooled,
     smallest_visible,
 )
-from benchmark.analysis.interval import Interval
+from benchmark.analysis.uncertainty.interval import Interval
 
 
 def interval(mean: float, error: float, df: float = 8.0, seeds: int = 5) -> Interval:

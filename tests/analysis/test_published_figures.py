@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from benchmark import matrix_file
 from benchmark.analysis.published import Compared, Source, compare, load_sources
 from benchmark.errors import UserError
-from benchmark.matrix import expand
-from benchmark.matrix_file import experiments_folder
-from benchmark.report.published import published
-from benchmark.store import Store
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.file import experiments_folder
+from benchmark.matrix.matrix import expand
+from benchmark.records.store import Store
+from benchmark.report.sections.published import published
 from tests.report import made_up
 
 

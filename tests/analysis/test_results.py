@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from benchmark.analysis.differences import contrasts, differences, paired_values
-from benchmark.analysis.inference import holm, p_value
+from benchmark.analysis.uncertainty.inference import holm, p_value
 from benchmark.errors import UserError
-from benchmark.matrix import RunSpec, expand
-from benchmark.store import Store
+from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.records.store import Store
 from tests.report import made_up
 
 MODEL = "timm/tf_efficientnet_lite0"

@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 
 from benchmark.cli.run import run
-from benchmark.store import Store
-from tests.cli.commands import TRAINING, Commands, library_servers, wait_for, workers
+from benchmark.records.store import Store
+from tests.commands import TRAINING, Commands, library_servers, wait_for, workers
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.doctor import datasets_of, needs, weights_of
-from benchmark.matrix import expand
+from benchmark.execution.doctor import datasets_of, needs, weights_of
+from benchmark.matrix.matrix import expand
 from tests import matrices
-from tests.cli.commands import TRAINING, Commands
+from tests.commands import TRAINING, Commands
 
 
 @pytest.mark.parametrize(

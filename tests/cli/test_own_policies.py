@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import TRAINING, Commands
+from tests.commands import TRAINING, Commands
 
 THAW = {
     "pretrained": True,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import Commands
+from tests.commands import Commands
 
 TRAINING = {"image_size": 32, "epochs": 2, "head_epochs": 1}
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from benchmark import locks, matrix_file
 from benchmark.cli import app
 from benchmark.files import write_atomically
-from benchmark.matrix import RunSpec, expand
-from benchmark.records import RunRecord
-from benchmark.store import DamagedRecord, Store
-from tests.cli.commands import Commands
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.records import locks
+from benchmark.records.record import RunRecord
+from benchmark.records.store import DamagedRecord, Store
+from tests.commands import Commands
 from tests.report import made_up
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from benchmark import weights
+from benchmark.networks import weights
 from tests.performance import common
 
 HARNESS = "harness"

@@ -14,9 +14,9 @@ import time
 import numpy as np
 import torch
 
-from benchmark.batches import Normaliser, SplitImages
-from benchmark.datasets.augmentations import AUGMENTATIONS, parse
-from benchmark.datasets.prepared import Split
+from benchmark.data.dataset import Split
+from benchmark.matrix.augmentations import AUGMENTATIONS, parse
+from benchmark.training.batches import Normaliser, SplitImages
 from tests.performance import common
 
 BATCH = 32

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from benchmark import models
-from benchmark.batches import EVALUATION_BATCHES, Normaliser
-from benchmark.inputs import INPUT_MODES
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.networks import build as models
+from benchmark.training.batches import EVALUATION_BATCHES, Normaliser
 from tests.performance import common
 
 

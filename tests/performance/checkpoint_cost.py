@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmark import runs
-from benchmark.checkpoints import Checkpoints
-from benchmark.run_context import RunContext
-from benchmark.runs import execute_run
+from benchmark.training import run as runs
+from benchmark.training.checkpoints import Checkpoints
+from benchmark.training.context import RunContext
+from benchmark.training.run import execute_run
 from tests.performance import common
 
 MEGABYTE = 1e6

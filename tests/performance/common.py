@@ -17,11 +17,12 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmark import environment, matrix_file
-from benchmark.datasets.opening import load_dataset
-from benchmark.datasets.prepared import PreparedDataset
-from benchmark.inputs import INPUT_MODES
-from benchmark.matrix import RunSpec, expand
+from benchmark import environment
+from benchmark.data.dataset import PreparedDataset
+from benchmark.data.load import load_dataset
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.matrix import RunSpec, expand
 
 SAMPLE_SECONDS = 0.05
 """Time between two readings of a child's memory."""

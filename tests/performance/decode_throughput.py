@@ -24,10 +24,10 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from benchmark.datasets.decoded import cache_file, open_images
-from benchmark.datasets.index import open_index
-from benchmark.datasets.opening import list_files
-from benchmark.datasets.parallel import processors
+from benchmark.data.decoding.cache import cache_file, open_images
+from benchmark.data.decoding.pool import processors
+from benchmark.data.index import open_index
+from benchmark.data.load import list_files
 
 
 def plain_loop(paths: list[Path], size: int, grey: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.datasets.prepared import PreparedDataset, Split
-from benchmark.run_context import RunContext
-from benchmark.runs import train_and_score
+from benchmark.data.dataset import PreparedDataset, Split
+from benchmark.training.context import RunContext
+from benchmark.training.run import train_and_score
 from tests.performance import common
 
 FEW = 2

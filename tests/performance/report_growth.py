@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmark import matrix_file
-from benchmark.matrix import Matrix
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.matrix import Matrix
 from tests.report import made_up
 
 LIMIT_SECONDS = 10.0

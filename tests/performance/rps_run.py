@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark import matrix_file
-from benchmark.datasets.prepared import PreparedDataset, Split
-from benchmark.matrix import RunSpec, expand
-from benchmark.run_context import RunContext
-from benchmark.runs import train_and_score
+from benchmark.data.dataset import PreparedDataset, Split
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.training.context import RunContext
+from benchmark.training.run import train_and_score
 from tests.performance import common
 
 

@@ -12,11 +12,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.executors.local import local_workers
-from benchmark.gpus import list_gpus
-from benchmark.matrix import Matrix, RunSpec, expand
-from benchmark.run_context import Outcome, RunContext
-from benchmark.store import Store
+from benchmark.execution.gpus import list_gpus
+from benchmark.execution.local import local_workers
+from benchmark.matrix.matrix import Matrix, RunSpec, expand
+from benchmark.records.store import Store
+from benchmark.training.context import Outcome, RunContext
 from tests.performance import common
 
 ALONE = 5

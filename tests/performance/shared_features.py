@@ -16,15 +16,15 @@ from unittest.mock import patch
 import torch
 from tabulate import tabulate
 
-from benchmark import models
-from benchmark.batches import Images, Normaliser, SplitImages
-from benchmark.heads import head_parameters
-from benchmark.inputs import INPUT_MODES
-from benchmark.matrix import RunSpec, expand
-from benchmark.matrix_file import find, load
-from benchmark.policies import Stage
-from benchmark.stages import Trained, train
-from benchmark.training import Support
+from benchmark.matrix.file import find, load
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.matrix.policies import Stage
+from benchmark.networks import build as models
+from benchmark.networks.heads import head_parameters
+from benchmark.training.batches import Images, Normaliser, SplitImages
+from benchmark.training.stages import Trained, train
+from benchmark.training.trainer import Support
 from tests.performance.common import opened, parser
 
 SEEDS = 5

@@ -14,11 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmark import matrix_file
-from benchmark.matrix import expand
-from benchmark.run_context import RunContext
-from benchmark.runs import execute_run
-from benchmark.store import Store
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.matrix import expand
+from benchmark.records.store import Store
+from benchmark.training.context import RunContext
+from benchmark.training.run import execute_run
 
 FOLDER = Path(__file__).with_name("frozen")
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from benchmark.analysis.results import Results, load
-from benchmark.datasets.catalogue import CATALOGUE
-from benchmark.inputs import INPUT_MODES
-from benchmark.matrix import Matrix, RunSpec, expand
-from benchmark.plan import make_plan
-from benchmark.records import (
+from benchmark.data.catalogue import CATALOGUE
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.matrix import Matrix, RunSpec, expand
+from benchmark.records.plan import make_plan
+from benchmark.records.record import (
     DatasetRecord,
     DoneRun,
     Environment,
@@ -26,7 +26,7 @@ from benchmark.records import (
     Timing,
     UnfinishedRun,
 )
-from benchmark.store import Store
+from benchmark.records.store import Store
 
 Correct = Callable[[RunSpec], np.ndarray]
 """Spec -> 0/1 by image, in the dataset's order."""

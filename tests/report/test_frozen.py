@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import matrix_file, report
 from benchmark.analysis.results import Results
-from benchmark.store import Store
+from benchmark.matrix import file as matrix_file
+from benchmark.records.store import Store
+from benchmark.report import build as report
 from tests.report import made_up
 from tests.report.freeze import DAMAGED, FAILED, FOLDER, MISSING, STALE
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark import groups_file
 from benchmark.errors import UserError
-from benchmark.matrix import RunSpec
+from benchmark.matrix.matrix import RunSpec
+from benchmark.records import groups_file
 from tests.report import made_up
 from tests.report.test_report import texts
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-from benchmark import report
-from benchmark.matrix import Matrix, RunSpec, expand
-from benchmark.report.figures import own_name, slug
-from benchmark.store import Store
+from benchmark.matrix.matrix import Matrix, RunSpec, expand
+from benchmark.records.store import Store
+from benchmark.report import build as report
+from benchmark.report.figures.charts import own_name, slug
 from tests.report import made_up
 
 SCRIPT = "<script>alert(1)</script>"

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark import exhibits, report
-from benchmark.matrix import Matrix, RunSpec, expand
-from benchmark.records import ExhibitFiles
-from benchmark.report.pictures import Picture
-from benchmark.store import Store
+from benchmark.matrix.matrix import Matrix, RunSpec, expand
+from benchmark.records import exhibits
+from benchmark.records.record import ExhibitFiles
+from benchmark.records.store import Store
+from benchmark.report import build as report
+from benchmark.report.figures.picture import Picture
 from tests.report import made_up
 
 MATRIX = made_up.matrix(policies=["finetune", "scratch"])
@@ -122,7 +123,7 @@ def test_a_dataset_whose_name_begins_another_ones_is_told_to_have_no_images(tmp_
 def test_figures_of_single_datasets_are_capped_and_the_cap_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmark.report.figures.CELLS_DRAWN", 8)
+    monkeypatch.setattr("benchmark.report.figures.charts.CELLS_DRAWN", 8)
     matrix = made_up.matrix(datasets=["beans", "elpv"], policies=["finetune", "scratch"], seeds=[0])
     text, figures = shown(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
     assert {"curves-beans", "confusion-beans"} <= set(figures)

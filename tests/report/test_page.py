@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmark import report
+from benchmark.report import build as report
 from tests.report import made_up
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import report
 from benchmark.analysis import frames
-from benchmark.matrix import Matrix, RunSpec, expand
-from benchmark.report import runs_file
-from benchmark.report.figures import slug
-from benchmark.store import Store
+from benchmark.matrix.matrix import Matrix, RunSpec, expand
+from benchmark.records.store import Store
+from benchmark.report import build as report
+from benchmark.report.figures.charts import slug
+from benchmark.report.formats import runs_parquet as runs_file
 from tests.report import made_up
 
 MATRIX = made_up.matrix(datasets=["beans", "elpv"])

@@ -4,9 +4,9 @@ import csv
 import io
 from pathlib import Path
 
-from benchmark import report
-from benchmark.matrix import Matrix, expand
-from benchmark.store import Store
+from benchmark.matrix.matrix import Matrix, expand
+from benchmark.records.store import Store
+from benchmark.report import build as report
 from tests.report import made_up
 
 MATRIX = made_up.matrix(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])

@@ -1,0 +1,1 @@
+"""Intervals and tests, for seeds and test images as crossed random effects."""

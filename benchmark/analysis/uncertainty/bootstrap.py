@@ -1,0 +1,142 @@
+"""Intervals for scores that are no means over images: the crossed bootstrap, seeded.
+
+Seeds and images are resampled independently of each other, with replacement, each image and each seed with its whole
+row of results: the pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1;
+McCullagh 2000, "Resampling and exchangeable arrays"). Let ``theta_bs`` be seed s's score on the b-th resample of the
+images. The bootstrap variance of the mean over seeds, its expectation over the draws of seeds taken exactly, is::
+
+    images   = variance over b of (mean over s of theta_bs)
+    seeds    = variance over s of theta_s / S                     theta_s: on the images as they are
+    residual = mean over b of (variance over s of theta_bs) / S - seeds
+
+    pigeonhole = images + (S - 1) / S (seeds + residual)
+
+Owen shows what that estimates: the part of the residual that seeds and images have together counts three times, and of
+few seeds the seeds' part is too small by (S - 1) / S. Both are known here, so that they are set right::
+
+    V = max(images - residual, 0) + max(seeds - residual, 0) + residual
+
+For a mean over images these three are the mean squares of `benchmark.analysis.uncertainty.crossed` over S I, up to the
+bootstrap's own error, and so is V; degrees of freedom are taken as there. In a cross-validation no two folds share an
+image, the residual is all that images do, and the rest of the seeds' part counts 1 + S / (K - 1) times
+(`benchmark.analysis.uncertainty.folds`).
+
+Where test images come in groups whole groups are resampled (Davison and Hinkley 1997, "Bootstrap Methods and their
+Application", 3.8). Of G groups of one size that makes the parts of the images and of the residual too small by
+(G - 1) / G, of others by 1 - sum of n_g^2 / I^2, which is set right where there are groups: they may be few.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from benchmark.analysis.uncertainty.clusters import Groups
+from benchmark.analysis.uncertainty.crossed import degrees_of_freedom
+from benchmark.analysis.uncertainty.interval import Basis, Estimate, Interval, symmetric
+
+RESAMPLES = 500
+"""Of the images. The standard error is itself known to 1 / sqrt(2 x 500) = 3 %."""
+
+LARGEST_SHARE = 0.9
+"""Of the images' squares in one group, where the correction for few groups ends: from one group nothing can be said."""
+
+SEED = 2007
+"""Of all draws: the same images are drawn in every run and every report."""
+
+
+@lru_cache(maxsize=16)
+def image_counts(units: int) -> np.ndarray:
+    """Return how often each unit, image or group, stands in each resample: float64, shape (units, RESAMPLES).
+
+    Drawn from the raw stream of PCG64, which NumPy keeps from version to version (NEP 19), not from its distributions,
+    which it does not. The array is shared: it must not be changed.
+    """
+    raw = np.random.PCG64([SEED, units]).random_raw(RESAMPLES * units).reshape(RESAMPLES, units)
+    drawn = ((raw >> np.uint64(11)).astype(np.float64) * 2.0**-53 * units).astype(np.int64)
+    counts = np.zeros((units, RESAMPLES))
+    for b, row in enumerate(drawn):
+        counts[:, b] = np.bincount(row, minlength=units)
+    counts.setflags(write=False)
+    return counts
+
+
+def resample_counts(images: int, groups: Groups | None) -> np.ndarray:
+    """Return how often each image stands in each resample, of whole groups where there are any.
+
+    Returns:
+        float64, shape (images, RESAMPLES), columns adding up to ``images`` where each image is its own group.
+    """
+    return image_counts(images) if groups is None else image_counts(groups.count)[groups.of_image]
+
+
+def mean_score(
+    scores: Sequence[float],
+    resampled: np.ndarray,
+    images: int,
+    folds: int | None,
+    telling: int | None = None,
+    groups: Groups | None = None,
+) -> Interval:
+    """Return the mean over seeds of a score, or of a paired difference of scores, with its symmetric interval.
+
+    Args:
+        scores: of each seed on the images as they are.
+        resampled: the same on each resample, float64, shape (seeds, RESAMPLES).
+        images: distinct test images.
+        folds: None: every seed was tested on the same images; else the K of a cross-validation.
+        telling: images that show anything, as in `Estimate`; None: all.
+        groups: of the images, whole in each resample; None: each is its own.
+
+    Raises:
+        ValueError: shapes that do not belong together.
+    """
+    seeds = len(scores)
+    if resampled.shape != (seeds, RESAMPLES) or seeds == 0:
+        raise ValueError(f"{seeds} seeds and resamples of shape {resampled.shape} do not belong together")
+    basis: Basis = "images" if seeds == 1 else "seeds and images" if folds is None else "folds"
+    means = resampled.sum(axis=0) / seeds
+    variance: float | None = None
+    df: float | None = None
+    if (images if groups is None else groups.count) > 1:
+        few = 1.0 if groups is None else _correction(groups, 1 if folds is None else min(seeds, folds))
+        variance = _variance(means) * few
+        df = float(images - 1) if groups is None else max(groups.effective - 1, 1.0)
+        if seeds > 1:
+            of_seeds = _variance(scores) / seeds
+            spread = ((resampled - means) ** 2).sum(axis=0) / (seeds - 1)
+            residual = max(_mean(spread) / seeds - of_seeds, 0.0) * few
+            overlap = 1.0 if folds is None else 1 + seeds / (folds - 1)
+            variance = max(variance, residual) + overlap * max(of_seeds - residual, 0.0)
+            df = degrees_of_freedom(overlap * of_seeds, overlap * residual, variance, seeds, df)
+    return symmetric(
+        Estimate(
+            mean=_mean(scores),
+            variance=variance,
+            df=df,
+            seeds=seeds,
+            images=images,
+            observations=seeds * images,
+            telling=images if telling is None else telling,
+            basis=basis,
+            groups=None if groups is None else groups.count,
+        )
+    )
+
+
+def _correction(groups: Groups, folds: int) -> float:
+    """Return what takes the bias off a variance over resampled groups (see the module), shared out by some folds."""
+    share = folds * sum(int(size) ** 2 for size in groups.sizes) / len(groups.of_image) ** 2
+    return 1 / (1 - min(share, LARGEST_SHARE))
+
+
+def _mean(values: Sequence[float] | np.ndarray) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _variance(values: Sequence[float] | np.ndarray) -> float:
+    mean = _mean(values)
+    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)

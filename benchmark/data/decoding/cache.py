@@ -1,0 +1,137 @@
+"""The decode cache: a dataset's images at one size, decoded once, as one memory-mapped file shared by all processes.
+
+``NAME.npy`` holds the pixels, uint8, shape (N, size, size, channels); ``NAME.json`` next to it what they must be: the
+format, the shape, a CRC-32 of the pixels. The JSON is written first and the pixels are on disk before they get their
+name, so images with their final name are complete. Opening checks format and shape, `verify` the checksum too.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from benchmark.data.decoding.pixels import RULE, BadImage, read_image, resized
+from benchmark.data.decoding.pool import Progress, map_files
+from benchmark.errors import UserError
+from benchmark.files import building, write_atomically
+from benchmark.locations import cache_directory
+
+_FORMAT = "greyscale-benchmark-images-4"
+
+
+def cache_file(name: str, content: str, size: int, grey: bool) -> Path:
+    """Return where the pixels of a dataset's content are kept.
+
+    The name hashes the format, the content, the size, the resize rule, colour or grey, and Pillow's version, whose
+    decoders may change their last bits.
+    """
+    decisive = json.dumps([_FORMAT, content, size, RULE, grey, PIL.__version__])
+    key = hashlib.sha256(decisive.encode()).hexdigest()[:16]
+    return cache_directory() / "images" / f"{name}-{size}-{'grey' if grey else 'rgb'}-{key}.npy"
+
+
+def open_images(
+    name: str,
+    content: str,
+    files: Sequence[tuple[Path, str]],
+    *,
+    size: int,
+    grey: bool,
+    progress: Progress | None = None,
+) -> NDArray[np.uint8]:
+    """Return the decoded images, built if the cache does not hold them.
+
+    Args:
+        name: of the dataset, for the file's name.
+        content: hash over all files' contents.
+        files: (path, SHA-256) of every image, in the order of the rows.
+        size: both sides after resizing, pixels.
+        grey: one channel of luma instead of three of colour.
+        progress: told "decoding".
+
+    Returns:
+        uint8, shape (len(files), size, size, 1 or 3), read-only, memory-mapped.
+
+    Raises:
+        UserError: an image changed or cannot be decoded (all are named), or the cache folder cannot be written.
+    """
+    shape = (len(files), size, size, 1 if grey else 3)
+    target = cache_file(name, content, size, grey)
+    images = _stored(target)
+    if images is None or images.shape != shape:
+        target.unlink(missing_ok=True)
+        with building(target) as temporary:
+            if temporary is not None:
+                checksum = _build(name, temporary, files, shape, progress)
+                facts = {"format": _FORMAT, "shape": shape, "crc32": checksum}
+                write_atomically(_facts_file(target), json.dumps(facts).encode())
+        images = np.lib.format.open_memmap(target, mode="r")
+    return images
+
+
+def _build(
+    name: str,
+    temporary: Path,
+    files: Sequence[tuple[Path, str]],
+    shape: tuple[int, ...],
+    progress: Progress | None,
+) -> int:
+    """Write the pixels and return their CRC-32. Not through a memory map: there a full disk is a bus error."""
+    _, size, _, channels = shape
+    checksum, bad = 0, []
+    work = functools.partial(_decoded, size=size, grey=channels == 1)
+    with temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for (path, _), pixels in zip(files, map_files(work, files, stage="decoding", progress=progress), strict=True):
+            if isinstance(pixels, BadImage):
+                bad.append(f"{path}: {pixels}")
+            elif not bad:
+                file.write(pixels)
+                checksum = zlib.crc32(pixels, checksum)
+    if bad:
+        raise UserError("\n".join([f"dataset {name}: {len(bad)} images cannot be decoded.", *bad]))
+    return checksum
+
+
+def _decoded(file: tuple[Path, str], size: int, grey: bool) -> bytes | BadImage:
+    """Return one file's pixels, size x size x (1 or 3) bytes, row by row; or why there are none."""
+    path, sha256 = file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return BadImage(f"cannot be read: {error.strerror}")
+    if hashlib.sha256(content).hexdigest() != sha256:
+        return BadImage("its content changed after it was indexed")
+    try:
+        return resized(read_image(content), size, grey).tobytes()
+    except BadImage as error:
+        return error
+
+
+def _facts_file(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _stored(path: Path) -> NDArray[np.uint8] | None:
+    """Return the images of a cache file, or None if it is missing, cut short or not what its JSON describes."""
+    try:
+        facts = json.loads(_facts_file(path).read_bytes())
+        images = np.lib.format.open_memmap(path, mode="r")
+        matches = facts["format"] == _FORMAT and tuple(facts["shape"]) == images.shape and images.dtype == np.uint8
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return images if matches else None
+
+
+def verify(path: Path) -> bool:
+    """Return whether a cache file's pixels are those that were written."""
+    images = _stored(path)
+    return images is not None and zlib.crc32(images.data) == json.loads(_facts_file(path).read_bytes())["crc32"]

@@ -1,0 +1,102 @@
+"""A dataset of the catalogue brought into the data directory: fetched, verified, unpacked, moved into place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from filelock import FileLock
+
+from benchmark.data.catalogue import DatasetInfo
+from benchmark.data.decoding.pool import Progress
+from benchmark.data.download.unpack import UnsafeArchive, unpack
+from benchmark.data.download.web import NotFetched, fetch
+from benchmark.data.layouts import list_dataset
+from benchmark.data.listing import Listing
+from benchmark.errors import UserError
+from benchmark.files import sync
+from benchmark.locations import data_directory
+
+
+def prepare(info: DatasetInfo, data_dir: Path | None, progress: Progress | None = None) -> Listing:
+    """Return a dataset's files, fetched if they are missing.
+
+    Archives go to ``<data>/downloads/<name>/`` and stay there until the dataset stands; a file that the user puts there
+    is used like one that was downloaded. They are unpacked beside the dataset's folder, which appears with one rename.
+    A lock makes processes that prepare the same dataset wait for the first.
+
+    Args:
+        info: the catalogue's entry.
+        data_dir: see `data_directory`.
+        progress: called with (what is being done, done, in all).
+
+    Raises:
+        UserError: no source gave a file, an archive is not safe, the dataset's folder is taken by something else, or
+            the data directory cannot be written. Nothing is left where the dataset belongs.
+    """
+    if not info.downloads:
+        return list_dataset(info, data_dir)
+    data = data_directory(data_dir)
+    try:
+        return list_dataset(info, data_dir)
+    except UserError:
+        pass  # not there, or not whole: that is what this is for
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        with FileLock(data / f".{info.name}.lock"):
+            try:
+                return list_dataset(info, data_dir)
+            except UserError as error:
+                target = data / info.folder
+                if target.exists() and any(target.iterdir()):
+                    raise UserError(f"{error} {target} exists and is kept as it is: move it away first.") from None
+            _bring(info, data, target, progress)
+            return list_dataset(info, data_dir)
+    except OSError as error:
+        raise UserError(
+            f"dataset {info.name}: {data} cannot be written ({error.strerror or error}). "
+            "Name another data directory with --data-dir or BENCHMARK_DATA_DIR."
+        ) from None
+
+
+def _bring(info: DatasetInfo, data: Path, target: Path, progress: Progress | None) -> None:
+    downloads = data / "downloads" / info.name
+    downloads.mkdir(parents=True, exist_ok=True)
+    outer = data / f".unpacking-{info.name}"  # a data directory of its own, so that the layout is checked in it
+    staging = outer / info.folder
+    shutil.rmtree(outer, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        for download in info.downloads:
+            path = downloads / download.file
+            try:
+                fetch(download, path, progress)
+            except NotFetched as error:
+                raise UserError(
+                    f"dataset {info.name}: {download.file} cannot be downloaded:\n{error}\n"
+                    f"Get it another way, put it at {path}, and run this again."
+                    + (f" Its hash must be {download.hash}." if download.hash else "")
+                ) from None
+            if progress is not None:
+                progress(f"unpacking {download.file}", 0, 1)
+            if download.file.endswith((".zip", ".tgz", ".tar.gz")):
+                try:
+                    unpack(path, staging)
+                except UnsafeArchive as error:
+                    path.unlink()
+                    raise UserError(f"dataset {info.name}: {error}. It was removed; nothing was unpacked.") from None
+            else:
+                shutil.copyfile(path, staging / download.file)
+        list_dataset(info, outer)
+        if hasattr(os, "sync"):
+            os.sync()
+        if target.exists():
+            target.rmdir()  # empty, as was checked
+        staging.replace(target)
+        sync(data)
+    finally:
+        shutil.rmtree(outer, ignore_errors=True)
+    shutil.rmtree(downloads)
+    if not any(downloads.parent.iterdir()):
+        downloads.parent.rmdir()

@@ -1,0 +1,127 @@
+"""One file over HTTP: sources in order, a broken download resumed, the hash verified before anybody sees the file.
+
+The hub's files are fetched by its client. pooch hashes files, but does not download: it cannot resume, and takes one
+source; so do torchvision's `OxfordIIITPet` and `Flowers102`, which also unpack in place: after a kill, a part of
+`OxfordIIITPet` passes for the complete dataset. Their addresses and hashes are in the catalogue.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import pooch
+import requests
+from urllib3.exceptions import HTTPError
+
+from benchmark.data.catalogue import Download
+from benchmark.data.decoding.pool import Progress
+from benchmark.data.download.hub import SCHEME, SourceFailed, fetch_from_hub
+
+ATTEMPTS = 4
+"""Per source, once a part of the file is there; a source that gives nothing is asked once."""
+
+TIMEOUT = (10.0, 60.0)
+"""Seconds to connect, and to wait for the next bytes."""
+
+_CHUNK = 1 << 16  # bytes; what a broken connection may lose
+
+log = logging.getLogger(__name__)
+
+
+class NotFetched(Exception):
+    """No source gave the file; the message has one line per source."""
+
+
+def fetch(download: Download, target: Path, progress: Progress | None = None) -> Path:
+    """Return ``target``, downloaded if it is missing; its hash is verified either way.
+
+    The part that has arrived stays in ``<target>.part``, and the next attempt, in this process or a later one, asks the
+    server for the rest. A file with the wrong hash is removed. If a source fails and another is left, a warning of one
+    line is logged at that moment; without a logging setup, Python writes it to the error stream.
+
+    Args:
+        download: where the file is, and its hash.
+        target: where it goes; its folder exists.
+        progress: called with (what is being done, bytes done, bytes in all).
+
+    Raises:
+        NotFetched: no source gave the file.
+        OSError: it cannot be written.
+    """
+    if target.exists():
+        if _matches(target, download.hash):
+            return target
+        target.unlink()
+    part = target.with_name(f"{target.name}.part")
+    reasons = []
+    for url, following in zip(download.urls, (*download.urls[1:], None), strict=True):
+        try:
+            (fetch_from_hub if url.startswith(SCHEME) else _fetch_from_web)(url, part, progress)
+            if _matches(part, download.hash):
+                return part.replace(target)
+            part.unlink()
+            raise SourceFailed(f"the file does not have the expected hash {download.hash}")
+        except SourceFailed as error:
+            reasons.append(f"{url}: {error}")
+            if following is not None:
+                log.warning("%s: %s: %s; trying %s", download.file, url, error, following)
+    raise NotFetched("\n".join(reasons))
+
+
+def _matches(path: Path, expected: str | None) -> bool:
+    if expected is None:
+        return True
+    algorithm, _, digest = expected.partition(":")
+    return bool(pooch.file_hash(str(path), alg=algorithm) == digest)
+
+
+def _fetch_from_web(url: str, part: Path, progress: Progress | None) -> None:
+    reason = ""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(min(0.2 * 4**attempt, 5.0))
+        try:
+            _transfer(url, part, progress)
+            return
+        except (requests.RequestException, HTTPError) as error:
+            if not part.exists():
+                raise SourceFailed(f"no connection ({type(error).__name__})") from None
+            reason = f"the connection was cut before the file's end ({type(error).__name__})"
+    raise SourceFailed(reason)
+
+
+def _transfer(url: str, part: Path, progress: Progress | None) -> None:
+    """Append what is missing of a file.
+
+    Raises:
+        SourceFailed: the server refuses.
+        requests.RequestException, urllib3.exceptions.HTTPError: the connection failed; what has arrived is kept.
+    """
+    done = part.stat().st_size if part.exists() else 0
+    asked = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
+    with requests.get(url, headers=asked, stream=True, timeout=TIMEOUT) as response:
+        sent = response.headers.get("Content-Range", "")
+        if response.status_code == 416 and done:
+            if sent != f"bytes */{done}":  # not the end of this file: it is another one by now
+                part.unlink()
+                _transfer(url, part, progress)
+            return
+        if response.status_code not in (200, 206):
+            raise SourceFailed(f"the server answers {response.status_code} {response.reason}")
+        if response.status_code == 200:
+            done = 0
+        elif not sent.startswith(f"bytes {done}-"):
+            raise SourceFailed("the server sends another part of the file than it was asked for")
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length else None
+        with part.open("ab" if done else "wb") as file:
+            # not `iter_content`, which decodes: some servers call the compression of a .tar.gz file an encoding
+            for block in response.raw.stream(_CHUNK, decode_content=False):
+                file.write(block)
+                done += len(block)
+                if progress is not None:
+                    progress(f"downloading {part.name.removesuffix('.part')}", done, total or done)
+    if total not in (None, done):
+        raise requests.ConnectionError(f"{done} of {total} bytes")

@@ -1,0 +1,152 @@
+"""Anybody's images: ``folder:PATH`` in a matrix, without a line of code.
+
+PATH is a folder with a folder a class; or the same below split folders (train, val or valid or validation, test), of
+which two may be enough: the second is then the test split; or a CSV file with the columns path, label and, if wanted,
+split and group, whose paths are relative to the file. A folder that holds such a file under the name ``labels.csv`` may
+be named itself. Images of one group (a patient, a clip, a part seen twice) stay on one side of every split drawn here.
+Without a split, or with fewer than `FEWEST` test images, it is evaluated by cross-validation.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from benchmark.data.catalogue import FOLDER, SplitName
+from benchmark.data.listing import ListedFile, Listing, files_below, folders_in, listed, make_listing
+from benchmark.errors import UserError, nearest
+
+FEWEST = 300
+"""Test images below which one split says too little."""
+
+_SPLIT_WORDS: dict[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+_COLUMNS = ("path", "label", "split", "group")
+_SYNONYMS = {
+    **dict.fromkeys(("file", "files", "filename", "filepath", "image", "images", "img", "name"), "path"),
+    **dict.fromkeys(("class", "classname", "category", "target"), "label"),
+    **dict.fromkeys(("fold", "set", "subset", "partition"), "split"),
+    **dict.fromkeys(("patient", "subject", "person", "case", "clip", "video", "session", "module", "unit"), "group"),
+    **dict.fromkeys(("patientid", "subjectid", "caseid", "groupid"), "group"),
+}
+"""What others call the columns, where the spelling alone does not tell."""
+
+_LAYOUTS = (
+    "expected a folder a class, or train / val / test folders with a folder a class in each, "
+    "or labels.csv with the columns path,label[,split][,group]"
+)
+
+
+def list_folder(path: Path) -> Listing:
+    """Return the files of a user's folder, or of a CSV file.
+
+    Raises:
+        UserError: it is not there, or in none of the layouts.
+    """
+    path = path.expanduser()
+    if not path.exists():
+        raise UserError(f"folder:{path}: there is no such folder; {_LAYOUTS}.")
+    table = path if path.is_file() else path / "labels.csv"
+    if table.is_file():
+        classes, files = _table(table)
+    else:
+        classes, files = _tree(path)
+    if len(classes) < 2:
+        raise UserError(f"folder:{path}: {len(classes)} class found, a classifier needs two; {_LAYOUTS}.")
+    files = _two_splits(files)
+    tests = sum(file.split == "test" for file in files)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().stem).strip("-.") or "folder"
+    return make_listing(name, f"{FOLDER}{path}", classes, files, folds=tests < FEWEST)
+
+
+def _two_splits(files: list[ListedFile]) -> list[ListedFile]:
+    """With train and validation only, call the second test."""
+    present = {file.split for file in files}
+    if "test" in present or "validation" not in present:
+        return files
+    return [replace(file, split="test") if file.split == "validation" else file for file in files]
+
+
+def _tree(root: Path) -> tuple[tuple[str, ...], list[ListedFile]]:
+    names = folders_in(root)
+    words = [_SPLIT_WORDS.get(name.lower()) for name in names]
+    if not names or None in words:
+        return tuple(names), list(_class_files(root, root, tuple(names), None))
+    if "train" not in words or len(set(words)) != len(words):
+        raise UserError(f"folder:{root}: the split folders are {', '.join(names)}; one must be train, each only once.")
+    classes = tuple(sorted({name for folder in names for name in folders_in(root / folder)}))
+    for folder in names:
+        lacking = sorted(set(classes) - set(folders_in(root / folder)))
+        if lacking:
+            raise UserError(f"folder:{root}: {folder} has no folder for class {', '.join(lacking)}; {_LAYOUTS}.")
+    files: list[ListedFile] = []
+    for folder, word in zip(names, words, strict=True):
+        files += _class_files(root, root / folder, classes, word)
+    return classes, files
+
+
+def _class_files(root: Path, folder: Path, classes: tuple[str, ...], split: SplitName | None) -> Iterator[ListedFile]:
+    for label, name in enumerate(classes):
+        for path in files_below(folder / name):
+            yield listed(path, root, label, split)
+
+
+def _table(table: Path) -> tuple[tuple[str, ...], list[ListedFile]]:
+    with table.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines)
+        _check_header(table, list(reader.fieldnames or ()))
+        rows = [(reader.line_num, row) for row in reader]
+    classes = tuple(sorted({row["label"].strip() for _, row in rows if row["label"]}))
+    files = [_row(table, number, row, classes) for number, row in rows]
+    twice = [name for name, count in Counter(file.id for file in files).items() if count > 1]
+    if twice:
+        raise UserError(f"folder:{table}: named more than once: {', '.join(sorted(twice)[:20])}.")
+    return classes, files
+
+
+def _check_header(table: Path, columns: list[str]) -> None:
+    """Raise UserError where the first line is not path,label[,split][,group] in any order, and say what is meant."""
+    told = [f"{word!r} stands there {count} times" for word, count in Counter(columns).items() if count > 1]
+    free = {word for word in _COLUMNS if word not in columns}
+    meant = {word: _meant(word, free) for word in columns if word not in _COLUMNS}
+    told += [f"{word!r} is no column" + (f" (did you mean {near!r}?)" if near else "") for word, near in meant.items()]
+    told += [f"there is no column {word}" for word in sorted(free - {"split", "group", *meant.values()})]
+    if told:
+        raise UserError(
+            f"folder:{table}:1: {'; '.join(told)}; expected the columns path,label[,split][,group], "
+            "separated by commas."
+        )
+
+
+def _meant(word: str, free: set[str]) -> str | None:
+    clean = re.sub(r"[^a-z]+", "", word.lower())
+    near = _SYNONYMS.get(clean) or nearest(clean, free)
+    return near if near in free else None
+
+
+def _row(table: Path, number: int, row: dict[str, str], classes: tuple[str, ...]) -> ListedFile:
+    place = f"folder:{table}:{number}"
+    name, label, word = ((row.get(key) or "").strip() for key in ("path", "label", "split"))
+    if not name or not label:
+        raise UserError(f"{place}: path or label is empty.")
+    if "split" in row and word.lower() not in _SPLIT_WORDS:
+        raise UserError(f"{place}: split {word!r} is none of {', '.join(_SPLIT_WORDS)}.")
+    path = table.parent / name
+    if not path.is_relative_to(table.parent):
+        raise UserError(f"{place}: {path} is not relative to the file.")
+    if not path.is_file():
+        raise UserError(f"{place}: {path} does not exist.")
+    split = _SPLIT_WORDS[word.lower()] if word else None
+    return listed(path, table.parent, classes.index(label), split, (row.get("group") or "").strip() or None)

@@ -1,0 +1,161 @@
+"""From a matrix's dataset entry to decoded images with splits: the door of the data layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.data.catalogue import CATALOGUE, FOLDER, SplitName
+from benchmark.data.dataset import PreparedDataset, Split
+from benchmark.data.decoding.cache import open_images
+from benchmark.data.decoding.pool import Progress
+from benchmark.data.folders import list_folder
+from benchmark.data.index import Index, open_index, without_bad_images
+from benchmark.data.layouts import list_dataset
+from benchmark.data.listing import Listing
+from benchmark.data.source import DatasetSource
+from benchmark.data.splits.assign import FOLDS
+from benchmark.data.splits.draw import limited
+from benchmark.errors import UserError, did_you_mean
+
+
+def list_files(name: str, data_dir: Path | None = None) -> Listing:
+    """Return the files of a dataset: a catalogue name, or ``folder:PATH``.
+
+    Raises:
+        UserError: it is unknown, missing, or not in its layout.
+    """
+    if name.startswith(FOLDER):
+        return list_folder(Path(name.removeprefix(FOLDER)))
+    if name not in CATALOGUE:
+        raise UserError(f"unknown dataset {name!r}.{did_you_mean(name, CATALOGUE)}")
+    return list_dataset(CATALOGUE[name], data_dir)
+
+
+def load_dataset(
+    source: DatasetSource,
+    *,
+    split_seed: int,
+    image_size: int,
+    grey: bool,
+    data_dir: Path | None = None,
+    seed: int = 0,
+    drop_bad_images: bool = False,
+    progress: Progress | None = None,
+) -> PreparedDataset:
+    """Return a dataset decoded at one size, its splits complete, ``limit`` and ``classes`` applied.
+
+    What is missing is made first, once for all processes: the index, the drawn splits, the decoded images. When they
+    are there, this only lists the files and maps the images into memory.
+
+    Args:
+        source: which images.
+        split_seed: draws missing splits and chooses the images under ``limit``.
+        image_size: both sides after resizing, pixels.
+        grey: one channel of luma, taken before resizing, instead of three of colour.
+        data_dir: the data directory; None: BENCHMARK_DATA_DIR, else the platform's data folder.
+        seed: the run's; chooses the fold (seed modulo 5) where a folder is evaluated by cross-validation, nothing else.
+        drop_bad_images: leave out images that cannot be decoded, and say how many in the notes, instead of refusing.
+        progress: called with (what is being done, items done, items in all).
+
+    Raises:
+        UserError: the dataset is missing or not in its layout, has images that cannot be decoded, has no colour and is
+            asked for it, or the cache folder cannot be written.
+    """
+    if not grey and source.name in CATALOGUE and not CATALOGUE[source.name].colour:
+        raise UserError(_colourless(source.name))
+    listing = list_files(source.name, data_dir)
+    if drop_bad_images:
+        listing = without_bad_images(listing, progress)
+    index = open_index(listing, split_seed, fold=seed % FOLDS, progress=progress)
+    if not grey and not index.colour:
+        raise UserError(_colourless(source.name))
+    files = [(file.path, sha256) for file, sha256 in zip(listing.files, index.sha256, strict=True)]
+    images = open_images(listing.name, index.content, files, size=image_size, grey=grey, progress=progress)
+    classes = source.classes or listing.classes
+    new_label = _new_labels(source, listing)
+    train = _split(index, "train", new_label)
+    kept = limited(train.labels, source.limit, classes, split_seed)
+    return PreparedDataset(
+        images=images,
+        classes=tuple(classes),
+        fingerprint=index.fingerprint,
+        train=Split(train.rows[kept], train.labels[kept], tuple(train.image_ids[i] for i in kept.tolist())),
+        validation=_split(index, "validation", new_label),
+        test=_split(index, "test", new_label),
+        notes=index.notes,
+        test_groups=_test_groups(listing, index, new_label),
+        folds=FOLDS if listing.folds else None,
+    )
+
+
+def test_groups(
+    source: DatasetSource,
+    *,
+    split_seed: int,
+    data_dir: Path | None = None,
+    drop_bad_images: bool = False,
+    progress: Progress | None = None,
+) -> tuple[dict[str, str], str]:
+    """Return `PreparedDataset.test_groups` of a dataset, and its fingerprint; nothing is decoded beyond its index.
+
+    Raises:
+        UserError: as `load_dataset`.
+    """
+    listing = list_files(source.name, data_dir)
+    if drop_bad_images:
+        listing = without_bad_images(listing, progress)
+    index = open_index(listing, split_seed, progress=progress)
+    return _test_groups(listing, index, _new_labels(source, listing)), index.fingerprint
+
+
+def _new_labels(source: DatasetSource, listing: Listing) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return the label of each class of a listing in a matrix's entry; -1 where the entry leaves it out."""
+    new_label = np.full(len(listing.classes), -1, dtype=np.int64)
+    for label, name in enumerate(source.classes or listing.classes):
+        if name not in listing.classes:
+            raise UserError(f"dataset {source.name} has no class {name!r}.{did_you_mean(name, listing.classes)}")
+        new_label[listing.classes.index(name)] = label
+    return new_label
+
+
+def _test_groups(
+    listing: Listing, index: Index, new_label: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> dict[str, str]:
+    """Return the name of each test image's group: its clip where that is all it is, else its first image's id.
+
+    No two groups share a name, whatever clips are called.
+    """
+    tested = [
+        row
+        for row, split in enumerate(index.splits)
+        if (split == "test" or listing.folds) and new_label[index.labels[row]] >= 0
+    ]
+    members: dict[int, list[int]] = {}
+    for row in tested:
+        members.setdefault(int(index.groups[row]), []).append(row)
+    names: dict[str, str] = {}
+    taken = {listing.files[row].clip for row in tested}
+    for rows in members.values():
+        clips = {listing.files[row].clip for row in rows}
+        name = next(iter(clips)) if len(clips) == 1 else None
+        if name is None:
+            name = index.ids[rows[0]]
+            while name in taken:
+                name += "*"
+            taken.add(name)
+        names.update({index.ids[row]: name for row in rows})
+    return {index.ids[row]: names[index.ids[row]] for row in tested}
+
+
+def _colourless(name: str) -> str:
+    return f"dataset {name} has no colour: rgb would be grey-3ch under another name. Use a grey mode."
+
+
+def _split(index: Index, split: SplitName, new_label: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Split:
+    """Return a split's images of the wanted classes, labels renumbered."""
+    rows = index.positions(split)
+    labels = new_label[index.labels[rows]]
+    rows, labels = rows[labels >= 0], labels[labels >= 0]
+    return Split(rows, labels, tuple(index.ids[row] for row in rows.tolist()))

@@ -1,0 +1,69 @@
+"""The images that a matrix asks for: a name, and how much of it. Nothing is read."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from benchmark.data.catalogue import CATALOGUE, FOLDER
+from benchmark.errors import did_you_mean
+from benchmark.fields import Count, Frozen, NonEmpty
+
+
+def _a_dataset(name: str) -> str:
+    if name.startswith(FOLDER) and name != FOLDER:
+        return name
+    if name not in CATALOGUE:
+        raise ValueError(f"unknown dataset {name!r}.{did_you_mean(name, CATALOGUE)}")
+    return name
+
+
+DatasetName = Annotated[str, AfterValidator(_a_dataset)]
+
+
+class DatasetSource(Frozen):
+    """Which images: a catalogue name or ``folder:PATH``, and how much of it."""
+
+    name: DatasetName
+    limit: Count | None = None
+    """Training images, stratified by ``split_seed``; None: all. Validation and test are never limited."""
+    classes: tuple[NonEmpty, ...] | None = None
+    """A subset of the classes, in this label order; None: all."""
+    content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """Of a folder: the hash of its images, classes and splits, filled in by `datasets.identity.identified`."""
+    colour: bool | None = None
+    """Of a folder: whether its images have colour, filled in likewise."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether these are a user's own images."""
+        return self.name.startswith(FOLDER)
+
+    @property
+    def has_colour(self) -> bool:
+        """Whether ``rgb`` is applicable."""
+        return self.colour is not False if self.is_folder else CATALOGUE[self.name].colour
+
+    @property
+    def portable(self) -> DatasetSource:
+        """The same without a path of this machine: a folder by its last name; its content tells which it is."""
+        if not self.is_folder:
+            return self
+        return self.model_copy(update={"name": FOLDER + (PurePath(self.name.removeprefix(FOLDER)).name or "folder")})
+
+    @model_validator(mode="after")
+    def _classes_of_the_dataset(self) -> DatasetSource:
+        if not self.is_folder and (self.content is not None or self.colour is not None):
+            raise ValueError(f"content and colour belong to a folder's entry, {self.name} is known")
+        if self.classes is not None:
+            known = None if self.is_folder else CATALOGUE[self.name].classes
+            for wanted in self.classes:
+                if known is not None and wanted not in known:
+                    raise ValueError(f"dataset {self.name} has no class {wanted!r}.{did_you_mean(wanted, known)}")
+            if len(set(self.classes)) != len(self.classes):
+                raise ValueError(f"classes of {self.name} are named twice")
+            if len(self.classes) < 2:
+                raise ValueError(f"classes of {self.name}: a classifier needs at least two")
+        return self

@@ -1,0 +1,1 @@
+"""Train, validation and test images, drawn without separating what belongs together."""

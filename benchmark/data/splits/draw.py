@@ -1,0 +1,143 @@
+"""Splits that a dataset lacks are drawn here, and training images limited, both from the matrix's ``split_seed``."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.splits.near_duplicates import Thumbnails, distances
+from benchmark.seeding import derive_seed
+
+FRACTION = 0.15
+"""Of the images of each class, for a drawn split."""
+
+DRAWS = 25
+"""Random draws of which the typical one is taken."""
+
+_CEILING = 1.2
+
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+def draw(
+    labels: Integers, groups: Integers, thumbnails: Thumbnails, *, fraction: float, seed: int, purpose: str
+) -> Mask:
+    """Return which images a drawn split holds: whole groups, about ``fraction`` of every class.
+
+    One draw of few large groups is easy or hard by luck (on RPS a nearest neighbour scores between 0.1 and 0.7 on
+    single draws). So `DRAWS` are made, and of them the one is taken on which a nearest neighbour on thumbnails,
+    looking among the images that are left, scores the median; that uses no image outside of those given.
+
+    Args:
+        labels: int64, shape (n,).
+        groups: int64, shape (n,).
+        thumbnails: uint8, shape (n, pixels).
+        fraction: 0..1, of each class.
+        seed: the matrix's ``split_seed``.
+        purpose: which split, e.g. ``validation``.
+
+    Returns:
+        bool, shape (n,). A class of a single group stays out of the drawn split.
+    """
+    draws = [
+        _one_draw(labels, groups, fraction, np.random.default_rng(derive_seed(seed, "split", purpose, index)))
+        for index in range(DRAWS)
+    ]
+    scores = _nearest_neighbour_scores(labels, thumbnails, draws)
+    return draws[int(np.argsort(scores, kind="stable")[DRAWS // 2])]
+
+
+def _one_draw(labels: Integers, groups: Integers, fraction: float, rng: np.random.Generator) -> Mask:
+    """Take groups in random order, class by class, that bring the class nearer to its share.
+
+    First only groups that do not carry it beyond `_CEILING` of its share; then, where it has none that fit, any.
+    """
+    drawn = np.zeros(len(labels), bool)
+    classes = np.unique(labels)
+    sizes = {int(group): int(count) for group, count in zip(*np.unique(groups, return_counts=True), strict=True)}
+    members: dict[int, list[int]] = {group: [] for group in sizes}
+    for index, group in enumerate(groups.tolist()):
+        members[group].append(index)
+    for label in classes:
+        of_class = labels == label
+        target = fraction * int(of_class.sum())
+        order = np.unique(groups[of_class])
+        rng.shuffle(order)
+        for ceiling, group in itertools.product((_CEILING * target, np.inf), order.tolist()):
+            inside = members[group]
+            have = int(drawn[of_class].sum())
+            gain = int(of_class[inside].sum())
+            leaves_some = have + gain < len(drawn[of_class])
+            nearer = abs(have + gain - target) < abs(have - target)
+            if not drawn[inside[0]] and leaves_some and nearer and have + gain <= ceiling:
+                drawn[inside] = True
+    return drawn
+
+
+def _nearest_neighbour_scores(labels: Integers, thumbnails: Thumbnails, draws: Sequence[Mask]) -> list[float]:
+    """Return each draw's share of images whose nearest image outside of the draw has their label."""
+    correct = np.zeros(len(draws))
+    for start in range(0, len(labels), 512):
+        rows = slice(start, min(start + 512, len(labels)))
+        apart = distances(thumbnails[rows], thumbnails)
+        for index, drawn in enumerate(draws):
+            mine = drawn[rows]
+            if mine.any() and not drawn.all():
+                rest = np.flatnonzero(~drawn)
+                nearest = rest[apart[mine][:, rest].argmin(axis=1)]
+                correct[index] += int((labels[nearest] == labels[rows][mine]).sum())
+    return [score / max(1, int(drawn.sum())) for score, drawn in zip(correct.tolist(), draws, strict=True)]
+
+
+def folds(labels: Integers, groups: Integers, count: int, seed: int) -> Integers:
+    """Return the fold, 0..count-1, of each image: whole groups, every class spread evenly. int64, shape (n,).
+
+    Groups go, the largest first and in random order among equals, to the fold that has the fewest images of their most
+    frequent class.
+
+    Args:
+        labels: int64, shape (n,).
+        groups: int64, shape (n,).
+        count: number of folds.
+        seed: the matrix's ``split_seed``.
+    """
+    result = np.full(len(labels), -1, dtype=np.int64)
+    filled = np.zeros((int(labels.max(initial=0)) + 1, count), dtype=np.int64)
+    order = np.unique(groups)
+    rng = np.random.default_rng(derive_seed(seed, "folds"))
+    rng.shuffle(order)
+    members = {int(group): np.flatnonzero(groups == group) for group in order}
+    for group in sorted(order.tolist(), key=lambda g: -len(members[g])):
+        per_class = np.bincount(labels[members[group]], minlength=len(filled))
+        label = int(per_class.argmax())
+        fold = int(np.lexsort((filled.sum(axis=0), filled[label]))[0])
+        result[members[group]] = fold
+        filled[:, fold] += per_class
+    return result
+
+
+def limited(labels: Integers, limit: int | None, classes: Sequence[str], seed: int) -> Integers:
+    """Return the positions of the training images that ``limit`` keeps, in ascending order.
+
+    Stratified (each class keeps its share, to one image) and nested (a smaller limit keeps a subset of a larger one's):
+    every class is put in a random order, and the classes are merged in proportion.
+
+    Args:
+        labels: int64, shape (n,), positions in ``classes``.
+        limit: images to keep; None or more than there are: all.
+        classes: names; a class's order depends on its name and the seed alone.
+        seed: the matrix's ``split_seed``.
+    """
+    if limit is None or limit >= len(labels):
+        return np.arange(len(labels), dtype=np.int64)
+    ranks = np.empty(len(labels))
+    for label, name in enumerate(classes):
+        positions = np.flatnonzero(labels == label)
+        rng = np.random.default_rng(derive_seed(seed, "limit", name))
+        ranks[rng.permutation(positions)] = (np.arange(len(positions)) + 0.5) / max(1, len(positions))
+    kept: Integers = np.sort(np.lexsort((labels, ranks))[:limit]).astype(np.int64)
+    return kept

@@ -1,1 +1,0 @@
-"""Datasets: fetched, verified, indexed and decoded once. `benchmark.datasets.opening.load_dataset` does all of it."""

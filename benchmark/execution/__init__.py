@@ -1,0 +1,1 @@
+"""Many runs: workers, claims, order, checks before the first epoch."""

@@ -1,0 +1,268 @@
+"""Checks before the first epoch: datasets, names, weights, and each network with each policy. Trains nothing.
+
+Images are checked in this process, which loads no torch; networks in another one, by `check_networks`. Neither memory
+nor disk is estimated: a run that exceeds its memory is recorded as ``oom``, and a full disk is reported by what writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.errors import UserError
+from benchmark.execution import forkserver as libraries
+from benchmark.execution.side_process import Progress, beside
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.matrix import RunSpec
+from benchmark.training.context import open_images
+
+if TYPE_CHECKING:
+    from benchmark.data.dataset import PreparedDataset, Split
+    from benchmark.matrix.policies import Stage
+
+MOST_NAMED = 5
+"""Classes that one message names at most."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A reason why runs would fail, or be worthless.
+
+    Attributes:
+        key: the matrix's top-level key to change.
+        message: what is wrong, and for which part of the matrix.
+    """
+
+    key: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A network with a policy that it can be trained by.
+
+    Attributes:
+        model, input_mode, policy: of the matrix.
+        classes: outputs of the head.
+        trainable: number of parameters that each stage trains.
+    """
+
+    model: str
+    input_mode: str
+    policy: str
+    classes: int
+    trainable: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """Findings about some runs.
+
+    Attributes:
+        problems: what must be fixed first.
+        checked: networks and policies without a problem.
+        test_groups: per dataset (by title), image id -> name of its group.
+        gpus: names of this machine's GPUs.
+    """
+
+    problems: tuple[Problem, ...]
+    checked: tuple[Checked, ...]
+    test_groups: Mapping[str, Mapping[str, str]]
+    gpus: tuple[str, ...]
+
+    def raise_problems(self, source: Path, overrides: Sequence[str]) -> None:
+        """Raise one error that names every problem, each with the line of the file, or the ``--set``, to change.
+
+        Args:
+            source: the matrix file.
+            overrides: ``KEY=VALUE``, as given to ``--set``.
+
+        Raises:
+            UserError: there is a problem.
+        """
+        if self.problems:
+            raise UserError(
+                "\n".join(
+                    f"{matrix_file.place(source, overrides, problem.key)}: {problem.key}: {problem.message}"
+                    for problem in self.problems
+                )
+            )
+
+
+def preflight(specs: Sequence[RunSpec], data_dir: Path | None, progress: Progress) -> Preflight:
+    """Check every distinct dataset, model and policy of some runs, with their images and weights at hand.
+
+    Missing images are fetched and decoded, missing weights downloaded, once for all runs. Meanwhile the libraries of
+    the runs are imported, in a process from which workers are forked later.
+
+    Args:
+        specs: the runs to come.
+        data_dir: as given to ``--data-dir``.
+        progress: called with (what, done, total).
+    """
+    libraries.start_importing()
+    problems: list[Problem] = []
+    classes: dict[Hashable, tuple[str, ...]] = {}
+    groups: dict[str, Mapping[str, str]] = {}
+    for key, spec in {images_key(spec): spec for spec in specs}.items():
+        try:
+            data = open_images(spec, data_dir, partial(_report, progress, spec.dataset))
+            check_splits(spec.dataset, data)
+        except UserError as error:
+            problems.append(Problem("datasets", str(error)))
+        else:
+            classes[key] = data.classes
+            groups[spec.dataset] = data.test_groups
+    of_networks, checked, gpus = beside(check_networks, specs, data_dir, classes, progress=progress)
+    return Preflight(tuple(dict.fromkeys([*problems, *of_networks])), checked, groups, gpus)
+
+
+def images_key(spec: RunSpec) -> Hashable:
+    """Return what runs must share to use the same images in the same splits."""
+    fold = spec.seed if spec.source.is_folder else None
+    return spec.source, spec.split_seed, fold, spec.on_bad_image, spec.image_size, INPUT_MODES[spec.input_mode].grey
+
+
+def check_splits(dataset: str, data: PreparedDataset) -> None:
+    """Refuse a dataset with a split that is empty or lacks a class.
+
+    Raises:
+        UserError: it has one.
+    """
+    splits: dict[str, Split] = {"training": data.train, "validation": data.validation, "test": data.test}
+    for name, split in splits.items():
+        if not len(split):
+            raise UserError(f"{dataset}: its {name} split is empty.")
+        absent = [data.classes[k] for k in sorted(set(range(len(data.classes))) - set(split.labels.tolist()))]
+        if absent:
+            named = ", ".join(absent[:MOST_NAMED])
+            more = f" and {len(absent) - MOST_NAMED} more classes" if len(absent) > MOST_NAMED else ""
+            raise UserError(
+                f"{dataset}: its {name} split of {len(split)} images has none of {named}{more}; "
+                "leave these classes out with classes, or raise limit."
+            )
+
+
+def check_networks(
+    specs: Sequence[RunSpec], data_dir: Path | None, classes: Mapping[Hashable, tuple[str, ...]], *, progress: Progress
+) -> tuple[tuple[Problem, ...], tuple[Checked, ...], tuple[str, ...]]:
+    """Check every distinct precision, model, weights and way to train of some runs. Imports torch.
+
+    Args:
+        specs: the runs to come.
+        data_dir: as given to ``--data-dir``.
+        classes: per usable dataset, by `images_key`. Networks are built for these only.
+        progress: called with (what, done, total).
+
+    Returns:
+        The problems, the networks and policies without one, the names of this machine's GPUs.
+    """
+    import torch
+
+    from benchmark.execution import gpus
+    from benchmark.networks import build as models
+    from benchmark.networks import weights
+    from benchmark.training.devices import check_precision, choose_device
+
+    torch.set_num_threads(1)  # two images at a time: more threads would only wait for each other
+    problems: list[Problem] = []
+
+    def passes(key: str, check: Callable[[], object]) -> bool:
+        try:
+            check()
+        except UserError as error:
+            problems.append(Problem(key, str(error)))
+            return False
+        return True
+
+    for precision in dict.fromkeys(spec.precision for spec in specs):
+        passes("training", partial(check_precision, precision, choose_device()))
+    named = dict.fromkeys(spec.model for spec in specs)
+    known = {model for model in named if passes("models", partial(models.check_name, model))}
+    usable = {
+        (model, source)
+        for model, source in dict.fromkeys((spec.model, spec.weights) for spec in specs)
+        if model in known and (source == "none" or passes("weights", partial(weights.load, model, source)))
+    }
+    networks: dict[tuple[object, ...], dict[tuple[Stage, ...], RunSpec]] = {}
+    for spec in specs:
+        if (spec.model, spec.weights) in usable and images_key(spec) in classes:
+            of_images = classes[images_key(spec)]
+            network = (spec.model, spec.input_mode, spec.weights, str(spec.head_init), spec.input_size, of_images)
+            networks.setdefault(network, {}).setdefault(spec.stages, spec)
+    checked: list[Checked] = []
+    images: dict[Hashable, PreparedDataset] = {}
+    for number, policies in enumerate(networks.values()):
+        progress("networks", number, len(networks))
+        runs = tuple(policies.values())
+        key = images_key(runs[0])
+        if key not in images:
+            images[key] = open_images(runs[0], data_dir)
+        passes("models", partial(checked.extend, _check_network(runs, images[key])))
+    progress("networks", len(networks), len(networks))
+    return tuple(problems), tuple(checked), gpus.list_gpus()
+
+
+def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[Checked]:
+    """Build a network as its runs will, and take two of its images through every stage of each policy.
+
+    Args:
+        runs: one per policy of this network.
+        data: their images.
+
+    Raises:
+        UserError: the network cannot be built for these images and classes, or a stage cannot train it.
+    """
+    import torch
+
+    from benchmark.networks import build as models
+    from benchmark.networks.freezing import set_modes, set_trainable
+    from benchmark.training.batches import Normaliser, SplitImages
+    from benchmark.training.run import head_init
+
+    spec = runs[0]
+    built = models.build(
+        spec.model,
+        INPUT_MODES[spec.input_mode],
+        classes=len(data.classes),
+        source=spec.weights,
+        seed=spec.seed,
+        head_init=head_init(spec, data.classes),
+        image_size=spec.input_size,
+    )
+    where = f"{spec.model}, {spec.input_mode} on {spec.dataset}"
+    first = None if built.stem is None else built.network.get_submodule(built.stem)
+    channels = first.in_channels if isinstance(first, torch.nn.Conv2d) else INPUT_MODES[spec.input_mode].channels
+    if not len(built.mean) == len(built.std) == channels:
+        raise UserError(
+            f"{where}: {len(built.mean)} means and {len(built.std)} stds for a first convolution of {channels}."
+        )
+    device = torch.device("cpu")
+    shown = SplitImages(data.images, data.train, Normaliser(built.mean, built.std, device), device, spec.crop_size)
+    images, _ = shown.__getitems__(list(range(min(2, len(data.train)))))
+    if images.shape[1] != channels:
+        raise UserError(f"{where}: a batch has {images.shape[1]} channels, the first convolution takes {channels}.")
+    for run in runs:
+        trainable = []
+        for stage in run.stages:
+            parameters = set_trainable(built.network, stage.trainable)
+            set_modes(built.network, stage.trainable, stage.batch_norm)
+            trainable.append(sum(parameter.numel() for parameter in parameters))
+            try:
+                logits = built.network(images)
+            except Exception as error:  # a library's network may raise anything
+                raise UserError(
+                    f"{where}: {run.policy} cannot take two images through the network in training "
+                    f"({type(error).__name__}: {error})."
+                ) from error
+            if logits.shape != (len(images), len(data.classes)):
+                raise UserError(f"{where}: gives {tuple(logits.shape)}, not one logit for each image and class.")
+        yield Checked(spec.model, spec.input_mode, run.policy, len(data.classes), tuple(trainable))
+
+
+def _report(progress: Progress, dataset: str, what: str, done: int, total: int) -> None:
+    progress(f"{dataset}: {what}", done, total)

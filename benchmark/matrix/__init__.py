@@ -1,0 +1,1 @@
+"""What is asked for: the file, its vocabulary, the runs that it expands into."""

@@ -1,0 +1,164 @@
+"""Words of a matrix that may have parameters: optimizers, learning rate schedules, head initialisations. No torch.
+
+``NAME``, or ``{NAME: {PARAMETER: VALUE}}``. Augmentations, in `benchmark.matrix.augmentations`, are written likewise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer
+
+from benchmark.errors import did_you_mean
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One number that belongs to a word.
+
+    Attributes:
+        low, high: the smallest and the largest value.
+        default: taken if a matrix gives none; None: it must give one.
+        excluded: one of low and high, if it is not accepted itself.
+        whole: only whole numbers are accepted.
+    """
+
+    low: float
+    high: float
+    default: float | None = None
+    excluded: float | None = None
+    whole: bool = False
+
+    def read(self, value: object) -> float:
+        """Return a value of a matrix as this parameter's number: int if it is whole, else float.
+
+        Raises:
+            ValueError: it is not a number of this kind, or out of range.
+        """
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            raise ValueError(f"{value!r} is not a {'whole ' if self.whole else ''}number")
+        if not self.low <= value <= self.high or value == self.excluded:
+            without = "" if self.excluded is None else f", {self.excluded:g} excluded"
+            limits = f"{self.low:g} or more" if math.isinf(self.high) else f"in {self.low:g} … {self.high:g}{without}"
+            raise ValueError(f"{value} is not {limits}")
+        return value if self.whole else float(value)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A word with all of its parameters; hashable, and equal to another that means the same.
+
+    Attributes:
+        name: the word.
+        parameters: (name, value) pairs in the order of the vocabulary.
+    """
+
+    name: str
+    parameters: tuple[tuple[str, float], ...] = ()
+
+    def __getitem__(self, parameter: str) -> float:
+        """Return a parameter's value."""
+        return dict(self.parameters)[parameter]
+
+    def __str__(self) -> str:
+        given = ", ".join(f"{name} {value:.10g}" for name, value in self.parameters)
+        return f"{self.name} ({given})" if given else self.name
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that one key of a matrix accepts.
+
+    Attributes:
+        what: they name, for messages.
+        words: the parameters of each by name; a single Parameter: any names, at least one, each with such a value.
+        bare: words that are written without parameters if all of these have their defaults. The parameters of all
+            others are written out, so that an entry keeps its meaning whatever the defaults become.
+    """
+
+    what: str
+    words: Mapping[str, Mapping[str, Parameter] | Parameter]
+    bare: Collection[str] = ()
+
+    def parse(self, entry: object) -> Choice:
+        """Return what an entry of a matrix means; a choice is returned as it is.
+
+        Raises:
+            ValueError: the word or a parameter is unknown or missing, or a value is out of its range.
+        """
+        if isinstance(entry, Choice):
+            return entry
+        name: object = entry
+        given: Any = {}
+        if isinstance(entry, Mapping) and len(entry) == 1:
+            ((name, given),) = entry.items()
+        if not isinstance(name, str):
+            example = next(word for word, parameters in self.words.items() if parameters)
+            raise ValueError(f"write a name, or one name with its parameters: {self._usage(example)}")
+        if name not in self.words:
+            raise ValueError(f"unknown {self.what} {name!r}.{did_you_mean(name, self.words)}")
+        if not isinstance(given, Mapping):
+            raise ValueError(f"{name}: parameters are a mapping, e.g. {self._usage(name)}")
+        known = self.words[name]
+        if isinstance(known, Parameter):
+            known = dict.fromkeys(given, known) or {"NAME": known}
+        for key in given:
+            if key not in known:
+                raise ValueError(f"{name}: unknown parameter {key!r}.{did_you_mean(str(key), known) if known else ''}")
+        values = []
+        for key, parameter in known.items():
+            value = given.get(key, parameter.default)
+            if value is None:
+                raise ValueError(f"{name} needs {key}: write {self._usage(name)}")
+            try:
+                values.append((key, parameter.read(value)))
+            except ValueError as error:
+                raise ValueError(f"{name}.{key}: {error}") from None
+        return Choice(name, tuple(values))
+
+    def entry(self, choice: Choice) -> str | dict[str, object]:
+        """Return the entry of a matrix that means a choice: the inverse of `parse`."""
+        if not choice.parameters or (choice.name in self.bare and choice == self.parse(choice.name)):
+            return choice.name
+        return {choice.name: dict(choice.parameters)}
+
+    def _usage(self, name: str) -> str:
+        known = self.words[name]
+        keys = ["NAME"] if isinstance(known, Parameter) else known
+        return f"{{{name}: {{{', '.join(f'{key}: …' for key in keys)}}}}}"
+
+
+OPTIMIZERS = Vocabulary("optimizer", {"adamw": {}, "adam": {}, "sgd": {"momentum": Parameter(0, 1, excluded=1)}})
+"""Optimizers of ``torch.optim``; what is not named here has PyTorch's default.
+
+``adamw``: weight decay decoupled (Loshchilov and Hutter 2019); ``adam`` and ``sgd``: added to the gradient (L2);
+``sgd``: without dampening or Nesterov's correction.
+"""
+
+_STEP = {"size": Parameter(1, math.inf, whole=True), "gamma": Parameter(0, 1, excluded=0)}
+SCHEDULES = Vocabulary("schedule", {"cosine": {}, "step": _STEP, "constant": {}})
+"""The learning rate over a stage, as a factor on the stage's ``lr``.
+
+``cosine``: per step, (1 + cos(pi step / steps)) / 2, to zero over the stage (Loshchilov and Hutter 2017, without
+restarts or warm-up); ``step``: times ``gamma`` after every ``size`` epochs of the stage; ``constant``: 1.
+"""
+
+_ROW = Parameter(0, math.inf, whole=True)
+HEADS = Vocabulary("initialisation", {"default": {}, "xavier": {}, "source-rows": _ROW})
+"""What the new head starts from.
+
+``default``: PyTorch's own initialisation of the layer; ``xavier``: weights uniform within sqrt(6 / (inputs + outputs))
+(Glorot and Bengio 2010), biases zero; ``source-rows``: for each class of the dataset that is named, a row of the
+pretrained head, counted from 0; the others as ``default``.
+"""
+
+Optimizer = Annotated[Choice, BeforeValidator(OPTIMIZERS.parse), PlainSerializer(OPTIMIZERS.entry)]
+Schedule = Annotated[Choice, BeforeValidator(SCHEDULES.parse), PlainSerializer(SCHEDULES.entry)]
+Head = Annotated[Choice, BeforeValidator(HEADS.parse), PlainSerializer(HEADS.entry)]
+
+ADAMW = OPTIMIZERS.parse("adamw")
+COSINE = SCHEDULES.parse("cosine")
+DEFAULT_HEAD = HEADS.parse("default")

@@ -1,0 +1,249 @@
+"""Matrix files: found by name, read, overridden by ``--set``, checked, written back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from benchmark.errors import MisplacedValueError, UserError, did_you_mean, nearest
+from benchmark.matrix import plain_yaml
+from benchmark.matrix.matrix import DatasetEntry, Matrix
+from benchmark.matrix.policies import Policy, StageRule
+from benchmark.matrix.settings import EarlyStopping, TrainingSettings
+
+KeyPath = plain_yaml.KeyPath
+
+
+def experiments_folder() -> Path:
+    """Return the folder of the shipped matrices: inside the wheel, or beside the package in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "experiments"
+    return installed if installed.is_dir() else package.parent / "experiments"
+
+
+def shipped() -> list[str]:
+    """Return the names of the shipped matrices."""
+    return sorted(path.stem for path in experiments_folder().glob("*.yaml"))
+
+
+def find(name_or_file: str) -> Path:
+    """Return the path of a matrix given by shipped name or by file.
+
+    Raises:
+        UserError: there is neither.
+    """
+    looks_like_a_file = name_or_file.endswith((".yaml", ".yml")) or os.sep in name_or_file
+    path = Path(name_or_file) if looks_like_a_file else experiments_folder() / f"{name_or_file}.yaml"
+    if path.is_file():
+        return path
+    if looks_like_a_file:
+        raise UserError(f"{path}: there is no such matrix file.")
+    raise UserError(
+        f"--matrix {name_or_file}: there is no shipped matrix of this name.{did_you_mean(name_or_file, shipped())}"
+    )
+
+
+class _Document:
+    """A YAML mapping as plain data, with the line of every key."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: not a text file in UTF-8 ({error}).") from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+        try:
+            self.data, self.lines = plain_yaml.read(text)
+        except plain_yaml.NotPlainError as error:
+            raise UserError(f"{path}:{error.line}: {error}.") from None
+        if self.data is None:
+            self.data = {}
+        if not isinstance(self.data, dict):
+            kind = "a list" if isinstance(self.data, list) else "a single value"
+            raise UserError(f"{path}: a matrix is a block of keys, this is {kind}.")
+
+    def place(self, at: KeyPath) -> str:
+        """Return ``file:line`` of the nearest key that is written in the file."""
+        for length in range(len(at), 0, -1):
+            if at[:length] in self.lines:
+                return f"{self.path}:{self.lines[at[:length]]}"
+        return str(self.path)
+
+
+def _override(data: dict[str, Any], assignment: str) -> KeyPath:
+    """Apply one ``KEY=VALUE`` in place; the value is YAML. Return the key's path."""
+    key, equals, text = assignment.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise UserError(f"--set {assignment}: write KEY=VALUE, e.g. --set training.epochs=3.")
+    try:
+        value, _ = plain_yaml.read(text)
+    except plain_yaml.NotPlainError as error:
+        raise UserError(f"--set {assignment}: {error}.") from None
+    target = data
+    for part in parts[:-1]:
+        step = target.setdefault(part, {})
+        if step is None:
+            step = target[part] = {}
+        if not isinstance(step, dict):
+            raise UserError(f"--set {assignment}: {part!r} is not a block of keys; set it as a whole.")
+        target = step
+    target[parts[-1]] = value
+    return tuple(parts)
+
+
+_BLOCKS: dict[str, type[BaseModel]] = {
+    "training": TrainingSettings,
+    "early_stopping": EarlyStopping,
+    "datasets": DatasetEntry,
+    "own_policies": Policy,
+    "stages": StageRule,
+}
+
+
+def _known_keys(at: KeyPath) -> list[str]:
+    owner: type[BaseModel] = Matrix
+    for part in at:
+        owner = _BLOCKS.get(str(part), owner)
+    return sorted(owner.model_fields)
+
+
+def _meant(at: KeyPath) -> str:
+    """Return what an unknown key may have meant: a key of its block, or one of this name elsewhere."""
+    word, known = str(at[-1]), _known_keys(at[:-1])
+    if nearest(word, known) is None:
+        for block in ((), ("training",), ("training", "early_stopping")):
+            if word in _known_keys(block):
+                return f" Did you mean {'.'.join((*block, word))!r}?"
+    return did_you_mean(word, known)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+_WRONG = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be above {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be below {lt}",
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must consist of letters, digits, '.', '_' and '-', and start with a letter or digit",
+    "tuple_type": "must be a list, in square brackets",
+    "too_short": "must have at least one item",
+    "model_type": "must be a block of keys",
+    "model_attributes_type": "must be a block of keys",
+}
+"""What is wrong, by pydantic's type of error, in words that do not presume Python."""
+
+
+def _what(problem: ErrorDetails) -> str:
+    at, context = problem["loc"], problem.get("ctx", {})
+    context = {name: int(x) if isinstance(x, float) and x.is_integer() else x for name, x in context.items()}
+    key = ".".join(str(part) for part in at)
+    shown = _shown(problem["input"])
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"unknown key {key!r}.{_meant(at)}"
+        case "missing":
+            return f"key {key!r} is missing."
+        case "value_error":
+            return f"{key}: {context['error']}" if key else str(context["error"])
+        case "literal_error":
+            known = str(context["expected"]).replace(" or ", ", ").split(", ")
+            accepted = [word.strip("'") for word in known]
+            return f"{key}: {shown} is not accepted.{did_you_mean(str(problem['input']), accepted)}"
+        case kind:
+            return f"{key}: {_WRONG.get(kind, problem['msg']).format(**context)} (it is {shown})."
+
+
+def _follows(problem: ErrorDetails, others: Sequence[ErrorDetails]) -> bool:
+    """Whether a problem only repeats another one: a list short of a bad item, the right key beside its misspelling."""
+    at = problem["loc"]
+    if problem["type"] == "too_short":
+        return any(len(other["loc"]) > len(at) and other["loc"][: len(at)] == at for other in others)
+    if problem["type"] == "missing":
+        misspelt = [o["loc"] for o in others if o["type"] == "extra_forbidden" and o["loc"][:-1] == at[:-1]]
+        return any(nearest(str(other[-1]), _known_keys(at[:-1])) == at[-1] for other in misspelt)
+    return False
+
+
+def _keys(problem: ErrorDetails) -> list[KeyPath]:
+    """Return the keys that a problem is about, the one to change first in front."""
+    error = problem.get("ctx", {}).get("error")
+    if isinstance(error, MisplacedValueError):
+        return [tuple(int(part) if part.isdigit() else part for part in key.split(".")) for key in error.keys]
+    return [problem["loc"]]
+
+
+def _explain(error: ValidationError, document: _Document, overridden: dict[KeyPath, str]) -> str:
+    """Return one line a problem: where, which key, what is wrong, what may be meant."""
+
+    def override_of(at: KeyPath) -> str | None:
+        above = [text for path, text in overridden.items() if at[: len(path)] == path]
+        below = [text for path, text in overridden.items() if path[: len(at)] == at and at not in document.lines]
+        return next(reversed(above or below), None)
+
+    problems = error.errors()
+    lines = []
+    for problem in problems:
+        if _follows(problem, problems):
+            continue
+        keys = _keys(problem)
+        set_by = next((text for at in keys if (text := override_of(at))), None)
+        place = set_by or document.place(keys[0])
+        lines.append(f"{place}: {_what(problem)}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def load(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> Matrix:
+    """Read a matrix file and check all of it.
+
+    Args:
+        path: the YAML file.
+        overrides: ``KEY=VALUE`` with dotted keys, as given to ``--set``.
+        name: replaces the matrix's name (``--name``).
+
+    Raises:
+        UserError: anything is wrong with the file or an override; every problem is named, each with its place.
+    """
+    document = _Document(path)
+    overridden = {_override(document.data, text): f"--set {text}" for text in overrides}
+    if name is not None:
+        document.data["name"] = name
+        overridden[("name",)] = f"--name {name}"
+    try:
+        return Matrix.model_validate(document.data)
+    except ValidationError as error:
+        raise UserError(_explain(error, document, overridden)) from None
+
+
+def place(path: Path, overrides: Sequence[str], key: str) -> str:
+    """Return where a top-level key was given, for messages: ``--set KEY=VALUE`` or ``file:line``."""
+    given = next((text for text in overrides if text.partition("=")[0].split(".")[0] == key), None)
+    return f"--set {given}" if given else _Document(path).place((key,))
+
+
+def dump(matrix: Matrix) -> str:
+    """Return the effective matrix as YAML text that `load` reads back to an equal matrix."""
+    data = matrix.model_dump(mode="json")
+    data["datasets"] = [
+        entry["name"] if set(entry) == {"name"} else entry
+        for entry in ({key: value for key, value in item.items() if value is not None} for item in data["datasets"])
+    ]
+    return plain_yaml.write(data)

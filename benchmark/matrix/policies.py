@@ -1,0 +1,213 @@
+"""Training policies: what is trained, in which stages, at which learning rate. Data only; no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from benchmark.errors import MisplacedValueError
+from benchmark.fields import Frozen, NotNegative, Positive
+from benchmark.matrix.choices import Optimizer, Schedule
+
+if TYPE_CHECKING:
+    from benchmark.matrix.augmentations import Step
+    from benchmark.matrix.settings import TrainingSettings
+
+Trainable = Literal["head", "later-half", "all"]
+"""Which parameters get gradients: the classifier's; those of the classifier and of the second half of the backbone's
+blocks; every one."""
+
+BatchNorm = Literal["train", "eval", "eval-where-frozen"]
+"""Mode of the batch norms: ``train`` uses each batch's statistics, in frozen layers too, and moves the running ones;
+``eval`` uses the running statistics and leaves them as they are, and puts a wholly frozen backbone into eval mode with
+its dropout and stochastic depth; ``eval-where-frozen`` does that in frozen layers and trains the rest."""
+
+HEAD_EPOCHS = "head_epochs"
+"""Stands for the number under ``training.head_epochs``."""
+
+
+def _a_number_of_epochs(value: object) -> object:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is None or value == HEAD_EPOCHS or whole:
+        return value
+    raise ValueError(f"{value!r} is not a number of epochs: write a whole number from 1 on, or {HEAD_EPOCHS}")
+
+
+class Stage(Frozen):
+    """One stage of a run, with everything that decides its training (all values resolved)."""
+
+    trainable: Trainable
+    epochs: int = Field(ge=1)
+    """At most."""
+    lr: float = Field(gt=0)
+    """Learning rate of the first step."""
+    head_lr_factor: float = Field(default=1.0, gt=0)
+    """The classifier's learning rate is ``lr`` times this."""
+    batch_norm: BatchNorm
+    optimizer: Optimizer
+    weight_decay: float = Field(ge=0)
+    scheduler: Schedule
+    patience: int | None = Field(ge=1)
+    """Epochs without a better validation accuracy before the stage ends early; None: never."""
+
+    def keeps_features(self, augment: Sequence[Step]) -> bool:
+        """Whether kept features are exact: a frozen backbone in eval mode, and no augmentation but the flip."""
+        return self.trainable == "head" and self.batch_norm == "eval" and all(step.name == "hflip" for step in augment)
+
+
+class StageRule(Frozen):
+    """One stage as a policy states it, relative to the matrix's ``training`` block."""
+
+    trainable: Trainable
+    epochs: Annotated[int | str | None, BeforeValidator(_a_number_of_epochs)] = None
+    """A number, or that of ``training.head_epochs``; with neither this nor ``share``: all epochs that are left."""
+    share: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
+    """Share of ``training.epochs``, rounded, at least one."""
+    lr_factor: Positive = 1.0
+    """On ``training.lr``."""
+    head_lr_factor: Positive = 1.0
+    """The classifier's, on the stage's."""
+    batch_norm: BatchNorm = "train"
+    optimizer: Optimizer | None = None
+    """None: the ``training`` block's, as of the next two."""
+    weight_decay: NotNegative | None = None
+    scheduler: Schedule | None = None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> StageRule:
+        if self.epochs is not None and self.share is not None:
+            raise ValueError("a stage has epochs or a share of them, not both")
+        return self
+
+
+class Policy(Frozen):
+    """A way to train: where the weights come from and through which stages they go.
+
+    Early stopping and the choice of the best epoch are the last stage's; the stages before it run all their epochs.
+    """
+
+    pretrained: bool
+    """False: random weights, whatever the matrix says."""
+    summary: Annotated[str, Field(min_length=1, max_length=200)]
+    """One line for people."""
+    stages: Annotated[tuple[StageRule, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _one_stage_takes_the_rest(self) -> Policy:
+        if sum(rule.epochs is None and rule.share is None for rule in self.stages) > 1:
+            raise ValueError("only one stage can take all epochs that are left: give the others epochs or a share")
+        return self
+
+
+_EVERYTHING = StageRule(trainable="all")
+_AT_A_TENTH = StageRule(trainable="all", lr_factor=0.1)
+
+POLICIES: Mapping[str, Policy] = MappingProxyType(
+    {
+        "finetune": Policy(
+            pretrained=True,
+            summary="the head alone (backbone frozen, in eval mode), then everything at lr / 10",
+            stages=(StageRule(trainable="head", epochs=HEAD_EPOCHS, batch_norm="eval"), _AT_A_TENTH),
+        ),
+        "finetune-whole": Policy(pretrained=True, summary="everything, in one stage", stages=(_EVERYTHING,)),
+        "scratch": Policy(pretrained=False, summary="random weights, everything, in one stage", stages=(_EVERYTHING,)),
+        "finetune-bn-train": Policy(
+            pretrained=True,
+            summary="finetune with the batch norms left in train mode while the backbone is frozen",
+            stages=(StageRule(trainable="head", epochs=HEAD_EPOCHS, batch_norm="train"), _AT_A_TENTH),
+        ),
+        "feature-extract": Policy(
+            pretrained=True,
+            summary="the head alone (backbone frozen, in eval mode)",
+            stages=(StageRule(trainable="head", batch_norm="eval"),),
+        ),
+        "discriminative": Policy(
+            pretrained=True,
+            summary="everything, in one stage, the head at 10 x lr",
+            stages=(StageRule(trainable="all", head_lr_factor=10.0),),
+        ),
+        "freeze-early": Policy(
+            pretrained=True,
+            summary="the head and the second half of the backbone's blocks, in one stage; the first half in eval mode",
+            stages=(StageRule(trainable="later-half", batch_norm="eval-where-frozen"),),
+        ),
+    }
+)
+"""The policies known by name; a matrix can define others under ``own_policies``."""
+
+
+def _length(rule: StageRule, settings: TrainingSettings) -> int | None:
+    """Return the epochs of a stage; None: all that are left."""
+    if rule.share is not None:
+        return max(1, round(rule.share * settings.epochs))
+    return settings.head_epochs if isinstance(rule.epochs, str) else rule.epochs
+
+
+def _epochs(name: str, policy: Policy, settings: TrainingSettings) -> list[int]:
+    """Return the epochs of each stage."""
+    given = [_length(rule, settings) for rule in policy.stages]
+    left = settings.epochs - sum(number for number in given if number is not None)
+    if left < (None in given):
+        uses_head_epochs = any(rule.epochs == HEAD_EPOCHS for rule in policy.stages)
+        if uses_head_epochs and len(given) == 2 and None in given:
+            raise MisplacedValueError(
+                f"training.head_epochs ({settings.head_epochs}) must be below training.epochs ({settings.epochs}): "
+                f"policy {name!r} needs at least one epoch for its second stage",
+                "training.head_epochs",
+                "training.epochs",
+            )
+        needed = settings.epochs - left + (None in given)
+        raise MisplacedValueError(
+            f"training.epochs ({settings.epochs}) is too few for the stages of policy {name!r}, which need {needed}",
+            "training.epochs",
+            f"own_policies.{name}",
+        )
+    return [left if number is None else number for number in given]
+
+
+def _times(lr: float, factor: float) -> float:
+    """Multiply as in decimals: 0.001 x 0.1 is 0.0001, not a bit beside it."""
+    return float(Decimal(repr(lr)) * Decimal(repr(factor)))
+
+
+def stages(name: str, policy: Policy, settings: TrainingSettings) -> tuple[Stage, ...]:
+    """Return the stages of a policy under the matrix's training settings.
+
+    Args:
+        name: the policy's, for messages.
+        policy: its rules.
+        settings: the matrix's ``training`` block.
+
+    Raises:
+        MisplacedValueError: the settings leave a stage without an epoch, or a learning rate that is zero or infinite.
+    """
+    numbers = _epochs(name, policy, settings)
+    for rule in policy.stages:
+        for factor in (rule.lr_factor, rule.lr_factor * rule.head_lr_factor):
+            if not 0 < _times(settings.lr, factor) < math.inf:
+                raise MisplacedValueError(
+                    f"training.lr ({settings.lr}) times {factor:g}, as policy {name!r} asks, is no learning rate",
+                    "training.lr",
+                    f"own_policies.{name}",
+                )
+    patience = settings.early_stopping.patience if settings.early_stopping else None
+    last = len(numbers) - 1
+    return tuple(
+        Stage(
+            trainable=rule.trainable,
+            epochs=epochs,
+            lr=_times(settings.lr, rule.lr_factor),
+            head_lr_factor=rule.head_lr_factor,
+            batch_norm=rule.batch_norm,
+            optimizer=rule.optimizer or settings.optimizer,
+            weight_decay=settings.weight_decay if rule.weight_decay is None else rule.weight_decay,
+            scheduler=rule.scheduler or settings.scheduler,
+            patience=patience if index == last else None,
+        )
+        for index, (rule, epochs) in enumerate(zip(policy.stages, numbers, strict=True))
+    )

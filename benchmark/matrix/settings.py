@@ -1,0 +1,60 @@
+"""The ``training`` block of a matrix. Pure: no torch, no disk."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
+
+from benchmark.errors import MisplacedValueError
+from benchmark.fields import Count, Frozen, NotNegative, Positive, distinct
+from benchmark.matrix.augmentations import Step, as_entry, parse
+from benchmark.matrix.choices import ADAMW, COSINE, DEFAULT_HEAD, Head, Optimizer, Schedule
+
+
+def _each_once(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    distinct(tuple(step.name for step in steps))
+    return steps
+
+
+Augmentation = Annotated[Step, BeforeValidator(parse), PlainSerializer(as_entry)]
+"""In a file: a name, or a name with its parameters."""
+
+
+class EarlyStopping(Frozen):
+    """When a stage ends before its last epoch."""
+
+    patience: Count
+    """Epochs without a better validation accuracy."""
+
+
+class TrainingSettings(Frozen):
+    """The ``training`` block; the defaults are the article's settings."""
+
+    image_size: Annotated[int, Field(ge=8, le=2048, strict=True)] = 224
+    """Both sides after resizing, pixels."""
+    crop_size: Annotated[int, Field(ge=8, le=2048, strict=True)] | None = None
+    """The network sees the central part of this many pixels a side; None: everything."""
+    batch_size: Count = 32
+    epochs: Count = 60
+    """At most, all stages together."""
+    head_epochs: Count = 20
+    """Stage 1 of `finetune`."""
+    optimizer: Optimizer = ADAMW
+    lr: Positive = 1e-3
+    weight_decay: NotNegative = 0.01
+    scheduler: Schedule = COSINE
+    head_init: Head = DEFAULT_HEAD
+    augment: Annotated[tuple[Augmentation, ...], AfterValidator(_each_once)] = (parse("hflip"),)
+    early_stopping: EarlyStopping | None = EarlyStopping(patience=10)
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+
+    @model_validator(mode="after")
+    def _crop_within_the_image(self) -> TrainingSettings:
+        if self.crop_size is not None and self.crop_size > self.image_size:
+            raise MisplacedValueError(
+                f"crop_size ({self.crop_size}) is more than image_size ({self.image_size})",
+                "training.crop_size",
+                "training.image_size",
+            )
+        return self

@@ -1,0 +1,133 @@
+"""The parameters that a stage trains, the blocks of a backbone that it may freeze, and the mode of every module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from timm.models import group_parameters
+from torch import nn
+
+from benchmark.errors import UserError
+from benchmark.matrix.policies import BatchNorm, Trainable
+from benchmark.networks.heads import classifier, head_parameters
+
+_LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_ENCODER = "encoder"
+"""torchvision's vision transformers keep their list of blocks in a module of this name."""
+
+
+def _wanted(network: nn.Module, which: Trainable) -> set[str]:
+    if which == "head":
+        return set(head_parameters(network))
+    everything = {name for name, _ in network.named_parameters()}
+    return everything - early_half(network) if which == "later-half" else everything
+
+
+def set_trainable(network: nn.Module, which: Trainable) -> list[nn.Parameter]:
+    """Freeze everything, unfreeze what the stage trains, and return exactly that, in the network's order.
+
+    Raises:
+        UserError: half of the network is to be frozen, and no blocks are found in it (`early_half`).
+        RuntimeError: the trainable set is not the intended one (a parameter shared between head and backbone).
+    """
+    wanted = _wanted(network, which)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name in wanted)
+        parameter.grad = None
+    actual = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    if actual != wanted or not wanted:
+        raise RuntimeError(f"trainable parameters are off by {sorted(actual ^ wanted)}")
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def set_modes(network: nn.Module, trainable: Trainable, batch_norm: BatchNorm) -> None:
+    """Put every module into the mode that its stage asks for; call it at the start of each training epoch.
+
+    The network and its head are in train mode. ``batch_norm="eval"`` puts the batch norms into eval mode (running
+    statistics are used and stay as they are); a frozen backbone (``trainable="head"``) is then in eval mode as a
+    whole, dropout and stochastic depth included. ``eval-where-frozen`` puts every module whose parameters are all
+    frozen into eval mode, with what is inside it, and leaves the others in train mode.
+    """
+    network.train()
+    if batch_norm == "train":
+        return
+    head = set(classifier(network).modules())
+    for module in network.modules():
+        if module is network or module in head:
+            continue
+        parameters = list(module.parameters())
+        if batch_norm == "eval-where-frozen":
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+        elif trainable == "head" or isinstance(module, nn.modules.batchnorm._NormBase):
+            module.training = False
+
+
+def early_half(network: nn.Module) -> set[str]:
+    """Return the names of the parameters in front of the second half of the backbone's blocks.
+
+    They are the first half of the blocks (of an odd number the smaller half) and all that is in front of these and
+    between them: the stem, embeddings, norms, downsampling. What counts as a block:
+
+    - timm: a layer of its layer-wise learning rate decay (the model's ``group_matcher``), other than the stem: a
+      residual block of a ResNet, an inverted one of an EfficientNet, an encoder block of a ViT; in some hierarchical
+      networks (CoAtNet, GCViT, MViT, PVT) a whole stage.
+    - torchvision, and the few models of timm without a ``group_matcher`` (PoolFormer, PiT): a module of several weights
+      (tensors of two dimensions or more) that is reached from the network through lists of modules and ViT's encoder
+      alone: a residual or inverted block, Fire, a dense layer, Inception, an encoder block. Without one
+      (AlexNet, VGG), each convolution and linear layer in front of the head.
+
+    Raises:
+        UserError: fewer than two blocks are found.
+    """
+    starts = block_starts(network)
+    if len(starts) < 2:
+        raise UserError(
+            f"{type(network).__name__}: no two blocks are found in its backbone, so that no half can be frozen. Leave "
+            "out the policy freeze-early and stages with trainable: later-half."
+        )
+    return starts[len(starts) // 2]
+
+
+def block_starts(network: nn.Module) -> list[set[str]]:
+    """Return, for each block of the backbone in order, the names of the parameters in front of it."""
+    return _layers_of_timm(network) if hasattr(network, "group_matcher") else _blocks_by_structure(network)
+
+
+def _layers_of_timm(network: nn.Module) -> list[set[str]]:
+    layers = group_parameters(network, cast(Any, network).group_matcher(coarse=False))
+    parameters, head = dict(network.named_parameters()), head_parameters(network)
+    starts, before = [], set[str]()
+    for number in sorted(layers):
+        names = layers[number]
+        if number > 0 and any(parameters[name].dim() > 1 for name in names if name not in head):
+            starts.append(set(before))
+        before.update(names)
+    return starts
+
+
+def _blocks_by_structure(network: nn.Module) -> list[set[str]]:
+    """Return, for each block in order, the names of the parameters in front of it: those registered before."""
+    head = head_parameters(network)
+    units = [(name, _weights(name, module, head)) for name, module in _units("", network)]
+    several = [name for name, weights in units if weights > 1]
+    parameters = [name for name, _ in network.named_parameters()]
+    starts = []
+    for block in several or [name for name, weights in units if weights == 1]:
+        first = next(place for place, name in enumerate(parameters) if name.startswith(f"{block}."))
+        starts.append(set(parameters[:first]))
+    return starts
+
+
+def _units(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name, child in module.named_children():
+        path = f"{prefix}{name}"
+        if isinstance(child, _LISTS) or path == _ENCODER:
+            yield from _units(f"{path}.", child)
+        else:
+            yield path, child
+
+
+def _weights(path: str, module: nn.Module, head: dict[str, nn.Parameter]) -> int:
+    return sum(p.dim() > 1 for name, p in module.named_parameters() if f"{path}.{name}" not in head)

@@ -1,0 +1,199 @@
+"""The stem: the convolutions that take the image itself, found by their shape and adapted to the mode's channels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.errors import UserError
+from benchmark.matrix.input_modes import InputMode, Stem, Triple, average
+from benchmark.networks.libraries.interface import Architecture, State
+
+_PROBE_SIDE = 32
+_TOLERANCE = 1e-4
+"""Of sums of the same products in another order, relative to the largest."""
+
+
+def adapt_stem(weight: Tensor, how: Stem, mean: Triple, std: Triple) -> Tensor:
+    """Turn a pretrained three-channel first convolution into the input mode's.
+
+    ``keep``: unchanged. ``sum``: W1 = W_r + W_g + W_b, the convolution that answers a grey image g exactly as the
+    three-channel one answers (g, g, g). ``mean``: a third of that. ``fold``: W1 = sum over c of (s / s_c) W_c, see
+    `folded_shift`. Summed in float64, returned in the weight's own type.
+
+    Args:
+        weight: float, shape (out, 3, kernel height, kernel width).
+        how: see above; not ``random``.
+        mean: three means of the pretrained weights.
+        std: their three standard deviations.
+
+    Returns:
+        Shape (out, 3, kh, kw) for ``keep``, (out, 1, kh, kw) for the others.
+    """
+    if how == "keep":
+        return weight
+    wide = weight.double()
+    if how == "fold":
+        wide = wide * torch.tensor([average(std) / s for s in std], dtype=torch.float64).view(1, 3, 1, 1)
+    total = wide.sum(dim=1, keepdim=True)
+    return (total / 3 if how == "mean" else total).to(weight.dtype)
+
+
+def folded_shift(weight: Tensor, mean: Triple, std: Triple) -> Tensor:
+    """Return what ``fold`` adds to the stem's bias: sum over c of (m - m_c) / s_c times the sum of W_c over its kernel.
+
+    With x = (g - m) / s, and so g = s x + m, the three-channel stem's answer to a grey image is
+
+        sum_c W_c * (g - m_c) / s_c  =  (sum_c (s / s_c) W_c) * x  +  sum_c (m - m_c) / s_c sum_k W_c[k]
+
+    The second term is a constant wherever the whole kernel lies inside the image: there one channel with this bias is
+    exact until rounding. Over a zero-padded border the three channels are padded with zeros *after* their
+    normalisation, so the padded part of the kernel contributes nothing to the second term there, but the bias is the
+    same everywhere: the two differ by the shift of the kernel's part that lies outside. Without padding (patch
+    embeddings, SqueezeNet, Inception v3) nothing lies outside. With equal means the shift is zero.
+
+    Args:
+        weight: float, shape (out, 3, kernel height, kernel width).
+        mean: three means of the pretrained weights.
+        std: their three standard deviations.
+
+    Returns:
+        Shape (out,), the weight's type.
+    """
+    shift = torch.tensor([(average(mean) - m) / s for m, s in zip(mean, std, strict=True)], dtype=torch.float64)
+    return (weight.double().sum(dim=(2, 3)) @ shift).to(weight.dtype)
+
+
+def find_stem(network: nn.Module, state: State, head: set[str], mode: InputMode, title: str) -> list[str]:
+    """Return the names of the convolutions whose weights must be adapted to one channel; none for three channels.
+
+    They are found by shape: outside the head, theirs are the only tensors that may differ from the checkpoint's,
+    (out, 1, kh, kw) against (out, 3, kh, kw). Some models have several (CrossViT's scales, FastViT's branches).
+
+    Raises:
+        UserError: a tensor is missing or of another shape, or no first convolution of three channels can be adapted.
+    """
+    own = network.state_dict()
+    missing = sorted(set(own) - head - set(state))
+    if missing:
+        raise UserError(f"{title}: the checkpoint lacks {len(missing)} tensors, e.g. {missing[0]}.")
+    different = [name for name in own if name not in head and state[name].shape != own[name].shape]
+    second = [name for name in different if own[name].shape[1:] == state[name].shape[1:]]
+    if second:
+        raise UserError(
+            f"{title}: {second[0]} is of {len(own[second[0]])} classes here and of {len(state[second[0]])} in the "
+            "checkpoint, and not of the head: a network with a second head is not supported."
+        )
+    if mode.channels == 3:
+        if different:
+            raise UserError(f"{title}: the checkpoint's {different[0]} has another shape.")
+        return []
+    convolutions = {f"{name}.weight": name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+    strange = [n for n in different if n not in convolutions or own[n].shape[1] != 1 or state[n].shape[1] != 3]
+    if strange or not different:
+        shapes = [f"{name} {tuple(state[name].shape)}" for name in strange]
+        raise UserError(
+            f"{title}: {mode.name} needs a three-channel first convolution to adapt; "
+            f"this model has {', '.join(shapes) or 'none'}."
+        )
+    return [convolutions[name] for name in different]
+
+
+def load_stem(network: nn.Module, names: list[str], state: State, how: Stem, known: Architecture) -> None:
+    """Set the stem of a one-channel network from a three-channel checkpoint, in place.
+
+    ``random`` keeps what the network was built with. ``fold`` gives a convolution without a bias one, unless the
+    means are equal and there is no shift.
+
+    Args:
+        network: of one channel.
+        names: its stem, from `find_stem`.
+        state: the checkpoint.
+        how: the mode's.
+        known: its mean and std are those of the pretrained weights.
+
+    Raises:
+        UserError: the convolution is not linear in its weights (weight standardisation), so that a sum of weights is
+            not the sum of their answers; or it does not use a bias that ``fold`` would give it.
+    """
+    if how == "random":
+        return
+    mean, std = known.mean, known.std
+    for name in names:
+        layer = network.get_submodule(name)
+        if not isinstance(layer, nn.Conv2d):
+            raise TypeError(f"{name} is not a convolution")
+        source = state[f"{name}.weight"]
+        bias = state.get(f"{name}.bias")
+        _refuse_unless_linear(layer, source, f"{known.title}: {name}")
+        with torch.no_grad():
+            layer.weight.copy_(adapt_stem(source, how, mean, std))
+            if bias is not None and layer.bias is not None:
+                layer.bias.copy_(bias)
+            if how == "fold" and len(set(mean)) > 1:
+                shift = folded_shift(source, mean, std)
+                if layer.bias is None:
+                    layer.bias = nn.Parameter(torch.zeros_like(shift))
+                layer.bias += shift
+                _refuse_unless_biased(layer, f"{known.title}: {name}")
+
+
+def verify_stem(network: nn.Module, names: list[str], state: State, how: Stem, known: Architecture) -> None:
+    """Check a loaded stem against the checkpoint, by another way of computing it.
+
+    Raises:
+        AssertionError: it is not the mode's.
+    """
+    if how == "random":
+        return
+    mean, std = known.mean, known.std
+    factors = torch.tensor([average(std) / s if how == "fold" else 1.0 for s in std]) / (3 if how == "mean" else 1)
+    shift = torch.tensor([(average(mean) - m) / s if how == "fold" else 0.0 for m, s in zip(mean, std, strict=True)])
+    for name in names:
+        layer, source = network.get_submodule(name), state[f"{name}.weight"]
+        expected = torch.einsum("ocij,c->oij", source, factors)[:, None]
+        torch.testing.assert_close(layer.weight, expected, rtol=1e-4, atol=1e-6)
+        if layer.bias is not None:
+            moved = torch.einsum("ocij,c->o", source, shift) + state.get(f"{name}.bias", torch.zeros(len(source)))
+            torch.testing.assert_close(layer.bias, moved, rtol=1e-4, atol=1e-5)
+
+
+def _answers(layer: nn.Conv2d, weight: Tensor, image: Tensor) -> Tensor:
+    """Return what a convolution of one channel answers with other weights."""
+    kept = layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        answer: Tensor = layer(image)
+        layer.weight.copy_(kept)
+    return answer
+
+
+def _probe(layer: nn.Conv2d) -> Tensor:
+    side = max(_PROBE_SIDE, *layer.kernel_size)
+    return torch.rand(1, layer.in_channels, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def _refuse_unless_linear(layer: nn.Conv2d, source: Tensor, title: str) -> None:
+    """Check that the sum of the three channels' weights answers with the sum of their answers."""
+    image = _probe(layer)
+    nothing = _answers(layer, torch.zeros_like(layer.weight), image)
+    parts = [_answers(layer, source[:, c : c + 1], image) - nothing for c in range(3)]
+    whole = _answers(layer, source.sum(dim=1, keepdim=True), image) - nothing
+    gap = (whole - parts[0] - parts[1] - parts[2]).abs().max()
+    if not gap <= _TOLERANCE * max(part.abs().max() for part in (whole, *parts)):
+        raise UserError(
+            f"{title} ({type(layer).__name__}) is not linear in its weights, as with weight standardisation: summed "
+            "weights would be another function. Use grey-3ch or grey-3ch-shared-norm."
+        )
+
+
+def _refuse_unless_biased(layer: nn.Conv2d, title: str) -> None:
+    image = _probe(layer)
+    bias = layer.bias
+    with torch.no_grad():
+        answer = layer(image)
+        layer.bias = None
+        moved = answer - layer(image)
+        layer.bias = bias
+    if bias is None or not torch.allclose(moved, bias.detach().view(1, -1, 1, 1).expand_as(moved), atol=1e-4):
+        raise UserError(f"{title} ({type(layer).__name__}) does not use the bias that grey-1ch-folded gives it.")

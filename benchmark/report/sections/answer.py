@@ -1,0 +1,148 @@
+"""The answer in sentences, computed from the paired intervals and honest about what they cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.analysis.differences import QUESTIONS, Difference, Family
+from benchmark.analysis.results import Results
+from benchmark.analysis.uncertainty.interval import SEEDS_FOR_A_VERDICT
+from benchmark.data.catalogue import CATALOGUE
+from benchmark.report.text import escape, margin_in_words, points_with_interval, with_interval
+from benchmark.words import count, listed
+
+UNDECIDED = "could not tell"
+
+
+def reading(difference: Difference) -> str:
+    """Return what a paired difference shows, in a few words: who is better, or why nobody can say."""
+    interval, contrast = difference.interval, difference.contrast
+    if interval is None:
+        return "not measured"
+    if interval.half_width is None:
+        return f"no verdict from one {'test image' if interval.groups is None else 'group of test images'}"
+    if not interval.carries_a_verdict:
+        return f"no verdict from {count(interval.seeds, 'seed')}"
+    if difference.sign:
+        return f"{contrast.first if difference.sign > 0 else contrast.second} is better"
+    if interval.sign:
+        return f"{UNDECIDED} after Holm's correction"
+    if difference.equivalent:
+        return f"no difference beyond {margin_in_words(difference.margin)}"
+    return UNDECIDED
+
+
+MOST_NAMED = 3
+"""Datasets that a sentence of the answer names; of more it gives the number."""
+
+
+def answer(results: Results, found: Sequence[Difference]) -> str:
+    """Return the answer as Markdown, in three sentences at most: pretraining, the grey channels, the highest means."""
+    if not results.plan.done:
+        return "Nothing is measured yet: no run of this matrix is done."
+    asked = [family for family in QUESTIONS if any(d.contrast.family == family and d.contrast.headline for d in found)]
+    return "\n\n".join([*(_sentence(family, found, results) for family in asked[:2]), _highest(results)])
+
+
+_UNGROUPED = (
+    "Its intervals, p-values and verdicts, those of means over datasets too, take each image as independent: they are "
+    "too narrow."
+)
+
+
+def cautions(results: Results) -> str:
+    """Return what is known to tie the images of the done runs' datasets together, a sentence or two each; Markdown."""
+    measured = {cell.key[0] for cell in results.by_key.values() if cell.records}
+    told: dict[str, list[str]] = {}
+    for entry in results.matrix.datasets:
+        if entry.title in measured and not entry.is_folder and (caution := CATALOGUE[entry.name].caution):
+            groups = results.test_groups(entry.title)
+            units = _UNGROUPED if groups is None else f"The units of its intervals are {count(groups, 'group')}."
+            told.setdefault(f"{caution} {units}", []).append(entry.title)
+    return "\n\n".join(f"**Read with care, {escape(listed(titles))}:** {text}" for text, titles in told.items())
+
+
+def _sentence(question: Family, found: Sequence[Difference], results: Results) -> str:
+    """Return one sentence on a question: each comparison with what it shows, and on which datasets."""
+    several_models = results.several_models
+    compared = _by_comparison(
+        [d for d in found if d.contrast.family == question and d.contrast.headline], several_models
+    )
+    parts = []
+    for what, shows in compared.items():
+        number = sum(len(places) for places in shows.values())
+        said = [
+            f"{shown} on {listed(places) if number <= MOST_NAMED else f'{len(places)} of {number}'}"
+            for shown, places in shows.items()
+        ]
+        parts.append(f"{what.partition(' (')[0]}: {', '.join(said)}")
+    return f"**{QUESTIONS[question]}** {'; '.join(parts)}."
+
+
+def _highest(results: Results) -> str:
+    """Return the sentence on the highest means, with what stands against them."""
+    several = results.several_models
+    best = {dataset: keys for dataset in results.datasets if (keys := results.best(dataset))}
+    named = len(best) <= MOST_NAMED
+    parts: dict[str, list[str]] = {}
+    for dataset, keys in best.items():
+        cells = [
+            f"{mode} with {policy}" + (f" ({escape(model)})" if several else "") for _, mode, policy, model in keys
+        ]
+        interval = results.by_key[keys[0]].accuracy
+        assert interval is not None
+        if named:
+            parts[f"on {escape(dataset)} {listed(cells)} ({with_interval(interval)} %)"] = []
+        else:
+            parts.setdefault(listed(cells), []).append(dataset)
+    said = [cells + (f" on {len(of)} of {len(best)}" if of else "") for cells, of in parts.items()]
+    missing = sum(number for state, number in results.plan.counts().items() if state != "done")
+    but = f", but {missing} of {count(len(results.plan.runs), 'run')} are not done" if missing else ""
+    return f"**Highest test accuracy:** {'; '.join(said)}{but}."
+
+
+def details(results: Results, found: Sequence[Difference]) -> str:
+    """Return what the answer rests on, as Markdown: one item a question, its datasets grouped by what they show."""
+    if not results.plan.done:
+        return ""
+    several_models = results.several_models
+    lines = []
+    for family in families_in(found):
+        headlines = [d for d in found if d.contrast.family == family and d.contrast.headline]
+        if headlines:
+            lines.append(f"- **{QUESTIONS[family]}** {_sentences(headlines, several_models)}")
+    lines.append(
+        "- Differences are percent points of test accuracy ± half-width of the 95 % interval. *Better* holds after "
+        "Holm's correction for the number of comparisons that answer a question. *Could not tell* does not mean that "
+        "there is no difference: it may be as large as the interval's ends. "
+        f"Below {SEEDS_FOR_A_VERDICT} seeds no verdict is given. The highest of several means flatters itself: what is "
+        "better than what stands in the paired differences."
+    )
+    return "\n".join(lines)
+
+
+def _sentences(headlines: Sequence[Difference], several_models: bool) -> str:
+    """Return one sentence a comparison, e.g. ``a − b (mean of x and y): a is better on d (+3.0 ± 1.0).``"""
+    return " ".join(
+        f"{what}: {'; '.join(f'{shown} on {listed(places)}' for shown, places in shows.items())}."
+        for what, shows in _by_comparison(headlines, several_models).items()
+    )
+
+
+def _by_comparison(headlines: Sequence[Difference], several_models: bool) -> dict[str, dict[str, list[str]]]:
+    """Return comparison -> what it shows -> the datasets with their differences."""
+    compared: dict[str, dict[str, list[str]]] = {}
+    for difference in headlines:
+        contrast = difference.contrast
+        what = f"{contrast.first} − {contrast.second} ({contrast.context})"
+        where = escape(contrast.dataset) + (f" with {escape(contrast.model)}" if several_models else "")
+        if difference.interval is not None:
+            where += f" ({points_with_interval(difference.interval)})"
+        compared.setdefault(what, {}).setdefault(reading(difference), []).append(where)
+    return compared
+
+
+def families_in(found: Sequence[Difference]) -> list[Family]:
+    """Return the questions that a matrix asks, in the report's order."""
+    asked = {difference.contrast.family for difference in found}
+    return [family for family in QUESTIONS if family in asked]

@@ -1,0 +1,235 @@
+"""How it was measured: protocol, settings, hardware, versions, time, flags. All from the matrix and the records."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from benchmark import PROTOCOL_VERSION
+from benchmark.analysis.results import Results
+from benchmark.matrix.augmentations import in_words
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.matrix import CONTENT, Matrix
+from benchmark.records.record import DoneRun, Environment
+from benchmark.report.text import escape, table
+from benchmark.words import count, duration, listed
+
+PROTOCOL = """\
+- The checkpoint is chosen on validation accuracy (ties: lower validation loss, then the earlier epoch); the tables show
+  its accuracy on the test split. `table.csv` has two more readings beside it: the test accuracy after the last epoch,
+  and `article_accuracy`, the best test accuracy over all epochs. The latter is the article's way, and optimistic: it
+  chooses on the images that it reports.
+- A seed gives the head's weights, the order of the batches and the flips, the same in every cell that shares it. Splits
+  come from `split_seed`, never from the run's seed: every cell sees the same images.
+- An interval is 95 %, for seeds and test images as two crossed random effects: variance components by analysis of
+  variance (negative ones taken as zero), t with degrees of freedom after Satterthwaite. Of a cell's accuracy it is
+  Wilson's score interval with the effective number of images, so that a cell without an error does not claim to be
+  certain; of a difference it is symmetric, and where fewer than ten images tell two cells apart no half-width is below
+  3 / test images (the rule of three). Other scores: the crossed bootstrap, seeds and images resampled independently.
+  Where test images come in groups (frames of a clip, images of a patient, near-duplicates; `groups.csv`) whole groups
+  take the place of images in all of this: cluster-robust variances, degrees of freedom by the effective number of
+  groups, 3 / groups. With one seed the interval is over the images alone: the seeds' part is missing. The intervals say
+  nothing about other splits, other hyperparameters or other datasets, and they are not widened for the number of
+  comparisons; verdicts are corrected for it (Holm).
+- How often such intervals hold the truth was simulated for many designs; the repository of the benchmark has the table
+  (`experiments/studies/interval_coverage.md`). More than 95 % hold it where few images tell two cells apart, fewer
+  where seeds differ much and are few, or where few groups of images decide.
+- A paired difference uses only the seeds done, and the images present, on both sides. Where its interval holds zero, it
+  could not tell. Below three seeds no verdict is given."""
+
+CROSS_VALIDATION = """\
+- {dataset} is small and evaluated by {folds}-fold cross-validation: the seed chooses the fold that is tested. Its
+  intervals count that training sets overlap, as in the corrected resampled t-test (Nadeau and Bengio 2003)."""
+
+_NAMES: dict[str, str] = {
+    "image_size": "image size (px, both sides)",
+    "batch_size": "batch size",
+    "epochs": "epochs, at most",
+    "head_epochs": "epochs of the head's stage in finetune",
+    "optimizer": "optimizer",
+    "lr": "learning rate of the first step",
+    "weight_decay": "weight decay",
+    "scheduler": "learning rate schedule",
+    "augment": "augmentation (training images)",
+    "early_stopping": "early stopping: patience (epochs)",
+    "precision": "precision",
+}
+
+_ARTICLE: dict[str, str] = {
+    "models": "timm/resnetrs50",
+    "image_size": "224",
+    "batch_size": "32",
+    "epochs": "60",
+    "optimizer": "adamw",
+    "lr": "0.001",
+    "scheduler": "cosine",
+    "augment": "hflip",
+    "early_stopping": "10",
+}
+"""What the article's text says (`experiments/full.yaml` comments on each key); the rest it leaves open."""
+
+_ARTICLES_DATASETS = ("beans", "rps", "pets")
+
+OURS = "our choice"
+
+
+def summary(results: Results) -> str:
+    """Return protocol, hardware, versions and dates in a few lines; more is said further down. Markdown."""
+    training = results.matrix.training
+    lines = [
+        f"- Protocol {PROTOCOL_VERSION}: the checkpoint is chosen on validation accuracy and reported on test; every "
+        "cell sees the same images, and cells that share a seed the same batches.",
+        f"- {listed([escape(model) for model in results.matrix.models])}, {training.image_size} px, at most "
+        f"{count(training.epochs, 'epoch')}, batches of {training.batch_size}; "
+        f"{count(len(results.matrix.seeds), 'seed')} a cell.",
+    ]
+    known = [record.environment for record in results.plan.done]
+    if known:
+        versions = [
+            f"{name} {_distinct(known, _version_of(name))}" for name in ("torch", "timm", "pytorch-accelerated")
+        ]
+        first = min(record.started_at for record in results.plan.done)[:10]
+        last = max(record.finished_at for record in results.plan.done)[:10]
+        lines.append(
+            f"- {_distinct(known, lambda e: e.device if e.device != 'cpu' else e.cpu)}; "
+            f"Python {_distinct(known, lambda e: e.python)}, {', '.join(versions)}; "
+            + (f"on {first}." if first == last else f"from {first} to {last}.")
+        )
+    return "\n".join(lines)
+
+
+def protocol(results: Results) -> str:
+    """Return the rules of measurement and the words for modes and policies, Markdown."""
+    words = [f"- `{mode}`: {INPUT_MODES[mode].summary}." for mode in results.matrix.input_modes]
+    words += [f"- `{policy}`: {escape(results.matrix.policy(policy).summary)}." for policy in results.matrix.policies]
+    folded = {cell.key[0]: cell.folds for cell in results.by_key.values() if cell.folds}
+    rules = [PROTOCOL, *(CROSS_VALIDATION.format(dataset=escape(name), folds=k) for name, k in folded.items())]
+    return "\n".join([f"Protocol version {PROTOCOL_VERSION}.", "", *rules, "", *words])
+
+
+def settings(matrix: Matrix) -> str:
+    """Return the matrix's settings against the article's, as a Markdown table."""
+    rows = [["model", listed([escape(m) for m in matrix.models]), _compared("models", _without_tag(matrix.models))]]
+    for key, name in _NAMES.items():
+        shown = _setting(matrix, key)
+        rows.append([name, escape(shown), _compared(key, shown)])
+    rows += [
+        ["weights", _weights(matrix.weights), OURS],
+        ["seeds", ", ".join(str(seed) for seed in matrix.seeds), OURS],
+        ["split seed", str(matrix.split_seed), OURS],
+        ["threads a run", str(matrix.threads), OURS],
+    ]
+    for entry in matrix.datasets:
+        taken = "all training images" if entry.limit is None else f"{entry.limit} training images"
+        classes = "" if entry.classes is None else f", classes {listed([escape(name) for name in entry.classes])}"
+        name = f"the folder with content {(entry.content or '')[:12]}" if entry.is_folder else escape(entry.name)
+        whole = entry.limit is None and entry.classes is None
+        origin = "the same" if entry.name in _ARTICLES_DATASETS and whole else OURS
+        rows.append([f"dataset {escape(entry.title)}", f"{name}, {taken}{classes}", origin])
+    return table(["setting", "here", "the article"], rows, left=3)
+
+
+def _weights(source: str) -> str:
+    """Return where weights come from; a file by its content, whatever its path is here."""
+    path, marked, content = source.rpartition(CONTENT)
+    return f"a file with SHA-256 {content[:12]}…" if marked and path else source
+
+
+def _without_tag(models: Sequence[str]) -> str:
+    return ", ".join(model.partition(".")[0] for model in models)
+
+
+def _setting(matrix: Matrix, key: str) -> str:
+    value = getattr(matrix.training, key)
+    if key == "early_stopping":
+        return "off" if value is None else str(value.patience)
+    if isinstance(value, tuple):
+        return ", ".join(in_words(step) for step in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _compared(key: str, shown: str) -> str:
+    if key not in _ARTICLE:
+        return OURS
+    return "the same" if shown == _ARTICLE[key] else f"{_ARTICLE[key]} (here: {OURS})"
+
+
+def datasets(results: Results) -> str:
+    """Return sizes, classes and notes of the datasets that have a done run, as Markdown."""
+    rows, notes = [], []
+    for dataset in results.datasets:
+        record = next((r for r in results.plan.done if r.spec.dataset == dataset), None)
+        if record is None:
+            continue
+        data = record.dataset
+        classes = ", ".join(escape(name) for name in data.classes[:12]) + (", …" if len(data.classes) > 12 else "")
+        sizes = [str(n) for n in (data.train_images, data.validation_images, data.test_images)]
+        groups = results.test_groups(dataset)
+        units = "not looked for" if groups is None else str(groups)
+        rows.append([escape(dataset), f"{len(data.classes)} ({classes})", *sizes, units, f"`{data.fingerprint[:12]}`"])
+        notes += [f"- {escape(dataset)}: {escape(note)}" for note in data.notes]
+        if groups is None:
+            notes.append(f"- {escape(dataset)}: intervals take each test image as independent of the others.")
+    header = ["dataset", "classes", "train", "validation", "test", "groups of test images", "fingerprint"]
+    return "\n\n".join([table(header, rows, left=2), *(["\n".join(notes)] if notes else [])])
+
+
+def machine(records: Sequence[DoneRun]) -> str:
+    """Return hardware, versions, dates and seconds of the done runs, as a Markdown list."""
+    known = [record.environment for record in records]
+    facts: tuple[tuple[str, Callable[[Environment], str]], ...] = (
+        ("device", lambda e: e.device),
+        ("processor", lambda e: e.cpu if e.instruction_set is None else f"{e.cpu}, {e.instruction_set}"),
+        ("platform", lambda e: e.platform),
+        ("precision", lambda e: e.precision),
+        ("threads a run", lambda e: str(e.threads)),
+        ("runs at a time", lambda e: str(e.workers)),
+        ("Python", lambda e: e.python),
+        ("code", _revision),
+    )
+    lines = [f"- {name}: {_distinct(known, value)}" for name, value in facts]
+    packages = sorted({name for environment in known for name in environment.packages})
+    versions = [f"{name} {_distinct(known, _version_of(name))}" for name in packages]
+    lines.append(f"- packages: {', '.join(versions) or 'not recorded'}")
+    lines.append(f"- run from {min(r.started_at for r in records)} to {max(r.finished_at for r in records)} (UTC)")
+    timings = [record.timing for record in records]
+    train = math.fsum(timing.train_seconds for timing in timings)
+    total = math.fsum(timing.total_seconds for timing in timings)
+    lines.append(f"- time: {duration(total)} in all runs together, of which {duration(train)} in training steps")
+    return "\n".join(lines)
+
+
+def _version_of(package: str) -> Callable[[Environment], str]:
+    return lambda environment: environment.packages.get(package, "absent")
+
+
+def _revision(environment: Environment) -> str:
+    if environment.git_commit is None:
+        return "no git revision"
+    return environment.git_commit[:12] + (" with uncommitted changes" if environment.git_dirty else "")
+
+
+def _distinct(known: Sequence[Environment], value: Callable[[Environment], str]) -> str:
+    counts = Counter(value(environment) for environment in known)
+    if len(counts) == 1:
+        return escape(next(iter(counts)))
+    return ", ".join(f"{escape(text)} ({count(counts[text], 'run')})" for text in sorted(counts)) or "not recorded"
+
+
+def flags(records: Sequence[DoneRun]) -> str:
+    """Return what speaks against single numbers: contended, saturated, stopped early, floored; a Markdown list."""
+    contended = sum(r.timing.contended is True for r in records)
+    unknown = sum(r.timing.contended is None for r in records)
+    saturated = sum(r.validation_saturated is True for r in records)
+    stopped = sum(any(stage.stopped_early for stage in r.model.stages) for r in records)
+    of_all = f"of {count(len(records), 'done run')}"
+    return "\n".join(
+        [
+            f"- {contended} {of_all} waited for a processor, or were stopped, for more than 5 % of their time: their "
+            "seconds are too high." + (f" For {unknown} it could not be measured." if unknown else ""),
+            f"- {saturated} {of_all} had a validation accuracy of 1.0 in three epochs or more: it no longer chose "
+            "between epochs.",
+            f"- {stopped} {of_all} stopped early.",
+        ]
+    )

@@ -1,0 +1,108 @@
+"""Published claims and figures next to what was measured, as Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import get_args
+
+from benchmark.analysis.differences import Difference
+from benchmark.analysis.published import Compared, Judged, JudgedClaim, Metric, Source, Verdict, compare, judge
+from benchmark.analysis.results import Results
+from benchmark.analysis.uncertainty.inference import smallest_visible
+from benchmark.report import tables
+from benchmark.report.text import escape, margin_in_words, percent, points_with_interval, shown
+from benchmark.words import count, listed
+
+METRICS: dict[Metric, tuple[str, float, int]] = {
+    "last_epoch_test_accuracy": ("last epoch's test accuracy, %", 0.01, 1),
+    "last_epoch_train_loss": ("last epoch's training loss", 1.0, 3),
+}
+"""Name of a metric with its unit, the unit, decimals."""
+
+
+def published(sources: Sequence[Source], found: Sequence[Difference], results: Results) -> str:
+    """Return the sources that the matrix touches: claims with their verdicts, figures next to ours.
+
+    Nothing where it holds no comparison and no cell of any source.
+    """
+    touched: list[str] = []
+    judges = False
+    for source in sources:
+        judged, compared = judge(source.claims, found, results), compare(source, results)
+        holds = any(item.comparisons for item in judged)
+        judges |= holds
+        if compared or holds:
+            touched += [f"Source: {escape(source.source)}", *_claims(judged, results), *_figures(source, compared)]
+    return "\n\n".join([*([_legend(results)] if judges else []), *touched])
+
+
+def _legend(results: Results) -> str:
+    margin = results.matrix.equivalence_margin / 100
+    return (
+        "Supported: the claimed side is better after Holm's correction. Contradicted: the other side is, or the two "
+        f"are shown to differ by less than {margin_in_words(margin)}. Undecided: neither; then the smallest true "
+        "difference that this matrix would have shown with 80 % power stands beside it."
+    )
+
+
+def _claims(judged: Sequence[JudgedClaim], results: Results) -> Iterator[str]:
+    for item in judged:
+        text = escape(item.claim.text)
+        if not item.comparisons:
+            yield f"**{text}**: not run, this matrix does not hold the comparison."
+            continue
+        counted = Counter(comparison.verdict for comparison in item.comparisons)
+        summary = listed([f"{word} in {counted[word]}" for word in get_args(Verdict) if counted[word]])
+        yield f"**{text}**: {summary} of {count(len(item.comparisons), 'comparison')}."
+        yield tables.table_of([_comparison(each, results) for each in item.comparisons], right=1)
+
+
+def _comparison(judged: Judged, results: Results) -> dict[str, str]:
+    contrast, interval = judged.difference.contrast, judged.difference.interval
+    verdict: str = judged.verdict
+    if verdict == "undecided":
+        visible = None if interval is None else smallest_visible(interval)
+        verdict += " (too few seeds)" if visible is None else f" (visible: {percent(visible)})"
+    return tables.place(
+        results,
+        contrast.dataset,
+        contrast.model,
+        comparison=f"{contrast.first} − {contrast.second}",
+        **{"in": contrast.context},
+        verdict=verdict,
+        said_by_the_source="yes" if judged.by_the_source else "no",
+        points="" if interval is None else points_with_interval(interval),
+    )
+
+
+def _figures(source: Source, compared: Sequence[Compared]) -> Iterator[str]:
+    if not compared:
+        return
+    yield (
+        "Published figures, each of one run, beside the mean of ours. The interval around ours is the 95 % prediction "
+        "interval of one more run with another seed on the same test images."
+    )
+    yield tables.table_of([_figure(item) for item in compared], right=6)
+    if source.not_compared:
+        yield "Not compared: " + "; ".join(escape(text) for text in source.not_compared) + "."
+    if source.differs:
+        yield "What differs in the set-up:\n\n" + "\n".join(f"- {escape(text)}." for text in source.differs)
+
+
+def _figure(item: Compared) -> dict[str, str]:
+    figure = item.figure
+    name, unit, decimals = METRICS[figure.metric]
+    words = {True: "within", False: "outside", None: "too few seeds" if item.values else "not run"}
+    return {
+        "dataset": escape(figure.dataset),
+        "input mode": escape(figure.input_mode),
+        "policy": escape(figure.policy),
+        "figure": escape(name),
+        "theirs": shown(figure.value, unit, decimals),
+        "ours": shown(item.ours, unit, decimals),
+        "ours − theirs": shown(item.difference, unit, decimals, sign=True),
+        "interval": "" if item.half_width is None else f"± {shown(item.half_width, unit, decimals)}",
+        "seeds": f"{len(item.values)} of {item.asked}",
+        "theirs is": words[item.within] if item.as_published else "not run: this matrix trains otherwise",
+    }

@@ -1,0 +1,1 @@
+"""A finished run used again: find, restore, predict, export."""

@@ -1,0 +1,117 @@
+"""Done runs and their kept weights, found by id or as the winner of a matrix. Without torch."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark import PROTOCOL_VERSION
+from benchmark.errors import UserError, did_you_mean
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.matrix import expand
+from benchmark.records.plan import make_plan
+from benchmark.records.record import DoneRun
+from benchmark.records.store import DamagedRecord, Store, find_results
+
+
+@dataclass(frozen=True)
+class KeptRun:
+    """A done run and the results folder that it is in.
+
+    Attributes:
+        record: of the run.
+        store: of the results folder.
+        chosen: how it was chosen, in words.
+    """
+
+    record: DoneRun
+    store: Store
+    chosen: str
+
+    def weights(self) -> Path:
+        """Return the file of the best epoch's weights, safetensors.
+
+        Raises:
+            UserError: they were not kept; the message ends with the command that makes them.
+        """
+        path = self.store.folder / "weights" / f"{self.record.id}.safetensors"
+        if path.is_file():
+            return path
+        spec, folder = self.record.spec, self.store.folder
+        only = [f"{key}={getattr(spec, key)}" for key in ("dataset", "input_mode", "policy", "model", "seed")]
+        command = ["python", "-m", "benchmark", "run", "--matrix", str(self.store.matrix)]
+        command += ["--results", str(folder.parent), "--set", "keep_weights=best", "--force"]
+        command += [word for selector in only for word in ("--only", selector)]
+        raise UserError(f"{path}: the weights of this run were not kept. Make them with:\n{shlex.join(command)}")
+
+
+def by_id(results: Path, run_id: str) -> KeptRun:
+    """Return the done run of an id from any results folder, preferring one with its weights.
+
+    Args:
+        results: parent of the results folders.
+        run_id: as in ``plan``, ``table.csv`` and the names of the records.
+
+    Raises:
+        UserError: the run does not exist, its record is damaged or from another protocol, or it is not done.
+    """
+    paths = sorted(results.glob(f"*/records/{run_id}.json")) if run_id.isalnum() else []
+    if not paths:
+        known = [path.stem for path in results.glob("*/records/*.json")]
+        raise UserError(
+            f"--run {run_id}: no such run under {results}.{did_you_mean(run_id, known)} "
+            "`python -m benchmark plan --matrix NAME` lists the ids of a matrix."
+        )
+    stores = [Store(path.parents[1]) for path in paths]
+    kept = [store for store in stores if (store.folder / "weights" / f"{run_id}.safetensors").is_file()]
+    store = (kept or stores)[0]
+    record = store.load(store.path(run_id))
+    if isinstance(record, DamagedRecord):
+        raise UserError(f"{record.path}: damaged ({record.reason}). Run it again.")
+    if not isinstance(record, DoneRun):
+        raise UserError(f"--run {run_id}: {record.spec} is not done: {record.status}: {record.reason}")
+    if record.protocol_version != PROTOCOL_VERSION:
+        raise UserError(f"--run {run_id}: {record.spec} was made under another protocol. Run it again.")
+    return KeptRun(record, store, f"run {run_id}")
+
+
+def best_of(results: Path, name: str, dataset: str | None = None) -> KeptRun:
+    """Return the winner of a matrix: the run with the best validation accuracy in the cell that its report recommends.
+
+    Args:
+        results: parent of the results folders.
+        name: of the results folder.
+        dataset: label of the dataset, or None for the only one.
+
+    Raises:
+        UserError: no such results, several datasets and none named, or no cell with all its seeds.
+    """
+    from benchmark.analysis.results import load
+    from benchmark.analysis.winner import best_seed, winners
+
+    store = find_results(results, name)
+    matrix = matrix_file.load(store.matrix)
+    titles = [entry.title for entry in matrix.datasets]
+    if dataset is None and len(titles) > 1:
+        raise UserError(f"--best {name}: it has several datasets; name one with --dataset: {', '.join(titles)}.")
+    wanted = dataset or titles[0]
+    if wanted not in titles:
+        raise UserError(f"--dataset {wanted}: {name} has no such dataset.{did_you_mean(wanted, titles)}")
+    found = load(matrix, make_plan(expand(matrix), store), store)
+    best = winners(wanted, found)
+    if not best:
+        raise UserError(
+            f"--best {name}: no cell of {wanted} has all its seeds. Finish it with: python -m benchmark run --matrix "
+            f"{shlex.quote(str(store.matrix))} --results {shlex.quote(str(results))}"
+        )
+    seed = best_seed(best[0])
+    record = best[0].records[seed]
+    seeds = len(best[0].seeds)
+    chosen = (
+        f"the winner of {name}: {record.spec.input_mode} with {record.spec.policy}, which has the highest mean "
+        f"validation accuracy; seed {seed}, the highest of its {seeds} ({100 * record.validation.accuracy:.1f} %)"
+        if seeds > 1
+        else f"the winner of {name}: {record.spec.input_mode} with {record.spec.policy}, seed {seed}"
+    )
+    return KeptRun(record, store, chosen)

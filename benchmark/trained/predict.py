@@ -1,0 +1,70 @@
+"""Class probabilities of image files by a trained run; files that are not images are named, the others predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.decoding.pixels import BadImage
+from benchmark.data.decoding.pool import processors
+from benchmark.data.listing import files_below
+from benchmark.trained.restore import TrainedRun
+from benchmark.training.batches import evaluation_batch
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Result for one file.
+
+    Attributes:
+        path: as it was given, or below the folder that was given.
+        probabilities: float32, shape (classes,), or None if the file is bad.
+        problem: why it is bad, or None.
+    """
+
+    path: Path
+    probabilities: NDArray[np.float32] | None = None
+    problem: str | None = None
+
+
+def image_files(given: Sequence[Path]) -> Iterator[Path]:
+    """Yield the files to predict: each file as it is, and of a folder everything below it that is not hidden."""
+    for path in given:
+        if path.is_dir():
+            yield from files_below(path)
+        else:
+            yield path
+
+
+def predict(run: TrainedRun, paths: Iterable[Path]) -> Iterator[Prediction]:
+    """Yield one prediction per file, in the order given; a few hundred images are in memory at a time.
+
+    Args:
+        run: the trained network.
+        paths: files; one that cannot be read or decoded is returned with its problem.
+    """
+
+    def decoded(path: Path) -> NDArray[np.uint8] | str:
+        if path.exists() and not path.is_file():
+            return "is not a file"
+        try:
+            return run.decode(path.read_bytes())
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        except BadImage as error:
+            return str(error)
+
+    left = iter(paths)
+    with ThreadPoolExecutor(processors()) as threads:
+        while chunk := list(islice(left, evaluation_batch(run.device))):
+            pixels = list(threads.map(decoded, chunk))
+            good = [each for each in pixels if not isinstance(each, str)]
+            shares = iter(run.probabilities(np.stack(good)) if good else ())
+            for path, each in zip(chunk, pixels, strict=True):
+                yield Prediction(path, problem=each) if isinstance(each, str) else Prediction(path, next(shares))

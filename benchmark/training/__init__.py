@@ -1,0 +1,1 @@
+"""One run: images through stages to a record."""

@@ -1,0 +1,77 @@
+"""The environment of a run and what it returns. No torch: for the processes that start runs elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.matrix import RunSpec
+from benchmark.records.exhibits import Exhibit, Rule
+from benchmark.records.record import RunRecord
+
+if TYPE_CHECKING:
+    from benchmark.data.dataset import PreparedDataset
+    from benchmark.data.decoding.pool import Progress
+    from benchmark.records.record import PredictionTable
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The environment of a run. Nothing in it affects the result.
+
+    Attributes:
+        data_dir: as given to ``--data-dir``, or None for the default.
+        weights_folder: folder for the files of ``keep_weights``.
+        checkpoints: folder for the states of unfinished runs, or None to keep and use none.
+        keep_weights: ``none``, ``best`` or ``all`` (best and last epoch).
+        workers: number of runs that share the machine.
+        exhibits: folder of the files for the report, or None to make none.
+        keep_thumbnails: datasets of which thumbnails are kept, see `benchmark.records.exhibits`.
+    """
+
+    data_dir: Path | None
+    weights_folder: Path
+    keep_weights: Literal["none", "best", "all"] = "none"
+    workers: int = 1
+    checkpoints: Path | None = None
+    exhibits: Path | None = None
+    keep_thumbnails: Rule = "licensed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Return value of `execute_run`; only a done run has predictions and files for the report."""
+
+    record: RunRecord
+    predictions: PredictionTable | None = None
+    shown: tuple[Exhibit, ...] = ()
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, whole seconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def open_images(spec: RunSpec, data_dir: Path | None, progress: Progress | None = None) -> PreparedDataset:
+    """Return the decoded images of a run. Missing ones are fetched and decoded first, once for all processes.
+
+    Args:
+        spec: the run.
+        data_dir: as given to ``--data-dir``.
+        progress: called with (what, done, total).
+    """
+    from benchmark.data.load import load_dataset  # with scipy, which planning does not need
+
+    return load_dataset(
+        spec.source,
+        split_seed=spec.split_seed,
+        image_size=spec.image_size,
+        grey=INPUT_MODES[spec.input_mode].grey,
+        data_dir=data_dir,
+        seed=spec.seed,
+        drop_bad_images=spec.on_bad_image == "drop",
+        progress=progress,
+    )

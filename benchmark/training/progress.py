@@ -1,0 +1,103 @@
+"""State of a run: its history and its best epoch, and both as plain data for a checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from benchmark.records.record import EpochRecord, StageRecord
+from benchmark.training.stopwatch import Stopwatch
+
+
+@dataclass
+class Best:
+    """The best epoch so far: better validation accuracy, then lower validation loss, then earlier.
+
+    Attributes:
+        epoch: 1-based, over all stages.
+        key: what is compared: (validation accuracy, - validation loss).
+        state: the network's tensors, on the device.
+        validation_logits: float32, shape (n, classes), on the CPU.
+        test_logits: likewise.
+    """
+
+    epoch: int
+    key: tuple[float, float]
+    state: dict[str, Tensor]
+    validation_logits: Tensor
+    test_logits: Tensor
+
+    def as_data(self) -> dict[str, Any]:
+        """Return what `from_data` reads."""
+        return dict(vars(self))
+
+    @staticmethod
+    def from_data(data: Mapping[str, Any]) -> Best:
+        """Return the best epoch that `as_data` wrote."""
+        return Best(**data)
+
+
+@dataclass
+class RunState:
+    """State of a run over all of its stages and interruptions. Times are seconds of wall clock.
+
+    Attributes:
+        history: one record per epoch.
+        stages: one record per finished stage.
+        images_trained: images through training steps.
+        images_evaluated: through evaluations.
+        whole_network_images: of ``images_trained``, those that went through the whole network and not the head alone.
+        train_seconds: training steps of all epochs.
+        whole_network_seconds: of ``train_seconds``, those of ``whole_network_images``.
+        eval_seconds: evaluations of all epochs.
+        feature_seconds: computing, or reading, the features of a frozen backbone.
+        seconds_before: what the run had taken when it was last interrupted.
+        resumed_after: the epochs after which it was resumed from a checkpoint.
+        stopwatch: of training steps and evaluations since the last interruption; not kept.
+    """
+
+    history: list[EpochRecord] = field(default_factory=list)
+    stages: list[StageRecord] = field(default_factory=list)
+    images_trained: int = 0
+    images_evaluated: int = 0
+    whole_network_images: int = 0
+    train_seconds: float = 0.0
+    whole_network_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    feature_seconds: float = 0.0
+    seconds_before: float = 0.0
+    resumed_after: list[int] = field(default_factory=list)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    _started: float = field(default_factory=time.perf_counter)
+
+    def seconds(self) -> float:
+        """Return what the run has taken so far, before interruptions included."""
+        return self.seconds_before + time.perf_counter() - self._started
+
+    def as_data(self) -> dict[str, Any]:
+        """Return what `from_data` reads."""
+        others = ("history", "stages", "stopwatch", "_started")
+        plain = {name: value for name, value in vars(self).items() if name not in others}
+        return {
+            **plain,
+            "seconds_before": self.seconds(),
+            "history": [epoch.model_dump() for epoch in self.history],
+            "stages": [stage.model_dump() for stage in self.stages],
+        }
+
+    @staticmethod
+    def from_data(data: Mapping[str, Any]) -> RunState:
+        """Return the state that `as_data` wrote, with the interruption noted."""
+        state = RunState(
+            **{
+                **data,
+                "history": [EpochRecord.model_validate(epoch) for epoch in data["history"]],
+                "stages": [StageRecord.model_validate(stage) for stage in data["stages"]],
+            }
+        )
+        state.resumed_after.append(len(state.history))
+        return state

@@ -1,0 +1,304 @@
+"""One run: a RunSpec in, a record and its predictions out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+import traceback
+from collections.abc import Callable
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from benchmark import PROTOCOL_VERSION, environment
+from benchmark.data.dataset import PreparedDataset
+from benchmark.errors import UserError, did_you_mean
+from benchmark.files import write_atomically
+from benchmark.locations import cache_directory
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.matrix import RunSpec
+from benchmark.networks import build as models
+from benchmark.networks.heads import HeadInit
+from benchmark.records import exhibits
+from benchmark.records.exhibits import Exhibit
+from benchmark.records.record import (
+    DatasetRecord,
+    DoneRun,
+    Environment,
+    EpochRecord,
+    ExhibitFiles,
+    Failure,
+    Memory,
+    ModelRecord,
+    PredictionTable,
+    Timing,
+    UnfinishedRun,
+)
+from benchmark.training.batches import Images, Normaliser, SplitImages
+from benchmark.training.checkpoints import Checkpoints
+from benchmark.training.context import Outcome, RunContext, now, open_images
+from benchmark.training.devices import check_precision, choose_device, keeps_images, resolve_precision
+from benchmark.training.isolation import start_afresh
+from benchmark.training.metrics import score
+from benchmark.training.out_of_memory import is_out_of_memory, out_of_memory
+from benchmark.training.progress import RunState
+from benchmark.training.stages import Trained, train
+from benchmark.training.trainer import Diverged, Support
+
+SATURATED_EPOCHS = 3
+"""Fewest epochs with a validation accuracy of 1.0 for validation to count as saturated."""
+
+
+def execute_run(
+    spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord], None] = lambda _: None
+) -> Outcome:
+    """Execute one run. Whatever goes wrong in it is returned as a record, never raised.
+
+    Args:
+        spec: the run.
+        context: data, weights folder, workers.
+        on_epoch: called after each epoch.
+    """
+    started_at = now()
+    try:
+        return train_and_score(spec, context, lambda: open_images(spec, context.data_dir), on_epoch)
+    except Exception as error:
+        status: Failure = "diverged" if isinstance(error, Diverged) else "failed"
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        if status == "failed" and is_out_of_memory(error):
+            status, reason = "oom", out_of_memory(error, spec.batch_size)
+        record = UnfinishedRun(
+            id=spec.id,
+            status=status,
+            reason=reason,
+            traceback="".join(traceback.format_exception(error)),
+            spec=spec,
+            started_at=started_at,
+            finished_at=now(),
+            environment=_environment(spec, context),
+        )
+    return Outcome(record)
+
+
+def train_and_score(
+    spec: RunSpec,
+    context: RunContext,
+    open_data: Callable[[], PreparedDataset],
+    on_epoch: Callable[[EpochRecord], None] = lambda _: None,
+) -> Outcome:
+    """Train and score one run on given images.
+
+    Args:
+        spec: the run.
+        context: weights folder, workers.
+        open_data: returns the decoded images.
+        on_epoch: called after each epoch.
+
+    Raises:
+        Diverged: a loss is not finite.
+        UserError: a model, weights or dataset that cannot be obtained, or a precision that this device does not have.
+    """
+    started_at = now()
+    started = time.perf_counter()
+    start_afresh(spec.threads)
+    environment.reset_peak_rss()
+    device = choose_device()
+    check_precision(spec.precision, device)
+    precision = resolve_precision(spec.precision, device)
+
+    data = open_data()
+    data_ready = time.perf_counter()
+    built = models.build(
+        spec.model,
+        INPUT_MODES[spec.input_mode],
+        classes=len(data.classes),
+        source=spec.weights,
+        seed=spec.seed,
+        head_init=head_init(spec, data.classes),
+        image_size=spec.input_size,
+    )
+    built.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave memory_format out
+    model_ready = time.perf_counter()
+
+    normaliser = Normaliser(built.mean, built.std, device)
+    splits = (data.train, data.validation, data.test)
+    resident = keeps_images(device, sum(map(len, splits)) * data.images[0].nbytes)
+    images = Images(
+        *(SplitImages(data.images, split, normaliser, device, spec.crop_size, resident=resident) for split in splits)
+    )
+    about = _about_images(spec, data, built, device)
+    kept = None
+    if context.checkpoints is not None:
+        kept = Checkpoints(context.checkpoints, spec.id, checkpoint_key(spec, about, built))
+    support = Support(on_epoch, kept, cache_directory() / "features", about)
+    trained = train(built.network, spec, images, precision, support)
+    if context.keep_weights != "none":
+        _keep_weights(spec, context, trained)
+    shown = _exhibits(spec, context, data)
+    timing = _timing(trained.run_state, data_ready - started, model_ready - data_ready, on_cpu=device.type == "cpu")
+    record = _done_record(spec, context, started_at, data, built, trained, timing, shown)
+    predictions = PredictionTable(
+        image_id=data.test.image_ids,
+        label=data.test.labels,
+        predicted=trained.best.test_logits.argmax(dim=1).numpy(),
+        probabilities=trained.best.test_logits.double().softmax(dim=1).float().numpy(),
+    )
+    return Outcome(record, predictions, shown)
+
+
+def _done_record(
+    spec: RunSpec,
+    context: RunContext,
+    started_at: str,
+    data: PreparedDataset,
+    built: models.BuiltModel,
+    trained: Trained,
+    timing: Timing,
+    shown: tuple[Exhibit, ...],
+) -> DoneRun:
+    history, best = trained.run_state.history, trained.best
+    return DoneRun(
+        id=spec.id,
+        spec=spec,
+        started_at=started_at,
+        finished_at=now(),
+        environment=_environment(spec, context),
+        dataset=DatasetRecord(
+            fingerprint=data.fingerprint,
+            classes=data.classes,
+            train_images=len(data.train),
+            validation_images=len(data.validation),
+            test_images=len(data.test),
+            notes=data.notes,
+            folds=data.folds,
+        ),
+        model=ModelRecord(
+            parameters=sum(parameter.numel() for parameter in built.network.parameters()),
+            input_channels=built.input_channels,
+            mean=built.mean,
+            std=built.std,
+            pretrained_mean=built.pretrained_mean,
+            pretrained_std=built.pretrained_std,
+            weights_sha256=built.weights_sha256,
+            weights_origin=built.weights_origin,
+            stages=tuple(trained.run_state.stages),
+        ),
+        history=tuple(history),
+        best_epoch=best.epoch,
+        validation=score(best.validation_logits, torch.tensor(data.validation.labels)),
+        test=score(best.test_logits, torch.tensor(data.test.labels)),
+        last_epoch_test_accuracy=history[-1].test_accuracy,
+        article_accuracy=max(epoch.test_accuracy for epoch in history),
+        validation_saturated=sum(epoch.val_accuracy == 1.0 for epoch in history) >= SATURATED_EPOCHS,
+        timing=timing,
+        memory=Memory(
+            peak_rss_bytes=environment.peak_rss_bytes(),
+            peak_device_bytes=torch.cuda.max_memory_allocated() if choose_device().type == "cuda" else None,
+        ),
+        exhibits=ExhibitFiles(thumbnails=shown[0].name if shown else None),
+    )
+
+
+def _timing(state: RunState, data_seconds: float, model_seconds: float, *, on_cpu: bool) -> Timing:
+    if state.whole_network_images:
+        rate = state.whole_network_images / state.whole_network_seconds
+    else:
+        rate = state.images_trained / state.train_seconds
+    return Timing(
+        data_seconds=data_seconds,
+        model_seconds=model_seconds,
+        train_seconds=state.train_seconds,
+        feature_seconds=state.feature_seconds,
+        eval_seconds=state.eval_seconds,
+        total_seconds=data_seconds + model_seconds + state.seconds(),
+        train_images_per_second=rate,
+        eval_images_per_second=state.images_evaluated / state.eval_seconds,
+        contended=state.stopwatch.contended(on_cpu=on_cpu),
+        resumed_after=tuple(state.resumed_after),
+    )
+
+
+def _exhibits(spec: RunSpec, context: RunContext, data: PreparedDataset) -> tuple[Exhibit, ...]:
+    """Return the thumbnails for the report, or nothing if none are kept of this dataset."""
+    if context.exhibits is None or not exhibits.keeps_thumbnails(spec.source, context.keep_thumbnails):
+        return ()
+    return (exhibits.thumbnails(spec, data, INPUT_MODES[spec.input_mode].grey, context.exhibits),)
+
+
+def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
+    """Return the head's initial values; with random weights, which have no source rows, ``default``.
+
+    Raises:
+        UserError: a row is named for a class that the dataset does not have.
+    """
+    if spec.head_init.name != "source-rows":
+        return "xavier" if spec.head_init.name == "xavier" else "default"
+    rows = {name: int(row) for name, row in spec.head_init.parameters}
+    for name in rows:
+        if name not in classes:
+            raise UserError(f"training.head_init: {spec.dataset} has no class {name!r}.{did_you_mean(name, classes)}")
+    return "default" if spec.weights == "none" else [rows.get(name) for name in classes]
+
+
+def _about_images(
+    spec: RunSpec, data: PreparedDataset, built: models.BuiltModel, device: torch.device
+) -> dict[str, object]:
+    """Return everything that decides the network's inputs, as JSON values."""
+    rows = hashlib.sha256()
+    for split in (data.train, data.validation, data.test):
+        rows.update(f"{len(split)} ".encode() + split.rows.tobytes())
+    return {
+        "fingerprint": data.fingerprint,
+        "rows": rows.hexdigest(),
+        "stored": list(data.images.shape),
+        "crop": spec.crop_size,
+        "mean": list(built.mean),
+        "std": list(built.std),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+    }
+
+
+def checkpoint_key(spec: RunSpec, about: dict[str, object], built: models.BuiltModel) -> dict[str, str]:
+    """Return what a checkpoint and a run must share for the run to resume from it with the same bits."""
+    commit, dirty = environment.git_revision()
+    return {
+        "run": spec.id,
+        "protocol": str(PROTOCOL_VERSION),
+        "libraries": json.dumps(environment.package_versions(), sort_keys=True),
+        "source revision": f"{commit} {dirty}",
+        "processor": f"{environment.cpu_name()} {torch.backends.cpu.get_cpu_capability()}",
+        "images": json.dumps(about, sort_keys=True),
+        "weights": str(built.weights_sha256),
+    }
+
+
+def _environment(spec: RunSpec, context: RunContext) -> Environment:
+    device = choose_device()
+    commit, dirty = environment.git_revision()
+    return Environment(
+        python=platform.python_version(),
+        packages=environment.package_versions(),
+        platform=f"{platform.system()} {platform.machine()}",
+        cpu=environment.cpu_name(),
+        device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        precision=resolve_precision(spec.precision, device),
+        threads=spec.threads,
+        workers=context.workers,
+        variables=environment.variables_in_force(),
+        git_commit=commit,
+        git_dirty=dirty,
+        instruction_set=torch.backends.cpu.get_cpu_capability(),
+    )
+
+
+def _keep_weights(spec: RunSpec, context: RunContext, trained: Trained) -> None:
+    def write(name: str, state: dict[str, Tensor]) -> None:
+        tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+        write_atomically(context.weights_folder / name, save(tensors))
+
+    write(f"{spec.id}.safetensors", trained.best.state)
+    if context.keep_weights == "all":
+        write(f"{spec.id}.last.safetensors", trained.last_state)

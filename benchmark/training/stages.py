@@ -1,0 +1,115 @@
+"""A run's training: its network through the stages of its policy."""
+
+from __future__ import annotations
+
+import time
+from copy import deepcopy
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.policies import Stage
+from benchmark.networks.freezing import set_modes, set_trainable
+from benchmark.training import features
+from benchmark.training.batches import Images
+from benchmark.training.isolation import reset_accelerate
+from benchmark.training.progress import Best, RunState
+from benchmark.training.trainer import StageTrainer, Support, make_accelerator
+
+
+class _Head(nn.Module):
+    """The classifier by itself; a module around it, because accelerate changes the ``forward`` of what it trains."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, given: Tensor) -> Tensor:
+        logits: Tensor = self.head(given)
+        return logits
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of all stages; the network holds the best epoch's weights.
+
+    Attributes:
+        run_state: history, stages and times.
+        best: the last stage's best epoch.
+        last_state: the network's tensors after the last epoch.
+    """
+
+    run_state: RunState
+    best: Best
+    last_state: dict[str, Tensor]
+
+
+def train(
+    network: nn.Module,
+    spec: RunSpec,
+    images: Images,
+    precision: str,
+    support: Support | None = None,
+) -> Trained:
+    """Take a network through the stages of its policy, in place, starting from its last checkpoint if there is one.
+
+    Args:
+        network: on the images' device, channels-last.
+        spec: stages, seed, batch size, augmentation.
+        images: the three splits.
+        precision: ``fp32``, ``fp16`` or ``bf16``.
+        support: checkpoints, shared features and what is called after each epoch, or None.
+
+    Raises:
+        Diverged: a loss is not finite.
+    """
+    reset_accelerate()
+    support = support or Support()
+    resumed = support.checkpoints.load() if support.checkpoints else None
+    state = RunState.from_data(resumed["progress"]) if resumed else RunState()
+    if resumed:
+        network.load_state_dict(resumed["network"], strict=True)
+    best = None
+    try:
+        for stage in spec.stages[len(state.stages) :]:
+            set_trainable(network, stage.trainable)
+            seen = _as_features(network, stage, spec, images, precision, support, state)
+            trained: nn.Module = network if seen is None else _Head(seen.head)
+            shown = images if seen is None else seen.images
+            trainer = StageTrainer(network, trained, stage, spec, shown, state, precision, support, resumed)
+            trainer.run()
+            best, resumed = trainer.best, None
+    finally:
+        if support.checkpoints:
+            support.checkpoints.close()
+    if best is None:
+        raise RuntimeError("a policy has at least one stage of at least one epoch")
+    last_state = deepcopy(network.state_dict())
+    network.load_state_dict(best.state, strict=True)
+    network.eval()
+    return Trained(state, best, last_state)
+
+
+def _as_features(
+    network: nn.Module,
+    stage: Stage,
+    spec: RunSpec,
+    images: Images,
+    precision: str,
+    support: Support,
+    state: RunState,
+) -> features.Features | None:
+    """Return the splits as features of the frozen backbone, or None if the stage needs the images themselves."""
+    if not stage.keeps_features(spec.augment):
+        return None
+    started = time.perf_counter()
+    reset_accelerate()
+    set_modes(network, stage.trainable, stage.batch_norm)
+    about = {**support.about_images, "precision": precision, "threads": spec.threads}
+    shared = support.features if not state.stages else None
+    found = features.compute_features(
+        network, images, spec.augment, make_accelerator(precision).autocast, shared, about
+    )
+    state.feature_seconds += time.perf_counter() - started
+    return found

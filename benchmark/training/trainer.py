@@ -1,0 +1,286 @@
+"""pytorch-accelerated's Trainer, one per stage, with the library's traps closed."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from pytorch_accelerated.callbacks import StopTrainingError
+from pytorch_accelerated.trainer import Trainer
+from torch import Tensor, nn
+
+from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.policies import Stage
+from benchmark.networks.freezing import set_modes
+from benchmark.records.record import EpochRecord, StageRecord
+from benchmark.seeding import derive_seed
+from benchmark.training.batches import EpochOrder, Images, evaluation_batch
+from benchmark.training.checkpoints import Checkpoints, random_state, restore_random_state
+from benchmark.training.features import FeatureImages
+from benchmark.training.metrics import accuracy, log_loss
+from benchmark.training.optimizers import make_optimizer, make_schedule
+from benchmark.training.prefetch import loader
+from benchmark.training.progress import Best, RunState
+
+log = logging.getLogger(__name__)
+
+
+class Diverged(Exception):
+    """A loss is no longer finite."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """The surroundings of a run's training. Nothing in it affects the result.
+
+    Attributes:
+        on_epoch: called after each epoch.
+        checkpoints: where the state after each epoch is kept, or None.
+        features: folder of the features that runs share, or None if each run computes its own.
+        about_images: what decides the normalised images, as JSON values, to find shared features by.
+    """
+
+    on_epoch: Callable[[EpochRecord], None] = lambda record: None
+    checkpoints: Checkpoints | None = None
+    features: Path | None = None
+    about_images: Mapping[str, object] = field(default_factory=dict)
+
+
+class _QuietAccelerator(Accelerator):
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        log.info("%s", " ".join(str(arg) for arg in args))
+
+    def free_memory(self, *objects: Any) -> Any:
+        """Do nothing: the Trainer calls this on a new one, and collecting garbage takes a quarter of a second."""
+        return objects
+
+
+def make_accelerator(precision: str) -> Accelerator:
+    """Return an accelerator of a precision: ``fp32``, ``fp16`` or ``bf16``."""
+    return _QuietAccelerator(mixed_precision="no" if precision == "fp32" else precision)
+
+
+class StageTrainer(Trainer):
+    """Trains one stage of a policy; ``train()`` drives every epoch.
+
+    Differs from the library where its defaults corrupt results or cost time: the run's seed is set after the library's
+    own 42, a new optimizer and scheduler belong to each stage, frozen modules are put into eval mode in each epoch,
+    early stopping and the best epoch are kept here instead of in callbacks (whose errors are swallowed), the complete
+    state after each epoch is kept, and the loss and the logits stay on the device: the host waits for it twice per
+    epoch, at the end of the training steps, whose time is taken there, and at the evaluation's.
+
+    Args:
+        network: on the images' device; frozen as the stage says.
+        trained: what the images go through: the network, or the head alone where ``images`` are features.
+        stage: what is trained, and how.
+        spec: the run.
+        images: the splits, or their features.
+        state: filled in.
+        precision: ``fp32``, ``fp16`` or ``bf16``.
+        support: see `Support`.
+        resumed: the content of a checkpoint in the middle of this stage, or None.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        trained: nn.Module,
+        stage: Stage,
+        spec: RunSpec,
+        images: Images,
+        state: RunState,
+        precision: str,
+        support: Support,
+        resumed: Mapping[str, Any] | None,
+    ) -> None:
+        self._network = network
+        self._precision = precision
+        self._stage = stage
+        self._spec = spec
+        self._images = images
+        self._state = state
+        self._support = support
+        self._resumed = resumed
+        self._epochs_done = resumed["epochs_done"] if resumed else 0
+        self._since_best = resumed["since_best"] if resumed else 0
+        self._best_accuracy = resumed["best_accuracy"] if resumed else -1.0
+        self.stopped_early = resumed["stopped_early"] if resumed else False
+        self.best = Best.from_data(resumed["best"]) if resumed and resumed["best_epoch"] is not None else None
+        self._epochs_before = len(state.history)
+        self._stage_number = len(state.stages) + 1
+        self._order = EpochOrder(len(images.train), spec.batch_size, spec.seed)
+        self._applied_lr: list[float] = []
+        self._validation_logits: list[Tensor] = []
+        self._labels_to_score = images.validation.labels.cpu(), images.test.labels.cpu()
+        super().__init__(trained, nn.CrossEntropyLoss(), make_optimizer(network, stage), callbacks=())
+
+    def run(self) -> None:
+        """Train the stage, or what is left of it; the history and `best` are filled on return.
+
+        Raises:
+            Diverged: the training or validation loss is not finite at the end of an epoch.
+        """
+        left = 0 if self.stopped_early else self._stage.epochs - self._epochs_done
+        if left:
+            self.train(
+                train_dataset=self._images.train,
+                eval_dataset=self._images.validation,
+                num_epochs=left,
+                per_device_batch_size=self._spec.batch_size,
+                create_scheduler_fn=self._make_scheduler,
+            )
+        trainable = [parameter.numel() for parameter in self._network.parameters() if parameter.requires_grad]
+        self._state.stages.append(
+            StageRecord(
+                trainable=self._stage.trainable,
+                trainable_parameters=sum(trainable),
+                batch_norm=self._stage.batch_norm,
+                epochs_run=self._epochs_done,
+                stopped_early=self.stopped_early,
+                cached_features=not self._whole_network,
+            )
+        )
+
+    @property
+    def _whole_network(self) -> bool:
+        return not isinstance(self._images.train, FeatureImages)
+
+    def _create_accelerator(self) -> Accelerator:
+        return make_accelerator(self._precision)
+
+    def create_train_dataloader(self, batch_size: int, train_dl_kwargs: dict[str, Any] | None = None) -> Any:
+        return loader(self._images.train, batch_size, self._order)
+
+    def create_eval_dataloader(self, batch_size: int, eval_dl_kwargs: dict[str, Any] | None = None) -> Any:
+        return loader(self._images.validation, evaluation_batch(self.device))
+
+    def _make_scheduler(self, optimizer: Any) -> torch.optim.lr_scheduler.LambdaLR:
+        return make_schedule(optimizer, self._stage, len(self._train_dataloader))
+
+    @property
+    def _epoch(self) -> int:
+        """The current epoch, 1-based, over all stages."""
+        return self._epochs_before + int(self.run_history.current_epoch)
+
+    def training_run_start(self) -> None:
+        if self._resumed is None:
+            torch.manual_seed(derive_seed(self._spec.seed, "training", self._stage_number))
+            return
+        self.optimizer.load_state_dict(self._resumed["optimizer"])
+        self.scheduler.load_state_dict(self._resumed["scheduler"])
+        if self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(self._resumed["scaler"])
+        restore_random_state(self._resumed["random"])
+
+    def train_epoch_start(self) -> None:
+        set_modes(self._network, self._stage.trainable, self._stage.batch_norm)
+        self._order.epoch = self._epoch
+        self._images.train.augment(self._spec.augment, self._spec.seed, self._epoch)
+        self._applied_lr = []
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._loss_count = 0
+        self._state.stopwatch.start()
+
+    def optimizer_step(self) -> None:
+        self._applied_lr.append(float(self.optimizer.param_groups[0]["lr"]))
+        super().optimizer_step()
+
+    def _update_loss_tracker(self, batch_loss: Tensor, batch_size: int) -> None:
+        self._loss_sum += batch_loss.detach().double() * batch_size
+        self._loss_count += batch_size
+
+    def _add_epoch_loss_to_run_history(self, metric_name: str) -> None:
+        """Leave the loss on the device: the history is in `RunState`, and nothing reads the library's."""
+
+    def train_epoch_end(self) -> None:
+        loss = float(self._loss_sum) / self._loss_count
+        self._epoch_seconds = self._state.stopwatch.stop()
+        self._state.train_seconds += self._epoch_seconds
+        self._state.images_trained += self._loss_count
+        if self._whole_network:
+            self._state.whole_network_seconds += self._epoch_seconds
+            self._state.whole_network_images += self._loss_count
+        if not math.isfinite(loss):
+            raise Diverged(f"the training loss is {loss} in epoch {self._epoch}")
+        self._train_loss = loss
+
+    def eval_epoch_start(self) -> None:
+        super().eval_epoch_start()
+        self._validation_logits = []
+        self._state.stopwatch.start()
+
+    def calculate_eval_batch_loss(self, batch: tuple[Tensor, Tensor]) -> dict[str, Any]:
+        with torch.inference_mode():
+            output: dict[str, Any] = super().calculate_eval_batch_loss(batch)
+        self._validation_logits.append(output["model_outputs"].float())
+        return output
+
+    def _test_logits(self) -> list[Tensor]:
+        with torch.inference_mode(), self._accelerator.autocast():
+            batches = loader(self._images.test, evaluation_batch(self.device))
+            return [self.model(images).float() for images, _ in batches]
+
+    def training_run_epoch_end(self) -> None:
+        labels, test_labels = self._labels_to_score
+        together = torch.cat([*self._validation_logits, *self._test_logits()]).cpu()  # waits for the device, once
+        validation, test = together.split([len(labels), len(test_labels)])
+        record = EpochRecord(
+            stage=self._stage_number,
+            epoch=self._epoch,
+            lr=self._applied_lr[0],
+            train_loss=self._train_loss,
+            val_loss=log_loss(validation, labels),
+            val_accuracy=accuracy(validation, labels),
+            test_accuracy=accuracy(test, test_labels),
+            train_seconds=self._epoch_seconds,
+        )
+        self._keep_if_best(record, validation, test)
+        self._state.eval_seconds += self._state.stopwatch.stop()
+        self._state.images_evaluated += len(validation) + len(test)
+        if not math.isfinite(record.val_loss):
+            raise Diverged(f"the validation loss is {record.val_loss} in epoch {self._epoch}")
+        self._state.history.append(record)
+        self._epochs_done += 1
+        self._count_patience(record)
+        self._keep_checkpoint()
+        self._support.on_epoch(record)
+        if self.stopped_early:
+            raise StopTrainingError(f"no better validation accuracy for {self._since_best} epochs")
+
+    def _keep_if_best(self, record: EpochRecord, validation: Tensor, test: Tensor) -> None:
+        key = (record.val_accuracy, -record.val_loss)
+        if self.best is None or key > self.best.key:
+            state = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
+            self.best = Best(record.epoch, key, state, validation, test)
+
+    def _count_patience(self, record: EpochRecord) -> None:
+        if record.val_accuracy > self._best_accuracy:
+            self._best_accuracy = record.val_accuracy
+            self._since_best = 0
+            return
+        self._since_best += 1
+        self.stopped_early = self._stage.patience is not None and self._since_best >= self._stage.patience
+
+    def _keep_checkpoint(self) -> None:
+        if self._support.checkpoints is None or self.best is None:
+            return
+        content = {
+            "stage": self._stage_number,
+            "epochs_done": self._epochs_done,
+            "since_best": self._since_best,
+            "best_accuracy": self._best_accuracy,
+            "stopped_early": self.stopped_early,
+            "network": self._network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self._accelerator.scaler.state_dict() if self._accelerator.scaler is not None else None,
+            "random": random_state(),
+            "progress": self._state.as_data(),
+        }
+        self._support.checkpoints.save(content, self.best.epoch, self.best.as_data())

@@ -1,0 +1,127 @@
+"""What the tests of the data layer share: a cache of their own, and small datasets in the archives' layouts."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Maker = Callable[[str, int], Path]
+
+
+def picture(seed: int, side: int = 32) -> Image.Image:
+    """Return a random smooth RGB image: unlike every other seed's, at any size."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3)).astype(np.uint8))
+    return coarse.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def save(image: Image.Image, path: Path) -> Path:
+    """Write an image, its folder included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder that caches go to."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("BENCHMARK_CACHE_DIR", str(folder))
+    monkeypatch.delenv("BENCHMARK_DATA_DIR", raising=False)
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Return a data directory with beans in its archives' layout: 18, 6 and 9 images."""
+    folder = tmp_path / "data"
+    seed = 0
+    for split, count in (("train", 6), ("validation", 2), ("test", 3)):
+        for name in ("angular_leaf_spot", "bean_rust", "healthy"):
+            for index in range(count):
+                seed += 1
+                save(picture(seed), folder / "beans" / split / name / f"{name}_{split}.{index}.png")
+    return folder
+
+
+def clips(folder: Path, classes: tuple[str, ...], clips_per_class: int, frames: int) -> None:
+    """Write clips of near-duplicates: ``<class>/<class>-<number>.png``, numbers shuffled over the clips."""
+    for label, name in enumerate(classes):
+        numbers = np.random.default_rng(label).permutation(clips_per_class * frames)
+        for index, number in enumerate(numbers):
+            clip, frame = divmod(index, frames)
+            pixels = np.asarray(picture(1000 * label + clip)).astype(np.int64)
+            noise = np.random.default_rng([label, clip, frame]).integers(-3, 4, pixels.shape)
+            save(Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8)), folder / name / f"{number:04d}.png")
+
+
+@dataclass
+class Server:
+    """What is served: bodies by path, how paths misbehave, and every GET request that came (path, Range)."""
+
+    address: str = ""
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    cut_after: dict[str, int] = field(default_factory=dict)
+    status: dict[str, int] = field(default_factory=dict)
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def url(self, path: str) -> str:
+        """Return the address of a path."""
+        return f"{self.address}/{path}"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Yield a server on this machine that answers as a mirror and as the hub do; fetching from it does not wait."""
+    served = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer(self.path.lstrip("/"))
+
+        def do_GET(self) -> None:
+            path = self.path.lstrip("/")
+            served.requests.append((path, self.headers.get("Range")))
+            threading.Event().wait(served.seconds)
+            self.wfile.write(self.answer(path)[: served.cut_after.pop(path, None)])
+
+        def answer(self, path: str) -> bytes:
+            asked, body = self.headers.get("Range"), served.bodies.get(path, b"")
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+            status = served.status.get(path, (206 if asked else 200) if path in served.bodies else 404)
+            sent = f"bytes {start}-{len(body) - 1}/{len(body)}"
+            if status == 206 and start >= len(body):
+                status, sent = 416, f"bytes */{len(body)}"
+            rest = body[start:] if status in (200, 206) else b""
+            self.send_response(status)
+            headers = {"Content-Length": str(len(rest)), "Content-Range": sent if asked else ""}
+            headers |= {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": "0" * 40}
+            headers |= {"X-Error-Code": "EntryNotFound" if status == 404 else ""}
+            for word, value in headers.items():
+                if value:
+                    self.send_header(word, value)
+            self.end_headers()
+            return rest
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served.address = f"http://127.0.0.1:{running.server_address[1]}"
+    thread = threading.Thread(target=running.serve_forever, args=(0.02,))
+    thread.start()
+    monkeypatch.setattr("benchmark.data.download.web.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("benchmark.data.download.web._CHUNK", 1000)
+    yield served
+    running.shutdown()
+    running.server_close()
+    thread.join()

@@ -1,0 +1,155 @@
+"""The `datasets` verb."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from benchmark.cli.datasets import app
+from benchmark.data.catalogue import CATALOGUE
+from benchmark.errors import UserError
+from benchmark.matrix.augmentations import AUGMENTATIONS
+from tests.data.conftest import picture, save
+
+
+def invoke(*words: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, list(words), catch_exceptions=True)
+    if isinstance(result.exception, UserError):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+def test_list_names_every_dataset_and_its_state(data: Path) -> None:
+    lines = invoke("list", "--data-dir", str(data)).splitlines()
+    for name in CATALOGUE:
+        assert any(line.startswith(name) for line in lines)
+    beans = next(line for line in lines if line.startswith("beans"))
+    assert "1034/133/128" in beans
+    assert "incomplete: 18 images in the train split, the original has 1034" in beans
+    assert next(line for line in lines if line.startswith("pets")).endswith("not there")
+
+
+def test_prepare_tells_the_splits_of_what_is_there(data: Path) -> None:
+    assert "18 train, 6 validation, 9 test images" in invoke("prepare", "beans", "--data-dir", str(data))
+
+
+def test_prepare_with_a_matrix_decodes_what_it_needs(data: Path, cache: Path, tmp_path: Path) -> None:
+    matrix = tmp_path / "m.yaml"
+    matrix.write_text(
+        "name: m\nmodels: [timm/test_resnet]\nweights: none\ndatasets: [beans]\n"
+        "input_modes: [rgb, grey-1ch, grey-3ch]\n"
+        "policies: [scratch]\nseeds: [0]\ntraining: {image_size: 24, epochs: 2, head_epochs: 1}\n"
+    )
+    invoke("prepare", "--matrix", str(matrix), "--data-dir", str(data))
+    assert sorted(path.name.rsplit("-", 1)[0] for path in (cache / "images").glob("*.npy")) == [
+        "beans-24-grey",
+        "beans-24-rgb",
+    ]
+
+
+def test_prepare_takes_a_folder_of_grey_images_and_drops_bad_ones_when_the_matrix_says_so(
+    cache: Path, tmp_path: Path
+) -> None:
+    for label, name in enumerate(("a", "b")):
+        for index in range(12):
+            save(picture(100 * label + index).convert("L"), tmp_path / "mine" / name / f"{index}.png")
+    (tmp_path / "mine" / "a" / "bad.png").write_bytes(b"")
+    matrix = tmp_path / "m.yaml"
+    matrix.write_text(
+        f"name: m\nmodels: [timm/test_resnet]\nweights: none\ndatasets: ['folder:{tmp_path / 'mine'}']\n"
+        "input_modes: [rgb, grey-1ch]\npolicies: [scratch]\nseeds: [0]\non_bad_image: drop\n"
+        "training: {image_size: 24, epochs: 2, head_epochs: 1}\n"
+    )
+    output = invoke("prepare", "--matrix", str(matrix))
+    assert "1 of 25 images dropped" in output
+    assert [path.name.rsplit("-", 1)[0] for path in (cache / "images").glob("*.npy")] == ["mine-24-grey"]
+
+
+@pytest.mark.parametrize("words", [["prepare", "baens"], ["check", "baens"], ["show", "baens"]])
+def test_a_misspelt_dataset_is_told_with_the_right_word(words: list[str]) -> None:
+    with pytest.raises(UserError, match="Did you mean 'beans'"):
+        invoke(*words)
+
+
+def test_check_ends_with_1_where_results_would_be_wrong_and_writes_all_it_found(tmp_path: Path) -> None:
+    for label, name in enumerate(("a", "b")):
+        for index in range(12):
+            save(picture(100 * label + index, 48), tmp_path / "images" / name / f"{index}.png")
+    invoke("check", f"folder:{tmp_path / 'images'}")
+    (tmp_path / "images" / "a" / "bad.png").write_bytes(b"")
+    report = tmp_path / "report.json"
+    output = invoke("check", f"folder:{tmp_path / 'images'}", "--json", str(report), code=1)
+    assert "zero-byte: a/bad.png: the file is empty" in output
+    (finding,) = json.loads(report.read_text())["findings"]
+    assert finding["kind"] == "zero-byte"
+    assert finding["images"] == ["a/bad.png"]
+
+
+def test_show_writes_a_contact_sheet_of_every_mode(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sheet.png"
+    invoke("show", "beans", "--data-dir", str(data), "--output", str(path), "--columns", "3", "--size", "40")
+    with Image.open(path) as sheet:
+        assert sheet.width == 150 + 3 * 44
+        assert sheet.height > 9 * 44
+
+
+def test_the_gallery_has_a_row_of_each_augmentation_reproducible_from_the_seed(data: Path, tmp_path: Path) -> None:
+    path, side = tmp_path / "gallery.png", 40
+    words = ["show", "beans", "--data-dir", str(data), "--augment", "all", "--output", str(path), "--size", str(side)]
+    invoke(*words, "--columns", "4", "--seed", "0")
+    with Image.open(path) as sheet:
+        pixels = np.asarray(sheet).copy()
+    tops = range(4, pixels.shape[0] - side, side + 4)
+    lefts = [150 + column * (side + 4) for column in range(4)]
+    rows = [[pixels[top : top + side, left : left + side] for left in lefts] for top in tops]
+    drawn = dict(zip(AUGMENTATIONS, rows, strict=True))
+    assert set(drawn) == {
+        *("resize", "crop", "hflip", "vflip", "rotation", "translation", "scaling", "padding"),
+        *("brightness", "contrast", "saturation", "hue", "noise", "random-greyscale"),
+    }, "what the sources name"
+    original = rows[0][0]
+    for name, (first, *treated) in drawn.items():
+        assert (first == original).all(), name
+        always = name in ("hflip", "vflip", "random-greyscale")
+        changed = [tile.tobytes() for tile in treated if (tile != original).any()]
+        assert len(changed) == 3 if always else len(changed) >= 2, name  # a drawn strength may be near zero
+        assert len(set(changed)) == (1 if always else len(changed)), name
+        assert (pixels[tops[list(drawn).index(name)] :][:side, :150] < 128).any(), f"{name} has a caption"
+    assert (drawn["hflip"][1] == original[:, ::-1]).all()
+    assert (drawn["vflip"][1] == original[::-1]).all()
+    luma = np.asarray(Image.fromarray(original).convert("L"))
+    assert (drawn["random-greyscale"][1] == luma[:, :, None]).all()
+    invoke(*words, "--columns", "4", "--seed", "0")
+    with Image.open(path) as again:
+        assert (np.asarray(again) == pixels).all()
+    invoke(*words, "--columns", "4", "--seed", "1")
+    with Image.open(path) as other:
+        assert (np.asarray(other) != pixels).any()
+
+
+def test_show_refuses_colour_augmentations_on_grey(data: Path, tmp_path: Path) -> None:
+    words = ["show", "beans", "--data-dir", str(data), "--augment", "hue", "--output", str(tmp_path / "x.png")]
+    with pytest.raises(UserError, match="hue needs colour"):
+        invoke(*words, "--mode", "grey-1ch")
+    invoke(*words, "--mode", "rgb")
+    with pytest.raises(UserError, match="not in 0"):
+        invoke(*words[:-4], "--augment", "rotation={degrees: 900}")
+
+
+def test_the_cache_is_listed_verified_and_cleared(data: Path, cache: Path, tmp_path: Path) -> None:
+    test_prepare_with_a_matrix_decodes_what_it_needs(data, cache, tmp_path)
+    assert invoke("cache", "list").count("whole") == 2
+    file = next((cache / "images").glob("*-grey-*.npy"))
+    file.write_bytes(b"\0" * 10 + file.read_bytes()[10:])
+    assert "DAMAGED" in invoke("cache", "list", code=1)
+    invoke("cache", "clear", "rps")
+    assert file.exists()
+    invoke("cache", "clear", "beans")
+    assert not file.exists()
+    assert "0 files" in invoke("cache", "list")

@@ -1,0 +1,81 @@
+"""The generated datasets hold what they promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.data.controls import PER_CLASS, control_folder, encode_png
+from benchmark.data.load import load_dataset
+from benchmark.data.source import DatasetSource
+from tests.data.conftest import picture
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return one cache for this file's tests: they change nothing in it."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def cache(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder that caches go to."""
+    monkeypatch.setenv("BENCHMARK_CACHE_DIR", str(shared))
+    return shared
+
+
+def greys(folder: Path) -> list[bytes]:
+    return sorted(Image.open(path).convert("L").tobytes() for path in folder.iterdir())
+
+
+def test_both_hues_hold_byte_for_byte_the_same_grey_images_in_every_split() -> None:
+    folder = control_folder("hue-control")
+    for split, count in PER_CLASS.items():
+        red, blue = greys(folder / split / "red"), greys(folder / split / "blue")
+        assert red == blue
+        assert len(set(red)) == count
+    assert 2 * PER_CLASS["test"] >= 400
+
+
+@pytest.mark.parametrize("size", [32, 75, 128])
+def test_whatever_the_size_each_grey_test_image_of_the_hue_control_has_a_twin_of_the_other_class(size: int) -> None:
+    hue = load_dataset(DatasetSource(name="hue-control"), split_seed=0, image_size=size, grey=True)
+    pixels = [hue.images[row].tobytes() for row in hue.test.rows]
+    red = sorted(p for p, label in zip(pixels, hue.test.labels, strict=True) if label == 0)
+    blue = sorted(p for p, label in zip(pixels, hue.test.labels, strict=True) if label == 1)
+    assert red == blue
+
+
+def test_the_mean_colour_alone_tells_the_hues_apart() -> None:
+    hue = load_dataset(DatasetSource(name="hue-control"), split_seed=0, image_size=32, grey=False)
+    means = hue.images[hue.test.rows].mean(axis=(1, 2))
+    assert ((means[:, 2] > means[:, 0]) == (hue.test.labels == 1)).all()
+
+
+@pytest.mark.slow
+def test_mean_colour_and_luma_say_nothing_of_the_shape() -> None:
+    shape = load_dataset(DatasetSource(name="shape-control"), split_seed=0, image_size=32, grey=False)
+    means = shape.images[shape.train.rows].mean(axis=(1, 2))
+    for channel in range(3):
+        lying, standing = (means[shape.train.labels == label, channel] for label in (0, 1))
+        error = np.sqrt(lying.var() / len(lying) + standing.var() / len(standing))
+        assert abs(lying.mean() - standing.mean()) < 3 * error
+
+
+def test_generated_files_are_the_same_bytes_everywhere() -> None:
+    found = {
+        name: load_dataset(DatasetSource(name=name), split_seed=0, image_size=8, grey=True).fingerprint[:16]
+        for name in ("hue-control", "shape-control")
+    }
+    assert found == {"hue-control": "46b12ca7967235b1", "shape-control": "5d645638b87c0f33"}
+
+
+def test_a_png_of_any_size_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    pixels = np.asarray(picture(1, 200))
+    path = tmp_path / "a.png"
+    path.write_bytes(encode_png(pixels))
+    with Image.open(path) as image:
+        assert (np.asarray(image) == pixels).all()

@@ -1,0 +1,239 @@
+"""Anybody's images: folder:PATH."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.data.dataset import PreparedDataset
+from benchmark.data.folders import list_folder
+from benchmark.data.load import load_dataset
+from benchmark.data.source import DatasetSource
+from benchmark.data.splits.draw import folds
+from benchmark.errors import UserError
+from benchmark.matrix.identify import identified
+from benchmark.matrix.matrix import Matrix
+from tests.data.conftest import clips, picture, save
+
+
+def opened(path: Path, *, seed: int = 0, grey: bool = True, drop: bool = False) -> PreparedDataset:
+    source = DatasetSource.model_construct(name=f"folder:{path}", limit=None, classes=None)
+    return load_dataset(source, split_seed=0, image_size=16, grey=grey, seed=seed, drop_bad_images=drop)
+
+
+def labelled(path: Path) -> Counter[tuple[str, str | None]]:
+    listing = list_folder(path)
+    return Counter((listing.classes[file.label], file.split) for file in listing.files)
+
+
+def write(root: Path, *names: str) -> Path:
+    for index, name in enumerate(names):
+        save(picture(index), root / name)
+    return root
+
+
+def test_class_folders_without_splits(tmp_path: Path) -> None:
+    write(tmp_path, "cat/1.png", "cat/deeper/2.png", "dog/1.png")
+    assert labelled(tmp_path) == {("cat", None): 2, ("dog", None): 1}
+    assert list_folder(tmp_path).folds
+
+
+def test_three_split_folders(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{s}/{c}/1.png" for s in ("Train", "valid", "test") for c in ("a", "b")))
+    assert labelled(tmp_path) == {(c, s): 1 for s in ("train", "validation", "test") for c in ("a", "b")}
+
+
+def test_of_two_split_folders_the_second_is_the_test_split(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{s}/{c}/1.png" for s in ("train", "val") for c in ("a", "b")))
+    assert labelled(tmp_path) == {(c, s): 1 for s in ("train", "test") for c in ("a", "b")}
+
+
+@pytest.mark.parametrize("named", ["labels.csv", ""])
+def test_a_table_of_paths_and_labels(tmp_path: Path, named: str) -> None:
+    write(tmp_path, "1.png", "sub/2.png", "3.png")
+    (tmp_path / "labels.csv").write_text("path,label,split\n1.png,cat,train\nsub/2.png,dog,val\n3.png,dog,test\n")
+    assert labelled(tmp_path / named) == {("cat", "train"): 1, ("dog", "validation"): 1, ("dog", "test"): 1}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("path,lable\n1.png,cat\n", r"labels\.csv:1: 'lable' is no column \(did you mean 'label'\?\); expected"),
+        ("file,lables\n1.png,cat\n", r":1: 'file' .* mean 'path'\?\); 'lables' .* mean 'label'\?\); expected"),
+        (
+            "File_Name, label,Subset\n1.png,cat,test\n",
+            r":1: 'File_Name' .*'path'.*; ' label' .*'label'.*; 'Subset' .*'split'",
+        ),
+        ("path,label,width\n1.png,cat,3\n", r":1: 'width' is no column; expected the columns path,label\[,split\]"),
+        ("path\n1.png\n", r":1: there is no column label; expected"),
+        ("path,label,label\n1.png,cat,cat\n", r":1: 'label' stands there 2 times; expected"),
+        ("", r":1: there is no column label; there is no column path; expected"),
+        ("path,label\n1.png,cat\n2.png,dog\n", r"labels\.csv:3: .*2\.png does not exist"),
+        ("path,label\n1.png,cat\n1.png,dog\n", "named more than once: 1.png"),
+        ("path,label,split\n1.png,cat,trian\n", "split 'trian'"),
+        ("path,label\n1.png,\n", r"labels\.csv:2: path or label is empty"),
+        ("path,label\n1.png,cat\n", "1 class found"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_told_with_its_line(tmp_path: Path, table: str, message: str) -> None:
+    write(tmp_path, "1.png")
+    (tmp_path / "labels.csv").write_text(table)
+    with pytest.raises(UserError, match=message):
+        list_folder(tmp_path)
+
+
+def of_patients(folder: Path, column: str = "group", shift: int = 0) -> Path:
+    """Write 60 unlike images with a table that says which 20 patients they are of."""
+    rows = [f"path,label,{column}"]
+    for index in range(60):
+        save(picture(index), folder / f"{index:02}.png")
+        rows.append(f"{index:02}.png,{'ab'[index // 3 % 2]},patient {(index + shift) // 3}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    return folder
+
+
+def test_a_column_group_keeps_its_images_together_and_makes_them_one_unit(tmp_path: Path) -> None:
+    of_patients(tmp_path)
+    for seed in range(5):
+        run = opened(tmp_path, seed=seed)
+        sides = [{run.test_groups[name] for name in s.image_ids} for s in (run.train, run.validation, run.test)]
+        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+        assert set(run.test_groups.values()) == {f"patient {k}" for k in range(20)}
+        assert len(run.test_groups) == 60, "of all folds"
+
+
+def test_a_group_that_is_called_like_another_image_is_not_joined_with_it(tmp_path: Path) -> None:
+    of_patients(tmp_path)
+    table = tmp_path / "labels.csv"
+    table.write_text(table.read_text().replace("patient 0", "05.png").replace(",patient 1\n", ",\n"))
+    groups = opened(tmp_path).test_groups
+    assert {name for name, group in groups.items() if group == "05.png"} == {"00.png", "01.png", "02.png"}
+    assert groups["05.png"] == "05.png*"
+    assert (groups["03.png"], groups["04.png"]) == ("03.png", "04.png")
+
+
+def test_other_groups_are_another_folder_for_a_matrix_and_none_are_what_they_were(tmp_path: Path) -> None:
+    contents = []
+    for shift, column in ((0, "group"), (1, "group"), (0, None)):
+        folder = of_patients(tmp_path / f"{shift}{column}" / "cells", shift=shift)
+        if column is None:
+            table = folder / "labels.csv"
+            table.write_text("\n".join(line.rpartition(",")[0] for line in table.read_text().splitlines()))
+        made = Matrix.model_validate(
+            {"name": "m", "models": ["timm/test_resnet"], "weights": "none", "datasets": [f"folder:{folder}"]}
+            | {"input_modes": ["grey-1ch"], "policies": ["scratch"], "seeds": [0]}
+        )
+        contents.append(identified(made).datasets[0].content)
+        if column is None:
+            rows = [
+                [f"{k:02}.png", hashlib.sha256((folder / f"{k:02}.png").read_bytes()).hexdigest(), "ab"[k // 3 % 2]]
+                for k in range(60)
+            ]
+            before = hashlib.sha256(json.dumps([[*row, None] for row in rows]).encode()).hexdigest()
+            assert contents[-1] == before, "what a folder without groups has always been"
+    assert len(set(contents)) == 3
+
+
+def test_a_column_of_patients_is_told_what_it_is_called_here(tmp_path: Path) -> None:
+    of_patients(tmp_path, column="Patient_ID")
+    with pytest.raises(UserError, match=r"'Patient_ID' is no column \(did you mean 'group'\?\)"):
+        opened(tmp_path)
+
+
+def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        list_folder(tmp_path / "nowhere")
+    write(tmp_path, "only/1.png")
+    with pytest.raises(UserError, match="1 class found"):
+        list_folder(tmp_path)
+
+
+def test_a_class_that_a_split_lacks_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/2.png")
+    with pytest.raises(UserError, match="test has no folder for class b"):
+        list_folder(tmp_path)
+
+
+def test_a_small_folder_is_cross_validated_the_seed_chooses_the_fold(tmp_path: Path) -> None:
+    clips(tmp_path, ("a", "b"), clips_per_class=15, frames=3)
+    runs = [opened(tmp_path, seed=seed) for seed in range(5)]
+    tests = [set(run.test.image_ids) for run in runs]
+    assert sum(len(test) for test in tests) == len(set.union(*tests)) == 90
+    assert {len(test) for test in tests} == {18}
+    assert len({run.fingerprint for run in runs}) == 1, "the folds of one dataset are the same images"
+    for run in runs:
+        assert not set(run.train.image_ids) & set(run.validation.image_ids)
+        assert len(run.train) + len(run.validation) + len(run.test) == 90
+        assert any("cross-validation" in note for note in run.notes)
+    assert opened(tmp_path, seed=5).test.image_ids == runs[0].test.image_ids
+
+
+def test_the_folds_keep_near_duplicates_together(tmp_path: Path) -> None:
+    clips(tmp_path, ("a", "b"), clips_per_class=15, frames=3)
+    run = opened(tmp_path, seed=2)
+    others = run.images[np.concatenate([run.train.rows, run.validation.rows])].astype(np.int64)
+    for row in run.test.rows:
+        assert np.abs(others - run.images[row]).mean(axis=(1, 2, 3)).min() > 4
+
+
+def test_folds_spread_every_class_evenly() -> None:
+    labels = np.array([0] * 50 + [1] * 20 + [2] * 10, dtype=np.int64)
+    dealt = folds(labels, np.arange(80), 5, seed=0)
+    for label, share in enumerate((10, 4, 2)):
+        assert np.bincount(dealt[labels == label], minlength=5).tolist() == [share] * 5
+
+
+def test_three_hundred_test_images_are_enough_for_one_split(tmp_path: Path) -> None:
+    for split, count in (("train", 20), ("test", 150)):
+        for name in ("a", "b"):
+            for index in range(count):
+                save(picture(hash_of(split, name, index), 8), tmp_path / split / name / f"{index}.png")
+    run = opened(tmp_path)
+    assert len(run.test) == 300
+    assert not any("cross-validation" in note for note in run.notes)
+    assert len(run.validation) == 6
+
+
+def hash_of(split: str, name: str, index: int) -> int:
+    return ("train", "test").index(split) * 10_000 + ("a", "b").index(name) * 1000 + index
+
+
+def test_the_same_folder_elsewhere_has_the_same_fingerprint(tmp_path: Path) -> None:
+    clips(tmp_path / "one", ("a", "b"), clips_per_class=10, frames=1)
+    first = opened(tmp_path / "one").fingerprint
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert opened(tmp_path / "two").fingerprint == first
+
+
+def test_unreadable_images_are_refused_or_dropped_with_their_number(tmp_path: Path) -> None:
+    clips(tmp_path, ("a", "b"), clips_per_class=10, frames=1)
+    (tmp_path / "a" / "bad.png").write_bytes(b"")
+    (tmp_path / "b" / "worse.jpg").write_text("no image")
+    with pytest.raises(UserError, match="2 of 22 images cannot be used"):
+        opened(tmp_path)
+    run = opened(tmp_path, drop=True)
+    assert len(run.train) + len(run.validation) + len(run.test) == 20
+    assert any("2 of 22 images dropped" in note for note in run.notes)
+
+
+def test_colour_of_a_grey_folder_is_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for index in range(10):
+            save(picture(index + 100 * (name == "b")).convert("L"), tmp_path / name / f"{index}.png")
+    assert opened(tmp_path).images.shape[-1] == 1
+    with pytest.raises(UserError, match="no colour"):
+        opened(tmp_path, grey=False)
+
+
+def test_a_folder_of_photographs_keeps_its_colours(tmp_path: Path) -> None:
+    for name, colour in (("a", "red"), ("b", "blue")):
+        for index in range(10):
+            save(Image.new("RGB", (20 + index, 20), colour), tmp_path / name / f"{index}.png")
+    run = opened(tmp_path, grey=False)
+    assert run.images.shape[-1] == 3

@@ -1,0 +1,124 @@
+"""Every catalogue dataset is read in its original archive's layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from benchmark.data.catalogue import CATALOGUE
+from benchmark.data.listing import Listing
+from benchmark.data.load import list_files
+from benchmark.errors import UserError
+from tests.data.conftest import picture, save
+
+
+def summary(listing: Listing) -> dict[str, tuple[str, str | None]]:
+    """Return (class, split) of every image id."""
+    return {file.id: (listing.classes[file.label], file.split) for file in listing.files}
+
+
+def pets(root: Path) -> Path:
+    """Write one trainval and one test image a class, as the two archives unpack."""
+    for file, number in (("trainval.txt", 1), ("test.txt", 2)):
+        lines = ["# a comment, as list.txt has them"]
+        for label, name in enumerate(CATALOGUE["pets"].classes, start=1):
+            save(picture(label), root / "images" / f"{name}_{number}.jpg")
+            lines.append(f"{name}_{number} {label} 1 {label}")
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / "annotations" / file).write_text("\n".join(lines) + "\n")
+    return root
+
+
+def test_pets_take_label_and_split_from_the_lists(tmp_path: Path) -> None:
+    pets(tmp_path / "oxford-iiit-pet")
+    found = summary(list_files("pets", tmp_path))
+    assert len(found) == 74
+    assert found["images/Abyssinian_1.jpg"] == ("Abyssinian", "train")
+    assert found["images/yorkshire_terrier_2.jpg"] == ("yorkshire_terrier", "test")
+    for name, (breed, _) in found.items():
+        assert name.startswith(f"images/{breed}_")
+
+
+def test_a_list_whose_classes_contradict_the_names_is_refused(tmp_path: Path) -> None:
+    path = pets(tmp_path / "oxford-iiit-pet") / "annotations" / "test.txt"
+    path.write_text(path.read_text().replace("Abyssinian_2 1 ", "Abyssinian_2 2 "))
+    with pytest.raises(UserError, match=r"test\.txt:2 gives Abyssinian_2 class 2"):
+        list_files("pets", tmp_path)
+
+
+def test_a_listed_image_that_is_missing_is_named(tmp_path: Path) -> None:
+    (pets(tmp_path / "oxford-iiit-pet") / "images" / "Bombay_1.jpg").unlink()
+    with pytest.raises(UserError, match=r"Bombay_1\.jpg is missing"):
+        list_files("pets", tmp_path)
+
+
+def test_flowers_take_label_and_split_from_the_mat_files(tmp_path: Path) -> None:
+    root = tmp_path / "flowers-102"
+    labels = np.array([*range(1, 103), 1, 2, 3], dtype=np.uint8)
+    for number in range(1, len(labels) + 1):
+        save(picture(number, 8), root / "jpg" / f"image_{number:05d}.jpg")
+    scipy.io.savemat(root / "imagelabels.mat", {"labels": labels[None]})
+    scipy.io.savemat(
+        root / "setid.mat",
+        {"trnid": np.arange(1, 103)[None], "valid": np.array([[103]]), "tstid": np.array([[104, 105]])},
+    )
+    found = summary(list_files("flowers102", tmp_path))
+    assert found["jpg/image_00001.jpg"] == ("pink primrose", "train")
+    assert found["jpg/image_00103.jpg"] == ("pink primrose", "validation")
+    assert found["jpg/image_00105.jpg"] == ("canterbury bells", "test")
+    assert len(found) == 105
+
+
+@pytest.mark.parametrize("inner", ["hotdog/hotdog", "hotdog"])
+def test_hotdog_is_found_with_and_without_a_folder_around_it(tmp_path: Path, inner: str) -> None:
+    for split in ("train", "test"):
+        for name in ("hotdog", "not-hotdog"):
+            save(picture(1), tmp_path / inner / split / name / "1.png")
+    found = summary(list_files("hotdog", tmp_path))
+    assert found["train/hotdog/1.png"] == ("hotdog", "train")
+    assert found["test/not-hotdog/1.png"] == ("not-hotdog", "test")
+
+
+def test_the_val_folder_of_hymenoptera_is_the_test_split_and_its_stray_gif_is_ignored(tmp_path: Path) -> None:
+    root = tmp_path / "hymenoptera" / "hymenoptera_data"
+    for split in ("train", "val"):
+        for name in ("ants", "bees"):
+            save(picture(1), root / split / name / "1.jpg")
+    save(picture(1), root / "train" / "ants" / "imageNotFound.gif")
+    found = summary(list_files("hymenoptera", tmp_path))
+    assert found == {
+        "train/ants/1.jpg": ("ants", "train"),
+        "train/bees/1.jpg": ("bees", "train"),
+        "val/ants/1.jpg": ("ants", "test"),
+        "val/bees/1.jpg": ("bees", "test"),
+    }
+
+
+def test_an_incomplete_dataset_says_so(data: Path) -> None:
+    assert list_files("beans", data).notes == (
+        "18 images in the train split, the original has 1034",
+        "6 images in the validation split, the original has 133",
+        "9 images in the test split, the original has 128",
+    )
+
+
+def test_the_key_changes_with_any_file_and_with_nothing_else(data: Path) -> None:
+    key = list_files("beans", data).key
+    assert list_files("beans", data).key == key
+    (data / "beans" / "train" / "healthy" / ".DS_Store").write_text("x")
+    assert list_files("beans", data).key == key
+    save(picture(500), data / "beans" / "train" / "healthy" / "new.png")
+    assert list_files("beans", data).key != key
+
+
+@pytest.mark.parametrize("name", [n for n, info in CATALOGUE.items() if info.downloads])
+def test_each_missing_dataset_names_the_folder_the_layout_and_the_command(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError) as caught:
+        list_files(name, tmp_path)
+    message = str(caught.value)
+    assert str(tmp_path) in message
+    assert CATALOGUE[name].source in message
+    assert f"datasets prepare {name}" in message

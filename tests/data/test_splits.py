@@ -1,0 +1,126 @@
+"""Groups of near-duplicates, and splits that keep them together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from benchmark.data.splits.draw import draw, limited
+from benchmark.data.splits.near_duplicates import LARGEST_SHARE, LARGEST_SHARE_OF_TEST, distances, find_groups
+
+Thumbnails = NDArray[np.uint8]
+
+
+def scenes(clips: int, frames: int, noise: int, seed: int = 0) -> Thumbnails:
+    """Return random scenes, ``frames`` thumbnails of each that differ by ``noise``; shape (clips * frames, 576)."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(40, 216, (clips, 6, 6)).repeat(4, axis=1).repeat(4, axis=2).reshape(clips, 576)
+    thumbnails = coarse.repeat(frames, axis=0)
+    return (thumbnails + rng.integers(-noise, noise + 1, thumbnails.shape)).astype(np.uint8)
+
+
+def named(count: int) -> tuple[list[str], list[None]]:
+    return [str(k) for k in range(count)], [None] * count
+
+
+def test_frames_of_one_clip_are_one_group() -> None:
+    thumbnails = scenes(clips=20, frames=6, noise=10)
+    labels = np.arange(120, dtype=np.int64) // 60
+    groups = find_groups(thumbnails, labels, *named(120)).ids.reshape(20, 6)
+    assert (groups == groups[:, :1]).all()
+    assert len(set(groups[:, 0].tolist())) >= 17
+
+
+def test_unrelated_images_stay_apart() -> None:
+    rng = np.random.default_rng(0)
+    thumbnails = rng.integers(0, 256, (300, 576)).astype(np.uint8)
+    labels = rng.integers(0, 3, 300)
+    groups = find_groups(thumbnails, labels, *named(300)).ids
+    assert len(set(groups.tolist())) > 285
+
+
+def test_equal_files_are_one_group_even_under_two_labels() -> None:
+    thumbnails = scenes(clips=40, frames=1, noise=0)
+    labels = np.arange(40, dtype=np.int64) % 2
+    sha256, clips = named(40)
+    sha256[7] = sha256[20]
+    groups = find_groups(thumbnails, labels, sha256, clips).ids
+    assert groups[7] == groups[20]
+
+
+def test_clips_that_names_tell_are_the_groups() -> None:
+    thumbnails = scenes(clips=1, frames=12, noise=1)
+    clips = [f"clip{k // 3}" for k in range(12)]
+    groups = find_groups(thumbnails, np.arange(12) % 2, [str(k) for k in range(12)], clips).ids
+    assert len(set(groups.tolist())) == 4
+    assert groups.reshape(4, 3).T.tolist() == [list(dict.fromkeys(groups.tolist()))] * 3
+
+
+def test_classes_that_look_nothing_alike_are_not_swallowed_whole() -> None:
+    dark, bright = scenes(clips=30, frames=1, noise=0) // 4, 255 - scenes(clips=30, frames=1, noise=0, seed=1) // 4
+    labels = np.arange(60, dtype=np.int64) // 30
+    groups = find_groups(np.concatenate([dark, bright]), labels, *named(60)).ids
+    for label in (0, 1):
+        assert np.bincount(groups[labels == label]).max() <= LARGEST_SHARE * 30
+
+
+def test_a_group_of_test_images_may_hold_more_of_its_class_than_one_to_be_split() -> None:
+    thumbnails = scenes(clips=6, frames=10, noise=3)
+    labels = np.arange(60, dtype=np.int64) // 30
+    sizes = [
+        np.bincount(find_groups(thumbnails, labels, *named(60), share).ids).max()
+        for share in (LARGEST_SHARE, LARGEST_SHARE_OF_TEST)
+    ]
+    assert sizes[0] <= LARGEST_SHARE * 30
+    assert sizes[1] == 10
+
+
+def test_a_dataset_of_one_class_has_groups_of_equal_files_only() -> None:
+    thumbnails = scenes(clips=4, frames=2, noise=1)
+    assert len(set(find_groups(thumbnails, np.zeros(8, np.int64), *named(8)).ids.tolist())) == 8
+
+
+def test_the_distance_of_equal_thumbnails_is_zero_and_of_black_and_white_255() -> None:
+    pair = np.stack([np.zeros(576), np.full(576, 255)]).astype(np.uint8)
+    assert distances(pair, pair).tolist() == [[0.0, 255.0], [255.0, 0.0]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 30), st.integers(1, 6))
+def test_a_draw_never_parts_a_group_and_never_takes_a_whole_class(seed: int, clips: int, frames: int) -> None:
+    thumbnails = scenes(clips, frames, noise=4, seed=seed % 100)
+    groups = np.arange(clips, dtype=np.int64).repeat(frames)
+    labels = groups % 2
+    drawn = draw(labels, groups, thumbnails, fraction=0.15, seed=seed, purpose="validation")
+    for group in range(clips):
+        assert drawn[groups == group].all() or not drawn[groups == group].any()
+    for label in (0, 1):
+        assert not drawn[labels == label].all()
+    again = draw(labels, groups, thumbnails, fraction=0.15, seed=seed, purpose="validation")
+    assert (drawn == again).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_class_gives_its_share(seed: int) -> None:
+    labels = np.array([0] * 400 + [1] * 100, dtype=np.int64)
+    groups = np.concatenate([np.arange(200).repeat(2), 200 + np.arange(100)])
+    thumbnails = np.random.default_rng(seed).integers(0, 256, (500, 576)).astype(np.uint8)
+    drawn = draw(labels, groups, thumbnails, fraction=0.15, seed=seed, purpose="test")
+    assert np.bincount(labels[drawn]).tolist() == [60, 15]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=3, max_size=80), st.integers(1, 90), st.integers(1, 90), st.integers(0, 9))
+def test_limits_are_nested_and_keep_each_class_share_to_one_image(
+    words: list[int], first: int, second: int, seed: int
+) -> None:
+    labels = np.array(words, dtype=np.int64)
+    small, large = (limited(labels, limit, ("a", "b", "c"), seed) for limit in sorted((first, second)))
+    assert set(small.tolist()) <= set(large.tolist())
+    assert len(large) == min(max(first, second), len(labels))
+    for label in range(3):
+        share = len(large) * (labels == label).mean()
+        assert abs((labels[large] == label).sum() - share) <= 1

@@ -1,0 +1,131 @@
+"""What stops a matrix is reported before its first epoch, all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+from benchmark.errors import UserError
+from benchmark.execution import forkserver as libraries
+from benchmark.execution import preflight
+from benchmark.execution.preflight import Preflight, check_splits
+from benchmark.execution.side_process import Progress
+from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.networks import build as models
+from benchmark.training.stages import train
+from tests import synthetic
+from tests.matrices import matrix
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check networks in this process, so that they can be given a fault."""
+
+    def call(function: Callable[..., Any], *arguments: Any, progress: Progress) -> Any:
+        return function(*arguments, progress=progress)
+
+    monkeypatch.setattr(preflight, "beside", call)
+    monkeypatch.setattr(libraries, "start_importing", lambda: None)
+
+
+def checked(specs: list[RunSpec], folder: Path) -> Preflight:
+    return preflight.preflight(specs, folder, lambda what, done, total: None)
+
+
+def small(training: dict[str, Any] | None = None, **changes: Any) -> list[RunSpec]:
+    settings = {"image_size": 32, "batch_size": 8, "epochs": 3, "head_epochs": 1, **(training or {})}
+    return expand(matrix(**{"datasets": ["shape-control"], "training": settings, **changes}))
+
+
+def test_a_matrix_in_order_has_no_problems_and_says_what_each_stage_trains(tmp_path: Path) -> None:
+    found = checked(small(input_modes=["grey-1ch"], policies=["finetune", "scratch"]), tmp_path)
+    assert found.problems == ()
+    by_policy = {each.policy: each.trainable for each in found.checked}
+    head, everything = by_policy["finetune"]
+    assert 0 < head < everything
+    assert by_policy["scratch"] == (everything,)
+    assert not (tmp_path / "results").exists()
+
+
+def test_everything_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
+    found = checked(
+        [
+            *small(models=["timm/no_such_net"]),
+            *small(weights="pypi", policies=["finetune-whole"]),
+            *small(datasets=["beans"], weights="none"),
+            *small(models=["torchvision/inception_v3"]),
+            *small(training={"head_init": {"source-rows": {"no such class": 1}}}),
+        ],
+        tmp_path,
+    )
+    reported = [(problem.key, problem.message) for problem in found.problems]
+    for key, words in (
+        ("models", "no_such_net"),
+        ("weights", "no package carries weights for timm/test_resnet"),
+        ("datasets", "beans"),
+        ("models", "75"),
+        ("models", "has no class 'no such class'"),
+    ):
+        assert any(key == k and words in message for k, message in reported), (key, words, reported)
+    assert len(reported) == 5
+
+
+def with_a_fault(monkeypatch: pytest.MonkeyPatch, break_it: Callable[[models.BuiltModel], models.BuiltModel]) -> None:
+    """Let every network be built with a fault."""
+    build = models.build
+    monkeypatch.setattr(models, "build", lambda *args, **settings: break_it(build(*args, **settings)))
+
+
+def test_a_normalisation_of_another_length_than_the_first_convolution_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_a_fault(monkeypatch, lambda built: replace(built, mean=(0.5,) * 3, std=(0.5,) * 3))
+    (problem,) = checked(small(input_modes=["grey-1ch"], policies=["scratch"]), tmp_path).problems
+    assert problem.key == "models"
+    assert "3 means and 3 stds for a first convolution of 1." in problem.message
+
+
+def test_a_network_that_fails_in_training_only_is_reported_and_not_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(built: models.BuiltModel) -> models.BuiltModel:
+        def refuse(module: nn.Module, images: object) -> None:
+            if module.training:
+                raise RuntimeError("not in training")
+
+        built.network.register_forward_pre_hook(refuse)
+        return built
+
+    with_a_fault(monkeypatch, failing)
+    (problem,) = checked(small(input_modes=["grey-1ch"], policies=["scratch"]), tmp_path).problems
+    assert "scratch cannot take two images through the network in training (RuntimeError: not in training)" in (
+        problem.message
+    )
+
+
+def test_the_trained_parameters_of_each_stage_are_those_that_the_run_trains(tmp_path: Path) -> None:
+    specs = small(input_modes=["grey-1ch"], policies=["scratch"])
+    (found,) = checked(specs, tmp_path).checked
+    built, images = synthetic.network_and_images(specs[0], synthetic.dataset())
+    trained = train(built.network, specs[0], images, "fp32")
+    assert found.trainable == tuple(stage.trainable_parameters for stage in trained.run_state.stages)
+
+
+def test_a_split_without_a_class_or_without_an_image_is_refused() -> None:
+    data = synthetic.dataset(labels=3)
+    check_splits("shapes", data)
+    kept = data.test.labels != 1
+    ids = tuple(name for name, keep in zip(data.test.image_ids, kept, strict=True) if keep)
+    test = replace(data.test, rows=data.test.rows[kept], labels=data.test.labels[kept], image_ids=ids)
+    with pytest.raises(UserError, match=r"its test split of \d+ images has none of class 1; leave"):
+        check_splits("shapes", replace(data, test=test))
+    nothing = np.zeros(0, dtype=np.int64)
+    validation = replace(data.validation, rows=nothing, labels=nothing, image_ids=())
+    with pytest.raises(UserError, match="its validation split is empty"):
+        check_splits("shapes", replace(data, validation=validation))

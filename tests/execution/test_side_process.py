@@ -1,0 +1,79 @@
+"""A call in a process beside this one: what it returns, raises and tells, and what becomes of it when it is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark.errors import UserError
+from benchmark.execution.side_process import ATTEMPTS, Progress, beside
+
+
+def libraries_there() -> tuple[int, bool]:
+    return os.getpid(), "torch" in sys.modules
+
+
+def counting(most: int, *, progress: Progress) -> str:
+    for number in range(most):
+        progress("numbers", number, most)
+    return "counted"
+
+
+def refusing() -> None:
+    raise UserError("beans: not there.")
+
+
+class UnpicklableError(Exception):
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} {second}")
+
+
+def failing() -> None:
+    raise UnpicklableError("two", "words")
+
+
+def killed(tries: Path) -> None:
+    with tries.open("a") as file:
+        file.write("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_once(tries: Path) -> int:
+    if not tries.exists():
+        killed(tries)
+    return 7
+
+
+@pytest.mark.slow
+def test_a_call_beside_finds_the_libraries_and_returns_what_it_made() -> None:
+    process, there = beside(libraries_there)
+    assert process != os.getpid()
+    assert there
+
+
+@pytest.mark.slow
+def test_what_a_call_beside_tells_is_told_here_in_its_order_before_it_returns() -> None:
+    told: list[tuple[str, int, int]] = []
+    assert beside(counting, 5, progress=lambda *given: told.append(given)) == "counted"
+    assert told == [("numbers", number, 5) for number in range(5)]
+
+
+@pytest.mark.slow
+def test_what_a_call_beside_raises_is_raised_here_with_its_traceback() -> None:
+    with pytest.raises(UserError, match=r"^beans: not there\.$") as caught:
+        beside(refusing)
+    assert "in refusing" in str(caught.value.__cause__)
+    with pytest.raises(RuntimeError, match="UnpicklableError: two words"):
+        beside(failing)
+
+
+@pytest.mark.slow
+def test_a_call_whose_process_is_killed_is_made_again_and_given_up_in_the_end(tmp_path: Path) -> None:
+    assert beside(killed_once, tmp_path / "once") == 7
+    with pytest.raises(UserError, match=r"was ended \(exit code -9; -9: killed"):
+        beside(killed, tmp_path / "tries")
+    assert (tmp_path / "tries").read_text() == "x" * ATTEMPTS

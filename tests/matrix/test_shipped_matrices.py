@@ -1,0 +1,190 @@
+"""The matrices under experiments/: they load, have the runs they promise, and explain each of their keys."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import pytest
+import yaml
+
+from benchmark.data.catalogue import CATALOGUE
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.augmentations import AUGMENTATIONS
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.matrix import Matrix, expand
+from benchmark.matrix.settings import EarlyStopping, TrainingSettings
+from benchmark.networks.libraries import architecture
+
+RUNS = {
+    "full": 81,
+    "cpu": 90,
+    "smoke": 12,
+    "quick": 18,
+    "elpv": 18,
+    "ablation": 35,
+    "hotdog": 18,
+    "flowers102": 90,
+    "finetune-vs-features": 12,
+    "thumbs": 1,
+    "size-similarity": 96,
+}
+
+
+def load(name: str) -> Matrix:
+    return matrix_file.load(matrix_file.find(name))
+
+
+def text_of(name: str) -> str:
+    return matrix_file.find(name).read_text(encoding="utf-8")
+
+
+def test_each_of_the_promised_matrices_is_shipped() -> None:
+    assert set(RUNS) <= set(matrix_file.shipped())
+
+
+@pytest.mark.parametrize(("name", "runs"), RUNS.items())
+def test_a_shipped_matrix_has_its_number_of_runs_and_its_own_name(name: str, runs: int) -> None:
+    made = load(name)
+    assert made.name == name
+    assert len({run.id for run in expand(made)}) == runs
+
+
+@pytest.mark.parametrize("name", matrix_file.shipped())
+def test_a_shipped_matrix_states_every_key_and_comments_each(name: str) -> None:
+    text = text_of(name)
+    data = yaml.safe_load(text)
+    assert set(data) == set(Matrix.model_fields)
+    assert set(data["training"]) == set(TrainingSettings.model_fields)
+    top = [line for line in text.splitlines() if re.match("[a-z_]+:", line)]
+    block = text.partition("\ntraining:")[2].partition("\nthreads:")[0]
+    keys = top + [line for line in block.splitlines() if re.match("  [a-z_]+:", line)]
+    assert len(keys) == len(data) + len(data["training"])
+    without = [line for line in keys if not re.search(r"\s# \w", line)]
+    assert without == []
+
+
+def test_full_is_the_article() -> None:
+    made = load("full")
+    assert made.training == TrainingSettings(
+        image_size=224,
+        batch_size=32,
+        epochs=60,
+        head_epochs=made.training.head_epochs,
+        optimizer="adamw",
+        lr=1e-3,
+        weight_decay=made.training.weight_decay,
+        scheduler="cosine",
+        augment=("hflip",),
+        early_stopping=EarlyStopping(patience=10),
+        precision="auto",
+    )
+    assert made.models == ("timm/resnetrs50.tf_in1k",)
+    assert made.weights == "hub"
+    assert Counter((run.dataset, run.input_mode, run.policy) for run in expand(made)) == {
+        (dataset, mode, policy): 3
+        for dataset in ("beans", "rps", "pets")
+        for mode in ("rgb", "grey-3ch", "grey-1ch")
+        for policy in ("finetune", "finetune-whole", "scratch")
+    }
+
+
+def test_full_marks_each_setting_as_the_articles_or_as_our_choice() -> None:
+    settings = [line for line in text_of("full").splitlines() if re.match(r" *[a-z_]+:", line)]
+    bookkeeping = ("name:", "training:", "timeout:", "keep_weights:", "keep_thumbnails:", "equivalence_margin:")
+    unmarked = [line for line in settings if not re.search(r"article|our choice", line)]
+    assert [line for line in unmarked if not line.startswith(bookkeeping)] == []
+    for key in ("seeds", "split_seed", "head_epochs", "weight_decay", "precision", "threads"):
+        (line,) = [line for line in settings if line.strip().startswith(f"{key}:")]
+        assert "our choice" in line
+
+
+def test_smoke_needs_no_network_and_shows_real_and_generated_images() -> None:
+    made = load("smoke")
+    assert made.weights == "none"
+    assert ("elpv", 60) in [(entry.name, entry.limit) for entry in made.datasets]
+    assert any(entry.name.endswith("-control") for entry in made.datasets)
+    assert {sum(stage.epochs for stage in run.stages) for run in expand(made)} == {3}
+
+
+def test_hotdog_is_the_books_experiment() -> None:
+    made = load("hotdog")
+    training = made.training
+    assert (made.models, made.weights) == (("torchvision/resnet18",), "hub")
+    assert (training.image_size, training.crop_size, training.batch_size, training.epochs) == (256, 224, 128, 5)
+    assert [(step.name, dict(step.parameters)) for step in training.augment] == [
+        ("crop", {"area": 0.08}),  # torchvision's RandomResizedCrop: 8 % of the area or more
+        ("hflip", {"probability": 0.5}),
+    ]
+    assert str(training.optimizer) == "sgd (momentum 0)"
+    assert (training.scheduler.name, training.head_init.name, training.early_stopping) == ("constant", "xavier", None)
+    (finetune,), (scratch,) = (
+        next(run.stages for run in expand(made) if run.policy == policy) for policy in ("finetune-10x", "scratch")
+    )
+    # Learning rates and weight decay of the source, whose loss is a sum over 128 images.
+    assert [finetune.lr, finetune.lr * finetune.head_lr_factor] == pytest.approx([5e-5 * 128, 5e-4 * 128])
+    assert [scratch.lr, scratch.lr * scratch.head_lr_factor] == pytest.approx([5e-4 * 128] * 2)
+    assert [stage.weight_decay for stage in (finetune, scratch)] == pytest.approx([1e-3 / 128] * 2)
+    assert {(stage.trainable, stage.batch_norm) for stage in (finetune, scratch)} == {("all", "train")}
+
+
+def test_flowers102_extracts_features_and_then_trains_all_layers() -> None:
+    made = load("flowers102")
+    assert [entry.name for entry in made.datasets] == ["flowers102"]
+    zoo = {"resnet18", "alexnet", "vgg11_bn", "squeezenet1_0", "densenet121", "inception_v3"}
+    small = {name for name in zoo if architecture(f"torchvision/{name}").minimum_side <= made.training.image_size}
+    assert {model.removeprefix("torchvision/") for model in made.models} == small == zoo - {"inception_v3"}
+    assert made.training.image_size == 64
+    assert made.training.optimizer.name == "adam"
+    first, second = next(run.stages for run in expand(made) if run.policy == "features-then-all")
+    assert (first.trainable, first.lr, first.batch_norm) == ("head", 0.01, "eval")
+    assert (second.trainable, second.lr) == ("all", 0.001)
+    assert {str(s.scheduler) for s in (first, second)} == {"step (size 10, gamma 0.1)"}
+    assert "a tenth is our choice" in text_of("flowers102")
+
+
+def test_finetune_vs_features_compares_two_policies_on_two_sizes_with_every_augmentation() -> None:
+    made = load("finetune-vs-features")
+    assert set(made.policies) == {"finetune-whole", "feature-extract"}
+    assert [(entry.name, entry.title, entry.limit) for entry in made.datasets] == [
+        ("rps", "rps small", 120),
+        ("rps", "rps large", None),
+    ]
+    assert {step.name for step in made.training.augment} == set(AUGMENTATIONS)
+
+
+def test_thumbs_trains_alexnet_as_the_source_does_and_keeps_the_best_checkpoint() -> None:
+    made = load("thumbs")
+    training = made.training
+    assert (made.models, made.policies, made.keep_weights) == (("torchvision/alexnet",), ("finetune-whole",), "best")
+    assert len(CATALOGUE[made.datasets[0].name].classes or ()) == 2
+    assert [(step.name, *step.parameters) for step in training.augment] == [
+        ("brightness", ("strength", 0.1)),
+        ("contrast", ("strength", 0.1)),
+        ("saturation", ("strength", 0.1)),
+        ("hue", ("turns", 0.1)),
+    ]
+    assert (training.image_size, training.batch_size, training.epochs, training.lr) == (224, 16, 10, 1e-3)
+    assert (str(training.optimizer), str(training.scheduler)) == ("sgd (momentum 0.9)", "constant")
+
+
+def test_size_similarity_is_two_sizes_of_two_datasets_and_every_policy_of_the_four_rules() -> None:
+    made = load("size-similarity")
+    assert [(entry.name, entry.title) for entry in made.datasets] == [
+        ("flowers102", "small similar"),
+        ("flowers102", "large similar"),
+        ("elpv", "small different"),
+        ("elpv", "large different"),
+    ]
+    small, large, *different = made.datasets
+    assert small.classes == large.classes
+    assert len(set(small.classes or ())) == 20
+    assert [entry.limit for entry in (small, large, *different)] == [40, 200, 40, 200]
+    assert set(made.policies) == {"finetune-whole", "freeze-early", "feature-extract", "scratch"}
+    assert made.training.image_size == 96
+
+
+def test_ablation_shows_every_input_mode_under_one_policy() -> None:
+    made = load("ablation")
+    assert set(made.input_modes) == set(INPUT_MODES)
+    assert len(made.policies) == 1

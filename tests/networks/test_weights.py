@@ -1,0 +1,164 @@
+"""Files of weights: identified by content; what is accepted, and what is refused without running any of it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmark.errors import UserError
+from benchmark.matrix.matrix import expand
+from benchmark.matrix.weights_identity import with_weights_identified
+from benchmark.networks import weights
+from tests import checkpoints
+from tests.matrices import matrix
+
+MODEL = "timm/test_resnet"
+
+
+ACCEPTED: dict[str, Any] = {
+    "plain.pth": lambda state: state,
+    "nested.pt": lambda state: {"state_dict": state, "epoch": 3},
+    "model.bin": lambda state: {"model": state},
+    "tutorial.pt": lambda state: {"model_state_dict": {f"module.{n}": t for n, t in state.items()}, "loss": 0.1},
+    "parallel.pth": lambda state: {f"module.{n}": t for n, t in state.items()},
+    "compiled.pth": lambda state: {f"_orig_mod.{n}": t for n, t in state.items()},
+    "before-0.4.1.pth": lambda state: {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")},
+    "plain.safetensors": lambda state: state,
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_a_networks_tensors_are_found_however_they_were_saved(name: str, tmp_path: Path) -> None:
+    state, path = checkpoints.made_up(MODEL), tmp_path / name
+    content = ACCEPTED[name](state)
+    if path.suffix == ".safetensors":
+        save_file(content, path)
+    else:
+        torch.save(content, path)
+    loaded = weights.load(MODEL, f"file:{path}")
+    assert loaded.sha256 == weights.fingerprint(state)
+    assert loaded.origin == f"file {name}", "no folder in what a record says"
+
+
+def test_half_precision_becomes_single_exactly(tmp_path: Path) -> None:
+    state = {n: t.half() if t.is_floating_point() else t for n, t in checkpoints.made_up(MODEL).items()}
+    torch.save(state, tmp_path / "half.pth")
+    loaded = weights.load(MODEL, f"file:{tmp_path / 'half.pth'}").state
+    assert all(loaded[name].dtype != torch.float16 for name in loaded)
+    assert all(torch.equal(loaded[name], tensor.to(loaded[name].dtype)) for name, tensor in state.items())
+
+
+def test_a_head_of_other_classes_or_none_at_all_is_accepted(tmp_path: Path) -> None:
+    state = checkpoints.made_up(MODEL)
+    other = {**state, "fc.weight": torch.zeros(7, state["fc.weight"].shape[1]), "fc.bias": torch.zeros(7)}
+    for content in (other, {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}):
+        torch.save(content, tmp_path / "weights.pth")
+        loaded = weights.load(MODEL, f"file:{tmp_path / 'weights.pth'}").state
+        assert loaded.keys() == content.keys()
+
+
+class Trap:
+    """Unpickling it writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.write_text, (self.path, "ran")
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(nested: bool, tmp_path: Path) -> None:
+    trace, path = tmp_path / "trace", tmp_path / "weights.pth"
+    trap = Trap(trace)
+    torch.save({"state_dict": checkpoints.made_up(MODEL), "extra": trap} if nested else trap, path)
+    with pytest.raises(UserError, match="cannot be read as tensors alone, and nothing else is unpickled"):
+        weights.load(MODEL, f"file:{path}")
+    assert not trace.exists()
+    torch.load(path, weights_only=False)
+    assert trace.read_text() == "ran", "the trap works"
+
+
+def changed(**tensors: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    state = {**checkpoints.made_up(MODEL), **tensors}
+    return {name: tensor for name, tensor in state.items() if tensor is not None}
+
+
+REFUSED: list[tuple[Any, str]] = [
+    (changed(**{"bn1.weight": None}), r"is not a checkpoint of timm/test_resnet: it lacks bn1\.weight"),
+    (changed(**{"spare.weight": torch.zeros(1)}), r"has spare\.weight, which the model has not"),
+    (changed(**{"conv1.0.weight": torch.zeros(16, 1, 3, 3)}), r"for three channels: conv1\.0\.weight of another shape"),
+    ({"state_dict": {**changed(), "epoch": 3}}, "holds epoch next to tensors"),
+    ({}, "holds no tensors by name"),
+    ([torch.zeros(1)], "cannot be read as tensors alone"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_a_file_of_something_else_is_refused(content: Any, message: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(UserError, match=message):
+        weights.load(MODEL, f"file:{tmp_path / 'weights.pth'}")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("weights.pth", b"not weights", "cannot be read as tensors alone"),
+        ("weights.pt", b"so that an unpickler pops from an empty stack", "cannot be read as tensors alone"),
+        ("weights.bin", b"", "cannot be read as tensors alone"),
+        ("weights.safetensors", b"not weights", "is not a safetensors file"),
+        ("weights.h5", b"not weights", r"write a file that ends in \.safetensors"),
+    ],
+)
+def test_bytes_that_are_no_weights_are_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        weights.load(MODEL, f"file:{tmp_path / name}")
+
+
+def test_a_missing_file_and_another_content_than_promised_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a file"):
+        weights.load(MODEL, f"file:{tmp_path / 'none.pth'}")
+    source = checkpoints.write(MODEL, tmp_path)
+    with pytest.raises(UserError, match=f"has changed: its SHA-256 is .*, not {'0' * 64}"):
+        weights.load(MODEL, f"{source}#sha256={'0' * 64}")
+
+
+def identified(weights: str) -> str:
+    return with_weights_identified(matrix(policies=["finetune-whole"], weights=weights), verify=True).weights
+
+
+def test_a_weights_file_gets_the_hash_of_its_content(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert identified(f"file:{file}") == f"file:{file}#sha256={digest}"
+    assert identified(f"file:{file}#sha256={digest}") == f"file:{file}#sha256={digest}"
+    assert identified("hub") == "hub"
+
+
+def test_runs_are_named_by_the_content_of_their_weights_file(tmp_path: Path) -> None:
+    ids = []
+    for name, content in (("a.pth", b"1"), ("b.pth", b"1"), ("a.pth", b"2")):
+        (tmp_path / name).write_bytes(content)
+        made = matrix(policies=["finetune-whole"], weights=f"file:{tmp_path / name}")
+        (run,) = expand(with_weights_identified(made))
+        ids.append(run.id)
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_missing_weights_file_and_another_content_under_its_name_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "model.pth"
+    file.write_bytes(b"weights")
+    before = identified(f"file:{file}")
+    file.write_bytes(b"others")
+    with pytest.raises(UserError, match="not the file that the matrix names"):
+        identified(before)
+    with pytest.raises(UserError, match=r"none\.pth cannot be read \(No such file"):
+        identified(f"file:{tmp_path / 'none.pth'}")

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmark.execution.forecast import REFERENCE_RATES, forecast
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.matrix import expand
+from benchmark.trained.export import readme
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+SECTIONS = dict(section.split("\n", 1) for section in RESULTS.split("\n## ")[1:])
+
+
+def differences(text: str) -> set[str]:
+    return set(re.findall(r"\d+\.\d ± \d+\.\d", text))
+
+
+def report(matrix: str) -> str:
+    return (ROOT / "results" / matrix / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_shows_the_ten_lines_that_an_export_is_loaded_by() -> None:
+    preprocessing = {"grey": None, "resize": [8, 8], "centre_crop": None, "mean": [0.5], "std": [0.5]}
+    run = {"library": "timm", "architecture": "", "input_mode": "rgb", "policy": "", "run": "", "seed": 0}
+    images = {"classes": ["a", "b"], "input_size": [3, 8, 8], "preprocessing": preprocessing}
+    lines, *_ = re.findall(
+        r"```python\n.*?```", readme({**run, **images, "changed_tensors": {}, "test_accuracy": 1}), re.S
+    )
+    assert lines in README
+    assert len(lines.splitlines()) <= 10 + 2
+
+
+@pytest.mark.parametrize("matrix", SECTIONS)
+def test_each_difference_that_is_told_of_a_matrix_stands_in_its_report(matrix: str) -> None:
+    told = differences(SECTIONS[matrix])
+    assert told
+    assert told <= differences(report(matrix))
+
+
+def test_the_differences_in_the_readme_stand_in_the_reports_it_tells_of() -> None:
+    told = differences(README)
+    assert told
+    assert told <= differences(report("elpv")) | differences(report("quick")) | differences(report("cpu"))
+
+
+def test_each_committed_matrix_has_its_section() -> None:
+    assert set(SECTIONS) == {path.parent.name for path in (ROOT / "results").glob("*/report.md")}
+
+
+def test_the_forecast_of_the_full_matrix_follows_from_the_published_rates_it_names() -> None:
+    told = re.search(
+        r"\*\*(\d\.\d) hours\*\*.* ([\d,]+) images a second at 160 px.* ([\d,]+) at 224 px", README, re.DOTALL
+    )
+    assert told
+    (rate,) = [rate for rate in REFERENCE_RATES if rate.device == "gpu"]
+    assert (f"{rate.train:,.0f}", f"{rate.evaluate:,.0f}", rate.size) == (told[2], told[3], (160, 224))
+    runs = expand(matrix_file.load(matrix_file.find("full")))
+    seconds = [found.seconds for found in forecast(runs, [], "gpu").values()]
+    assert len(seconds) == 81
+    assert f"{sum(seconds) / 3600:.1f}" == told[1]

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.cli.predict import printable
+from benchmark.errors import UserError
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.trained.find import best_of, by_id
+from benchmark.trained.predict import image_files, predict
+from benchmark.trained.restore import open_run
+from tests.trained.conftest import Results
+
+pytestmark = pytest.mark.slow  # the runs that these tests are about take some seconds
+
+
+@pytest.mark.parametrize("mode", INPUT_MODES)
+def test_predictions_of_the_test_images_are_the_records(applied: Results, mode: str) -> None:
+    record = applied.record(mode)
+    stored = applied.store.predictions(record).to_frame()
+    assert len(stored) == 8
+    run = open_run(record, applied.weights(mode))
+    found = list(predict(run, [applied.images / name for name in stored["image_id"]]))
+    shares = np.stack([each.probabilities for each in found if each.probabilities is not None])
+    np.testing.assert_allclose(shares, stored[["p0", "p1"]].to_numpy(), atol=1e-5)
+    assert np.ptp(shares[:, 0]) > 0.01, "the images must differ in their answers, or nothing is compared"
+
+
+def test_the_command_prints_what_the_record_holds(applied: Results) -> None:
+    record = best_of(applied.results, "applied").record
+    stored = applied.store.predictions(record).to_frame()
+    paths = [str(applied.images / name) for name in stored["image_id"]]
+    done = applied.command("predict", "--best", "applied", *paths, "--csv")
+    assert done.returncode == 0, done.stderr
+    assert record.id in done.stderr.decode()
+    table = pd.read_csv(io.BytesIO(done.stdout))
+    assert list(table.columns) == ["path", "class", "p(lying)", "p(standing)"]
+    assert list(table["path"]) == paths
+    np.testing.assert_allclose(table[["p(lying)", "p(standing)"]], stored[["p0", "p1"]], atol=1e-5)
+    assert record.dataset is not None
+    assert list(table["class"]) == [record.dataset.classes[k] for k in stored["predicted"]]
+
+
+HOSTILE = [b"=1+1.png", b"new\nline.png", b'comma, "quote".png', b"\x1b[31mred.png", b"caf\xe9.png", b"-x.png"]
+
+
+def test_hostile_names_and_bad_images_are_told_and_the_others_are_predicted(applied: Results, tmp_path: Path) -> None:
+    good = next(iter(sorted((applied.images / "lying").glob("*.png"))))
+    folder = tmp_path / "given"
+    folder.mkdir()
+    for name in HOSTILE:
+        shutil.copyfile(good, os.fsencode(folder) + b"/" + name)
+    (folder / "text\x1b]0;.png").write_text("no image")
+    (folder / "empty.png").touch()
+    shutil.copyfile(good, applied.folder / "=1+1.png")
+    record = applied.record("rgb")
+    output = tmp_path / "out.csv"
+    arguments = [
+        "predict",
+        "--run",
+        record.id,
+        str(folder),
+        str(folder / "missing.png"),
+        "=1+1.png",
+        "--output",
+        str(output),
+    ]
+    done = applied.command(*arguments)
+    assert done.returncode == 1
+    told = done.stderr.decode()
+    assert "\x1b" not in told
+    for words in ("empty.png: the file is empty", "not an image", "missing.png: cannot be read", "3 of 10 files"):
+        assert words in told
+    rows = list(csv.reader(io.StringIO(output.read_text(encoding="utf-8"), newline="")))
+    assert len(rows) == 1 + len(HOSTILE) + 1
+    assert rows.pop()[0] == "./=1+1.png", "a path that no spreadsheet computes"
+    shares = np.array([[float(share) for share in row[2:]] for row in rows[1:]])
+    np.testing.assert_allclose(shares, shares[:1].repeat(len(shares), axis=0), atol=1e-6)
+    names = {row[0].removeprefix(f"{folder}/") for row in rows[1:]}
+    assert names == {name.decode("utf-8", "backslashreplace") for name in HOSTILE} - {"caf\\xe9.png"} | {
+        "caf\\udce9.png"
+    }
+
+
+def test_best_takes_the_recommended_cell_and_its_seed_of_the_best_validation_accuracy(applied: Results) -> None:
+    scores = {}
+    for mode in INPUT_MODES:
+        for seed in (0, 1):
+            validation = applied.record(mode, seed).validation
+            assert validation is not None
+            scores[mode, seed] = validation
+    means = {mode: (scores[mode, 0].accuracy + scores[mode, 1].accuracy) / 2 for mode in INPUT_MODES}
+    mode = next(mode for mode in INPUT_MODES if means[mode] == max(means.values()))
+    seed = min((0, 1), key=lambda s: (-scores[mode, s].accuracy, scores[mode, s].log_loss))
+    chosen = best_of(applied.results, "applied")
+    assert (chosen.record.spec.input_mode, chosen.record.spec.seed) == (mode, seed)
+    assert f"{mode} with finetune-whole" in chosen.chosen
+    assert f"seed {seed}, the highest of its 2" in chosen.chosen
+
+
+def test_missing_weights_are_told_with_the_command_that_makes_them(applied: Results, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "applied"
+    shutil.copytree(applied.store.folder, folder, ignore=shutil.ignore_patterns("weights"))
+    record = applied.record("grey-3ch")
+    with pytest.raises(UserError) as error:
+        by_id(tmp_path / "results", record.id).weights()
+    words = shlex.split(str(error.value).splitlines()[1])
+    assert words[:5] == ["python", "-m", "benchmark", "run", "--matrix"]
+    for word in ("keep_weights=best", "--force", "dataset=my images", "input_mode=grey-3ch", "seed=0"):
+        assert word in words
+
+
+def test_what_cannot_be_found_is_told_with_what_is_there(applied: Results) -> None:
+    run = applied.record("rgb").id
+    wrong = f"{'0' if run[0] != '0' else '1'}{run[1:]}"
+    for call, words in (
+        (lambda: by_id(applied.results, wrong), run),
+        (lambda: by_id(applied.results, "*"), "no such run"),
+        (lambda: best_of(applied.results, "aplied"), "'applied'"),
+        (lambda: best_of(applied.results, "applied", "images"), "'my images'"),
+    ):
+        with pytest.raises(UserError, match=words):
+            call()
+    neither = applied.command("predict", "x.png")
+    assert neither.returncode == 2
+    assert b"--best" in neither.stderr
+
+
+def test_weights_of_another_network_are_refused(applied: Results) -> None:
+    with pytest.raises(UserError, match="not the weights of timm/test_efficientnet"):
+        open_run(applied.record("rgb"), applied.weights("grey-1ch"))
+
+
+def test_hidden_files_of_a_folder_are_no_images(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in (".hidden.png", "a/b.png", "Thumbs.db"):
+        (tmp_path / name).touch()
+    assert list(image_files([tmp_path])) == [tmp_path / "a" / "b.png"]
+
+
+def test_control_characters_and_bytes_without_meaning_are_escaped_for_a_terminal() -> None:
+    assert printable("a\x1b[0m\n\udcff") == "a\\x1b[0m\\n\\udcff"

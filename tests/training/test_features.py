@@ -1,0 +1,159 @@
+"""Heads trained on kept features against heads trained behind the running backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.policies import Stage
+from benchmark.networks.freezing import set_modes
+from benchmark.networks.heads import head_parameters
+from benchmark.training import features
+from benchmark.training.batches import Images
+from benchmark.training.stages import Trained, train
+from benchmark.training.trainer import Support
+from tests import synthetic
+
+
+def trained(spec: RunSpec, folder: Path | None = None) -> tuple[Trained, nn.Module]:
+    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    support = Support(features=folder, about_images={"images": "synthetic"})
+    return train(built.network, spec, images, "fp32", support), built.network
+
+
+def head_of(run: Trained, network: nn.Module) -> dict[str, Tensor]:
+    return {name: run.last_state[name] for name in head_parameters(network)}
+
+
+def passes_with_gradients(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return how many training batches went through the whole network."""
+    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += torch.is_grad_enabled()
+
+    built.network.register_forward_pre_hook(count)
+    train(built.network, spec, images, "fp32")
+    return passes
+
+
+@pytest.mark.parametrize("model", ["timm/test_resnet", "timm/test_efficientnet", "timm/test_vit"])
+@pytest.mark.parametrize("augment", ["[hflip]", "[]", "[{hflip: {probability: 0.9}}]"], ids=["flip", "plain", "often"])
+def test_a_head_trained_on_kept_features_is_the_one_trained_behind_the_running_backbone(
+    model: str, augment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = synthetic.spec(policy="feature-extract", model=model, lr=1e-2, augment=augment)
+    kept, network = trained(spec)
+    monkeypatch.setattr(Stage, "keeps_features", lambda stage, augment: False)
+    running, _ = trained(spec)
+    assert [stage.cached_features for stage in kept.run_state.stages] == [True]
+    assert [stage.cached_features for stage in running.run_state.stages] == [False]
+    for name, tensor in head_of(running, network).items():
+        torch.testing.assert_close(head_of(kept, network)[name], tensor, rtol=0, atol=1e-5)
+    torch.testing.assert_close(kept.best.test_logits, running.best.test_logits, rtol=0, atol=1e-4)
+    losses = [[epoch.train_loss for epoch in run.run_state.history] for run in (kept, running)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert len(set(losses[0])) == 3
+
+
+def test_a_frozen_stage_on_kept_features_never_runs_the_backbone_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert passes_with_gradients(synthetic.spec(policy="feature-extract"), monkeypatch) == 0
+    assert passes_with_gradients(synthetic.spec(policy="finetune"), monkeypatch) == 2 * 5
+
+
+@pytest.mark.parametrize(
+    ("policy", "augment"),
+    [("finetune-bn-train", "[hflip]"), ("feature-extract", "[hflip, noise]"), ("finetune-whole", "[hflip]")],
+)
+def test_kept_features_are_not_used_where_they_would_not_be_exact(
+    policy: str, augment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert passes_with_gradients(synthetic.spec(policy=policy, augment=augment), monkeypatch) == 3 * 5
+
+
+def frozen(network: nn.Module, images: Images, folder: Path | None = None, **about: Any) -> features.Features | None:
+    set_modes(network, "head", "eval")
+    spec = synthetic.spec()
+    return features.compute_features(
+        network, images, spec.augment, lambda: torch.autocast("cpu", enabled=False), folder, about
+    )
+
+
+def test_a_network_that_does_something_behind_its_classifier_has_no_kept_features() -> None:
+    built, images = synthetic.network_and_images(synthetic.spec(), synthetic.dataset())
+    assert frozen(built.network, images) is not None
+    built.network.register_forward_hook(lambda module, args, output: output * 2)
+    assert frozen(built.network, images) is None
+
+
+def test_a_network_with_dropout_of_its_own_in_front_of_the_classifier_has_no_kept_features() -> None:
+    built, images = synthetic.network_and_images(synthetic.spec(), synthetic.dataset())
+    built.network.drop_rate = 0.5  # type: ignore[assignment]  # nn.Module types attributes as tensors
+    assert frozen(built.network, images) is None
+
+
+def test_features_that_would_take_too_much_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    built, images = synthetic.network_and_images(synthetic.spec(), synthetic.dataset())
+    monkeypatch.setattr(features, "LARGEST", 1000)
+    assert frozen(built.network, images) is None
+
+
+def test_runs_that_share_a_backbone_compute_its_features_once(tmp_path: Path) -> None:
+    def spec(seed: int) -> RunSpec:
+        return synthetic.spec(policy="feature-extract", seed=seed)
+
+    alone = trained(spec(0))[0].best.test_logits
+    built = synthetic.network_and_images(spec(0), synthetic.dataset())[0]
+    state = {name: t for name, t in built.network.state_dict().items() if name not in head_parameters(built.network)}
+
+    def run(seed: int) -> Trained:
+        again, images = synthetic.network_and_images(spec(seed), synthetic.dataset())
+        again.network.load_state_dict(state, strict=False)  # one backbone, a head for each seed
+        passes.append(0)
+
+        def count(*_: object) -> None:
+            passes[-1] += 1
+
+        again.network.register_forward_pre_hook(count)
+        return train(again.network, spec(seed), images, "fp32", Support(features=tmp_path, about_images={"x": 1}))
+
+    passes: list[int] = []
+    first, second, third = run(0), run(1), run(0)
+    assert torch.equal(first.best.test_logits, alone)
+    assert torch.equal(first.best.test_logits, third.best.test_logits)
+    assert not torch.equal(first.best.test_logits, second.best.test_logits)
+    assert passes == [2 + 4, 2, 2], "two to see that it is exact, then a batch for each of four parts"
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+def test_another_backbone_or_other_images_have_features_of_their_own(tmp_path: Path) -> None:
+    built, images = synthetic.network_and_images(synthetic.spec(), synthetic.dataset())
+    frozen(built.network, images, tmp_path, of="a")
+    frozen(built.network, images, tmp_path, of="b")
+    with torch.no_grad():
+        next(iter(built.network.parameters())).mul_(1.0001)
+    frozen(built.network, images, tmp_path, of="a")
+    assert len(list(tmp_path.glob("*.safetensors"))) == 3
+
+
+@pytest.mark.parametrize("damage", ["one bit", "truncated"])
+def test_damaged_features_are_computed_again(damage: str, tmp_path: Path) -> None:
+    spec = synthetic.spec(policy="feature-extract")
+    whole, _ = trained(spec, tmp_path)
+    (file,) = tmp_path.glob("*.safetensors")
+    content = bytearray(file.read_bytes())
+    if damage == "one bit":
+        content[-5] ^= 64
+        file.write_bytes(bytes(content))
+    else:
+        file.write_bytes(bytes(content[:-9]))
+    again, _ = trained(spec, tmp_path)
+    assert torch.equal(whole.best.test_logits, again.best.test_logits)
+    assert len(file.read_bytes()) == len(content)

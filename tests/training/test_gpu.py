@@ -1,0 +1,143 @@
+"""What only a CUDA device can show. Left out where there is none; ``python -m pytest -m gpu`` runs these alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmark.matrix.augmentations import AUGMENTATIONS, parse
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.matrix import RunSpec
+from benchmark.networks import build as models
+from benchmark.records.record import DoneRun
+from benchmark.training import run as runs
+from benchmark.training.batches import Images, Normaliser, SplitImages
+from benchmark.training.context import RunContext
+from benchmark.training.devices import has_fast_bf16
+from benchmark.training.prefetch import loader
+from benchmark.training.stages import Trained, train
+from benchmark.training.trainer import StageTrainer
+from tests import synthetic
+
+pytestmark = pytest.mark.gpu
+
+GPU = torch.device("cuda", 0)
+
+
+def on_the_gpu(run: RunSpec, *, resident: bool = True) -> tuple[models.BuiltModel, Images]:
+    data = synthetic.dataset(channels=1 if INPUT_MODES[run.input_mode].grey else 3)
+    built, _ = synthetic.network_and_images(run, data)
+    built.network.to(device=GPU, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave memory_format out
+    normaliser = Normaliser(built.mean, built.std, GPU)
+    splits = (data.train, data.validation, data.test)
+    return built, Images(*(SplitImages(data.images, split, normaliser, GPU, resident=resident) for split in splits))
+
+
+def trained(run: RunSpec, precision: str, *, resident: bool = True) -> Trained:
+    torch.backends.cudnn.deterministic = True
+    built, images = on_the_gpu(run, resident=resident)
+    return train(built.network, run, images, precision)
+
+
+def record_of(run: RunSpec, folder: Path) -> DoneRun:
+    context = RunContext(data_dir=None, weights_folder=folder / "weights", checkpoints=folder / "checkpoints")
+    record = runs.train_and_score(run, context, synthetic.dataset).record
+    assert isinstance(record, DoneRun)
+    return record
+
+
+@pytest.mark.parametrize("augment", ["[hflip]", "[hflip, rotation, noise]"])
+def test_images_streamed_to_the_gpu_give_the_batches_of_images_kept_there(augment: str) -> None:
+    run = synthetic.spec(augment=augment)
+    batches = []
+    for resident in (True, False):
+        _, images = on_the_gpu(run, resident=resident)
+        images.train.augment(run.augment, seed=0, epoch=1)
+        batches.append([(x.cpu(), y.cpu()) for x, y in loader(images.train, 8)])
+    for (x, y), (other_x, other_y) in zip(*batches, strict=True):
+        assert torch.equal(x, other_x) and torch.equal(y, other_y)
+
+
+@pytest.mark.parametrize("name", sorted(set(AUGMENTATIONS) - {"noise"}))
+def test_an_augmentation_on_the_gpu_is_within_one_grey_level_of_the_cpus(name: str) -> None:
+    data = synthetic.dataset(channels=3)
+    shown = []
+    for device in (torch.device("cpu"), GPU):
+        images = SplitImages(data.images, data.train, Normaliser((0.0,) * 3, (1.0,) * 3, device), device)
+        images.augment([parse(name)], seed=0, epoch=1)
+        shown.append(images.__getitems__(list(range(40)))[0].cpu() * 255)
+    assert float(((shown[0] - shown[1]).abs() > 1.01).float().mean()) < 1e-3
+
+
+@pytest.mark.parametrize("policy", ["finetune", "scratch"])
+def test_two_runs_on_the_gpu_give_identical_weights_bit_for_bit(policy: str) -> None:
+    first, second = (trained(synthetic.spec(policy=policy), "fp32") for _ in range(2))
+    assert all(torch.equal(first.last_state[name], second.last_state[name]) for name in first.last_state)
+
+
+def test_a_run_on_the_gpu_follows_the_cpus() -> None:
+    run = synthetic.spec(epochs=2)
+    built, images = synthetic.network_and_images(run, synthetic.dataset())
+    on_the_cpu = train(built.network, run, images, "fp32")
+    losses = [[epoch.train_loss for epoch in each.run_state.history] for each in (on_the_cpu, trained(run, "fp32"))]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+
+
+@pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_no_training_step_waits_for_the_gpu(precision: str, resident: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if precision == "bf16" and not has_fast_bf16(GPU):
+        precision = "fp32"
+    start, end = StageTrainer.train_epoch_start, StageTrainer.train_epoch_end
+    epochs: list[int] = []
+
+    def starts(self: StageTrainer) -> None:
+        start(self)
+        torch.cuda.set_sync_debug_mode("error")
+
+    def ends(self: StageTrainer) -> None:
+        torch.cuda.set_sync_debug_mode("default")
+        epochs.append(1)
+        end(self)
+
+    monkeypatch.setattr(StageTrainer, "train_epoch_start", starts)
+    monkeypatch.setattr(StageTrainer, "train_epoch_end", ends)
+    try:
+        trained(synthetic.spec(epochs=2), precision, resident=resident)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(epochs) == 2
+
+
+@pytest.mark.parametrize("precision", ["fp16", "auto"])
+def test_a_run_in_half_precision_learns_and_is_recorded(precision: str, tmp_path: Path) -> None:
+    record = record_of(synthetic.spec(epochs=6, precision=precision), tmp_path)
+    assert record.status == "done" and record.environment is not None and record.memory is not None
+    expected = "fp16" if precision == "fp16" or not has_fast_bf16(GPU) else "bf16"
+    assert record.environment.precision == expected
+    assert record.environment.device == torch.cuda.get_device_name()
+    assert record.history[-1].train_loss < record.history[0].train_loss
+    assert record.memory.peak_device_bytes is not None and record.memory.peak_device_bytes > 0
+
+
+def test_a_half_precision_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    run = synthetic.spec(epochs=3, precision="fp16")
+    whole: Any = record_of(run, tmp_path / "whole")
+
+    class Interrupted(Exception):
+        pass
+
+    def stop(epoch: Any) -> None:
+        if epoch.epoch == 2:
+            raise Interrupted
+
+    context = RunContext(None, tmp_path / "weights", checkpoints=tmp_path / "checkpoints")
+    with pytest.raises(Interrupted):
+        runs.train_and_score(run, context, synthetic.dataset, stop)
+    resumed: Any = runs.train_and_score(run, context, synthetic.dataset).record
+    assert resumed.timing.resumed_after == (2,)
+    assert [epoch.train_loss for epoch in resumed.history] == [epoch.train_loss for epoch in whole.history]
+    assert resumed.test == whole.test

@@ -1,0 +1,116 @@
+"""The steps that an optimizer and a schedule take, against PyTorch's own by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from benchmark.matrix import file as matrix_file
+from benchmark.matrix.choices import COSINE
+from benchmark.matrix.matrix import RunSpec
+from benchmark.networks.freezing import set_trainable
+from benchmark.training.optimizers import lr_factor, make_optimizer
+from benchmark.training.stages import train
+from tests import synthetic
+
+A_STAGE = math.ceil(40 / 8)
+
+
+def groups_at_each_step(spec: RunSpec) -> list[list[dict[str, Any]]]:
+    """Return (lr, weight decay, momentum, number of parameters) of each group at each optimizer step of a run."""
+    steps: list[list[dict[str, Any]]] = []
+
+    def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        steps.append(
+            [
+                {
+                    "kind": type(optimizer).__name__,
+                    "lr": group["lr"],
+                    "weight_decay": group["weight_decay"],
+                    "momentum": group.get("momentum"),
+                    "parameters": sum(parameter.numel() for parameter in group["params"]),
+                }
+                for group in optimizer.param_groups
+            ]
+        )
+
+    handle = register_optimizer_step_pre_hook(before)
+    try:
+        built, images = synthetic.network_and_images(spec, synthetic.dataset())
+        train(built.network, spec, images, "fp32")
+    finally:
+        handle.remove()
+    return steps
+
+
+def test_sgd_has_the_momentum_and_the_weight_decay_of_the_matrix() -> None:
+    steps = groups_at_each_step(
+        synthetic.spec(epochs=1, optimizer="{sgd: {momentum: 0.8}}", weight_decay=0.003, scheduler="constant", lr=0.02)
+    )
+    assert [(g["kind"], g["lr"], g["weight_decay"], g["momentum"]) for (g,) in steps] == [("SGD", 0.02, 0.003, 0.8)] * 5
+
+
+def test_a_step_schedule_falls_by_its_factor_after_its_epochs() -> None:
+    steps = groups_at_each_step(synthetic.spec(epochs=5, scheduler="{step: {size: 2, gamma: 0.1}}", lr=0.01))
+    expected = [0.01] * 2 * A_STAGE + [0.001] * 2 * A_STAGE + [0.0001] * A_STAGE
+    assert [group["lr"] for (group,) in steps] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adam", "{sgd: {momentum: 0.9}}"])
+def test_a_step_is_the_one_that_pytorchs_optimizer_takes(kind: str) -> None:
+    spec = synthetic.spec(optimizer=kind, weight_decay=0.1, lr=0.01)
+    mine, _ = synthetic.network_and_images(spec, synthetic.dataset())
+    theirs, _ = synthetic.network_and_images(spec, synthetic.dataset())
+    set_trainable(mine.network, "all")
+    ours = make_optimizer(mine.network, spec.stages[0])
+    reference: torch.optim.Optimizer = {
+        "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1, foreach=False, fused=False),
+        "adam": lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.1, foreach=False, fused=False),
+        "{sgd: {momentum: 0.9}}": lambda p: torch.optim.SGD(
+            p, lr=0.01, weight_decay=0.1, momentum=0.9, foreach=False, fused=False
+        ),
+    }[kind](theirs.network.parameters())
+    for step in range(3):
+        for network, optimizer in ((mine.network, ours), (theirs.network, reference)):
+            for number, parameter in enumerate(network.parameters()):
+                generator = torch.Generator().manual_seed(1000 * step + number)
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            optimizer.step()
+    for a, b in zip(mine.network.parameters(), theirs.network.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_sgd_on_summed_losses_is_sgd_on_their_mean_with_lr_times_and_weight_decay_over_the_batch() -> None:
+    """The hotdog matrix's translation: its source back-propagates the sum of the losses of a batch of 128."""
+    batch, lr, weight_decay = 128, 5e-4, 1e-3
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(2 * batch, 6, generator=generator), torch.arange(2 * batch) % 2
+    start = torch.randn(2, 6, generator=generator)
+    ends = []
+    for reduction, factor in (("sum", 1), ("mean", batch)):
+        weight = start.clone().requires_grad_()
+        optimizer = torch.optim.SGD([weight], lr=lr * factor, weight_decay=weight_decay / factor)
+        for step in range(2):
+            optimizer.zero_grad()
+            shown = slice(step * batch, (step + 1) * batch)
+            loss = torch.nn.functional.cross_entropy(images[shown] @ weight.T, labels[shown], reduction=reduction)
+            loss.backward()
+            optimizer.step()
+        ends.append(weight.detach())
+    torch.testing.assert_close(ends[0], ends[1], rtol=1e-5, atol=1e-7)
+    assert float((ends[0] - start).abs().max()) > 0.01
+    hotdog = matrix_file.load(matrix_file.find("hotdog"))
+    assert hotdog.training.batch_size == batch
+    assert hotdog.training.lr == pytest.approx(lr * batch, rel=1e-12)
+    assert hotdog.training.weight_decay == pytest.approx(weight_decay / batch, rel=1e-12)
+
+
+def test_the_cosine_starts_at_one_is_half_in_the_middle_and_ends_at_zero() -> None:
+    assert lr_factor(COSINE, 0, 10, 4) == 1
+    assert lr_factor(COSINE, 20, 10, 4) == pytest.approx(0.5)
+    assert lr_factor(COSINE, 40, 10, 4) == pytest.approx(0)
+    assert lr_factor(COSINE, 41, 10, 4) == pytest.approx(0)

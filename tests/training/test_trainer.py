@@ -1,0 +1,430 @@
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.overrides import TorchFunctionMode, resolve_name
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmark.matrix.augmentations import parse
+from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
+from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.policies import Stage
+from benchmark.networks.freezing import set_trainable
+from benchmark.networks.heads import head_parameters
+from benchmark.seeding import derive_seed
+from benchmark.training.batches import EpochOrder
+from benchmark.training.stages import Trained, train
+from benchmark.training.trainer import Diverged
+from tests import synthetic
+
+
+def run(spec: RunSpec, **data: int) -> tuple[Trained, nn.Module]:
+    built, images = synthetic.network_and_images(spec, synthetic.dataset(**data))
+    return train(built.network, spec, images, "fp32"), built.network
+
+
+@contextmanager
+def watched_steps() -> Iterator[list[bool]]:
+    """Collect for every optimizer step in the process whether it is taken inside Trainer.train()."""
+    steps: list[bool] = []
+
+    def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        frames = traceback.extract_stack()
+        steps.append(any(f.name == "train" and f.filename.endswith("pytorch_accelerated/trainer.py") for f in frames))
+
+    handle = register_optimizer_step_pre_hook(before)
+    try:
+        yield steps
+    finally:
+        handle.remove()
+
+
+def order_of(epoch: int) -> list[int]:
+    """Return the order in which seed 0 shows the 40 training images."""
+    order = EpochOrder(40, 8, seed=0)
+    order.epoch = epoch
+    return list(order)
+
+
+def batches_seen(spec: RunSpec, channels: int = 1) -> list[Tensor]:
+    """Return every training batch of the whole network, back on the 0..255 scale, first channel, rounded."""
+    built, images = synthetic.network_and_images(spec, synthetic.dataset(channels=channels))
+    seen: list[Tensor] = []
+
+    def look(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if torch.is_grad_enabled():
+            seen.append(((args[0][:, :1] * built.std[0] + built.mean[0]) * 255).round())
+
+    built.network.register_forward_pre_hook(look)
+    train(built.network, spec, images, "fp32")
+    return seen
+
+
+@pytest.mark.parametrize("policy", ["finetune", "finetune-whole", "scratch"])
+def test_every_optimizer_step_is_driven_by_the_trainers_train(policy: str) -> None:
+    with watched_steps() as steps:
+        trained, _ = run(synthetic.spec(policy=policy))
+    assert len(steps) == 3 * math.ceil(40 / 8)
+    assert all(steps)
+    assert sum(stage.epochs_run for stage in trained.run_state.stages) == 3
+
+
+@pytest.mark.parametrize("model", ["timm/resnetrs50", "timm/test_efficientnet", "timm/test_convnext", "timm/test_vit"])
+def test_a_frozen_backbone_has_no_trainable_parameter_left_over(model: str) -> None:
+    built, _ = synthetic.network_and_images(synthetic.spec(model=model), synthetic.dataset())
+    set_trainable(built.network, "head")
+    trainable = {name for name, parameter in built.network.named_parameters() if parameter.requires_grad}
+    assert trainable == set(head_parameters(built.network))
+
+
+def head_stage(batch_norm: str) -> Stage:
+    given = {"trainable": "head", "epochs": 2, "lr": 1e-2, "batch_norm": batch_norm, "optimizer": "adamw"}
+    return Stage.model_validate({**given, "weight_decay": 0.0, "scheduler": "cosine", "patience": None})
+
+
+@pytest.mark.parametrize(("batch_norm", "drifts"), [("eval", False), ("train", True)])
+@pytest.mark.parametrize("augment", ["[hflip]", "[noise]"], ids=["kept features", "running backbone"])
+def test_batch_norms_of_a_frozen_backbone_stay_exactly_where_the_stage_says_eval(
+    batch_norm: str, drifts: bool, augment: str
+) -> None:
+    spec = synthetic.spec(augment=augment).model_copy(update={"stages": (head_stage(batch_norm),)})
+    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    before = {name: tensor.clone() for name, tensor in built.network.state_dict().items()}
+    trained = train(built.network, spec, images, "fp32")
+    head = set(head_parameters(built.network))
+    changed = {name for name, tensor in trained.last_state.items() if not torch.equal(tensor, before[name])}
+    statistics = {name for name in changed if "running_" in name}
+    assert bool(statistics) is drifts
+    assert changed - statistics - {name for name in changed if name.endswith("num_batches_tracked")} == head
+
+
+@pytest.mark.parametrize("policy", ["finetune", "scratch"])
+def test_two_runs_of_one_spec_give_identical_weights_bit_for_bit(policy: str) -> None:
+    first, _ = run(synthetic.spec(policy=policy))
+    torch.manual_seed(12345)  # whatever ran before must not matter
+    second, _ = run(synthetic.spec(policy=policy))
+    assert first.last_state.keys() == second.last_state.keys()
+    assert all(torch.equal(first.last_state[name], tensor) for name, tensor in second.last_state.items())
+    assert torch.equal(first.best.test_logits, second.best.test_logits)
+    assert [e.model_copy(update={"train_seconds": 0}) for e in first.run_state.history] == [
+        e.model_copy(update={"train_seconds": 0}) for e in second.run_state.history
+    ]
+
+
+def test_two_seeds_differ_in_head_order_and_mirroring() -> None:
+    built = [synthetic.network_and_images(synthetic.spec(seed=seed), synthetic.dataset())[0] for seed in (0, 1)]
+    for name in head_parameters(built[0].network):
+        if name.endswith("weight"):
+            assert not torch.equal(built[0].network.state_dict()[name], built[1].network.state_dict()[name])
+    mirrored = [batches_seen(synthetic.spec(seed=seed)) for seed in (0, 1)]
+    plain = [batches_seen(synthetic.spec(seed=seed, augment="[]")) for seed in (0, 1)]
+    assert not torch.equal(plain[0][0], plain[1][0]), "same order"
+    # An image's identity is its set of pixels; which of the two mirror images is shown is the flip.
+    flips = [{tuple(i.flatten().sort().values.tolist()): i for i in torch.cat(seen[:5])} for seen in mirrored]
+    assert flips[0].keys() == flips[1].keys()
+    assert any(not torch.equal(flips[0][image], flips[1][image]) for image in flips[0]), "same flips"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [("grey-1ch", "scratch"), ("grey-3ch", "finetune-whole"), ("grey-3ch", "finetune-bn-train")],
+)
+def test_one_seed_shows_every_cell_the_same_images_in_the_same_order_with_the_same_flips(
+    other: tuple[str, str],
+) -> None:
+    reference = batches_seen(synthetic.spec("grey-1ch", "finetune-whole"))
+    compared = batches_seen(synthetic.spec(*other))
+    assert len(reference) == len(compared) == 15
+    assert all(torch.equal(a, b) for a, b in zip(reference, compared, strict=True))
+
+
+def test_flips_are_decided_per_image_and_anew_in_each_epoch() -> None:
+    plain = batches_seen(synthetic.spec(augment="[]"))
+    mirrored = batches_seen(synthetic.spec())
+    shares = []
+    for epoch in range(3):
+        a, b = torch.cat(plain[epoch * 5 : epoch * 5 + 5]), torch.cat(mirrored[epoch * 5 : epoch * 5 + 5])
+        same = (a == b).flatten(1).all(1)
+        turned = (a.flip(-1) == b).flatten(1).all(1)
+        assert bool((same ^ turned).all()), "an image is shown as it is or mirrored, nothing else"
+        by_image = torch.empty_like(turned)
+        by_image[order_of(epoch + 1)] = turned
+        shares.append(by_image)
+    assert 0.2 < torch.cat(shares).float().mean() < 0.8
+    assert not torch.equal(shares[0], shares[1])
+
+
+def test_other_augmentations_are_the_same_in_every_cell_and_new_in_each_epoch() -> None:
+    augment = "[hflip, {rotation: {degrees: 20}}, noise]"
+    reference = batches_seen(synthetic.spec("grey-1ch", "finetune-whole", augment=augment))
+    compared = batches_seen(synthetic.spec("grey-3ch", "finetune-bn-train", augment=augment))
+    assert all(torch.equal(a, b) for a, b in zip(reference, compared, strict=True))
+    plain = batches_seen(synthetic.spec())
+    assert not any(torch.equal(a, b) for a, b in zip(reference, plain, strict=True))
+    one_image = [torch.cat(reference[epoch * 5 : epoch * 5 + 5])[order_of(epoch + 1).index(0)] for epoch in range(3)]
+    assert not torch.equal(one_image[0], one_image[1])
+
+
+def test_what_happens_to_an_image_does_not_depend_on_its_batch() -> None:
+    _, images = synthetic.network_and_images(synthetic.spec(), synthetic.dataset())
+    images.train.augment([parse("hflip"), parse("rotation"), parse("noise")], seed=0, epoch=1)
+    together, _ = images.train.__getitems__([3, 7, 11])
+    alone, _ = images.train.__getitems__([11])
+    assert torch.equal(together[2], alone[0])
+    images.train.augment([], seed=0, epoch=1)
+    assert not torch.equal(images.train.__getitems__([11])[0][0], alone[0])
+
+
+def test_evaluation_never_mirrors_and_never_trains() -> None:
+    spec = synthetic.spec()
+    data = synthetic.dataset()
+    built, images = synthetic.network_and_images(spec, data)
+    seen: list[Tensor] = []
+
+    def look(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if not module.training:
+            assert not torch.is_grad_enabled()
+            seen.append(((args[0] * built.std[0] + built.mean[0]) * 255).round())
+
+    built.network.register_forward_pre_hook(look)
+    train(built.network, spec, images, "fp32")
+    stored = [torch.from_numpy(data.images[s.rows]).permute(0, 3, 1, 2).float() for s in (data.validation, data.test)]
+    assert len(seen) == 6
+    for epoch in range(3):
+        assert torch.equal(seen[2 * epoch], stored[0])
+        assert torch.equal(seen[2 * epoch + 1], stored[1])
+
+
+def test_training_randomness_is_seeded_by_the_run_and_not_by_the_librarys_42() -> None:
+    seeds: dict[int, int] = {}
+    for seed in (0, 1):
+        spec = synthetic.spec(seed=seed)
+        built, images = synthetic.network_and_images(spec, synthetic.dataset())
+
+        def look(module: nn.Module, args: Any, seed: int = seed) -> None:
+            seeds.setdefault(seed, torch.initial_seed())
+
+        built.network.register_forward_pre_hook(look)
+        train(built.network, spec, images, "fp32")
+    assert seeds == {seed: derive_seed(seed, "training", 1) for seed in (0, 1)}
+
+
+def test_the_best_epochs_weights_are_restored_and_its_logits_are_theirs() -> None:
+    spec = synthetic.spec(epochs=6)
+    data = synthetic.dataset()
+    scrambled = np.random.default_rng(0).permutation(data.validation.labels)  # so that the last epoch is not the best
+    data = replace(data, validation=replace(data.validation, labels=scrambled))
+    built, images = synthetic.network_and_images(spec, data)
+    trained = train(built.network, spec, images, "fp32")
+    history = trained.run_state.history
+    key = [(epoch.val_accuracy, -epoch.val_loss) for epoch in history]
+    assert trained.best.epoch == history[key.index(max(key))].epoch
+    assert trained.best.epoch < len(history), "the test needs a best epoch that is not the last"
+    assert not built.network.training
+    with torch.inference_mode():
+        logits = built.network(images.test.__getitems__(list(range(20)))[0])
+    assert torch.equal(logits, trained.best.test_logits)
+    assert not all(torch.equal(tensor, trained.best.state[name]) for name, tensor in trained.last_state.items())
+
+
+@pytest.mark.parametrize(("lr", "chosen"), [(1e-6, 2), (1e-30, 1)], ids=["a lower loss wins", "the earlier wins"])
+def test_ties_go_to_the_lower_validation_loss_and_then_to_the_earlier_epoch(lr: float, chosen: int) -> None:
+    trained, _ = run(synthetic.spec(policy="feature-extract", epochs=2, lr=lr, weight_decay=0))
+    first, second = trained.run_state.history
+    assert first.val_accuracy == second.val_accuracy, "a tie is what is tested"
+    assert (second.val_loss < first.val_loss) == (chosen == 2)
+    assert (second.val_loss == first.val_loss) == (chosen == 1)
+    assert trained.best.epoch == chosen
+
+
+@pytest.mark.parametrize("lr", [1e-3, 1e-5])
+def test_early_stopping_counts_epochs_without_a_better_validation_accuracy(lr: float) -> None:
+    trained, _ = run(synthetic.spec(epochs=40, lr=lr, early_stopping="{patience: 3}"))
+    accuracies = [epoch.val_accuracy for epoch in trained.run_state.history]
+    (stage,) = trained.run_state.stages
+    assert stage.stopped_early
+    assert len(accuracies) < 40
+    best = max(accuracies)
+    assert accuracies.index(best) == len(accuracies) - 4, "three epochs after the last gain, not earlier, not later"
+    assert trained.best.epoch >= accuracies.index(best) + 1
+
+
+def test_a_gain_of_half_a_percent_is_a_gain_for_early_stopping() -> None:
+    right = [100, 101, 101, 102, 102, 101, 199]  # of 200; with the library's threshold, 1 %, it ends after the third
+    spec = synthetic.spec(epochs=len(right), early_stopping="{patience: 2}")
+    built, images = synthetic.network_and_images(spec, synthetic.dataset(train=16, held_out=200))
+    pending: list[Tensor] = []
+    epochs = iter(right)
+
+    def answer(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if module.training:
+            return output
+        if not pending:  # an epoch's evaluation begins
+            labels = images.validation.labels.clone()
+            labels[next(epochs) :] ^= 1
+            wanted = nn.functional.one_hot(torch.cat([labels, images.test.labels])).float()
+            pending.extend([*wanted[:200].split(64), *wanted[200:].split(64)])
+        return pending.pop(0)
+
+    built.network.register_forward_hook(answer)
+    trained = train(built.network, spec, images, "fp32")
+    assert [epoch.val_accuracy for epoch in trained.run_state.history] == [count / 200 for count in right[:6]]
+    assert trained.run_state.stages[0].stopped_early
+
+
+def test_without_early_stopping_every_epoch_is_run() -> None:
+    trained, _ = run(synthetic.spec(epochs=8, early_stopping="null"))
+    assert len(trained.run_state.history) == 8
+    assert not trained.run_state.stages[0].stopped_early
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_as_diverged() -> None:
+    with pytest.raises(Diverged, match=r"loss is (nan|inf) in epoch 1"):
+        run(synthetic.spec(lr=1e30))
+
+
+def test_epochs_are_counted_over_all_stages() -> None:
+    trained, _ = run(synthetic.spec(policy="finetune", epochs=4, head_epochs=2))
+    assert [(epoch.stage, epoch.epoch) for epoch in trained.run_state.history] == [(1, 1), (1, 2), (2, 3), (2, 4)]
+
+
+def test_the_recorded_training_loss_is_the_mean_over_images() -> None:
+    spec = synthetic.spec(epochs=1, lr=1e-12, weight_decay=0, batch_size=16, augment="[]")
+    built, images = synthetic.network_and_images(spec, synthetic.dataset(train=40))
+    losses: list[tuple[float, int]] = []
+    labels: list[Tensor] = []
+    original = images.train.__getitems__
+
+    def remember(positions: list[int]) -> tuple[Tensor, Tensor]:
+        batch = original(positions)
+        labels.append(batch[1])
+        return batch
+
+    images.train.__getitems__ = remember  # type: ignore[method-assign]
+
+    def look(module: nn.Module, args: Any, output: Tensor) -> None:
+        if module.training:
+            target = labels[len(losses)]
+            losses.append((float(nn.functional.cross_entropy(output.detach(), target)), len(target)))
+
+    built.network.register_forward_hook(look)
+    trained = train(built.network, spec, images, "fp32")
+    expected = sum(loss * n for loss, n in losses) / 40
+    assert [n for _, n in losses] == [16, 16, 8]
+    assert trained.run_state.history[0].train_loss == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_last_batch_of_one_image_is_left_out() -> None:
+    with watched_steps() as steps:
+        trained, _ = run(synthetic.spec(epochs=1), train=17)
+    assert len(steps) == 2
+    assert trained.run_state.images_trained == 16
+
+
+def test_a_run_in_another_precision_does_not_change_the_next_one() -> None:
+    spec = synthetic.spec(policy="finetune", epochs=2)
+    first, _ = run(spec)
+    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    other = train(built.network, spec, images, "bf16")
+    assert not torch.equal(other.best.test_logits, first.best.test_logits), "bf16 was not in force"
+    again, _ = run(spec)
+    assert torch.equal(first.best.test_logits, again.best.test_logits)
+
+
+def test_the_batch_shown_has_the_channels_of_the_first_convolution() -> None:
+    for name, mode in INPUT_MODES.items():
+        if needs_pretrained_stem(name):
+            continue
+        spec = synthetic.spec(name)
+        built, images = synthetic.network_and_images(spec, synthetic.dataset(channels=1 if mode.grey else 3))
+        first = next(m for m in built.network.modules() if isinstance(m, nn.Conv2d))
+        assert images.train.__getitems__([0, 1])[0].shape == (2, first.in_channels, 32, 32)
+
+
+def test_a_plain_loop_over_the_same_batches_ends_at_the_same_weights() -> None:
+    spec = synthetic.spec(policy="finetune", epochs=4, head_epochs=2)
+    trained, _ = run(spec)
+    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    network, classifier = built.network, list(head_parameters(built.network).values())
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    losses: list[float] = []
+    for parameters, lr, frozen in ((classifier, 1e-3, True), (list(network.parameters()), 1e-4, False)):
+        for parameter in network.parameters():
+            parameter.requires_grad = any(parameter is wanted for wanted in parameters)
+        optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.01)
+        step, steps = 0, 2 * 5
+        for _ in range(2):
+            epoch = len(losses) + 1
+            losses.append(0.0)
+            network.train(not frozen)
+            order = torch.randperm(40, generator=torch.Generator().manual_seed(derive_seed(0, "order", epoch)))
+            mirror = torch.rand(40, generator=torch.Generator().manual_seed(derive_seed(0, "mirror", epoch))) < 0.5
+            for positions in order.split(8):
+                batch, labels = images.train.__getitems__(positions.tolist())
+                batch = torch.where(mirror[positions].view(-1, 1, 1, 1), batch.flip(-1), batch)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+                optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(network(batch), labels)
+                loss.backward()
+                optimizer.step()
+                step += 1
+                losses[-1] += float(loss.detach()) * 8 / 40
+    assert [epoch.train_loss for epoch in trained.run_state.history] == pytest.approx(losses, rel=1e-5)
+    # Adam divides by the gradient's size, so that rounding decides the steps of weights without a gradient: the
+    # distance is judged against the way that the weights went.
+    after = network.state_dict()
+    floating = [name for name, tensor in after.items() if tensor.is_floating_point()]
+    apart = sum(float((after[name] - trained.last_state[name]).pow(2).sum()) for name in floating)
+    moved = sum(float((after[name] - before[name]).pow(2).sum()) for name in floating)
+    assert math.sqrt(apart / moved) < 1e-3
+
+
+class Readings(TorchDispatchMode):
+    """Counts what copies numbers from the device to the host, for which a GPU's queue must run empty."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.number += func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero)
+        return func(*args, **(kwargs or {}))
+
+
+class Conversions(TorchFunctionMode):
+    """Counts the same where tensors on a CPU have nothing to copy."""
+
+    NAMES = ("tolist", "cpu", "numpy", "__array__", "__bool__", "__float__", "__int__", "__index__", "item")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.number += (resolve_name(func) or "").rpartition(".")[2] in self.NAMES
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("policy", ["finetune-whole", "feature-extract"])
+def test_the_host_reads_no_more_from_the_device_in_an_epoch_of_more_steps(policy: str) -> None:
+    def readings(images_to_train: int) -> tuple[int, int]:
+        spec = synthetic.spec(policy=policy, epochs=2)
+        built, images = synthetic.network_and_images(spec, synthetic.dataset(train=images_to_train))
+        with Readings() as scalars, Conversions() as conversions:
+            train(built.network, spec, images, "fp32")
+        return scalars.number, conversions.number
+
+    few, many = readings(16), readings(56)
+    assert min(few) > 0, "the losses of an epoch are read"
+    assert few == many
