@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from benchmark.data.dataset import PreparedDataset, Split
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import RunSpec, expand
-from benchmark.networks import build as models
+from benchmark.networks import build
 from benchmark.training.batches import Images, Normaliser, SplitImages
 
 TINY = "timm/test_resnet"
@@ -56,15 +56,15 @@ def spec(
     overrides = [f"training.{key}={value}" for key, value in settings.items()]
     overrides += [f"models=[{model}]", f"weights={weights}", "datasets=[beans]", f"input_modes=[{input_mode}]"]
     overrides += [f"policies=[{policy}]", f"seeds=[{seed}]"]
-    (only,) = expand(matrix_file.load(matrix_file.find("cpu"), overrides))
+    (only,) = expand(file.load(file.find("cpu"), overrides))
     return only
 
 
-def network_and_images(run: RunSpec, data: PreparedDataset) -> tuple[models.BuiltModel, Images]:
+def network_and_images(run: RunSpec, data: PreparedDataset) -> tuple[build.BuiltModel, Images]:
     """Return what `training.train` takes for a run on given images, on the CPU with one thread."""
     torch.set_num_threads(1)
     mode = INPUT_MODES[run.input_mode]
-    built = models.build(run.model, mode, classes=len(data.classes), source=run.weights, seed=run.seed)
+    built = build.build(run.model, mode, classes=len(data.classes), source=run.weights, seed=run.seed)
     normaliser = Normaliser(built.mean, built.std, torch.device("cpu"))
     splits = (
         SplitImages(data.images, split, normaliser, torch.device("cpu"))

@@ -19,8 +19,7 @@ from benchmark.analysis.results import Cell, Results
 from benchmark.analysis.uncertainty.interval import CONFIDENCE, SEEDS_FOR_A_VERDICT, t_quantile
 from benchmark.errors import UserError
 from benchmark.fields import Frozen
-from benchmark.matrix import file as matrix_file
-from benchmark.matrix import plain_yaml
+from benchmark.matrix import file, plain_yaml
 from benchmark.matrix.matrix import RunSpec, expand
 from benchmark.records.record import DoneRun
 
@@ -253,7 +252,7 @@ def compare(source: Source, results: Results) -> list[Compared]:
     """
     if source.matrix is None or not source.figures:
         return []
-    theirs = {spec.cell: spec for spec in expand(matrix_file.load(matrix_file.find(source.matrix)))}
+    theirs = {spec.cell: spec for spec in expand(file.load(file.find(source.matrix)))}
     ours = {run.spec.cell: run.spec for run in results.plan.runs}
     found = []
     for figure in source.figures:

@@ -21,22 +21,22 @@ def groups(
     `run` does so itself. This command is for results that lack groups: the images must be those of the records.
     Datasets whose groups are known keep them. `report` reads the file.
     """
-    from benchmark.data import load as opening
-    from benchmark.matrix import file as matrix_file
+    from benchmark.data import load
+    from benchmark.matrix import file
     from benchmark.matrix.matrix import expand
     from benchmark.records import groups_file
     from benchmark.records.plan import make_plan
     from benchmark.records.store import find_results
 
     store = find_results(results, name)
-    matrix = matrix_file.load(store.matrix)
+    matrix = file.load(store.matrix)
     done = make_plan(expand(matrix), store).done
     known = groups_file.read(store.folder)
     for entry in matrix.datasets:
         if entry.title in known:
             typer.echo(_summary(entry.title, known[entry.title]) + ", kept as they are")
             continue
-        found, fingerprint = opening.test_groups(
+        found, fingerprint = load.test_groups(
             entry.source,
             split_seed=matrix.split_seed,
             data_dir=data_dir,

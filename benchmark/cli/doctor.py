@@ -99,14 +99,14 @@ def _preflight(selection: Selection, data_dir: Path | None) -> list[Finding]:
     from benchmark.cli.display import display
     from benchmark.execution.doctor import Finding
     from benchmark.execution.preflight import preflight
-    from benchmark.matrix import file as matrix_file
+    from benchmark.matrix import file
 
     specs = [run.spec for run in selection.selected]
     with display(len(specs)) as shown:
         found = preflight(specs, data_dir, shown.preparing)
     if not found.problems:
         return [Finding("preflight", f"nothing in the way of {len(found.checked)} ways to train")]
-    places = [matrix_file.place(selection.source, selection.overrides, each.key) for each in found.problems]
+    places = [file.place(selection.source, selection.overrides, each.key) for each in found.problems]
     return [
         Finding("preflight", f"{place}: {each.key}: {each.message}", stops=True)
         for place, each in zip(places, found.problems, strict=True)

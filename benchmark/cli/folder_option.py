@@ -35,11 +35,11 @@ def fit_folder(matrix: str | None, folder: Path, overrides: Sequence[str]) -> tu
 
 def recommend(results: Results) -> None:
     """Print the recommendation in words, and the command that classifies with the winner."""
-    from benchmark.report import build as report
+    from benchmark.report import build
 
     matrix, folder = results.matrix, results.store.folder
     typer.echo("\nRecommendation")
-    for line in report.recommendation(results).splitlines():
+    for line in build.recommendation(results).splitlines():
         typer.echo(textwrap.fill(line, width=100, subsequent_indent="  " if line.startswith("- ") else ""))
     if matrix.keep_weights == "none":
         return

@@ -23,11 +23,11 @@ def report(
     import gc
 
     from benchmark.analysis.results import load
-    from benchmark.matrix import file as matrix_file
+    from benchmark.matrix import file
     from benchmark.matrix.matrix import expand
     from benchmark.records.plan import make_plan
     from benchmark.records.store import find_results
-    from benchmark.report import build as reports
+    from benchmark.report import build
 
     chosen = names or sorted(path.parent.name for path in results.glob("*/matrix.yaml"))
     if not chosen:
@@ -35,7 +35,7 @@ def report(
     drifted = damaged = False
     for name in chosen:
         store = find_results(results, name)
-        matrix = matrix_file.load(store.matrix)
+        matrix = file.load(store.matrix)
         plan = make_plan(expand(matrix), store)
         gc.freeze()  # records and modules stay to the end: no collection need walk them again
         for item in plan.damaged:
@@ -43,13 +43,13 @@ def report(
             typer.echo(f"damaged, and left out: {item.path}: {item.reason}", err=True)
         loaded = load(matrix, plan, store)
         if check:
-            differences = reports.check(loaded, store.folder)
+            differences = build.check(loaded, store.folder)
             for difference in differences:
                 typer.echo(f"{store.folder}: {difference}")
             typer.echo(f"{store.folder}: {'differs from its records' if differences else 'agrees with its records'}")
             drifted = drifted or bool(differences)
         else:
-            for path in reports.write(loaded, store.folder):
+            for path in build.write(loaded, store.folder):
                 typer.echo(f"wrote {path}")
     if drifted or damaged:
         raise typer.Exit(1)

@@ -194,12 +194,12 @@ def _refuse_another_matrix(selection: Selection) -> None:
     Raises:
         UserError: it does.
     """
-    from benchmark.matrix import file as matrix_file
+    from benchmark.matrix import file
     from benchmark.matrix.matrix import expand
 
     path = selection.store.matrix
     if path.is_file():
-        lost = {spec.id for spec in expand(matrix_file.load(path))} - {run.spec.id for run in selection.plan.runs}
+        lost = {spec.id for spec in expand(file.load(path))} - {run.spec.id for run in selection.plan.runs}
         if lost:
             raise UserError(
                 f"{path}: these results belong to another matrix: {len(lost)} of its runs are not in this one. "
@@ -214,11 +214,11 @@ def _keep_matrix(selection: Selection) -> None:
         UserError: another command has written another matrix meanwhile, or the folder cannot be written.
     """
     from benchmark.files import write_atomically
-    from benchmark.matrix import file as matrix_file
+    from benchmark.matrix import file
     from benchmark.records.locks import folder_locked
 
     path = selection.store.matrix
-    content = matrix_file.dump(selection.matrix).encode()
+    content = file.dump(selection.matrix).encode()
     if not path.is_file() or path.read_bytes() != content:
         with folder_locked(selection.store.folder):
             _refuse_another_matrix(selection)
@@ -244,7 +244,7 @@ def _report(selection: Selection) -> Results:
     from benchmark.execution.claims import remove_done_checkpoints
     from benchmark.records.locks import folder_locked
     from benchmark.records.plan import make_plan
-    from benchmark.report import build as report
+    from benchmark.report import build
 
     store = selection.store
     writable = os.access(store.folder, os.W_OK)  # elsewhere a report that agrees with its records is still shown
@@ -253,8 +253,8 @@ def _report(selection: Selection) -> Results:
         if store.checkpoints.is_dir():
             remove_done_checkpoints(store, [record.id for record in plan.done])
         results = load(selection.matrix, plan, store)
-        typer.echo(report.table(results))
-        report.write(results, store.folder)
+        typer.echo(build.table(results))
+        build.write(results, store.folder)
     typer.echo(f"report: {store.folder / 'report.md'}")
     return results
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import UserError, did_you_mean
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.matrix import Matrix, expand
 from benchmark.matrix.weights_identity import with_weights_identified
 from benchmark.records.plan import FAILURES, STATES, Plan, PlannedRun, make_plan
@@ -45,8 +45,8 @@ def select(
     Raises:
         UserError: the matrix, an override or a selector is wrong, or no run matches.
     """
-    source = matrix_file.find(matrix)
-    loaded = matrix_file.load(source, overrides or (), name)
+    source = file.find(matrix)
+    loaded = file.load(source, overrides or (), name)
     if any(entry.is_folder for entry in loaded.datasets):
         from benchmark.matrix.identify import identified
 

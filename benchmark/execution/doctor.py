@@ -80,13 +80,13 @@ def datasets_of(specs: Iterable[RunSpec], data_dir: Path | None) -> list[Finding
 
 def weights_of(specs: Iterable[RunSpec]) -> list[Finding]:
     """Look for networks and their pretrained weights. Imports torch."""
-    from benchmark.networks import build as models
+    from benchmark.networks import build
 
     findings = []
     for model, source in dict.fromkeys((spec.model, spec.weights) for spec in specs):
         what = f"weights {model}"
         try:
-            models.check_name(model)
+            build.check_name(model)
         except UserError as error:
             findings.append(Finding(what, str(error), stops=True))
             continue

@@ -19,15 +19,14 @@ from pathlib import Path
 from pebble import ProcessExpired, ProcessPool
 
 from benchmark import environment
-from benchmark.execution import forkserver as libraries
-from benchmark.execution import worker
+from benchmark.execution import forkserver, worker
 from benchmark.execution.events import Event, Ready, Started
 from benchmark.execution.executor import Executor, Take
 from benchmark.execution.gpus import variables_of_workers
 from benchmark.execution.worker_log import last_lines
 from benchmark.matrix.matrix import RunSpec
 from benchmark.records.record import Failure, UnfinishedRun
-from benchmark.training import out_of_memory as memory_errors
+from benchmark.training import out_of_memory
 from benchmark.training.context import Outcome, RunContext, now
 
 LOOK_AGAIN = 5.0
@@ -121,7 +120,7 @@ class _Slot:
             self.start()
         assert self._pool is not None
         self._started = None
-        self._kills = memory_errors.kills()
+        self._kills = out_of_memory.kills()
         future: Future[Outcome] = self._pool.schedule(worker.work, args=[spec, context], timeout=timeout)
         return future
 
@@ -135,16 +134,16 @@ class _Slot:
 
     def start(self) -> None:
         """Start the worker; returns when it has what it needs for a run."""
-        libraries.wait_until_imported()
-        context = libraries.context()
+        forkserver.wait_until_imported()
+        context = forkserver.context()
         self._folder = tempfile.TemporaryDirectory(prefix="benchmark-worker-")
         self._log = Path(self._folder.name) / "log"
         self._reader, self._writer = context.Pipe(duplex=False)
         self._ready = self._replaced = False
         given = {**environment.worker_variables(), **self._variables}
-        with libraries.variables(given), libraries.interrupts_held():
+        with forkserver.variables(given), forkserver.interrupts_held():
             arguments = [self._writer, self._log, dict(os.environ)]
-            self._pool = libraries.persistently(partial(_pool, arguments, context))
+            self._pool = forkserver.persistently(partial(_pool, arguments, context))
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -213,7 +212,7 @@ def _lost(
         status, reason = "timeout", f"exceeded its time of {timeout:g} s"
     elif isinstance(error, ProcessExpired):
         reason = _how_it_ended(error.exitcode)
-        if error.exitcode == -signal.SIGKILL and kills is not None and (memory_errors.kills() or 0) > kills:
+        if error.exitcode == -signal.SIGKILL and kills is not None and (out_of_memory.kills() or 0) > kills:
             status = "oom"
             reason += f" while the kernel's out-of-memory killer struck, at batch size {spec.batch_size}"
     elif isinstance(error, BrokenProcessPool):

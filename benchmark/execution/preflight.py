@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.errors import UserError
-from benchmark.execution import forkserver as libraries
+from benchmark.execution import forkserver
 from benchmark.execution.side_process import Progress, beside
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import RunSpec
 from benchmark.training.context import open_images
@@ -87,7 +87,7 @@ class Preflight:
         if self.problems:
             raise UserError(
                 "\n".join(
-                    f"{matrix_file.place(source, overrides, problem.key)}: {problem.key}: {problem.message}"
+                    f"{file.place(source, overrides, problem.key)}: {problem.key}: {problem.message}"
                     for problem in self.problems
                 )
             )
@@ -104,7 +104,7 @@ def preflight(specs: Sequence[RunSpec], data_dir: Path | None, progress: Progres
         data_dir: as given to ``--data-dir``.
         progress: called with (what, done, total).
     """
-    libraries.start_importing()
+    forkserver.start_importing()
     problems: list[Problem] = []
     classes: dict[Hashable, tuple[str, ...]] = {}
     groups: dict[str, Mapping[str, str]] = {}
@@ -164,8 +164,7 @@ def check_networks(
     import torch
 
     from benchmark.execution import gpus
-    from benchmark.networks import build as models
-    from benchmark.networks import weights
+    from benchmark.networks import build, weights
     from benchmark.training.devices import check_precision, choose_device
 
     torch.set_num_threads(1)  # two images at a time: more threads would only wait for each other
@@ -182,7 +181,7 @@ def check_networks(
     for precision in dict.fromkeys(spec.precision for spec in specs):
         passes("training", partial(check_precision, precision, choose_device()))
     named = dict.fromkeys(spec.model for spec in specs)
-    known = {model for model in named if passes("models", partial(models.check_name, model))}
+    known = {model for model in named if passes("models", partial(build.check_name, model))}
     usable = {
         (model, source)
         for model, source in dict.fromkeys((spec.model, spec.weights) for spec in specs)
@@ -219,13 +218,13 @@ def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[C
     """
     import torch
 
-    from benchmark.networks import build as models
+    from benchmark.networks import build
     from benchmark.networks.freezing import set_modes, set_trainable
     from benchmark.training.batches import Normaliser, SplitImages
     from benchmark.training.run import head_init
 
     spec = runs[0]
-    built = models.build(
+    built = build.build(
         spec.model,
         INPUT_MODES[spec.input_mode],
         classes=len(data.classes),

@@ -28,13 +28,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark import PROTOCOL_VERSION, environment
+from benchmark import environment
 from benchmark.errors import UserError
 from benchmark.execution.events import Event, Started, Warned
 from benchmark.execution.executor import Take
 from benchmark.execution.local import local_workers
 from benchmark.files import write_atomically
 from benchmark.matrix.matrix import RunSpec
+from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.record import Failure, UnfinishedRun
 from benchmark.training.context import Outcome, RunContext, now, open_images
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from benchmark import environment
 from benchmark.errors import UserError
-from benchmark.execution import forkserver as libraries
+from benchmark.execution import forkserver
 from benchmark.execution.worker import end_with_parent, set_environment
 
 Progress = Callable[[str, int, int], None]
@@ -69,16 +69,16 @@ class _ElsewhereError(Exception):
 
 
 def _called(call: Callable[..., Returned], progress: Progress | None) -> Returned:
-    libraries.wait_until_imported()
-    context = libraries.context()
+    forkserver.wait_until_imported()
+    context = forkserver.context()
     reader, writer = context.Pipe(duplex=False)
     arguments = (writer, dict(os.environ), call, progress is not None)
     process = context.Process(target=_work, args=arguments, daemon=True)
     with reader:
-        with writer, libraries.variables(environment.worker_variables()), libraries.interrupts_held():
+        with writer, forkserver.variables(environment.worker_variables()), forkserver.interrupts_held():
             try:
                 process.start()
-            except libraries.SERVER_GONE as error:
+            except forkserver.SERVER_GONE as error:
                 raise _EndedError(None) from error
         try:
             while (message := _received(reader)) is not None:

@@ -21,8 +21,7 @@ from benchmark.matrix.choices import DEFAULT_HEAD, Head
 from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
 from benchmark.matrix.policies import POLICIES, Policy, Stage
 from benchmark.matrix.policies import stages as stages_of
-from benchmark.matrix.settings import Augmentation, TrainingSettings
-from benchmark.records.exhibits import Rule
+from benchmark.matrix.settings import Augmentation, KeepThumbnails, TrainingSettings
 
 WEIGHTS = ("hub", "pypi", "none")
 FILE = "file:"
@@ -222,7 +221,7 @@ class Matrix(Frozen):
     threads: Count = 1
     timeout: Positive | None = None
     keep_weights: Literal["none", "best", "all"] = "none"
-    keep_thumbnails: Rule = "licensed"
+    keep_thumbnails: KeepThumbnails = "licensed"
     """Of which datasets runs keep small copies of the test images for the report; see `benchmark.records.exhibits`."""
     equivalence_margin: Annotated[float, Field(gt=0, le=100, strict=True)] = 1.0
     """Percent points of test accuracy below which a difference counts as none that matters; the report's alone."""

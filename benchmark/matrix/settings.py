@@ -20,6 +20,9 @@ def _each_once(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 Augmentation = Annotated[Step, BeforeValidator(parse), PlainSerializer(as_entry)]
 """In a file: a name, or a name with its parameters."""
 
+KeepThumbnails = Literal["licensed", "all", "none"]
+"""Datasets whose test images leave thumbnails: those whose licence allows it, all, none."""
+
 
 class EarlyStopping(Frozen):
     """When a stage ends before its last epoch."""

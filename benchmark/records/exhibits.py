@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from benchmark.data.catalogue import CATALOGUE
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the store imports this module: `plan` and `status` load no 
     from benchmark.data.dataset import PreparedDataset
     from benchmark.data.source import DatasetSource
     from benchmark.matrix.matrix import RunSpec
+    from benchmark.matrix.settings import KeepThumbnails
 
 FOLDER = "exhibits"
 """Inside a results folder."""
@@ -35,9 +36,6 @@ MOST_THUMBNAILS = 1000
 
 QUALITY = 85
 """Of the JPEG files, without subsampling of colour."""
-
-Rule = Literal["licensed", "all", "none"]
-"""Of which datasets thumbnails are kept: those whose licence allows it, all, none."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Exhibit:
     content: bytes | None
 
 
-def keeps_thumbnails(source: DatasetSource, rule: Rule) -> bool:
+def keeps_thumbnails(source: DatasetSource, rule: KeepThumbnails) -> bool:
     """Return whether a run keeps thumbnails of a dataset; of a folder, whose licence nobody knows, only under all."""
     if rule == "licensed":
         return not source.is_folder and CATALOGUE[source.name].thumbnails.allowed

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from benchmark import PROTOCOL_VERSION
 from benchmark.fields import Frozen
 from benchmark.matrix.matrix import RunSpec
 from benchmark.matrix.policies import BatchNorm, Trainable
+from benchmark.protocol import PROTOCOL_VERSION
 
 if TYPE_CHECKING:  # `plan` and `status` read records without loading pandas
     import numpy as np

@@ -19,8 +19,7 @@ from benchmark.report import tables
 from benchmark.report.figures.charts import pictures
 from benchmark.report.figures.images import image_pictures
 from benchmark.report.figures.picture import Picture
-from benchmark.report.formats import page
-from benchmark.report.formats import runs_parquet as runs_file
+from benchmark.report.formats import page, runs_parquet
 from benchmark.report.formats.latex import latex
 from benchmark.report.markdown import markdown
 from benchmark.report.sections.recommendation import recommendations
@@ -81,7 +80,7 @@ def write(results: Results, folder: Path) -> list[Path]:
             write_atomically(path, content)
     files = texts | {
         PAGE: _page(results, texts, figures, folder),
-        RUNS: runs_file.encode(frames.runs(results.plan)),
+        RUNS: runs_parquet.encode(frames.runs(results.plan)),
         DIGESTS: _digests(figures),
     }
     for name, content in files.items():
@@ -118,7 +117,7 @@ def check(results: Results, folder: Path) -> list[str]:
     lines |= {name: "missing" for name, content in on_disk.items() if content is None}
     lines |= {name: "changed" for name, content in expected.items() if on_disk[name] not in (None, content)}
     runs = on_disk[RUNS]
-    if runs is not None and not runs_file.agrees(runs, frames.runs(results.plan)):
+    if runs is not None and not runs_parquet.agrees(runs, frames.runs(results.plan)):
         lines[RUNS] = "changed"
     lines |= {path.relative_to(folder).as_posix(): "surplus" for path in _surplus(folder, figures)}
     return [f"{name}: {what}" for name, what in lines.items()]

@@ -6,10 +6,10 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark import PROTOCOL_VERSION
 from benchmark.errors import UserError, did_you_mean
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.matrix import expand
+from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.plan import make_plan
 from benchmark.records.record import DoneRun
 from benchmark.records.store import DamagedRecord, Store, find_results
@@ -91,7 +91,7 @@ def best_of(results: Path, name: str, dataset: str | None = None) -> KeptRun:
     from benchmark.analysis.winner import best_seed, winners
 
     store = find_results(results, name)
-    matrix = matrix_file.load(store.matrix)
+    matrix = file.load(store.matrix)
     titles = [entry.title for entry in matrix.datasets]
     if dataset is None and len(titles) > 1:
         raise UserError(f"--best {name}: it has several datasets; name one with --dataset: {', '.join(titles)}.")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import RunSpec
-from benchmark.records.exhibits import Exhibit, Rule
+from benchmark.matrix.settings import KeepThumbnails
+from benchmark.records.exhibits import Exhibit
 from benchmark.records.record import RunRecord
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class RunContext:
     workers: int = 1
     checkpoints: Path | None = None
     exhibits: Path | None = None
-    keep_thumbnails: Rule = "licensed"
+    keep_thumbnails: KeepThumbnails = "licensed"
 
 
 @dataclass(frozen=True)

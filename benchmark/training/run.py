@@ -13,15 +13,16 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from benchmark import PROTOCOL_VERSION, environment
+from benchmark import environment
 from benchmark.data.dataset import PreparedDataset
 from benchmark.errors import UserError, did_you_mean
 from benchmark.files import write_atomically
 from benchmark.locations import cache_directory
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import RunSpec
-from benchmark.networks import build as models
+from benchmark.networks import build
 from benchmark.networks.heads import HeadInit
+from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records import exhibits
 from benchmark.records.exhibits import Exhibit
 from benchmark.records.record import (
@@ -111,7 +112,7 @@ def train_and_score(
 
     data = open_data()
     data_ready = time.perf_counter()
-    built = models.build(
+    built = build.build(
         spec.model,
         INPUT_MODES[spec.input_mode],
         classes=len(data.classes),
@@ -154,7 +155,7 @@ def _done_record(
     context: RunContext,
     started_at: str,
     data: PreparedDataset,
-    built: models.BuiltModel,
+    built: build.BuiltModel,
     trained: Trained,
     timing: Timing,
     shown: tuple[Exhibit, ...],
@@ -244,7 +245,7 @@ def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
 
 
 def _about_images(
-    spec: RunSpec, data: PreparedDataset, built: models.BuiltModel, device: torch.device
+    spec: RunSpec, data: PreparedDataset, built: build.BuiltModel, device: torch.device
 ) -> dict[str, object]:
     """Return everything that decides the network's inputs, as JSON values."""
     rows = hashlib.sha256()
@@ -261,7 +262,7 @@ def _about_images(
     }
 
 
-def checkpoint_key(spec: RunSpec, about: dict[str, object], built: models.BuiltModel) -> dict[str, str]:
+def checkpoint_key(spec: RunSpec, about: dict[str, object], built: build.BuiltModel) -> dict[str, str]:
     """Return what a checkpoint and a run must share for the run to resume from it with the same bits."""
     commit, dirty = environment.git_revision()
     return {

@@ -31,7 +31,7 @@ from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.analysis.uncertainty.crossed import crossed
 from benchmark.data.index import open_index
 from benchmark.data.load import list_files
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.matrix import expand
 from benchmark.records import groups_file
 from benchmark.records.plan import make_plan
@@ -99,7 +99,7 @@ def main() -> None:
         names = {image: f"hand {clip + 1:02}" for image, clip in of_image.items()}
         if not groups_file.add(options.results, {"rps": names}):
             raise SystemExit(f"{options.results / groups_file.FILE} has groups of rps already; nothing is written")
-    matrix = matrix_file.load(options.results / "matrix.yaml")
+    matrix = file.load(options.results / "matrix.yaml")
     store = Store(options.results)
     results = load(matrix, make_plan(expand(matrix), store), store)
     ids = next(cell for cell in results.by_key.values() if cell.key[0] == "rps").images

@@ -15,7 +15,7 @@ from benchmark.analysis.results import Results
 from benchmark.analysis.uncertainty.inference import holm, p_value
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.errors import UserError
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.file import experiments_folder
 from benchmark.records.store import Store
 from tests.report import made_up
@@ -119,7 +119,7 @@ def test_the_shipped_claims_are_those_of_the_sources() -> None:
 
 @pytest.mark.parametrize(("name", "comparisons"), [("finetune-vs-features", 1), ("size-similarity", 4)])
 def test_each_claim_about_policies_is_held_by_its_matrix(name: str, comparisons: int) -> None:
-    matrix, store = matrix_file.load(matrix_file.find(name)), Store(Path("nowhere"))
+    matrix, store = file.load(file.find(name)), Store(Path("nowhere"))
     results = made_up.results_of(matrix, store)
     source = next(s for s in load_sources(experiments_folder() / "published") if _names(s) <= set(results.datasets))
     judged = judge(source.claims, differences(results), results)

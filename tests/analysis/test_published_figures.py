@@ -10,7 +10,7 @@ from scipy import stats
 
 from benchmark.analysis.published import Compared, Source, compare, load_sources
 from benchmark.errors import UserError
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.file import experiments_folder
 from benchmark.matrix.matrix import expand
 from benchmark.records.store import Store
@@ -24,7 +24,7 @@ def hotdog() -> Source:
 
 def compared(folder: Path, losses: list[float], overrides: list[str] | None = None) -> tuple[list[Compared], str]:
     """Return the figures of the hotdog matrix with a training loss by seed, and how the report shows them."""
-    matrix = matrix_file.load(matrix_file.find("hotdog"), overrides or [])
+    matrix = file.load(file.find("hotdog"), overrides or [])
     store = Store(folder / "results")
     for spec in expand(matrix):
         if spec.seed < len(losses):

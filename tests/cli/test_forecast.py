@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmark import environment
-from benchmark.cli import forecast as module
+from benchmark.cli import forecast
 from benchmark.cli.forecast import expected, total, workers_of
 from benchmark.matrix.matrix import RunSpec
 from benchmark.records.plan import Plan, PlannedRun
@@ -46,7 +46,7 @@ def test_without_a_basis_the_network_is_named() -> None:
 def test_the_device_is_that_of_the_newest_run_done_here_else_what_the_driver_lists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "NVIDIA", tmp_path)
+    monkeypatch.setattr(forecast, "NVIDIA", tmp_path)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     full = matrices.spec(models=["timm/resnetrs50.tf_in1k"])
     assert expected(plan_of((full, None))) == {}

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from benchmark.cli import app
 from benchmark.files import write_atomically
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.matrix import RunSpec, expand
 from benchmark.records import locks
 from benchmark.records.record import RunRecord
@@ -36,11 +36,11 @@ class Made:
         commands = Commands(folder, folder / "cache")
         self.file = commands.matrix(input_modes=["grey-1ch"])
         self.store = Store(commands.results())
-        matrix = matrix_file.load(Path(self.file))
+        matrix = file.load(Path(self.file))
         self.correct = made_up.latent()
         self.first, self.second = expand(matrix)
         self.save(self.first)
-        write_atomically(self.store.matrix, matrix_file.dump(matrix).encode())
+        write_atomically(self.store.matrix, file.dump(matrix).encode())
 
     def save(self, run: RunSpec) -> None:
         self.store.save(*made_up.record_of(run, self.correct(run)))

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.data.decoding import pool as parallel
+from benchmark.data.decoding import pool
 from benchmark.data.decoding.pool import map_ahead, map_files
 from tests.data.conftest import picture, save
 
 
 def test_every_item_is_answered_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "processors", lambda: 4)
+    monkeypatch.setattr(pool, "processors", lambda: 4)
 
     def work(number: int) -> int:
         time.sleep(0.002 * (number % 3))

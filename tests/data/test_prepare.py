@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.data.catalogue import CATALOGUE, DatasetInfo, Download
-from benchmark.data.download import web as fetch
+from benchmark.data.download import web
 from benchmark.data.download.prepare import prepare
 from benchmark.data.download.unpack import UnsafeArchive, unpack
 from benchmark.errors import UserError
@@ -96,7 +96,7 @@ def test_a_cut_connection_is_resumed_where_it_broke(rps: DatasetInfo, server: Se
 def test_a_download_that_stays_broken_is_told_and_the_next_run_resumes_it(
     rps: DatasetInfo, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "ATTEMPTS", 1)
+    monkeypatch.setattr(web, "ATTEMPTS", 1)
     server.cut_after["rps.zip"] = 5000
     with pytest.raises(UserError, match="cut before the file's end"):
         prepare(rps, tmp_path)

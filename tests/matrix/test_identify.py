@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from benchmark.errors import UserError
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.identify import identified
 from benchmark.matrix.matrix import Matrix, expand, not_applicable
 
@@ -25,7 +25,7 @@ def make_folder(root: Path, *, colour: bool, images: int = 4) -> Path:
 
 def matrix(folder: Path, *overrides: str) -> Matrix:
     given = [f"datasets=[folder:{folder}]", "seeds=[0]", *overrides]
-    return matrix_file.load(matrix_file.find("cpu"), given)
+    return file.load(file.find("cpu"), given)
 
 
 def ids(made: Matrix) -> list[str]:
@@ -75,18 +75,18 @@ def test_the_kept_matrix_gives_the_same_ids_without_the_folder(tmp_path: Path) -
     folder = make_folder(tmp_path / "cells", colour=True)
     made = identified(matrix(folder))
     kept = tmp_path / "matrix.yaml"
-    kept.write_text(matrix_file.dump(made))
+    kept.write_text(file.dump(made))
     shutil.rmtree(folder)
-    assert ids(identified(matrix_file.load(kept))) == ids(made)
+    assert ids(identified(file.load(kept))) == ids(made)
 
 
 def test_a_folder_that_has_changed_since_the_matrix_was_kept_is_refused(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cells", colour=True)
     kept = tmp_path / "matrix.yaml"
-    kept.write_text(matrix_file.dump(identified(matrix(folder))))
+    kept.write_text(file.dump(identified(matrix(folder))))
     (folder / "good" / "0.png").unlink()
     with pytest.raises(UserError, match="have changed since the matrix was made"):
-        identified(matrix_file.load(kept), verify=True)
+        identified(file.load(kept), verify=True)
 
 
 def test_a_run_of_a_folder_that_was_never_looked_at_has_no_id(tmp_path: Path) -> None:

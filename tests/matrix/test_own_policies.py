@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.matrix import Matrix, expand
 
 TEXT = """\
@@ -33,7 +33,7 @@ def load(folder: Path, old: str = "", new: str = "") -> Matrix:
     assert old in TEXT
     path = folder / "mine.yaml"
     path.write_text(TEXT.replace(old, new, 1) if old else TEXT)
-    return matrix_file.load(path)
+    return file.load(path)
 
 
 def test_stages_in_yaml_become_the_stages_of_the_runs(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from benchmark.data.catalogue import CATALOGUE
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.augmentations import AUGMENTATIONS
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import Matrix, expand
@@ -32,15 +32,15 @@ RUNS = {
 
 
 def load(name: str) -> Matrix:
-    return matrix_file.load(matrix_file.find(name))
+    return file.load(file.find(name))
 
 
 def text_of(name: str) -> str:
-    return matrix_file.find(name).read_text(encoding="utf-8")
+    return file.find(name).read_text(encoding="utf-8")
 
 
 def test_each_of_the_promised_matrices_is_shipped() -> None:
-    assert set(RUNS) <= set(matrix_file.shipped())
+    assert set(RUNS) <= set(file.shipped())
 
 
 @pytest.mark.parametrize(("name", "runs"), RUNS.items())
@@ -50,7 +50,7 @@ def test_a_shipped_matrix_has_its_number_of_runs_and_its_own_name(name: str, run
     assert len({run.id for run in expand(made)}) == runs
 
 
-@pytest.mark.parametrize("name", matrix_file.shipped())
+@pytest.mark.parametrize("name", file.shipped())
 def test_a_shipped_matrix_states_every_key_and_comments_each(name: str) -> None:
     text = text_of(name)
     data = yaml.safe_load(text)

@@ -10,7 +10,7 @@ import timm
 import torch
 
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.networks import build as models
+from benchmark.networks import build
 from experiments.studies import architecture_sweep as sweep
 
 A_TRAINED_NORM = {"efficientvim_m1": "norm.0.weight", "coat_tiny": "patch_embed4.proj.weight"}
@@ -53,7 +53,7 @@ def test_what_cannot_be_adapted_is_refused_with_its_reason(name: str, tmp_path: 
 @pytest.mark.slow
 def test_three_channels_reach_a_stem_that_folds_pixels_into_channels(tmp_path: Path) -> None:
     source = sweep.write_checkpoint("tresnet_m", sweep.SMALL_IMAGES, tmp_path)
-    built = models.build(
+    built = build.build(
         "timm/tresnet_m", INPUT_MODES["grey-3ch"], classes=3, source=source, seed=0, image_size=sweep.SMALL_IMAGES
     )
     assert built.stem == "body.conv1.conv"

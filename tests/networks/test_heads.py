@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmark.errors import UserError
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.networks import build as models
+from benchmark.networks import build
 from benchmark.networks.heads import classifier, head_parameters, is_headless
 from benchmark.training.run import head_init
 from tests import checkpoints, matrices
@@ -31,7 +31,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def head(model: str, how: Any, source: str, seed: int = 0, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     """Return weight and bias of a new head."""
-    built = models.build(
+    built = build.build(
         model, INPUT_MODES["rgb"], classes=classes, source=source, seed=seed, head_init=how, image_size=64
     )
     weight, bias = head_parameters(built.network).values()
@@ -56,9 +56,7 @@ def test_source_rows_are_the_named_rows_of_the_pretrained_head_and_the_others_st
     model: str, files: dict[str, str]
 ) -> None:
     state = checkpoints.made_up(model)
-    name = next(
-        iter(head_parameters(models.build(model, INPUT_MODES["rgb"], classes=3, source="none", seed=0).network))
-    )
+    name = next(iter(head_parameters(build.build(model, INPUT_MODES["rgb"], classes=3, source="none", seed=0).network)))
     weight, bias = head(model, [934, None, 0], files[model])
     default, default_bias = head(model, "default", files[model])
     source, source_bias = state[name].flatten(1), state[name.replace("weight", "bias")]

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from benchmark.errors import UserError
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.networks import build as models
-from benchmark.networks import weights
+from benchmark.networks import build, weights
 from benchmark.networks.freezing import set_trainable
 from benchmark.networks.heads import head_parameters
 from benchmark.networks.libraries import Architecture, architecture
@@ -63,7 +62,7 @@ def loaded(known: Architecture, checkpoint: weights.PretrainedWeights, mode: str
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-    models.load_pretrained(network, checkpoint, INPUT_MODES[mode], known)
+    build.load_pretrained(network, checkpoint, INPUT_MODES[mode], known)
     with torch.no_grad():
         for name, parameter in head_parameters(network).items():
             parameter.copy_(head[name])
@@ -107,12 +106,12 @@ def test_head_backbone_and_grey_modes_of_the_zoo(name: str) -> None:
     assert float((answers["grey-1ch"] - answers["grey-3ch-shared-norm"]).abs().max()) < 1e-4 * spread
 
     assert known.minimum_side == smallest
-    assert models.check_batch(three, 3, smallest, CLASSES, known.title) is not None
+    assert build.check_batch(three, 3, smallest, CLASSES, known.title) is not None
     if smallest > 1:
         with pytest.raises(UserError, match=f"needs images of {smallest} pixels a side or more; these have"):
-            models.build(known.title, INPUT_MODES["rgb"], classes=2, source="none", seed=0, image_size=smallest - 1)
+            build.build(known.title, INPUT_MODES["rgb"], classes=2, source="none", seed=0, image_size=smallest - 1)
         with pytest.raises(UserError, match=f"does not take images of {smallest - 1} x {smallest - 1} pixels"):
-            models.check_batch(three, 3, smallest - 1, CLASSES, known.title)
+            build.check_batch(three, 3, smallest - 1, CLASSES, known.title)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.networks import build as models
+from benchmark.networks import build
 from benchmark.training.batches import EVALUATION_BATCHES, Normaliser
 from tests.performance import common
 
@@ -22,7 +22,7 @@ def main() -> None:
     spec = common.spec(options.mode, options.epochs)
     mode = INPUT_MODES[spec.input_mode]
     data = common.opened(spec, options.data_dir)
-    built = models.build(spec.model, mode, classes=len(data.classes), source=spec.weights, seed=0)
+    built = build.build(spec.model, mode, classes=len(data.classes), source=spec.weights, seed=0)
     network = built.network.to(memory_format=torch.channels_last)
     normalise = Normaliser(built.mean, built.std, torch.device("cpu"))
     stored = torch.from_numpy(data.images[data.train.rows]).permute(0, 3, 1, 2)

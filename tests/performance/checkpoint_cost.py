@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmark.training import run as runs
+from benchmark.training import run
 from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.context import RunContext
 from benchmark.training.run import execute_run
@@ -67,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     spec = common.spec("grey-3ch", options.epochs)
     spec = spec.model_copy(update={"source": spec.source.model_copy(update={"limit": options.limit})})
-    with tempfile.TemporaryDirectory() as name, patch.object(runs, "Checkpoints", EverySecond):
+    with tempfile.TemporaryDirectory() as name, patch.object(run, "Checkpoints", EverySecond):
         folder = Path(name)
         outcome = execute_run(
             spec, RunContext(options.data_dir, folder / "weights", checkpoints=folder / "checkpoints")

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.matrix import Matrix
 from tests.report import made_up
 
@@ -75,14 +75,14 @@ def main() -> None:
         for runs in options.runs:
             made = matrix(runs)
             store = made_up.fill(Path(folder), made, made_up.latent(images=IMAGES))
-            (store.folder / "matrix.yaml").write_text(matrix_file.dump(made), encoding="utf-8")
+            (store.folder / "matrix.yaml").write_text(file.dump(made), encoding="utf-8")
             for name, command in COMMANDS.items():
                 row = measured(command, Path(folder), made.name)
                 found.append({"runs": runs, "command": name, **row})
                 print(f"{runs:6} {name:14} {row['seconds']:8} {row['cpu_seconds']:12} {row['peak_mb']:8}", flush=True)
         planned = matrix(PLANNED)
         (Path(folder) / planned.name).mkdir()
-        (Path(folder) / planned.name / "matrix.yaml").write_text(matrix_file.dump(planned), encoding="utf-8")
+        (Path(folder) / planned.name / "matrix.yaml").write_text(file.dump(planned), encoding="utf-8")
         row = measured(["plan"], Path(folder), planned.name)
         found.append({"runs": PLANNED, "command": "plan", **row})
         print(f"{PLANNED:6} {'plan':14} {row['seconds']:8} {row['cpu_seconds']:12} {row['peak_mb']:8}", flush=True)

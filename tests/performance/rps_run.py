@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.data.dataset import PreparedDataset, Split
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.matrix import RunSpec, expand
 from benchmark.training.context import RunContext
 from benchmark.training.run import train_and_score
@@ -25,7 +25,7 @@ def spec(overrides: list[str]) -> RunSpec:
     """Return the run: rps, rgb, one epoch, and what is asked for."""
     settings = ["datasets=[rps]", "input_modes=[rgb]", "seeds=[0]", "training.image_size=224", "training.epochs=1"]
     settings += ["training.early_stopping=null", "training.head_epochs=1"]
-    (only,) = expand(matrix_file.load(matrix_file.find("cpu"), [*settings, *overrides]))
+    (only,) = expand(file.load(file.find("cpu"), [*settings, *overrides]))
     return only
 
 

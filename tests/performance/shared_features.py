@@ -20,7 +20,7 @@ from benchmark.matrix.file import find, load
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import RunSpec, expand
 from benchmark.matrix.policies import Stage
-from benchmark.networks import build as models
+from benchmark.networks import build
 from benchmark.networks.heads import head_parameters
 from benchmark.training.batches import Images, Normaliser, SplitImages
 from benchmark.training.stages import Trained, train
@@ -40,7 +40,7 @@ def trained(spec: RunSpec, data_dir: Path, folder: Path | None) -> tuple[Trained
     """Return a trained frozen stage and its head's last weights; no folder: the backbone runs in every step."""
     mode, device = INPUT_MODES[spec.input_mode], torch.device("cpu")
     data = opened(spec, data_dir)
-    built = models.build(spec.model, mode, classes=len(data.classes), source=spec.weights, seed=spec.seed)
+    built = build.build(spec.model, mode, classes=len(data.classes), source=spec.weights, seed=spec.seed)
     built.network.to(memory_format=torch.channels_last)
     normaliser = Normaliser(built.mean, built.std, device)
     splits = (SplitImages(data.images, split, normaliser, device) for split in (data.train, data.validation, data.test))

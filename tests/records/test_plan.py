@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import PROTOCOL_VERSION
 from benchmark.matrix.matrix import expand
+from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.plan import STATES, State, make_plan
 from benchmark.records.record import DatasetRecord, Failure, UnfinishedRun
 from benchmark.records.store import Store

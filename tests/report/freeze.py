@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.matrix import expand
 from benchmark.records.store import Store
 from benchmark.training.context import RunContext
@@ -46,7 +46,7 @@ def main() -> None:
     command(
         "run", "--matrix", "smoke", "--name", FOLDER.name, "--workers", "1", *overrides
     )  # undisturbed: it has times
-    store, specs = Store(FOLDER), expand(matrix_file.load(FOLDER / "matrix.yaml"))
+    store, specs = Store(FOLDER), expand(file.load(FOLDER / "matrix.yaml"))
     os.environ["BENCHMARK_CACHE_DIR"] = os.devnull + "/cache"  # no folder: the run cannot decode its images
     outcome = execute_run(specs[FAILED], RunContext(data_dir=None, weights_folder=FOLDER))
     assert outcome.record.status == "failed", outcome.record

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmark.analysis.results import Results
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.records.store import Store
-from benchmark.report import build as report
+from benchmark.report import build
 from tests.report import made_up
 from tests.report.freeze import DAMAGED, FAILED, FOLDER, MISSING, STALE
 
@@ -22,17 +22,17 @@ TEXTS = ("report.md", "table.csv", "differences.csv", "table.tex", "figures.json
 def frozen(tmp_path: Path) -> Results:
     """The frozen results, copied to where they may be changed."""
     store = Store(shutil.copytree(FOLDER, tmp_path / FOLDER.name))
-    matrix = matrix_file.load(store.folder / "matrix.yaml")
+    matrix = file.load(store.folder / "matrix.yaml")
     return made_up.results_of(matrix, store)
 
 
 def test_the_frozen_records_give_the_golden_report_byte_for_byte(frozen: Results) -> None:
     folder = frozen.store.folder
-    assert report.check(frozen, folder) == []
+    assert build.check(frozen, folder) == []
     shutil.rmtree(folder / "figures")
     for name in (*TEXTS, "report.html", "runs.parquet"):
         (folder / name).unlink()
-    report.write(frozen, folder)
+    build.write(frozen, folder)
     for name in TEXTS:
         assert (folder / name).read_bytes() == (FOLDER / name).read_bytes(), name
     made, golden = ((place / "report.html").read_text(encoding="utf-8") for place in (folder, FOLDER))
@@ -40,7 +40,7 @@ def test_the_frozen_records_give_the_golden_report_byte_for_byte(frozen: Results
     assert drawings.sub("", made) == drawings.sub("", golden)
     names = {path.name for path in (FOLDER / "figures").iterdir()}
     assert {path.name for path in (folder / "figures").iterdir()} == names
-    assert report.check(frozen, folder) == []
+    assert build.check(frozen, folder) == []
 
 
 def test_what_failed_is_stale_missing_or_damaged_is_told_and_not_averaged(frozen: Results) -> None:

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 
 from benchmark.matrix.matrix import Matrix, RunSpec, expand
 from benchmark.records.store import Store
-from benchmark.report import build as report
+from benchmark.report import build
 from benchmark.report.figures.charts import own_name, slug
 from tests.report import made_up
 
@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     for spec in expand(matrix):
         save(spec)
-    report.write(made_up.results_of(matrix, store), store.folder)
+    build.write(made_up.results_of(matrix, store), store.folder)
     return store.folder
 
 

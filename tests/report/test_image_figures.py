@@ -14,7 +14,7 @@ from benchmark.matrix.matrix import Matrix, RunSpec, expand
 from benchmark.records import exhibits
 from benchmark.records.record import ExhibitFiles
 from benchmark.records.store import Store
-from benchmark.report import build as report
+from benchmark.report import build
 from benchmark.report.figures.picture import Picture
 from tests.report import made_up
 
@@ -51,7 +51,7 @@ def correct(spec: RunSpec) -> np.ndarray:
 
 def shown(matrix: Matrix, store: Store) -> tuple[str, dict[str, Picture]]:
     results = made_up.results_of(matrix, store)
-    texts, figures = report.texts_and_pictures(results)
+    texts, figures = build.texts_and_pictures(results)
     return texts["report.md"].decode(), {picture.name: picture for picture in figures}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.report import build as report
+from benchmark.report import build
 from tests.report import made_up
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -49,7 +49,7 @@ window.addEventListener("load", () => {
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     store = made_up.fill(tmp_path_factory.mktemp("page"), MATRIX, made_up.latent())
-    report.write(made_up.results_of(MATRIX, store), store.folder)
+    build.write(made_up.results_of(MATRIX, store), store.folder)
     return (store.folder / "report.html").read_text(encoding="utf-8")
 
 

@@ -18,9 +18,9 @@ import pytest
 from benchmark.analysis import frames
 from benchmark.matrix.matrix import Matrix, RunSpec, expand
 from benchmark.records.store import Store
-from benchmark.report import build as report
+from benchmark.report import build
 from benchmark.report.figures.charts import slug
-from benchmark.report.formats import runs_parquet as runs_file
+from benchmark.report.formats import runs_parquet
 from tests.report import made_up
 
 MATRIX = made_up.matrix(datasets=["beans", "elpv"])
@@ -36,7 +36,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def small_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with its report, to be copied."""
     store = made_up.fill(tmp_path_factory.mktemp("small"), SMALL, made_up.latent())
-    report.write(made_up.results_of(SMALL, store), store.folder)
+    build.write(made_up.results_of(SMALL, store), store.folder)
     return store.folder
 
 
@@ -47,7 +47,7 @@ def small(small_report: Path, tmp_path: Path) -> Store:
 
 def texts(matrix: Matrix, store: Store) -> dict[str, str]:
     results = made_up.results_of(matrix, store)
-    return {name: content.decode() for name, content in report.texts_and_pictures(results)[0].items()}
+    return {name: content.decode() for name, content in build.texts_and_pictures(results)[0].items()}
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -56,9 +56,9 @@ def rows(text: str) -> list[dict[str, str]]:
 
 def test_written_twice_it_is_the_same_and_agrees_with_its_records(small: Store) -> None:
     results = made_up.results_of(SMALL, small)
-    assert report.check(results, small.folder) == []
+    assert build.check(results, small.folder) == []
     before = {path: path.read_bytes() for path in small.folder.rglob("*") if path.is_file()}
-    paths = report.write(results, small.folder)
+    paths = build.write(results, small.folder)
     assert paths[0].name == "report.md"
     assert {path: path.read_bytes() for path in small.folder.rglob("*") if path.is_file()} == before
     assert sum(path.suffix == ".png" for path in paths) >= 3
@@ -77,9 +77,9 @@ def test_check_finds_one_changed_byte_anywhere(small: Store, name: str) -> None:
         changed[at] ^= 1
         path.write_bytes(changed)
         found = "report.html" if name.endswith(".svg") else name  # the page has the figure inside
-        assert report.check(results, small.folder) == [f"{found}: changed"]
+        assert build.check(results, small.folder) == [f"{found}: changed"]
     path.write_bytes(content)
-    assert report.check(results, small.folder) == []
+    assert build.check(results, small.folder) == []
 
 
 def test_check_names_missing_and_surplus_files_and_write_replaces_them(small: Store) -> None:
@@ -87,13 +87,13 @@ def test_check_names_missing_and_surplus_files_and_write_replaces_them(small: St
     (small.folder / "table.csv").unlink()
     (small.folder / "figures" / "time.png").unlink()
     (small.folder / "figures" / "old.png").write_bytes(b"")
-    assert report.check(results, small.folder) == [
+    assert build.check(results, small.folder) == [
         "figures/time.png: missing",
         "table.csv: missing",
         "figures/old.png: surplus",
     ]
-    report.write(results, small.folder)
-    assert report.check(results, small.folder) == []
+    build.write(results, small.folder)
+    assert build.check(results, small.folder) == []
 
 
 def test_other_data_of_a_figure_is_a_difference(small: Store) -> None:
@@ -102,10 +102,10 @@ def test_other_data_of_a_figure_is_a_difference(small: Store) -> None:
     other[:5] ^= 1
     small.save(*made_up.record_of(spec, other))
     results = made_up.results_of(SMALL, small)
-    found = report.check(results, small.folder)
+    found = build.check(results, small.folder)
     assert {"report.md: changed", "table.csv: changed", "figures.json: changed"} <= set(found)
-    report.write(results, small.folder)
-    assert report.check(results, small.folder) == []
+    build.write(results, small.folder)
+    assert build.check(results, small.folder) == []
 
 
 def test_a_figure_is_drawn_again_only_if_its_data_changed_or_a_file_is_missing(small: Store) -> None:
@@ -116,8 +116,8 @@ def test_a_figure_is_drawn_again_only_if_its_data_changed_or_a_file_is_missing(s
         for path in (accuracy, curves, time):
             if path.is_file():
                 path.write_bytes(b"kept")
-        report.write(results, small.folder)
-        assert report.check(results, small.folder) == []
+        build.write(results, small.folder)
+        assert build.check(results, small.folder) == []
         return [path for path in (accuracy, curves, time) if path.read_bytes() != b"kept"]
 
     assert drawn_again() == []
@@ -170,9 +170,9 @@ def test_without_a_done_run_it_says_so(tmp_path: Path) -> None:
     made = texts(MATRIX, store)
     assert "Nothing is measured yet" in made["report.md"]
     assert f"{len(results.plan.runs)} pending" in made["report.md"]
-    report.write(results, store.folder)
-    assert report.check(results, store.folder) == []
-    assert "3 pending" in report.table(results)
+    build.write(results, store.folder)
+    assert build.check(results, store.folder) == []
+    assert "3 pending" in build.table(results)
 
 
 def test_one_seed_gives_intervals_over_images_alone_and_no_verdict(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_damaged_record_is_named_on_top_and_left_out(small: Store) -> None:
     before = made.partition("## The answer")[0]
     assert f"**1 damaged record, left out of every number below:** `records/{path.name}` (see Runs)." in before
     assert "(n=2)" in made
-    assert "report.md: changed" in report.check(made_up.results_of(SMALL, small), small.folder)
+    assert "report.md: changed" in build.check(made_up.results_of(SMALL, small), small.folder)
 
 
 def test_a_pretrained_network_that_is_better_is_called_better_and_twins_are_not_told_apart(filled: Store) -> None:
@@ -244,7 +244,7 @@ def test_several_models_stand_apart(tmp_path: Path) -> None:
     matrix = made_up.matrix(models=["timm/resnet18", "timm/tf_efficientnet_lite0"], policies=["finetune", "scratch"])
     store = made_up.fill(tmp_path, matrix, made_up.latent())
     results = made_up.results_of(matrix, store)
-    names = [picture.name for picture in report.texts_and_pictures(results)[1]]
+    names = [picture.name for picture in build.texts_and_pictures(results)[1]]
     assert {f"accuracy--{slug(model)}" for model in ("timm/resnet18", "timm/tf_efficientnet_lite0")} <= set(names)
     found = rows(texts(matrix, store)["differences.csv"])
     assert {r["model"] for r in found} == set(matrix.models)
@@ -290,7 +290,7 @@ def test_runs_parquet_has_one_row_a_run_and_every_field(tmp_path: Path) -> None:
     store = made_up.fill(tmp_path, SMALL, made_up.latent(), keep=lambda spec: spec != specs[0])
     store.save(made_up.failed(specs[1]))
     plan = made_up.results_of(SMALL, store).plan
-    content = runs_file.encode(frames.runs(plan))
+    content = runs_parquet.encode(frames.runs(plan))
     frame = pd.read_parquet(io.BytesIO(content))
     assert list(frame["id"]) == [spec.id for spec in specs]
     assert list(frame["state"]) == ["pending", "failed", *["done"] * 4]
@@ -300,7 +300,7 @@ def test_runs_parquet_has_one_row_a_run_and_every_field(tmp_path: Path) -> None:
     assert record.timing is not None
     assert frame["timing.train_seconds"].iloc[-1] == record.timing.train_seconds
     assert json.loads(frame["history"].iloc[-1])[0]["epoch"] == 1
-    assert runs_file.agrees(content, frames.runs(plan))
+    assert runs_parquet.agrees(content, frames.runs(plan))
 
 
 def test_another_number_in_runs_parquet_is_drift(small: Store) -> None:
@@ -309,9 +309,9 @@ def test_another_number_in_runs_parquet_is_drift(small: Store) -> None:
     frame = pd.read_parquet(path)
     frame["test.accuracy"] += 1e-12
     frame.to_parquet(path, index=False)
-    assert report.check(results, small.folder) == ["runs.parquet: changed"]
+    assert build.check(results, small.folder) == ["runs.parquet: changed"]
     path.write_bytes(b"PAR1")
-    assert report.check(results, small.folder) == ["runs.parquet: changed"]
+    assert build.check(results, small.folder) == ["runs.parquet: changed"]
 
 
 def test_the_latex_table_has_the_same_cells_as_the_report(filled: Store) -> None:

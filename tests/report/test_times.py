@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmark.matrix.matrix import Matrix, expand
 from benchmark.records.store import Store
-from benchmark.report import build as report
+from benchmark.report import build
 from tests.report import made_up
 
 MATRIX = made_up.matrix(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
@@ -36,7 +36,7 @@ def measured(folder: Path, contended: set[tuple[str, int]]) -> Store:
 
 def texts(matrix: Matrix, store: Store) -> dict[str, str]:
     results = made_up.results_of(matrix, store)
-    return {name: content.decode() for name, content in report.texts_and_pictures(results)[0].items()}
+    return {name: content.decode() for name, content in build.texts_and_pictures(results)[0].items()}
 
 
 def cost_row(shown: str, mode: str) -> list[str]:
@@ -68,7 +68,7 @@ def test_without_one_undisturbed_run_there_is_no_figure_of_times(tmp_path: Path)
     everything = {(spec.input_mode, spec.seed) for spec in expand(MATRIX)}
     store = measured(tmp_path, everything)
     results = made_up.results_of(MATRIX, store)
-    shown, pictures = report.texts_and_pictures(results)
+    shown, pictures = build.texts_and_pictures(results)
     assert "time" not in {picture.name for picture in pictures}
     assert "figures/time" not in shown["report.md"].decode()
     assert cost_row(shown["report.md"].decode(), "grey-1ch")[3] == "≤ 400.0"

@@ -43,8 +43,7 @@ from benchmark.matrix.input_modes import InputMode
 from benchmark.matrix.policies import Stage
 from benchmark.networks import freezing, initialisation, stems
 from benchmark.networks.libraries.timm_models import TimmModel
-from benchmark.training import devices as precision
-from benchmark.training import features, optimizers
+from benchmark.training import devices, features, optimizers
 from benchmark.training import trainer as training
 from benchmark.training.batches import Normaliser
 from benchmark.training.trainer import StageTrainer
@@ -398,7 +397,7 @@ def channels_checked(absence: Absence) -> None:
 
 @without("bf16 is slow on a CPU", "test_precision_auto_is_fp32_on_every_cpu[False]")
 def auto_precision(absence: Absence) -> None:
-    absence.everywhere(precision.resolve_precision, lambda asked, device: "bf16" if asked == "auto" else asked)
+    absence.everywhere(devices.resolve_precision, lambda asked, device: "bf16" if asked == "auto" else asked)
 
 
 @without("features: exact in eval mode only", "test_kept_features_are_not_used_where_they_would_not_be_exact")

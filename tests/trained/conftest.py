@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.identify import identified
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import Matrix, expand
@@ -81,5 +81,5 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
             outcome = execute_run(spec, context)
             assert outcome.record.status == "done", outcome.record.traceback
             results.store.save(outcome.record, outcome.predictions)
-        (results.store.folder / "matrix.yaml").write_text(matrix_file.dump(matrix))
+        (results.store.folder / "matrix.yaml").write_text(file.dump(matrix))
         yield results

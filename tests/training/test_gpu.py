@@ -11,7 +11,7 @@ import torch
 from benchmark.matrix.augmentations import AUGMENTATIONS, parse
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import RunSpec
-from benchmark.networks import build as models
+from benchmark.networks import build
 from benchmark.records.record import DoneRun
 from benchmark.training import run as runs
 from benchmark.training.batches import Images, Normaliser, SplitImages
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.gpu
 GPU = torch.device("cuda", 0)
 
 
-def on_the_gpu(run: RunSpec, *, resident: bool = True) -> tuple[models.BuiltModel, Images]:
+def on_the_gpu(run: RunSpec, *, resident: bool = True) -> tuple[build.BuiltModel, Images]:
     data = synthetic.dataset(channels=1 if INPUT_MODES[run.input_mode].grey else 3)
     built, _ = synthetic.network_and_images(run, data)
     built.network.to(device=GPU, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave memory_format out

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmark.matrix.matrix import RunSpec
-from benchmark.training import run as runs
+from benchmark.training import run
 from benchmark.training.context import Outcome, RunContext
 from benchmark.training.devices import has_fast_bf16
 from benchmark.training.isolation import start_afresh
@@ -20,7 +20,7 @@ from tests import synthetic
 
 
 def measured(spec: RunSpec, folder: Path) -> Outcome:
-    return runs.train_and_score(spec, RunContext(folder, folder / "weights"), synthetic.dataset)
+    return run.train_and_score(spec, RunContext(folder, folder / "weights"), synthetic.dataset)
 
 
 def spoil() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.choices import COSINE
 from benchmark.matrix.matrix import RunSpec
 from benchmark.networks.freezing import set_trainable
@@ -103,7 +103,7 @@ def test_sgd_on_summed_losses_is_sgd_on_their_mean_with_lr_times_and_weight_deca
         ends.append(weight.detach())
     torch.testing.assert_close(ends[0], ends[1], rtol=1e-5, atol=1e-7)
     assert float((ends[0] - start).abs().max()) > 0.01
-    hotdog = matrix_file.load(matrix_file.find("hotdog"))
+    hotdog = file.load(file.find("hotdog"))
     assert hotdog.training.batch_size == batch
     assert hotdog.training.lr == pytest.approx(lr * batch, rel=1e-12)
     assert hotdog.training.weight_decay == pytest.approx(weight_decay / batch, rel=1e-12)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmark.matrix.augmentations import parse
-from benchmark.training import devices as precision
+from benchmark.training import devices
 from benchmark.training.batches import Batch, EpochOrder, Normaliser, SplitImages
 from benchmark.training.prefetch import loader
 from benchmark.training.stages import train
@@ -147,8 +147,8 @@ def test_stored_images_are_kept_on_a_gpu_up_to_a_quarter_of_its_free_memory(
     wanted: int, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100 << 20, 1 << 40))
-    assert precision.keeps_images(torch.device("cuda"), wanted) is kept
-    assert not precision.keeps_images(torch.device("cpu"), wanted)
+    assert devices.keeps_images(torch.device("cuda"), wanted) is kept
+    assert not devices.keeps_images(torch.device("cpu"), wanted)
 
 
 def test_images_kept_on_the_device_give_the_same_batches_as_those_that_are_moved() -> None:

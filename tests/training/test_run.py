@@ -8,11 +8,11 @@ import torch
 from pytorch_accelerated.callbacks import CallbackMethodNotImplementedError
 from safetensors.torch import load_file
 
-from benchmark.matrix import file as matrix_file
+from benchmark.matrix import file
 from benchmark.matrix.matrix import RunSpec, expand
 from benchmark.records.record import DoneRun, EpochRecord
 from benchmark.records.store import Store
-from benchmark.training import run as runs
+from benchmark.training import run
 from benchmark.training.context import Outcome, RunContext
 from tests import synthetic
 
@@ -22,7 +22,7 @@ def context(folder: Path, **given: object) -> RunContext:
 
 
 def measured(spec: RunSpec, folder: Path, **given: object) -> Outcome:
-    return runs.train_and_score(spec, context(folder, **given), synthetic.dataset)
+    return run.train_and_score(spec, context(folder, **given), synthetic.dataset)
 
 
 def test_a_run_leaves_a_whole_record_whose_scores_are_its_predictions(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_kept_weights_give_the_recorded_predictions_again(tmp_path: Path) -> Non
 
 def test_a_run_that_raises_is_recorded_with_its_traceback(tmp_path: Path) -> None:
     spec = synthetic.spec().model_copy(update={"source": synthetic.spec().source})
-    record = runs.execute_run(spec, context(tmp_path / "nothing here")).record
+    record = run.execute_run(spec, context(tmp_path / "nothing here")).record
     assert record.status == "failed"
     assert record.reason is not None and "UserError" in record.reason
     assert record.traceback is not None and "load_dataset" in record.traceback
@@ -101,8 +101,8 @@ def test_an_error_in_what_is_called_after_an_epoch_ends_the_run_as_failed(
     def on_epoch(record: EpochRecord) -> None:
         raise error("an attribute that is not there")  # the library makes the second of the first, and passes over it
 
-    monkeypatch.setattr(runs, "open_images", lambda spec, data_dir: synthetic.dataset(train=8, held_out=4))
-    record = runs.execute_run(synthetic.spec(epochs=1), context(tmp_path), on_epoch).record
+    monkeypatch.setattr(run, "open_images", lambda spec, data_dir: synthetic.dataset(train=8, held_out=4))
+    record = run.execute_run(synthetic.spec(epochs=1), context(tmp_path), on_epoch).record
     assert record.status == "failed"
     assert record.reason == f"{error.__name__}: an attribute that is not there"
 
@@ -122,8 +122,8 @@ def test_a_run_writes_nothing_into_the_working_folder(tmp_path: Path, monkeypatc
 def test_a_run_whose_loss_is_not_finite_is_recorded_as_diverged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "open_images", lambda spec, data_dir: synthetic.dataset())
-    record = runs.execute_run(synthetic.spec(lr=1e30), context(tmp_path)).record
+    monkeypatch.setattr(run, "open_images", lambda spec, data_dir: synthetic.dataset())
+    record = run.execute_run(synthetic.spec(lr=1e30), context(tmp_path)).record
     assert record.status == "diverged"
     assert record.reason is not None and "in epoch 1" in record.reason
 
@@ -132,8 +132,8 @@ def test_a_run_out_of_memory_is_recorded_as_oom(tmp_path: Path, monkeypatch: pyt
     def too_much(spec: RunSpec, data_dir: Path | None) -> None:
         np.empty((1 << 60,), np.uint8)
 
-    monkeypatch.setattr(runs, "open_images", too_much)
-    assert runs.execute_run(synthetic.spec(), context(tmp_path)).record.status == "oom"
+    monkeypatch.setattr(run, "open_images", too_much)
+    assert run.execute_run(synthetic.spec(), context(tmp_path)).record.status == "oom"
 
 
 @pytest.mark.slow
@@ -151,13 +151,11 @@ def test_validation_at_one_for_three_epochs_is_flagged(tmp_path: Path) -> None:
 @pytest.mark.parametrize("policy", ["finetune", "finetune-whole", "scratch"])
 def test_resnetrs50_goes_through_a_whole_run_of_the_full_matrixs_protocol(policy: str, tmp_path: Path) -> None:
     overrides = ["training.epochs=2", "training.head_epochs=1", "weights=none", "seeds=[0]", f"policies=[{policy}]"]
-    specs = expand(
-        matrix_file.load(matrix_file.find("full"), [*overrides, "datasets=[beans]", "input_modes=[grey-1ch]"])
-    )
+    specs = expand(file.load(file.find("full"), [*overrides, "datasets=[beans]", "input_modes=[grey-1ch]"]))
     (spec,) = specs
     assert (spec.model, spec.image_size) == ("timm/resnetrs50.tf_in1k", 224)
     data = synthetic.dataset(train=16, held_out=4, size=224)
-    record = runs.train_and_score(spec, context(tmp_path), lambda: data).record
+    record = run.train_and_score(spec, context(tmp_path), lambda: data).record
     assert record.status == "done"
     assert [epoch.epoch for epoch in record.history] == [1, 2]
     assert record.model is not None
@@ -167,8 +165,8 @@ def test_resnetrs50_goes_through_a_whole_run_of_the_full_matrixs_protocol(policy
 def control(dataset: str, mode: str, folder: Path) -> float:
     overrides = [f"datasets=[{dataset}]", f"input_modes=[{mode}]", "policies=[finetune-whole]", "seeds=[0]"]
     training = ["training.image_size=48", "training.epochs=3", "training.early_stopping=null"]
-    (spec,) = expand(matrix_file.load(matrix_file.find("cpu"), overrides + training))
-    record = runs.execute_run(spec, context(folder)).record
+    (spec,) = expand(file.load(file.find("cpu"), overrides + training))
+    record = run.execute_run(spec, context(folder)).record
     assert record.status == "done", record.traceback
     assert record.test is not None
     return record.test.accuracy

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmark.analysis.differences import QUESTIONS, Difference
 from benchmark.analysis.results import Cell, Results
-from benchmark.report.figures import draw_charts as drawing
+from benchmark.report.figures import draw_charts
 from benchmark.report.figures.picture import Picture
 from benchmark.report.text import escape
 from benchmark.words import count, listed
@@ -105,7 +105,7 @@ def _accuracy(results: Results, cells: Sequence[Cell], suffix: str, named: str) 
         "over the images alone (one seed). Bars that overlap may still belong to cells that differ: the paired "
         "differences tell.",
         data=_panels(results, [_point(cell) for cell in cells]),
-        draw=drawing.accuracy,
+        draw=draw_charts.accuracy,
     )
 
 
@@ -163,7 +163,7 @@ def _forest(found: Sequence[Difference], suffix: str, named: str) -> list[Pictur
             caption="Mean difference in test accuracy on the same seeds and the same images, with its 95 % interval. "
             "Filled: shown to differ, after Holm's correction. Hollow: could not tell, or too few seeds for a verdict.",
             data=rows,
-            draw=drawing.forest,
+            draw=draw_charts.forest,
         )
     ]
 
@@ -187,7 +187,7 @@ def _cost(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> l
             "hardware do not compare."
             + (f" Not drawn: {count(left_out, 'cell')} of which every run waited." if left_out else ""),
             data=_panels(results, points) | {"policies": list(results.matrix.policies)},  # the markers go by all
-            draw=drawing.cost,
+            draw=draw_charts.cost,
         )
     ]
 
@@ -209,7 +209,7 @@ def _curves(dataset: str, cells: Sequence[Cell], name: str, named: str) -> Pictu
         title=f"Learning curves on {dataset}{named}",
         caption="Lines: means over seeds, drawn as far as every seed of the cell ran. Bands: lowest to highest seed.",
         data=data,
-        draw=drawing.curves,
+        draw=draw_charts.curves,
     )
 
 
@@ -230,7 +230,7 @@ def _confusion(dataset: str, cells: Sequence[Cell], name: str, named: str) -> li
             caption="Percent of the images of a true class (row) that were taken for a class (column), over the done "
             f"seeds together. Datasets of more than {CLASSES_IN_A_CONFUSION} classes have the table of recalls only.",
             data=data,
-            draw=drawing.confusion,
+            draw=draw_charts.confusion,
         )
     ]
 

@@ -14,7 +14,7 @@ from benchmark.data.catalogue import CATALOGUE
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import DatasetEntry
 from benchmark.records.exhibits import MOST_THUMBNAILS, decoded, keeps_thumbnails
-from benchmark.report.figures import draw_images as drawing_images
+from benchmark.report.figures import draw_images
 from benchmark.report.figures.charts import classes_of, done_cells, drawn_one_by_one, model_suffix, own_name
 from benchmark.report.figures.picture import Picture, Section
 from benchmark.report.text import escape
@@ -121,7 +121,7 @@ def _modes(dataset: str, model: str, cells: Sequence[Cell], kept: Thumbnails, re
             "red, green and blue. A tint in a grey mode is the pretrained weights' three means and stds, which "
             f"differ. {_credit(_entry(dataset, results))}",
             data={"modes": rows, "examples": examples, "span": span},
-            draw=drawing_images.modes,
+            draw=draw_images.modes,
         )
     ]
 
@@ -163,7 +163,7 @@ def _hardest(dataset: str, model: str, cells: Sequence[Cell], kept: Thumbnails, 
             "class, what the wrong runs said most often, and how many runs of that side (against the other) were "
             f"wrong, of how many.{among} {_credit(_entry(dataset, results))}",
             data=rows,
-            draw=drawing_images.hardest,
+            draw=draw_images.hardest,
         )
     ]
 

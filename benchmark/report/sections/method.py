@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from benchmark import PROTOCOL_VERSION
 from benchmark.analysis.results import Results
 from benchmark.matrix.augmentations import in_words
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import CONTENT, Matrix
+from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.record import DoneRun, Environment
 from benchmark.report.text import escape, table
 from benchmark.words import count, duration, listed
