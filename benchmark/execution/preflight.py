@@ -18,7 +18,7 @@ from benchmark.execution.side_process import Progress, beside
 from benchmark.matrix import file
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import RunSpec
-from benchmark.training.context import open_images
+from benchmark.training.context import load_run_images
 
 if TYPE_CHECKING:
     from benchmark.data.dataset import PreparedDataset, Split
@@ -110,7 +110,7 @@ def preflight(specs: Sequence[RunSpec], data_dir: Path | None, progress: Progres
     groups: dict[str, Mapping[str, str]] = {}
     for key, spec in {images_key(spec): spec for spec in specs}.items():
         try:
-            data = open_images(spec, data_dir, partial(_report, progress, spec.dataset))
+            data = load_run_images(spec, data_dir, partial(_report, progress, spec.dataset))
             check_splits(spec.dataset, data)
         except UserError as error:
             problems.append(Problem("datasets", str(error)))
@@ -200,7 +200,7 @@ def check_networks(
         runs = tuple(policies.values())
         key = images_key(runs[0])
         if key not in images:
-            images[key] = open_images(runs[0], data_dir)
+            images[key] = load_run_images(runs[0], data_dir)
         passes("models", partial(checked.extend, _check_network(runs, images[key])))
     progress("networks", len(networks), len(networks))
     return tuple(problems), tuple(checked), gpus.list_gpus()

@@ -37,7 +37,7 @@ from benchmark.files import write_atomically
 from benchmark.matrix.matrix import RunSpec
 from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.record import Failure, UnfinishedRun
-from benchmark.training.context import Outcome, RunContext, now, open_images
+from benchmark.training.context import Outcome, RunContext, now, load_run_images
 
 MEMORY = 700 << 20
 """Bytes of main memory reserved per run on nodes without a GPU: Python, torch and what they load."""
@@ -262,7 +262,7 @@ def _work(
     with contextlib.suppress(OSError):
         os.chdir(cwd)
     with contextlib.suppress(Exception):  # before its time counts; the run meets the error again, and records it
-        open_images(spec, context.data_dir)
+        load_run_images(spec, context.data_dir)
     workers = min(fits.get(ray.get_runtime_context().get_node_id(), 1), context.workers)
     with tempfile.TemporaryDirectory(prefix="benchmark-ray-") as name, local_workers(1, ()) as execute:
         weights = Path(name) / "weights"

@@ -56,7 +56,7 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def open_images(spec: RunSpec, data_dir: Path | None, progress: Progress | None = None) -> PreparedDataset:
+def load_run_images(spec: RunSpec, data_dir: Path | None, progress: Progress | None = None) -> PreparedDataset:
     """Return the decoded images of a run. Missing ones are fetched and decoded first, once for all processes.
 
     Args:

@@ -40,7 +40,7 @@ from benchmark.records.record import (
 )
 from benchmark.training.batches import Images, Normaliser, SplitImages
 from benchmark.training.checkpoints import Checkpoints
-from benchmark.training.context import Outcome, RunContext, now, open_images
+from benchmark.training.context import Outcome, RunContext, now, load_run_images
 from benchmark.training.devices import check_precision, choose_device, keeps_images, resolve_precision
 from benchmark.training.isolation import start_afresh
 from benchmark.training.metrics import score
@@ -65,7 +65,7 @@ def execute_run(
     """
     started_at = now()
     try:
-        return train_and_score(spec, context, lambda: open_images(spec, context.data_dir), on_epoch)
+        return train_and_score(spec, context, lambda: load_run_images(spec, context.data_dir), on_epoch)
     except Exception as error:
         status: Failure = "diverged" if isinstance(error, Diverged) else "failed"
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

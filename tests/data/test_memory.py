@@ -17,7 +17,7 @@ SCRIPT = """
 import json, sys, threading
 from pathlib import Path
 from benchmark import matrix_file, runs
-from benchmark.training.context import RunContext, open_images
+from benchmark.training.context import RunContext, load_run_images
 from benchmark.matrix.identify import identified
 from benchmark.matrix.matrix import expand
 
@@ -35,7 +35,7 @@ overrides += [f"datasets=['folder:{folder}']", f"training.epochs={epochs}"]
 (spec,) = expand(identified(matrix_file.load(matrix_file.find("cpu"), overrides)))
 beside = folder.parent
 context = RunContext(None, beside / "weights", exhibits=beside / "exhibits", keep_thumbnails="all")
-open_images(spec, None)  # indexed and decoded, which a run does once for all
+load_run_images(spec, None)  # indexed and decoded, which a run does once for all
 peak, stop = [private()], threading.Event()
 reader = threading.Thread(target=read, args=(peak, stop), daemon=True)
 reader.start()

@@ -101,7 +101,7 @@ def test_an_error_in_what_is_called_after_an_epoch_ends_the_run_as_failed(
     def on_epoch(record: EpochRecord) -> None:
         raise error("an attribute that is not there")  # the library makes the second of the first, and passes over it
 
-    monkeypatch.setattr(run, "open_images", lambda spec, data_dir: synthetic.dataset(train=8, held_out=4))
+    monkeypatch.setattr(run, "load_run_images", lambda spec, data_dir: synthetic.dataset(train=8, held_out=4))
     record = run.execute_run(synthetic.spec(epochs=1), context(tmp_path), on_epoch).record
     assert record.status == "failed"
     assert record.reason == f"{error.__name__}: an attribute that is not there"
@@ -122,7 +122,7 @@ def test_a_run_writes_nothing_into_the_working_folder(tmp_path: Path, monkeypatc
 def test_a_run_whose_loss_is_not_finite_is_recorded_as_diverged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "open_images", lambda spec, data_dir: synthetic.dataset())
+    monkeypatch.setattr(run, "load_run_images", lambda spec, data_dir: synthetic.dataset())
     record = run.execute_run(synthetic.spec(lr=1e30), context(tmp_path)).record
     assert record.status == "diverged"
     assert record.reason is not None and "in epoch 1" in record.reason
@@ -132,7 +132,7 @@ def test_a_run_out_of_memory_is_recorded_as_oom(tmp_path: Path, monkeypatch: pyt
     def too_much(spec: RunSpec, data_dir: Path | None) -> None:
         np.empty((1 << 60,), np.uint8)
 
-    monkeypatch.setattr(run, "open_images", too_much)
+    monkeypatch.setattr(run, "load_run_images", too_much)
     assert run.execute_run(synthetic.spec(), context(tmp_path)).record.status == "oom"
 
 
