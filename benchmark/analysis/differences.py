@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -50,8 +51,8 @@ class Contrast:
     model: str
     first: str
     second: str
-    context: str
-    pairs: tuple[tuple[CellKey, CellKey], ...]
+    context: str = ""
+    pairs: tuple[tuple[CellKey, CellKey], ...] = ()
     headline: bool = False
 
 
@@ -143,12 +144,8 @@ def adjusted(own: Sequence[Difference]) -> list[Difference]:
 
 def contrasts(results: Results) -> list[Contrast]:
     """Return the comparisons that a matrix makes possible, done or not, in the report's order."""
-    found: list[Contrast] = []
-    for family, make in _MAKERS.items():
-        for dataset in results.datasets:
-            for model in results.matrix.models:
-                found.extend(make(family, dataset, model, results))
-    return found
+    places = [(dataset, model) for dataset in results.datasets for model in results.matrix.models]
+    return [contrast for make in _MAKERS.values() for place in places for contrast in make(*place, results)]
 
 
 class Paired(NamedTuple):
@@ -207,75 +204,67 @@ def measure(contrast: Contrast, results: Results) -> Difference:
     return Difference(contrast, interval, seeds, asked=len(results.matrix.seeds), margin=margin)
 
 
+def _contrasts(
+    base: Contrast,
+    places: Mapping[str, tuple[CellKey, CellKey]],
+    headline: Sequence[str],
+    averaged: Sequence[Sequence[str]],
+) -> Iterator[Contrast]:
+    """Yield a contrast per place, and the means over several places.
+
+    Args:
+        base: what is compared, without context and pairs.
+        places: place -> its pair of cells.
+        headline: the places of which the mean, or the only one, answers the question.
+        averaged: the groups of places to average, those of one place left out.
+    """
+    for place, pair in places.items():
+        yield replace(base, context=place, pairs=(pair,), headline=[place] == headline)
+    for used in averaged:
+        if len(used) > 1:
+            pairs = tuple(places[place] for place in used)
+            yield replace(base, context=f"mean of {listed(used)}", pairs=pairs, headline=used == headline)
+
+
 def _modes_compared(
     family: Family, first: str, second: str, dataset: str, model: str, results: Results
 ) -> Iterator[Contrast]:
-    modes = results.modes(dataset)
-    if first not in modes or second not in modes:
+    """Yield first - second with each policy that both modes have, and in the mean of the pretrained policies."""
+    if not {first, second} <= set(results.modes(dataset)):
         return
-    policies = [
-        policy
-        for policy in results.matrix.policies
-        if {(dataset, first, policy, model), (dataset, second, policy, model)} <= set(results.by_key)
-    ]
-    pretrained = [policy for policy in policies if results.matrix.policy(policy).pretrained]
-
-    def contrast(used: Sequence[str], context: str, headline: bool) -> Contrast:
-        pairs = tuple(((dataset, first, p, model), (dataset, second, p, model)) for p in used)
-        return Contrast(family, dataset, model, first, second, context, pairs, headline)
-
-    for policy in policies:
-        yield contrast([policy], policy, headline=[policy] == pretrained)
-    if len(pretrained) > 1:
-        yield contrast(pretrained, f"mean of {listed(pretrained)}", headline=True)
-
-
-def _colour(family: Family, dataset: str, model: str, results: Results) -> Iterator[Contrast]:
-    return _modes_compared(family, "rgb", "grey-3ch", dataset, model, results)
-
-
-def _channels(family: Family, dataset: str, model: str, results: Results) -> Iterator[Contrast]:
-    return _modes_compared(family, "grey-3ch", "grey-1ch", dataset, model, results)
+    every = {p: ((dataset, first, p, model), (dataset, second, p, model)) for p in results.matrix.policies}
+    places = {policy: pair for policy, pair in every.items() if set(pair) <= set(results.by_key)}
+    pretrained = [policy for policy in places if results.matrix.policy(policy).pretrained]
+    yield from _contrasts(Contrast(family, dataset, model, first, second), places, pretrained, [pretrained])
 
 
 def policies_compared(
     family: Family, first: str, second: str, dataset: str, model: str, results: Results
 ) -> Iterator[Contrast]:
     """Yield first - second in each input mode of a dataset that both have, and in the mean of its grey modes."""
-    modes = [
-        mode
-        for mode in results.modes(dataset)
-        if {(dataset, mode, first, model), (dataset, mode, second, model)} <= set(results.by_key)
-    ]
-    grey = [mode for mode in modes if INPUT_MODES[mode].grey]
-
-    def contrast(used: Sequence[str], context: str, headline: bool) -> Contrast:
-        pairs = tuple(((dataset, mode, first, model), (dataset, mode, second, model)) for mode in used)
-        return Contrast(family, dataset, model, first, second, context, pairs, headline)
-
-    for mode in modes:
-        yield contrast([mode], mode, headline=[mode] == grey or (not grey and len(modes) == 1))
-    if len(grey) > 1:
-        yield contrast(grey, f"mean of {listed(grey)}", headline=True)
-    if len(modes) > max(len(grey), 1):
-        yield contrast(modes, f"mean of {listed(modes)}", headline=False)
+    every = {m: ((dataset, m, first, model), (dataset, m, second, model)) for m in results.modes(dataset)}
+    places = {mode: pair for mode, pair in every.items() if set(pair) <= set(results.by_key)}
+    modes, grey = list(places), [mode for mode in places if INPUT_MODES[mode].grey]
+    headline = modes if len(modes) == 1 else grey
+    averaged = [grey] if grey == modes else [grey, modes]
+    yield from _contrasts(Contrast(family, dataset, model, first, second), places, headline, averaged)
 
 
-def _pretraining(family: Family, dataset: str, model: str, results: Results) -> Iterator[Contrast]:
+def _pretraining(dataset: str, model: str, results: Results) -> Iterator[Contrast]:
     policies = {name: results.matrix.policy(name) for name in results.matrix.policies}
     for second in (name for name, policy in policies.items() if not policy.pretrained):
         for first in (name for name, policy in policies.items() if policy.pretrained):
-            yield from policies_compared(family, first, second, dataset, model, results)
+            yield from policies_compared("pretraining", first, second, dataset, model, results)
 
 
-def _stages(family: Family, dataset: str, model: str, results: Results) -> Iterator[Contrast]:
+def _stages(dataset: str, model: str, results: Results) -> Iterator[Contrast]:
     if {"finetune", "finetune-whole"} <= set(results.matrix.policies):
-        yield from policies_compared(family, "finetune", "finetune-whole", dataset, model, results)
+        yield from policies_compared("stages", "finetune", "finetune-whole", dataset, model, results)
 
 
-_MAKERS: dict[Question, Callable[[Family, str, str, Results], Iterator[Contrast]]] = {
+_MAKERS: dict[Question, Callable[[str, str, Results], Iterator[Contrast]]] = {
     "pretraining": _pretraining,
-    "channels": _channels,
-    "colour": _colour,
+    "channels": partial(_modes_compared, "channels", "grey-3ch", "grey-1ch"),
+    "colour": partial(_modes_compared, "colour", "rgb", "grey-3ch"),
     "stages": _stages,
 }

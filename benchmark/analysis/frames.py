@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from benchmark.analysis.differences import Contrast, Difference
-from benchmark.analysis.published import JudgedClaim
+from benchmark.analysis.published import Claim, Judged
 from benchmark.analysis.results import Cell, CellKey, Results, TimeField
 from benchmark.analysis.scores import SCORES
 from benchmark.analysis.uncertainty.inference import equivalence_p_value, p_value, smallest_visible
@@ -86,13 +86,13 @@ def differences(
     return _frame([_difference(each, (scores or {}).get(each.contrast, {})) for each in found], DIFFERENCE_COLUMNS)
 
 
-def claims(judged: Iterable[JudgedClaim]) -> pd.DataFrame:
+def claims(judged: Mapping[Claim, Sequence[Judged]]) -> pd.DataFrame:
     """Return one row per claim and comparison that tests it; columns: `CLAIM_COLUMNS`."""
     rows = [
         _difference(each.difference, {})
-        | {"claim": item.claim.text, "verdict": each.verdict, "said_by_the_source": each.by_the_source}
-        for item in judged
-        for each in item.comparisons
+        | {"claim": claim.text, "verdict": each.verdict, "said_by_the_source": each.by_the_source}
+        for claim, comparisons in judged.items()
+        for each in comparisons
     ]
     return _frame(rows, CLAIM_COLUMNS)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
-import numpy as np
+import pandas as pd
 
 from benchmark.analysis.predictions import Tested
 from benchmark.analysis.results import Cell
@@ -36,17 +34,6 @@ class Hard:
     others_runs: int = 0
 
 
-@dataclass(frozen=True)
-class _Group:
-    """Runs over the images that any of them was tested on: int64 counts by image, and wrong answers by image."""
-
-    ids: np.ndarray
-    labels: np.ndarray
-    wrong: np.ndarray
-    runs: np.ndarray
-    tests: tuple[Tested, ...]
-
-
 def hardest(cells: Sequence[Cell], kept: Collection[str], most: int) -> list[Hard]:
     """Return the images that the runs of these cells got wrong most often, at most ``most``; none that all got right.
 
@@ -57,12 +44,8 @@ def hardest(cells: Sequence[Cell], kept: Collection[str], most: int) -> list[Har
         kept: the images to choose among.
         most: at most so many.
     """
-    group = _group([test for cell in cells for test in cell.tests.values()])
-    if group is None:
-        return []
-    order = np.lexsort((group.ids, -group.wrong / group.runs))
-    chosen = (int(k) for k in order if group.wrong[k] and group.ids[k] in kept)
-    return [_hard(group, k) for k in islice(chosen, most)]
+    images = _images([test for cell in cells for test in cell.tests.values()])
+    return _chosen(images, images["wrong"] / images["runs"], kept, most)
 
 
 def parted(right: Sequence[Cell], wrong: Sequence[Cell], kept: Collection[str], most: int) -> list[Hard]:
@@ -72,7 +55,7 @@ def parted(right: Sequence[Cell], wrong: Sequence[Cell], kept: Collection[str], 
 
     Args:
         right: cells of one side.
-        wrong: cells of the other, of the same dataset; what is returned tells what these said.
+        wrong: cells of the other, of the same dataset; `Hard.said` is what these answered.
         kept: the images to choose among.
         most: at most so many.
     """
@@ -83,44 +66,34 @@ def parted(right: Sequence[Cell], wrong: Sequence[Cell], kept: Collection[str], 
     ]
     common = set.intersection(*done) if done else set()
     sure, unsure = (
-        _group([test for c in side for seed, test in c.tests.items() if (c.key[2], seed) in common])
+        _images([test for c in side for seed, test in c.tests.items() if (c.key[2], seed) in common])
         for side in (right, wrong)
     )
-    if sure is None or unsure is None:
-        return []
-    _, here, there = np.intersect1d(sure.ids, unsure.ids, return_indices=True)
-    gap = unsure.wrong[there] / unsure.runs[there] - sure.wrong[here] / sure.runs[here]
-    order = np.lexsort((unsure.ids[there], -gap))
-    chosen = (int(k) for k in order if gap[k] > 0 and unsure.ids[there[k]] in kept)
-    return [_hard(unsure, int(there[k]), sure, int(here[k])) for k in islice(chosen, most)]
+    both = unsure.join(sure[["wrong", "runs"]].add_prefix("others_"), how="inner")
+    gap = both["wrong"] / both["runs"] - both["others_wrong"] / both["others_runs"]
+    return _chosen(both, gap, kept, most)
 
 
-def _group(tests: Sequence[Tested]) -> _Group | None:
+def _images(tests: Sequence[Tested]) -> pd.DataFrame:
+    """Return label, most frequent wrong answer (`Hard.said`), wrong runs and runs by image id."""
     if not tests:
-        return None
-    ids = np.unique(np.concatenate([test.images.ids for test in tests]))
-    labels, wrong, runs = (np.zeros(len(ids), dtype=np.int64) for _ in range(3))
-    for test in tests:
-        where = np.searchsorted(ids, test.images.ids)
-        runs[where] += 1
-        wrong[where] += test.correct == 0
-        labels[where] = test.images.labels
-    return _Group(ids, labels, wrong, runs, tuple(tests))
-
-
-def _hard(group: _Group, k: int, others: _Group | None = None, other: int = 0) -> Hard:
-    image_id, label = group.ids[k], int(group.labels[k])
-    said: Counter[int] = Counter()
-    for test in group.tests:
-        place = int(np.searchsorted(test.images.ids, image_id))
-        if place < len(test.images.ids) and test.images.ids[place] == image_id and not test.correct[place]:
-            said[int(test.predicted[place])] += 1
-    return Hard(
-        image_id=str(image_id),
-        label=label,
-        said=min(said, key=lambda answer: (-said[answer], answer)),
-        wrong=int(group.wrong[k]),
-        runs=int(group.runs[k]),
-        others_wrong=None if others is None else int(others.wrong[other]),
-        others_runs=0 if others is None else int(others.runs[other]),
+        return pd.DataFrame(columns=["label", "wrong", "runs", "said"], dtype=float).rename_axis("image_id")
+    answers = pd.concat(
+        [
+            pd.DataFrame({"image_id": t.images.ids, "label": t.images.labels, "said": t.predicted, "right": t.correct})
+            for t in tests
+        ]
     )
+    answers["wrong"] = answers["right"] == 0
+    images = answers.groupby("image_id").agg(label=("label", "first"), wrong=("wrong", "sum"), runs=("wrong", "size"))
+    times = answers[answers["wrong"]].value_counts(["image_id", "said"]).reset_index()
+    first = times.sort_values(["count", "said"], ascending=[False, True]).drop_duplicates("image_id")
+    return images.join(first.set_index("image_id")["said"])
+
+
+def _chosen(images: pd.DataFrame, share: pd.Series[float], kept: Collection[str], most: int) -> list[Hard]:
+    """Return the kept images of the largest shares above zero, then by id."""
+    images = images.assign(share=share)[(share > 0) & images.index.isin(list(kept))]
+    first = images.sort_values(["share", "image_id"], ascending=[False, True]).head(most).astype({"said": int})
+    rows = first.drop(columns="share").reset_index().to_dict("records")
+    return [Hard(**{str(name): value for name, value in row.items()}) for row in rows]

@@ -15,7 +15,7 @@ from benchmark.analysis.uncertainty.bootstrap import resample_counts
 from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.errors import UserError
 from benchmark.records import groups_file
-from benchmark.records.record import DoneRun, PredictionTable
+from benchmark.records.record import DoneRun
 from benchmark.records.store import Store
 
 SAME_ACCURACY = 1e-6
@@ -32,16 +32,12 @@ class TestImages:
     Attributes:
         ids: ascending, shape (images,).
         labels: by image.
-        listed: ids as the first run's predictions list them.
-        order: positions in ``listed`` that sort them.
         groups: int64, shape (images,), equal for images of one group, for one dataset the same in all its folds; None:
             nothing is known of groups.
     """
 
     ids: np.ndarray
     labels: np.ndarray
-    listed: tuple[str, ...] = field(repr=False)
-    order: np.ndarray = field(repr=False)
     groups: np.ndarray | None = field(repr=False)
 
     @cached_property
@@ -92,21 +88,22 @@ def checked(
         raise UserError(
             f"{path}: {rows} predictions for {record.dataset.test_images} test images. Run it again with --force."
         )
-    images = known.get(key := _key(record))
-    own = images if images is not None and table.image_id == images.listed else _test_images(table, path, groups)
-    images = known.setdefault(key, own)
-    label, predicted = table.label[own.order], table.predicted[own.order]
+    listed = np.array(table.image_id, dtype=object)
+    order = np.argsort(listed, kind="stable")
+    ids, label, predicted = listed[order], table.label[order], table.predicted[order]
     for name, values in (("label", label), ("predicted", predicted)):
         if values.min() < 0 or values.max() >= classes:
             raise UserError(f"{path}: a {name} lies outside the {classes} classes. Run it again with --force.")
-    same = own is images or np.array_equal(own.ids, images.ids)
-    if not same or not np.array_equal(label, images.labels):
+    images = known.get(key := _key(record))
+    if images is None:
+        images = known[key] = _test_images(ids, label, path, groups)
+    elif not np.array_equal(ids, images.ids) or not np.array_equal(label, images.labels):
         raise UserError(
             f"{path}: its test images or labels differ from those of the other runs on {record.spec.dataset}. "
             "Run it again with --force."
         )
     correct = (predicted == label).astype(np.int8)
-    probabilities = table.probabilities[own.order]
+    probabilities = table.probabilities[order]
     found = quality(label, predicted, probabilities, images.counts)
     counted = int(correct.sum(dtype=np.int64)) / len(correct)
     macro_f1, log_loss, _ = found.scores
@@ -124,10 +121,7 @@ def checked(
     return Tested(images, correct, predicted.astype(np.int32), confusion(label, predicted, classes), found)
 
 
-def _test_images(table: PredictionTable, path: Path, groups: Mapping[str, int] | None) -> TestImages:
-    listed = np.array(table.image_id, dtype=object)
-    order = np.argsort(listed, kind="stable")
-    ids = listed[order]
+def _test_images(ids: np.ndarray, labels: np.ndarray, path: Path, groups: Mapping[str, int] | None) -> TestImages:
     if (twice := ids[1:][ids[1:] == ids[:-1]]).size:
         raise UserError(f"{path}: image {twice[0]!r} is predicted twice. Run it again with --force.")
     codes = None
@@ -137,14 +131,13 @@ def _test_images(table: PredictionTable, path: Path, groups: Mapping[str, int] |
             raise UserError(
                 f"{folder / groups_file.FILE}: {len(absent)} of {len(ids)} test images of {path} have no "
                 f"group there, e.g. {absent[0]!r}. Add them, or remove the dataset's rows: then "
-                f"`python -m benchmark datasets groups {folder.name}` makes them anew."
+                f"`python -m benchmark datasets groups {folder.name}` makes them again."
             )
         codes = np.array([groups[name] for name in ids.tolist()], dtype=np.int64)
-    return TestImages(ids=ids, labels=table.label[order], listed=table.image_id, order=order, groups=codes)
+    return TestImages(ids, labels, codes)
 
 
 def _key(record: DoneRun) -> str:
     """Return a key that runs share which were tested on the same images."""
-    folds = record.dataset.folds if record.dataset else None
-    fold = None if folds is None else record.spec.seed % folds
+    fold = None if record.dataset.folds is None else record.spec.seed % record.dataset.folds
     return json.dumps([record.spec.dataset, record.spec.source.model_dump(mode="json"), fold], sort_keys=True)

@@ -138,19 +138,11 @@ class Judged:
     by_the_source: bool
 
 
-@dataclass(frozen=True)
-class JudgedClaim:
-    """A claim with its verdicts, none where the matrix does not hold the comparison."""
+def judge(claims: Sequence[Claim], found: Sequence[Difference], results: Results) -> dict[Claim, tuple[Judged, ...]]:
+    """Return the verdicts on each claim of one source, none where the matrix does not hold the comparison.
 
-    claim: Claim
-    comparisons: tuple[Judged, ...]
-
-
-def judge(claims: Sequence[Claim], found: Sequence[Difference], results: Results) -> list[JudgedClaim]:
-    """Return the verdicts on the claims of one source; generated controls are no evidence.
-
-    A claim about a question is judged on that question's headlines, a claim about policies on differences of its own,
-    with Holm's correction among those of the source.
+    Generated controls are no evidence. A claim about a question is judged on that question's headlines, a claim about
+    policies on differences of its own, with Holm's correction among those of the source.
 
     Args:
         claims: of one source.
@@ -172,7 +164,7 @@ def judge(claims: Sequence[Claim], found: Sequence[Difference], results: Results
             if contrast.family == claim.question and contrast.headline and contrast.dataset not in results.controls:
                 yield Judged(difference, verdict(claim, difference), whole.get(contrast.dataset) in claim.datasets)
 
-    return [JudgedClaim(claim, tuple(comparisons(claim))) for claim in claims]
+    return {claim: tuple(comparisons(claim)) for claim in claims}
 
 
 def _between_policies(claim: PolicyClaim, results: Results) -> Iterator[Contrast]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from benchmark.analysis.predictions import Tested, TestImages, checked
-from benchmark.analysis.scores import SCORES
-from benchmark.analysis.uncertainty.bootstrap import mean_score
+from benchmark.analysis.uncertainty.bootstrap import mean_scores
 from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.analysis.uncertainty.folds import UNTESTED
 from benchmark.analysis.uncertainty.interval import Interval
@@ -72,7 +72,7 @@ class Cell:
     @property
     def folds(self) -> int | None:
         """Folds of the cross-validation that the seeds stand for; None where all were tested on the same images."""
-        return next((record.dataset.folds for record in self.records.values() if record.dataset), None)
+        return next((record.dataset.folds for record in self.records.values()), None)
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -136,17 +136,7 @@ class Cell:
         if not self.tests:
             return {}
         own = [test.quality for test in self.tests.values()]
-        return {
-            name: mean_score(
-                [quality.scores[k] for quality in own],
-                np.stack([quality.resampled[k] for quality in own]),
-                len(self.images),
-                self.folds,
-                telling_images(self.correct) if name == "macro_f1" else None,
-                as_groups(self.groups),
-            )
-            for k, name in enumerate(SCORES)
-        }
+        return mean_scores(own, len(self.images), self.folds, telling_images(self.correct), as_groups(self.groups))
 
 
 @dataclass(frozen=True)
@@ -239,21 +229,14 @@ def _codes(of_image: Mapping[str, str]) -> Mapping[str, int]:
 
 
 def _by_cell(matrix: Matrix, plan: Plan) -> dict[CellKey, list[RunSpec]]:
-    datasets = [entry.title for entry in matrix.datasets]
-
-    def place(spec: RunSpec) -> tuple[int, int, int, int, int]:
-        return (
-            datasets.index(spec.dataset),
-            matrix.models.index(spec.model),
-            matrix.input_modes.index(spec.input_mode),
-            matrix.policies.index(spec.policy),
-            spec.seed,
-        )
-
-    grouped: dict[CellKey, list[RunSpec]] = {}
-    for spec in sorted((run.spec for run in plan.runs), key=place):
-        grouped.setdefault(spec.cell, []).append(spec)
-    return grouped
+    """Return the runs of each cell by seed, cells in the order of `Results.by_key`."""
+    found: dict[CellKey, list[RunSpec]] = {}
+    for run in plan.runs:
+        found.setdefault(run.spec.cell, []).append(run.spec)
+    titles = [entry.title for entry in matrix.datasets]
+    order = itertools.product(titles, matrix.models, matrix.input_modes, matrix.policies)
+    keys = [(dataset, mode, policy, model) for dataset, model, mode, policy in order]
+    return {key: sorted(found[key], key=attrgetter("seed")) for key in keys if key in found}
 
 
 def _repeated(cells: Mapping[CellKey, Sequence[RunSpec]], records: Iterable[DoneRun]) -> dict[CellKey, CellKey]:

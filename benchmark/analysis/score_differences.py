@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmark.analysis.differences import Contrast, paired_values
 from benchmark.analysis.results import Results
-from benchmark.analysis.scores import SCORES
-from benchmark.analysis.uncertainty.bootstrap import mean_score
+from benchmark.analysis.scores import Quality
+from benchmark.analysis.uncertainty.bootstrap import mean_scores
 from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.analysis.uncertainty.folds import UNTESTED
 from benchmark.analysis.uncertainty.interval import Interval
@@ -24,16 +24,11 @@ def score_differences(contrast: Contrast, results: Results) -> Mapping[str, Inte
     values, seeds, groups = paired_values(pairs)
     if not seeds:
         return {}
-    tests = [[(first.tests[seed].quality, second.tests[seed].quality) for first, second in pairs] for seed in seeds]
+    own = []
+    for seed in seeds:
+        both = [(first.tests[seed].quality, second.tests[seed].quality) for first, second in pairs]
+        macro_f1, log_loss, error = (sum(a.scores[k] - b.scores[k] for a, b in both) / len(pairs) for k in range(3))
+        resampled = np.sum([a.resampled - b.resampled for a, b in both], axis=0) / len(pairs)
+        own.append(Quality((macro_f1, log_loss, error), resampled))
     telling = int(np.count_nonzero(((values != 0) & (values != UNTESTED)).any(axis=0)))
-    return {
-        name: mean_score(
-            [sum(first.scores[k] - second.scores[k] for first, second in of_seed) / len(pairs) for of_seed in tests],
-            np.stack([sum(a.resampled[k] - b.resampled[k] for a, b in of_seed) / len(pairs) for of_seed in tests]),
-            values.shape[1],
-            pairs[0][0].folds,
-            telling if name == "macro_f1" else None,
-            as_groups(groups),
-        )
-        for k, name in enumerate(SCORES)
-    }
+    return mean_scores(own, values.shape[1], pairs[0][0].folds, telling, as_groups(groups))

@@ -57,6 +57,12 @@ def _cell(results: Results, key: CellKey, best: bool) -> str:
     return with_interval(cell.accuracy) + few + (f" {BEST}" if best else "")
 
 
+def cell_in_words(results: Results, key: CellKey) -> str:
+    """Return ``grey-1ch with finetune``, with the model in brackets if there are several; Markdown."""
+    _, mode, policy, model = key
+    return f"{mode} with {policy}" + (f" ({escape(model)})" if results.several_models else "")
+
+
 def place(results: Results, dataset: str, model: str, **more: str) -> dict[str, str]:
     """Return the columns that say where a row belongs, as Markdown: dataset, model if there are several, and more."""
     models = {"model": model} if results.several_models else {}

@@ -72,8 +72,8 @@ def test_a_claim_counts_for_the_source_only_on_its_own_whole_datasets() -> None:
     whole, part = results_of(datasets=["beans"]), results_of(datasets=[{"name": "beans", "limit": 100}])
     found = [difference(0.05, 0.02, 0.01)]
     for results, expected in ((whole, True), (part, False)):
-        (judged,) = judge([CLAIM], found, results)
-        assert [item.by_the_source for item in judged.comparisons] == [expected]
+        judged = judge([CLAIM], found, results)
+        assert [item.by_the_source for item in judged[CLAIM]] == [expected]
 
 
 SIZES: dict[str, Any] = {
@@ -89,9 +89,9 @@ def test_a_claim_about_policies_is_judged_on_the_datasets_that_it_names(tmp_path
     wrong = PolicyClaim(text="last", better="feature-extract", than="finetune-whole", datasets=("small", "elsewhere"))
     absent = PolicyClaim(text="none", better="scratch", than="feature-extract", datasets=("large",))
     judged = judge([right, wrong, absent], differences(results), results)
-    shown = [[(j.difference.contrast.dataset, j.verdict, j.by_the_source) for j in item.comparisons] for item in judged]
+    shown = [[(j.difference.contrast.dataset, j.verdict, j.by_the_source) for j in own] for own in judged.values()]
     assert shown == [[("large", "supported", False)], [("small", "contradicted", False)], []]
-    (first,), (second,) = judged[0].comparisons, judged[1].comparisons
+    (first,), (second,) = judged[right], judged[wrong]
     assert first.difference.contrast.context == "mean of grey-3ch and grey-1ch"
     assert first.difference.interval is not None
     assert second.difference.interval is not None
@@ -119,11 +119,10 @@ def test_the_shipped_claims_are_those_of_the_sources() -> None:
 
 @pytest.mark.parametrize(("name", "comparisons"), [("finetune-vs-features", 1), ("size-similarity", 4)])
 def test_each_claim_about_policies_is_held_by_its_matrix(name: str, comparisons: int) -> None:
-    matrix, store = file.load(file.find(name)), Store(Path("nowhere"))
-    results = made_up.results_of(matrix, store)
+    results = made_up.results_of(file.load(file.find(name)), Store(Path("nowhere")))
     source = next(s for s in load_sources(experiments_folder() / "published") if _names(s) <= set(results.datasets))
     judged = judge(source.claims, differences(results), results)
-    assert [[item.verdict for item in claim.comparisons] for claim in judged] == [["not run"]] * comparisons
+    assert [[item.verdict for item in own] for own in judged.values()] == [["not run"]] * comparisons
 
 
 def _names(source: Source) -> set[str]:

@@ -27,6 +27,7 @@ from benchmark.records.record import (
     UnfinishedRun,
 )
 from benchmark.records.store import Store
+from benchmark.report import build
 
 Correct = Callable[[RunSpec], np.ndarray]
 """Spec -> 0/1 by image, in the dataset's order."""
@@ -194,6 +195,12 @@ def fill(folder: Path, made: Matrix, correct: Correct, keep: Callable[[RunSpec],
 def results_of(made: Matrix, store: Store) -> Results:
     """Return a matrix's results."""
     return load(made, make_plan(expand(made), store), store)
+
+
+def texts(made: Matrix, store: Store) -> dict[str, str]:
+    """Return the text files of a matrix's report by name."""
+    files, _ = build.texts_and_pictures(results_of(made, store))
+    return {name: content.decode() for name, content in files.items()}
 
 
 def reordered(predictions: PredictionTable, order: Iterable[int]) -> PredictionTable:

@@ -13,7 +13,6 @@ from benchmark.errors import UserError
 from benchmark.matrix.matrix import RunSpec
 from benchmark.records import groups_file
 from tests.report import made_up
-from tests.report.test_report import texts
 
 
 def test_groups_of_test_images_widen_intervals_and_are_told(tmp_path: Path) -> None:
@@ -25,12 +24,12 @@ def test_groups_of_test_images_widen_intervals_and_are_told(tmp_path: Path) -> N
         return (hands + 0.5 * noise > (-0.5 if spec.policy == "finetune" else -0.2)).astype(np.int64)
 
     store = made_up.fill(tmp_path, matrix, correct)
-    alone = texts(matrix, store)
+    alone = made_up.texts(matrix, store)
     assert "| not looked for |" in alone["report.md"]
     assert "rps: intervals take each test image as independent of the others." in alone["report.md"]
     groups = {name: f"hand {number // 8:02}" for number, name in enumerate(made_up.image_ids(128))}
     groups_file.add(store.folder, {"rps": groups})
-    grouped = texts(matrix, store)
+    grouped = made_up.texts(matrix, store)
     assert "four hands a class. The units of its intervals are 16 groups." in grouped["report.md"]
     assert "| 128 | 16 |" in grouped["report.md"].replace("`", "")
     for name in ("table.csv", "differences.csv"):
@@ -48,4 +47,4 @@ def test_a_test_image_without_a_group_is_refused_by_name(tmp_path: Path) -> None
     names = made_up.image_ids(128)
     groups_file.add(store.folder, {"beans": {name: name for name in names[1:]}})
     with pytest.raises(UserError, match=rf"groups.csv: 1 of 128 test images .* have no group there, e.g. '{names[0]}'"):
-        texts(matrix, store)
+        made_up.texts(matrix, store)

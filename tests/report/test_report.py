@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from benchmark.analysis import frames
-from benchmark.matrix.matrix import Matrix, RunSpec, expand
+from benchmark.matrix.matrix import RunSpec, expand
 from benchmark.records.store import Store
 from benchmark.report import build
 from benchmark.report.figures.charts import slug
@@ -43,11 +43,6 @@ def small_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small(small_report: Path, tmp_path: Path) -> Store:
     return Store(shutil.copytree(small_report, tmp_path / SMALL.name))
-
-
-def texts(matrix: Matrix, store: Store) -> dict[str, str]:
-    results = made_up.results_of(matrix, store)
-    return {name: content.decode() for name, content in build.texts_and_pictures(results)[0].items()}
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -134,7 +129,7 @@ def test_figures_hold_no_date(small: Store) -> None:
 
 
 def test_the_table_shows_means_and_intervals_that_the_csv_holds(filled: Store) -> None:
-    made = texts(MATRIX, filled)
+    made = made_up.texts(MATRIX, filled)
     row = next(r for r in rows(made["table.csv"]) if (r["dataset"], r["policy"]) == ("elpv", "scratch"))
     mean, low, high = (100 * float(row[column]) for column in ("accuracy", "low_95", "high_95"))
     assert low < mean < high
@@ -143,7 +138,7 @@ def test_the_table_shows_means_and_intervals_that_the_csv_holds(filled: Store) -
 
 
 def test_each_datasets_best_is_marked_once_and_colourless_rgb_is_not_applicable(filled: Store) -> None:
-    made = texts(MATRIX, filled)
+    made = made_up.texts(MATRIX, filled)
     best = [(r["dataset"], float(r["accuracy"])) for r in rows(made["table.csv"]) if r["best_of_dataset"] == "yes"]
     for dataset in ("beans", "elpv"):
         own = [float(r["accuracy"]) for r in rows(made["table.csv"]) if r["dataset"] == dataset and r["accuracy"]]
@@ -156,7 +151,7 @@ def test_each_datasets_best_is_marked_once_and_colourless_rgb_is_not_applicable(
 def test_the_matrixs_margin_reaches_the_report_and_changes_no_run(tmp_path: Path) -> None:
     matrices = [made_up.matrix(name=f"m{margin}", equivalence_margin=margin) for margin in (1.0, 30.0)]
     stores = [made_up.fill(tmp_path, matrix, made_up.latent()) for matrix in matrices]
-    narrow, wide = (texts(matrix, store) for matrix, store in zip(matrices, stores, strict=True))
+    narrow, wide = (made_up.texts(matrix, store) for matrix, store in zip(matrices, stores, strict=True))
     assert "no difference beyond 30 points on beans" in wide["report.md"]
     assert "no difference beyond" not in narrow["report.md"].partition("## Runs")[0]
     assert {r["equivalent_within_margin"] for r in rows(narrow["differences.csv"])} == {"no"}
@@ -167,7 +162,7 @@ def test_the_matrixs_margin_reaches_the_report_and_changes_no_run(tmp_path: Path
 def test_without_a_done_run_it_says_so(tmp_path: Path) -> None:
     store = Store(tmp_path / "empty")
     results = made_up.results_of(MATRIX, store)
-    made = texts(MATRIX, store)
+    made = made_up.texts(MATRIX, store)
     assert "Nothing is measured yet" in made["report.md"]
     assert f"{len(results.plan.runs)} pending" in made["report.md"]
     build.write(results, store.folder)
@@ -177,7 +172,7 @@ def test_without_a_done_run_it_says_so(tmp_path: Path) -> None:
 
 def test_one_seed_gives_intervals_over_images_alone_and_no_verdict(tmp_path: Path) -> None:
     matrix = made_up.matrix(seeds=[7])
-    made = texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
+    made = made_up.texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
     assert {r["interval_over"] for r in rows(made["table.csv"])} == {"images"}
     assert "is better on" not in made["report.md"]
     assert "is better |" not in made["report.md"]
@@ -187,12 +182,12 @@ def test_one_seed_gives_intervals_over_images_alone_and_no_verdict(tmp_path: Pat
 def test_what_ties_test_images_together_is_told_under_the_answer_of_what_is_done(tmp_path: Path) -> None:
     matrix = made_up.matrix(datasets=["beans", "rps", {"name": "rps", "limit": 100, "label": "few"}])
     store = made_up.fill(tmp_path, matrix, made_up.latent(), keep=lambda spec: spec.dataset != "few")
-    told = texts(matrix, store)["report.md"].partition("## The answer")[2].partition("### Recommendation")[0]
+    told = made_up.texts(matrix, store)["report.md"].partition("## The answer")[2].partition("### Recommendation")[0]
     assert "**Read with care, rps:** the 372 test images are 31 frames each of 12 rendered clips" in told
     assert "take each image as independent: they are too narrow." in told
     assert told.count("Read with care") == 1
     only = made_up.matrix()
-    made = texts(only, made_up.fill(tmp_path / "beans", only, made_up.latent()))["report.md"]
+    made = made_up.texts(only, made_up.fill(tmp_path / "beans", only, made_up.latent()))["report.md"]
     assert "Read with care" not in made
 
 
@@ -203,7 +198,7 @@ def test_missing_failed_and_stale_runs_are_counted_named_and_lower_n(tmp_path: P
     store.save(made_up.failed(specs[1]))
     stale, predictions = made_up.record_of(specs[2], made_up.latent()(specs[2]), protocol_version=0)
     store.save(stale, predictions)
-    made = texts(matrix, store)["report.md"]
+    made = made_up.texts(matrix, store)["report.md"]
     assert "6 runs asked for: 3 done, 1 failed, 1 stale, 1 pending." in made
     assert "failed, ValueError: a \\| reason" in made
     assert "(n=1)" in made
@@ -215,7 +210,7 @@ def test_missing_failed_and_stale_runs_are_counted_named_and_lower_n(tmp_path: P
 def test_a_damaged_record_is_named_on_top_and_left_out(small: Store) -> None:
     path = small.path(expand(SMALL)[2].id)
     path.write_bytes(path.read_bytes()[:-40])
-    made = texts(SMALL, small)["report.md"]
+    made = made_up.texts(SMALL, small)["report.md"]
     assert "6 runs asked for: 5 done, 0 failed, 0 stale, 1 damaged, 0 pending." in made
     assert f"- `records/{path.name}`: " in made
     before = made.partition("## The answer")[0]
@@ -225,7 +220,7 @@ def test_a_damaged_record_is_named_on_top_and_left_out(small: Store) -> None:
 
 
 def test_a_pretrained_network_that_is_better_is_called_better_and_twins_are_not_told_apart(filled: Store) -> None:
-    head = texts(MATRIX, filled)["report.md"].partition("## Runs")[0]
+    head = made_up.texts(MATRIX, filled)["report.md"].partition("## Runs")[0]
     assert "finetune − scratch (mean of grey-3ch and grey-1ch): finetune is better on beans" in head
     assert "grey-3ch − grey-1ch (mean of finetune and finetune-whole): could not tell on beans" in head
 
@@ -233,7 +228,7 @@ def test_a_pretrained_network_that_is_better_is_called_better_and_twins_are_not_
 def test_the_answer_about_many_datasets_counts_them(tmp_path: Path) -> None:
     beans = [{"name": "beans", "limit": 100 + k, "label": f"set {k}"} for k in range(5)]
     matrix = made_up.matrix(datasets=beans, policies=["finetune", "scratch"], seeds=[0, 1])
-    text = texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))["report.md"]
+    text = made_up.texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))["report.md"]
     (sentence,) = (line for line in text.splitlines() if line.startswith("**Highest test accuracy:**"))
     counts = [int(number) for number in re.findall(r"on (\d) of 5", sentence)]
     assert sum(counts) == 5
@@ -246,7 +241,7 @@ def test_several_models_stand_apart(tmp_path: Path) -> None:
     results = made_up.results_of(matrix, store)
     names = [picture.name for picture in build.texts_and_pictures(results)[1]]
     assert {f"accuracy--{slug(model)}" for model in ("timm/resnet18", "timm/tf_efficientnet_lite0")} <= set(names)
-    found = rows(texts(matrix, store)["differences.csv"])
+    found = rows(made_up.texts(matrix, store)["differences.csv"])
     assert {r["model"] for r in found} == set(matrix.models)
     assert all(r["difference"] for r in found)
 
@@ -254,14 +249,14 @@ def test_several_models_stand_apart(tmp_path: Path) -> None:
 def test_names_cannot_break_the_markdown(tmp_path: Path) -> None:
     label = "a_b*c<script>`[x](y)`"
     matrix = made_up.matrix(datasets=[{"name": "beans", "label": label}])
-    made = texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))["report.md"]
+    made = made_up.texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))["report.md"]
     assert "<script>" not in made
     assert "a\\_b\\*c\\<script\\>\\`\\[x\\](y)\\`" in made
 
 
 def test_a_cell_without_an_error_is_not_printed_as_certain(tmp_path: Path) -> None:
     matrix = made_up.matrix()
-    made = texts(matrix, made_up.fill(tmp_path, matrix, lambda spec: np.ones(128, dtype=np.int64)))
+    made = made_up.texts(matrix, made_up.fill(tmp_path, matrix, lambda spec: np.ones(128, dtype=np.int64)))
     about_accuracy = made["report.md"].partition("## Other scores")[0]
     assert "100.0 (97.0–100.0)" in about_accuracy
     assert "± 2.3" in about_accuracy
@@ -277,7 +272,7 @@ def test_records_in_another_order_on_disk_give_the_same_bytes(tmp_path: Path, fi
 
     for spec in reversed(expand(MATRIX)):
         save(spec)
-    assert texts(MATRIX, again) == texts(MATRIX, filled)
+    assert made_up.texts(MATRIX, again) == made_up.texts(MATRIX, filled)
 
 
 def test_analysis_and_report_start_without_torch() -> None:
@@ -315,7 +310,7 @@ def test_another_number_in_runs_parquet_is_drift(small: Store) -> None:
 
 
 def test_the_latex_table_has_the_same_cells_as_the_report(filled: Store) -> None:
-    made = texts(MATRIX, filled)
+    made = made_up.texts(MATRIX, filled)
     cells = [line.split(" & ") for line in made["table.tex"].splitlines() if line.endswith(r" \\")]
     assert len(cells) == 1 + 6
     in_latex = sorted(re.findall(r"[\d.]+ \([\d.]+--[\d.]+\)", made["table.tex"]))
@@ -326,7 +321,7 @@ def test_the_latex_table_has_the_same_cells_as_the_report(filled: Store) -> None
 
 
 def test_the_settings_say_what_is_the_articles_and_what_is_our_choice(filled: Store) -> None:
-    shown = texts(MATRIX, filled)["report.md"].partition("### Settings")[2]
+    shown = made_up.texts(MATRIX, filled)["report.md"].partition("### Settings")[2]
     lines = {parts[1].strip(): parts[2:4] for line in shown.splitlines() if len(parts := line.split("|")) == 5}
     assert [text.strip() for text in lines["batch size"]] == ["32", "the same"]
     assert [text.strip() for text in lines["epochs, at most"]] == ["6", "60 (here: our choice)"]
@@ -338,13 +333,13 @@ def test_the_settings_say_what_is_the_articles_and_what_is_our_choice(filled: St
 def test_no_path_of_this_machine_stands_in_a_report_on_a_folder(tmp_path: Path) -> None:
     entry = {"name": f"folder:{tmp_path}/photos", "content": "ab" * 32, "colour": False}
     matrix = made_up.matrix(datasets=[entry], input_modes=["grey-3ch", "grey-1ch"])
-    made = texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
+    made = made_up.texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
     assert "photos" in made["report.md"]
     assert not [name for name, text in made.items() if str(tmp_path) in text]
 
 
 def test_recall_and_cost_are_those_of_the_cell(filled: Store) -> None:
-    shown = texts(MATRIX, filled)["report.md"]
+    shown = made_up.texts(MATRIX, filled)["report.md"]
     results = made_up.results_of(MATRIX, filled)
     cell = results.by_key["elpv", "grey-1ch", "scratch", "timm/tf_efficientnet_lite0"]
     assert cell.confusion.sum() == 3 * 128
@@ -358,13 +353,15 @@ def test_recall_and_cost_are_those_of_the_cell(filled: Store) -> None:
 
 def test_many_classes_are_cut_to_the_hardest_and_that_is_said(tmp_path: Path) -> None:
     matrix = made_up.matrix(datasets=["pets"], input_modes=["grey-1ch"], policies=["finetune"])
-    shown = texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent(images=370)))["report.md"]
+    shown = made_up.texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent(images=370)))["report.md"]
     assert "The 12 classes of lowest mean recall, of 37." in shown
 
 
 def test_claims_get_their_verdicts_in_the_report(filled: Store) -> None:
     shown = (
-        texts(MATRIX, filled)["report.md"].partition("## Published claims and figures")[2].partition("## How it was")[0]
+        made_up.texts(MATRIX, filled)["report.md"]
+        .partition("## Published claims and figures")[2]
+        .partition("## How it was")[0]
     )
     assert "beats training from scratch**: supported in 6 of 6 comparisons." in shown
     assert "beats changing the model (grey-1ch)**: undecided in 3 of 3 comparisons." in shown
@@ -380,6 +377,6 @@ def test_the_recommendation_is_a_grey_cell_chosen_on_validation(tmp_path: Path) 
         chosen = (spec.input_mode, spec.policy) == ("grey-1ch", "scratch")
         validation = record.validation.model_copy(update={"accuracy": 0.99 if chosen else 0.5})
         store.save(record.model_copy(update={"validation": validation}), predictions)
-    shown = texts(matrix, store)["report.md"].partition("### Recommendation")[2].partition("## Runs")[0]
+    shown = made_up.texts(matrix, store)["report.md"].partition("### Recommendation")[2].partition("## Runs")[0]
     assert "**beans**: grey-1ch with scratch" in shown
     assert "Test contradicts validation: it is behind grey-3ch with finetune" in shown

@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from benchmark.matrix.matrix import Matrix, expand
+from benchmark.matrix.matrix import expand
 from benchmark.records.store import Store
 from benchmark.report import build
 from tests.report import made_up
@@ -34,11 +34,6 @@ def measured(folder: Path, contended: set[tuple[str, int]]) -> Store:
     return store
 
 
-def texts(matrix: Matrix, store: Store) -> dict[str, str]:
-    results = made_up.results_of(matrix, store)
-    return {name: content.decode() for name, content in build.texts_and_pictures(results)[0].items()}
-
-
 def cost_row(shown: str, mode: str) -> list[str]:
     section = shown.partition("## Accuracy against cost")[2].partition("## Confusion")[0]
     (row,) = [line for line in section.splitlines() if line.startswith(f"| beans | {mode} |")]
@@ -46,7 +41,7 @@ def cost_row(shown: str, mode: str) -> list[str]:
 
 
 def test_runs_that_waited_for_a_processor_do_not_count_in_mean_times(tmp_path: Path) -> None:
-    files = texts(MATRIX, measured(tmp_path, {("grey-3ch", 1)}))
+    files = made_up.texts(MATRIX, measured(tmp_path, {("grey-3ch", 1)}))
     assert cost_row(files["report.md"], "grey-3ch")[3:6] == ["40.0", "200", "500"]
     assert "40 s of training" in files["report.md"]
     assert "Not drawn" not in files["report.md"]
@@ -55,7 +50,7 @@ def test_runs_that_waited_for_a_processor_do_not_count_in_mean_times(tmp_path: P
 
 
 def test_a_cell_of_which_every_run_waited_has_bounds_and_is_not_drawn(tmp_path: Path) -> None:
-    files = texts(MATRIX, measured(tmp_path, {("grey-3ch", seed) for seed in (0, 1, 2)}))
+    files = made_up.texts(MATRIX, measured(tmp_path, {("grey-3ch", seed) for seed in (0, 1, 2)}))
     assert cost_row(files["report.md"], "grey-3ch")[3:6] == ["≤ 400.0", "≥ 20", "≥ 50"]
     assert cost_row(files["report.md"], "grey-1ch")[3:6] == ["40.0", "200", "500"]
     assert "at most 400 s of training" in files["report.md"]
@@ -81,5 +76,5 @@ def test_runs_whose_waiting_is_unknown_count_as_undisturbed(tmp_path: Path) -> N
         assert record.timing is not None
         unknown = record.timing.model_copy(update={"contended": None})
         store.save(record.model_copy(update={"timing": unknown}), predictions)
-    files = texts(MATRIX, store)
+    files = made_up.texts(MATRIX, store)
     assert "≤" not in " ".join(cost_row(files["report.md"], "grey-1ch"))

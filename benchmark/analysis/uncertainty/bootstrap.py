@@ -34,6 +34,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from benchmark.analysis.scores import SCORES, Quality
 from benchmark.analysis.uncertainty.clusters import Groups
 from benchmark.analysis.uncertainty.crossed import degrees_of_freedom
 from benchmark.analysis.uncertainty.interval import Basis, Estimate, Interval, symmetric
@@ -125,6 +126,29 @@ def mean_score(
             groups=None if groups is None else groups.count,
         )
     )
+
+
+def mean_scores(
+    qualities: Sequence[Quality], images: int, folds: int | None, telling: int, groups: Groups | None
+) -> dict[str, Interval]:
+    """Return the means over seeds of each of `SCORES`, or of paired differences of them, with their intervals.
+
+    Args:
+        qualities: of each seed.
+        images, folds, groups: as in `mean_score`.
+        telling: images that show anything of macro F1; of the other scores every image does.
+    """
+    return {
+        name: mean_score(
+            [quality.scores[k] for quality in qualities],
+            np.stack([quality.resampled[k] for quality in qualities]),
+            images,
+            folds,
+            telling if name == "macro_f1" else None,
+            groups,
+        )
+        for k, name in enumerate(SCORES)
+    }
 
 
 def _correction(groups: Groups, folds: int) -> float:

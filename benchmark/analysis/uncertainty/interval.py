@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from scipy import special
@@ -105,6 +105,18 @@ class Estimate:
         """Groups of images, or images where each is its own."""
         return self.images if self.groups is None else self.groups
 
+    def within(self, low: float, high: float, standard_error: float, floored: bool) -> Interval:
+        """Return the mean with its interval."""
+        return replace(
+            self.without_ends(), low=low, high=high, standard_error=standard_error, df=self.df, floored=floored
+        )
+
+    def without_ends(self) -> Interval:
+        """Return the mean with an interval that cannot be estimated."""
+        return Interval(
+            self.mean, None, None, None, None, self.seeds, self.images, self.basis, floored=False, groups=self.groups
+        )
+
 
 def t_quantile(quantile: float, df: float) -> float:
     """Return the quantile of Student's t with ``df`` degrees of freedom."""
@@ -120,24 +132,13 @@ def symmetric(estimate: Estimate) -> Interval:
     was not drawn may be another one as a whole.
     """
     if estimate.variance is None or estimate.df is None:
-        return _without_ends(estimate)
+        return estimate.without_ends()
     t = t_quantile((1 + CONFIDENCE) / 2, estimate.df)
     half_width = t * math.sqrt(estimate.variance)
     floor = RULE_OF_THREE / estimate.units if estimate.telling < FEW_IMAGES else 0.0
     floored = half_width < floor
     half_width = max(half_width, floor)
-    return Interval(
-        mean=estimate.mean,
-        low=estimate.mean - half_width,
-        high=estimate.mean + half_width,
-        standard_error=half_width / t,
-        df=estimate.df,
-        seeds=estimate.seeds,
-        images=estimate.images,
-        basis=estimate.basis,
-        floored=floored,
-        groups=estimate.groups,
-    )
+    return estimate.within(estimate.mean - half_width, estimate.mean + half_width, half_width / t, floored)
 
 
 def score_interval(estimate: Estimate) -> Interval:
@@ -151,36 +152,12 @@ def score_interval(estimate: Estimate) -> Interval:
     fewer than ten images are wrong (or right), n is at most the number of images, or of their groups.
     """
     if estimate.variance is None or estimate.df is None:
-        return _without_ends(estimate)
+        return estimate.without_ends()
     p, t = estimate.mean, t_quantile((1 + CONFIDENCE) / 2, estimate.df)
     n = p * (1 - p) / estimate.variance if estimate.variance > 0 else math.inf
     floored = estimate.telling < FEW_IMAGES and n > estimate.units
     n = min(n, estimate.units if floored else estimate.observations)
     centre = (p + t**2 / (2 * n)) / (1 + t**2 / n)
     half_width = t / (1 + t**2 / n) * math.sqrt(p * (1 - p) / n + t**2 / (4 * n**2))
-    return Interval(
-        mean=p,
-        low=min(max(centre - half_width, 0.0), p),
-        high=max(min(centre + half_width, 1.0), p),
-        standard_error=math.sqrt(estimate.variance),
-        df=estimate.df,
-        seeds=estimate.seeds,
-        images=estimate.images,
-        basis=estimate.basis,
-        floored=floored,
-        groups=estimate.groups,
-    )
-
-
-def _without_ends(estimate: Estimate) -> Interval:
-    return Interval(
-        mean=estimate.mean,
-        low=None,
-        high=None,
-        standard_error=None,
-        df=None,
-        seeds=estimate.seeds,
-        images=estimate.images,
-        basis=estimate.basis,
-        groups=estimate.groups,
-    )
+    low, high = min(max(centre - half_width, 0.0), p), max(min(centre + half_width, 1.0), p)
+    return estimate.within(low, high, math.sqrt(estimate.variance), floored)

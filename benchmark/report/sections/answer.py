@@ -8,6 +8,7 @@ from benchmark.analysis.differences import QUESTIONS, Difference, Family
 from benchmark.analysis.results import Results
 from benchmark.analysis.uncertainty.interval import SEEDS_FOR_A_VERDICT
 from benchmark.data.catalogue import CATALOGUE
+from benchmark.report.tables import cell_in_words
 from benchmark.report.text import escape, margin_in_words, points_with_interval, with_interval
 from benchmark.words import count, listed
 
@@ -64,12 +65,8 @@ def cautions(results: Results) -> str:
 
 def _sentence(question: Family, found: Sequence[Difference], results: Results) -> str:
     """Return one sentence on a question: each comparison with what it shows, and on which datasets."""
-    several_models = results.several_models
-    compared = _by_comparison(
-        [d for d in found if d.contrast.family == question and d.contrast.headline], several_models
-    )
     parts = []
-    for what, shows in compared.items():
+    for what, shows in _by_comparison(question, found, results).items():
         number = sum(len(places) for places in shows.values())
         said = [
             f"{shown} on {listed(places) if number <= MOST_NAMED else f'{len(places)} of {number}'}"
@@ -81,14 +78,11 @@ def _sentence(question: Family, found: Sequence[Difference], results: Results) -
 
 def _highest(results: Results) -> str:
     """Return the sentence on the highest means, with what stands against them."""
-    several = results.several_models
     best = {dataset: keys for dataset in results.datasets if (keys := results.best(dataset))}
     named = len(best) <= MOST_NAMED
     parts: dict[str, list[str]] = {}
     for dataset, keys in best.items():
-        cells = [
-            f"{mode} with {policy}" + (f" ({escape(model)})" if several else "") for _, mode, policy, model in keys
-        ]
+        cells = [cell_in_words(results, key) for key in keys]
         interval = results.by_key[keys[0]].accuracy
         assert interval is not None
         if named:
@@ -102,15 +96,20 @@ def _highest(results: Results) -> str:
 
 
 def details(results: Results, found: Sequence[Difference]) -> str:
-    """Return what the answer rests on, as Markdown: one item a question, its datasets grouped by what they show."""
+    """Return what the answer rests on, as Markdown: one item per question, its datasets grouped by what they show.
+
+    Of each comparison a sentence like ``a − b (mean of x and y): a is better on d (+3.0 ± 1.0).``
+    """
     if not results.plan.done:
         return ""
-    several_models = results.several_models
     lines = []
     for family in families_in(found):
-        headlines = [d for d in found if d.contrast.family == family and d.contrast.headline]
-        if headlines:
-            lines.append(f"- **{QUESTIONS[family]}** {_sentences(headlines, several_models)}")
+        sentences = [
+            f"{what}: {'; '.join(f'{shown} on {listed(places)}' for shown, places in shows.items())}."
+            for what, shows in _by_comparison(family, found, results).items()
+        ]
+        if sentences:
+            lines.append(f"- **{QUESTIONS[family]}** {' '.join(sentences)}")
     lines.append(
         "- Differences are percent points of test accuracy ± half-width of the 95 % interval. *Better* holds after "
         "Holm's correction for the number of comparisons that answer a question. *Could not tell* does not mean that "
@@ -121,24 +120,17 @@ def details(results: Results, found: Sequence[Difference]) -> str:
     return "\n".join(lines)
 
 
-def _sentences(headlines: Sequence[Difference], several_models: bool) -> str:
-    """Return one sentence a comparison, e.g. ``a − b (mean of x and y): a is better on d (+3.0 ± 1.0).``"""
-    return " ".join(
-        f"{what}: {'; '.join(f'{shown} on {listed(places)}' for shown, places in shows.items())}."
-        for what, shows in _by_comparison(headlines, several_models).items()
-    )
-
-
-def _by_comparison(headlines: Sequence[Difference], several_models: bool) -> dict[str, dict[str, list[str]]]:
-    """Return comparison -> what it shows -> the datasets with their differences."""
+def _by_comparison(question: Family, found: Sequence[Difference], results: Results) -> dict[str, dict[str, list[str]]]:
+    """Return, of a question's headlines, comparison -> what it shows -> the datasets with their differences."""
     compared: dict[str, dict[str, list[str]]] = {}
-    for difference in headlines:
+    for difference in found:
         contrast = difference.contrast
-        what = f"{contrast.first} − {contrast.second} ({contrast.context})"
-        where = escape(contrast.dataset) + (f" with {escape(contrast.model)}" if several_models else "")
-        if difference.interval is not None:
-            where += f" ({points_with_interval(difference.interval)})"
-        compared.setdefault(what, {}).setdefault(reading(difference), []).append(where)
+        if contrast.family == question and contrast.headline:
+            what = f"{contrast.first} − {contrast.second} ({contrast.context})"
+            where = escape(contrast.dataset) + (f" with {escape(contrast.model)}" if results.several_models else "")
+            if difference.interval is not None:
+                where += f" ({points_with_interval(difference.interval)})"
+            compared.setdefault(what, {}).setdefault(reading(difference), []).append(where)
     return compared
 
 

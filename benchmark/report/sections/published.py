@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
 from benchmark.analysis.differences import Difference
-from benchmark.analysis.published import Compared, Judged, JudgedClaim, Metric, Source, Verdict, compare, judge
+from benchmark.analysis.published import Claim, Compared, Judged, Metric, Source, Verdict, compare, judge
 from benchmark.analysis.results import Results
 from benchmark.analysis.uncertainty.inference import smallest_visible
 from benchmark.report import tables
@@ -30,7 +30,7 @@ def published(sources: Sequence[Source], found: Sequence[Difference], results: R
     judges = False
     for source in sources:
         judged, compared = judge(source.claims, found, results), compare(source, results)
-        holds = any(item.comparisons for item in judged)
+        holds = any(judged.values())
         judges |= holds
         if compared or holds:
             touched += [f"Source: {escape(source.source)}", *_claims(judged, results), *_figures(source, compared)]
@@ -46,16 +46,16 @@ def _legend(results: Results) -> str:
     )
 
 
-def _claims(judged: Sequence[JudgedClaim], results: Results) -> Iterator[str]:
-    for item in judged:
-        text = escape(item.claim.text)
-        if not item.comparisons:
+def _claims(judged: Mapping[Claim, Sequence[Judged]], results: Results) -> Iterator[str]:
+    for claim, comparisons in judged.items():
+        text = escape(claim.text)
+        if not comparisons:
             yield f"**{text}**: not run, this matrix does not hold the comparison."
             continue
-        counted = Counter(comparison.verdict for comparison in item.comparisons)
+        counted = Counter(comparison.verdict for comparison in comparisons)
         summary = listed([f"{word} in {counted[word]}" for word in get_args(Verdict) if counted[word]])
-        yield f"**{text}**: {summary} of {count(len(item.comparisons), 'comparison')}."
-        yield tables.table_of([_comparison(each, results) for each in item.comparisons], right=1)
+        yield f"**{text}**: {summary} of {count(len(comparisons), 'comparison')}."
+        yield tables.table_of([_comparison(each, results) for each in comparisons], right=1)
 
 
 def _comparison(judged: Judged, results: Results) -> dict[str, str]:

@@ -10,6 +10,7 @@ from benchmark.analysis.uncertainty.interval import SEEDS_FOR_A_VERDICT
 from benchmark.analysis.uncertainty.means import mean_difference
 from benchmark.analysis.winner import candidates, winners
 from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.report.tables import cell_in_words
 from benchmark.report.text import escape, points_with_interval, with_interval
 from benchmark.words import count, listed
 
@@ -49,10 +50,12 @@ def _recommendation(dataset: str, results: Results) -> str:
     chosen = highest[0]
     assert chosen.accuracy is not None
     text = (
-        f"- **{escape(dataset)}**: {_named(chosen, results)}, {with_interval(chosen.accuracy)} % on test"
+        f"- **{escape(dataset)}**: {cell_in_words(results, chosen.key)}, {with_interval(chosen.accuracy)} % on test"
         f"{_seconds(chosen)}. It has the highest validation accuracy of {among}"
     )
-    text += f", shared with {listed([_named(cell, results) for cell in highest[1:]])}." if highest[1:] else "."
+    text += (
+        f", shared with {listed([cell_in_words(results, cell.key) for cell in highest[1:]])}." if highest[1:] else "."
+    )
     if len(chosen.seeds) < SEEDS_FOR_A_VERDICT:
         return f"{text} From {count(len(chosen.seeds), 'seed')} this is no more than a first impression."
     by_sign: dict[int, list[str]] = {1: [], 0: [], -1: []}
@@ -61,7 +64,9 @@ def _recommendation(dataset: str, results: Results) -> str:
             continue
         values, _, groups = paired_values([(chosen, other)])
         interval = mean_difference(values, chosen.folds, groups=groups)
-        by_sign[interval.sign].append(f"{_named(other, results)} ({points_with_interval(interval)}{_seconds(other)})")
+        by_sign[interval.sign].append(
+            f"{cell_in_words(results, other.key)} ({points_with_interval(interval)}{_seconds(other)})"
+        )
     if by_sign[1]:
         text += f" On test it is ahead of {listed(by_sign[1])}."
     if by_sign[0]:
@@ -69,11 +74,6 @@ def _recommendation(dataset: str, results: Results) -> str:
     if by_sign[-1]:
         text += f" Test contradicts validation: it is behind {listed(by_sign[-1])}."
     return text
-
-
-def _named(cell: Cell, results: Results) -> str:
-    _, mode, policy, model = cell.key
-    return f"{mode} with {policy}" + (f" ({escape(model)})" if results.several_models else "")
 
 
 def _seconds(cell: Cell) -> str:
