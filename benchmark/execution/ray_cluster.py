@@ -37,7 +37,7 @@ from benchmark.files import write_atomically
 from benchmark.matrix.matrix import RunSpec
 from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.record import Failure, UnfinishedRun
-from benchmark.training.context import Outcome, RunContext, now, load_run_images
+from benchmark.training.context import Outcome, RunContext, load_run_images, now
 
 MEMORY = 700 << 20
 """Bytes of main memory reserved per run on nodes without a GPU: Python, torch and what they load."""

@@ -40,7 +40,7 @@ from benchmark.records.record import (
 )
 from benchmark.training.batches import Images, Normaliser, SplitImages
 from benchmark.training.checkpoints import Checkpoints
-from benchmark.training.context import Outcome, RunContext, now, load_run_images
+from benchmark.training.context import Outcome, RunContext, load_run_images, now
 from benchmark.training.devices import check_precision, choose_device, keeps_images, resolve_precision
 from benchmark.training.isolation import start_afresh
 from benchmark.training.metrics import score
