@@ -1,1 +1,1 @@
-"""What runs leave on disk, and what a matrix still lacks."""
+"""Records of runs on disk, and the runs that a matrix still lacks."""

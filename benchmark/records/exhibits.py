@@ -1,8 +1,8 @@
 """Small copies of a run's test images for the report.
 
 Runs that show the same images share one file, ``<folder>/exhibits/thumbnails-<what>.<content>.parquet``: ``what``
-hashes what is shown and ``content`` the bytes, so that a worker sees without opening a file whether it exists, and a
-reader whether it is complete. No torch.
+hashes what is shown and ``content`` the bytes, so that a worker sees whether it exists, and a reader whether it is
+complete.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.data.catalogue import CATALOGUE
 
-if TYPE_CHECKING:  # the store imports this module: `plan` and `status` load no NumPy, the report no torch
+if TYPE_CHECKING:  # `plan` and `status` import this module with the store
     import numpy as np
 
     from benchmark.data.dataset import PreparedDataset
@@ -29,13 +29,13 @@ FOLDER = "exhibits"
 """Inside a results folder."""
 
 SIDE = 48
-"""Pixels a side of a thumbnail; an image that is smaller stays as it is."""
+"""Pixels per side of a thumbnail; a smaller image stays as it is."""
 
 MOST_THUMBNAILS = 1000
-"""Test images of a dataset that have one, so that results stay small in git: 48 x 48 pixels are about a kilobyte."""
+"""Limit of thumbnails per dataset, so that results stay small in git: each is about a kilobyte."""
 
 QUALITY = 85
-"""Of the JPEG files, without subsampling of colour."""
+"""Quality of the JPEG files, which do not subsample colour."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Exhibit:
     """One file for the report.
 
     Attributes:
-        name: of the file.
-        content: or None if the store has a complete file of this name.
+        name: of the file; its last part but one hashes the content.
+        content: its bytes, or None if the store has them.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Exhibit:
 
 
 def keeps_thumbnails(source: DatasetSource, rule: KeepThumbnails) -> bool:
-    """Return whether a run keeps thumbnails of a dataset; of a folder, whose licence nobody knows, only under all."""
+    """Return whether a run keeps thumbnails of a dataset; a folder's licence is unknown."""
     if rule == "licensed":
         return not source.is_folder and CATALOGUE[source.name].thumbnails.allowed
     return rule == "all"
@@ -67,7 +67,7 @@ def thumbnails(spec: RunSpec, data: PreparedDataset, grey: bool, folder: Path) -
         spec: gives the crop.
         data: opened for the run.
         grey: its images are luma.
-        folder: of the exhibits that exist and need not be made again.
+        folder: of the exhibits that exist; a complete one is not made again.
     """
     order = sorted(range(len(data.test)), key=lambda k: hashlib.sha256(data.test.image_ids[k].encode()).digest())
     chosen = sorted(order[:MOST_THUMBNAILS])
@@ -75,23 +75,24 @@ def thumbnails(spec: RunSpec, data: PreparedDataset, grey: bool, folder: Path) -
     about = [data.fingerprint, ids, grey, data.images.shape[1:], spec.crop_size, SIDE, QUALITY]
     stem = f"thumbnails-{_digest(json.dumps(about).encode(), 12)}"
     for path in sorted(folder.glob(f"{stem}.*.parquet")):
-        if is_whole(path.name, path.read_bytes()):
+        if is_complete(path.name, path.read_bytes()):
             return Exhibit(path.name, None)
     rows = data.test.rows[chosen].tolist()
-    files = [_jpeg(_central(data.images[row], spec.crop_size)) for row in rows]
-    return exhibit(stem, encoded(ids, files))
+    files = [_encode(_crop(data.images[row], spec.crop_size)) for row in rows]
+    return pack(stem, ids, files)
 
 
-def encoded(ids: Sequence[str], files: Sequence[bytes]) -> bytes:
-    """Return a Parquet file with the columns image_id and jpeg."""
+def pack(stem: str, ids: Sequence[str], files: Sequence[bytes]) -> Exhibit:
+    """Return an exhibit of JPEG files under its name: the stem and the hash of the content."""
     import pandas as pd
 
     buffer = io.BytesIO()
     pd.DataFrame({"image_id": list(ids), "jpeg": list(files)}).to_parquet(buffer, index=False, compression="zstd")
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    return Exhibit(f"{stem}.{_digest(content, 16)}.parquet", content)
 
 
-def decoded(content: bytes) -> Mapping[str, bytes]:
+def unpack(content: bytes) -> dict[str, bytes]:
     """Return image id -> JPEG file."""
     from pyarrow import BufferReader
     from pyarrow.parquet import ParquetFile
@@ -100,28 +101,23 @@ def decoded(content: bytes) -> Mapping[str, bytes]:
     return dict(zip(columns["image_id"].to_pylist(), columns["jpeg"].to_pylist(), strict=True))
 
 
-def is_whole(name: str, content: bytes) -> bool:
-    """Return whether a file holds what its name says."""
+def is_complete(name: str, content: bytes) -> bool:
+    """Return whether a file has the content that its name hashes."""
     return name.rsplit(".", 2)[-2] == _digest(content, 16)
-
-
-def exhibit(stem: str, content: bytes) -> Exhibit:
-    """Return an exhibit under its name: the stem says what it shows, the hash after it what it holds."""
-    return Exhibit(f"{stem}.{_digest(content, 16)}.parquet", content)
 
 
 def _digest(content: bytes, digits: int) -> str:
     return hashlib.sha256(content).hexdigest()[:digits]
 
 
-def _central(image: np.ndarray, crop: int | None) -> np.ndarray:
+def _crop(image: np.ndarray, crop: int | None) -> np.ndarray:
     """Return the part that `training.batches.SplitImages` shows in evaluation; uint8 (side, side, channels)."""
-    first = 0 if crop is None else (len(image) - crop) // 2
-    side = len(image) if crop is None else crop
+    side = crop or len(image)
+    first = (len(image) - side) // 2
     return image[first : first + side, first : first + side]
 
 
-def _jpeg(image: np.ndarray) -> bytes:
+def _encode(image: np.ndarray) -> bytes:
     from PIL import Image
 
     small = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)

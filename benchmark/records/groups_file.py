@@ -1,8 +1,8 @@
-"""Which test images belong together: ``groups.csv`` of a results folder, the units of its intervals.
+"""Groups of test images: ``groups.csv`` of a results folder, the units of its intervals.
 
-Images of one group (frames of a clip, images of a patient, near-duplicates) go right or wrong together. ``run`` writes
-what the data layer knows of each dataset; people may correct the file, or supply it. It is never overwritten: a dataset
-that has rows keeps them. One row a test image, of all folds where a folder is cross-validated.
+Images of one group (frames of a clip, images of a patient, near-duplicates) are right or wrong together. ``run`` adds
+the groups that it finds; people may correct the file, or supply it: a dataset that has rows keeps them. One row per
+test image, of all folds where a folder is cross-validated.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Groups = Mapping[str, Mapping[str, str]]
 
 
 def read(folder: Path) -> dict[str, dict[str, str]]:
-    """Return the groups that a results folder knows; empty where it has no such file.
+    """Return the groups in a results folder; empty if it has no such file.
 
     Raises:
-        UserError: it cannot be read, its columns are others, a field is empty, or an image is listed twice.
+        UserError: it cannot be read, its columns are others, a field is empty, or an image is a duplicate.
     """
     path = folder / FILE
     try:
@@ -38,9 +38,8 @@ def read(folder: Path) -> dict[str, dict[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from None
     rows = csv.reader(io.StringIO(text, newline=""))
-    numbered: list[tuple[int, list[str]]] = []
     try:
-        numbered.extend((rows.line_num, row) for row in rows)
+        numbered = [(rows.line_num, row) for row in rows]
     except csv.Error as error:
         raise UserError(f"{path}:{rows.line_num}: {error}.") from None
     if not numbered or tuple(numbered[0][1]) != COLUMNS:
@@ -58,10 +57,10 @@ def read(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def add(folder: Path, found: Groups) -> tuple[str, ...]:
-    """Add the groups of the datasets that a results folder has none of; return which these are.
+    """Add the groups of datasets that have no rows yet; return these datasets.
 
     Raises:
-        UserError: the file is there and damaged, or cannot be written.
+        UserError: the file is damaged, or cannot be written.
     """
     if not set(found) - set(read(folder)):
         return ()

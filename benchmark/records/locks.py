@@ -1,8 +1,8 @@
 """Locks between processes that share a results folder, on one machine or several.
 
-Each is a lock of the operating system on an open file (flock): it ends with the process that holds it, however that
-ends. The folder's file system must have locks that reach every machine that shares it (experiments/README.md names
-some); one without locks is refused.
+Each is a lock of the operating system on an open file (flock), released when the process that holds it ends, however
+that happens. The folder's file system must have locks that reach every machine that shares it (experiments/README.md
+names some); one without locks is refused.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ FOLDER = "locks"
 
 @contextmanager
 def folder_locked(folder: Path) -> Iterator[None]:
-    """Hold a results folder's matrix and report for the block, after waiting for the process that holds it.
+    """Wait for a results folder's lock, and hold it during the block, which may write the matrix and the report.
 
     Raises:
         UserError: the folder cannot be written, or its file system has no locks.
     """
     lock = _lock(folder, "folder")
-    with _errors_explained(folder):
+    with _explain_errors(folder):
         lock.acquire()
     try:
         yield
@@ -44,14 +44,14 @@ class Claims:
         self._held: dict[str, FileLock] = {}
 
     def claim(self, run_id: str) -> bool:
-        """Claim a run if no other process has; return whether this process has it now.
+        """Claim a run unless another process has; return whether this process has it now.
 
         Raises:
             UserError: the folder cannot be written, or its file system has no locks.
         """
         lock = _lock(self._folder, run_id)
         try:
-            with _errors_explained(self._folder):
+            with _explain_errors(self._folder):
                 lock.acquire(blocking=False)
         except Timeout:
             return False
@@ -61,7 +61,7 @@ class Claims:
     def release(self, run_id: str) -> None:
         """Release a run and delete its lock file."""
         lock = self._held.pop(run_id)
-        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: whoever waits for it then opens a new file
+        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: another process then locks a new file
         lock.release()
 
     def release_all(self) -> None:
@@ -75,7 +75,7 @@ def _lock(folder: Path, name: str) -> FileLock:
 
 
 @contextmanager
-def _errors_explained(folder: Path) -> Iterator[None]:
+def _explain_errors(folder: Path) -> Iterator[None]:
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""State of each run of a matrix: the matrix compared with the store. No torch."""
+"""State of each run of a matrix: the matrix compared with the store."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Plan:
 
     runs: tuple[PlannedRun, ...]
     damaged: tuple[DamagedRecord, ...]
-    """Files among the records that cannot be read, of this matrix or not."""
+    """Files among the records that cannot be read, of any matrix."""
     foreign: tuple[str, ...]
-    """Ids of records that belong to no run of the matrix."""
+    """Ids of records whose run is not in the matrix."""
 
     @property
     def done(self) -> tuple[DoneRun, ...]:
@@ -57,8 +57,8 @@ class Plan:
 def make_plan(specs: Iterable[RunSpec], store: Store) -> Plan:
     """Compare runs with the records on disk.
 
-    A record made under another PROTOCOL_VERSION is stale, and so is a done record whose dataset fingerprint
-    differs from that of the newest done record of the same dataset: one table cannot hold both.
+    A record made under another PROTOCOL_VERSION is stale, and so is a done record whose dataset fingerprint differs
+    from that of the newest done record of the same dataset: one table cannot contain both.
     """
     specs = list(specs)
     found = list(store.scan())
@@ -77,7 +77,7 @@ def make_plan(specs: Iterable[RunSpec], store: Store) -> Plan:
         if record.protocol_version != PROTOCOL_VERSION:
             return "stale"
         if isinstance(record, DoneRun):
-            return "done" if record.dataset.fingerprint == current[_images(record)] else "stale"
+            return "done" if record.dataset.fingerprint == current[_images_key(record)] else "stale"
         return record.status
 
     return Plan(
@@ -87,13 +87,13 @@ def make_plan(specs: Iterable[RunSpec], store: Store) -> Plan:
     )
 
 
-def _images(record: RunRecord) -> str:
+def _images_key(record: RunRecord) -> str:
     return record.spec.source.model_dump_json() + str(record.spec.split_seed)
 
 
 def _newest_fingerprints(records: Iterable[RunRecord]) -> dict[str, str]:
     found = sorted(
-        (record.finished_at, record.dataset.fingerprint, _images(record))
+        (record.finished_at, record.dataset.fingerprint, _images_key(record))
         for record in records
         if isinstance(record, DoneRun) and record.protocol_version == PROTOCOL_VERSION
     )

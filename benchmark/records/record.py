@@ -1,4 +1,4 @@
-"""What one run left behind: the record's schema, field by field."""
+"""Schema of a run's record."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from benchmark.matrix.matrix import RunSpec
 from benchmark.matrix.policies import BatchNorm, Trainable
 from benchmark.protocol import PROTOCOL_VERSION
 
-if TYPE_CHECKING:  # `plan` and `status` read records without loading pandas
+if TYPE_CHECKING:  # `plan` and `status` do not load pandas
     import numpy as np
     import pandas as pd
 
 SCHEMA_VERSION = 1
-"""Version of this file's schema."""
+"""Version of the record's schema."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -27,7 +27,7 @@ Status = Literal["done", Failure]
 
 
 class _Part(Frozen):
-    model_config = ConfigDict(ser_json_inf_nan="strings", allow_inf_nan=True)  # a loss may become either
+    model_config = ConfigDict(ser_json_inf_nan="strings", allow_inf_nan=True)  # a loss may become infinite or NaN
 
 
 class EpochRecord(_Part):
@@ -48,7 +48,7 @@ class EpochRecord(_Part):
 
 
 class SplitMetrics(_Part):
-    """Scores of the chosen checkpoint on one split."""
+    """Scores of the best epoch on one split."""
 
     accuracy: Share
     """Correct images / images (micro average), 0..1."""
@@ -75,7 +75,7 @@ class DatasetRecord(_Part):
 
 
 class StageRecord(_Part):
-    """What one stage trained."""
+    """Training in one stage."""
 
     trainable: Trainable
     trainable_parameters: int
@@ -83,7 +83,7 @@ class StageRecord(_Part):
     epochs_run: int
     stopped_early: bool
     cached_features: bool = False
-    """The head was trained on kept features of the frozen backbone, exact to the last bits."""
+    """Whether the head was trained on kept features of the frozen backbone, exact to the last bits."""
 
 
 class ModelRecord(_Part):
@@ -95,17 +95,17 @@ class ModelRecord(_Part):
     """Per input channel, on the 0..1 pixel scale."""
     std: tuple[float, ...]
     pretrained_mean: tuple[float, ...] | None = None
-    """Three means of the pretrained weights, whatever the mode makes of them; None in older records."""
+    """Three means of the pretrained weights, before the input mode adapts them; None in older records."""
     pretrained_std: tuple[float, ...] | None = None
     weights_sha256: str | None
-    """Of the pretrained tensors in name order (name, dtype, shape and bytes of each); None for random weights."""
+    """Hash of the pretrained tensors in name order (name, dtype, shape, bytes of each), or None for random weights."""
     weights_origin: str
-    """Where they came from, in words."""
+    """Source of the weights, in words."""
     stages: tuple[StageRecord, ...]
 
 
 class Timing(_Part):
-    """Seconds by phase, wall clock."""
+    """Wall time by phase, seconds."""
 
     data_seconds: float
     """Opening the decoded images."""
@@ -114,33 +114,33 @@ class Timing(_Part):
     train_seconds: float
     """Training steps of all epochs."""
     feature_seconds: float = 0.0
-    """Features of a frozen backbone: computing them, or reading those that another run computed."""
+    """Computing features of a frozen backbone, or reading those of another run."""
     eval_seconds: float
     """Evaluation on validation and test, all epochs and the final one."""
     total_seconds: float
-    """Whole run, in the worker, the time before interruptions included."""
+    """Complete run in the worker, with the time before interruptions."""
     train_images_per_second: float
-    """Images through forward and backward passes of the whole network / their seconds; of the head alone on kept
-    features where nothing else was trained."""
+    """Images through forward and backward passes of the complete network / their seconds; of the head alone on kept
+    features if nothing else was trained."""
     eval_images_per_second: float
     contended: bool | None
-    """True when training and evaluation (since the last interruption) waited for a processor, or were stopped, for
-    more than 5 % of their time; None where that cannot be measured."""
+    """Whether training and evaluation (since the last interruption) waited for a processor, or were stopped, for more
+    than 5 % of their time, or None if that cannot be measured."""
     resumed_after: tuple[int, ...] = ()
-    """Epochs after which the run went on from a checkpoint, having been interrupted."""
+    """Epochs after which the run was interrupted and resumed from a checkpoint."""
 
 
 class Memory(_Part):
     """Peaks over the run, bytes."""
 
     peak_rss_bytes: int
-    """Resident memory of the worker process during the run, libraries and what earlier runs left included."""
+    """Resident memory of the worker process during the run, with its libraries."""
     peak_device_bytes: int | None
-    """Allocated on the GPU; None on a CPU."""
+    """Memory allocated on the GPU, or None on a CPU."""
 
 
 class Environment(_Part):
-    """What it ran on."""
+    """Software and hardware of the run."""
 
     python: str
     packages: dict[str, str]
@@ -149,21 +149,21 @@ class Environment(_Part):
     device: str
     """``cpu`` or the GPU's name."""
     precision: Literal["fp32", "fp16", "bf16"]
-    """What ``auto`` became."""
+    """Resolved if the matrix says ``auto``."""
     threads: int
     workers: int
     """Runs that shared the machine."""
     variables: dict[str, str]
-    """Environment variables that the workers were started with (allocator, threads)."""
+    """Environment variables of the workers (allocator, GPU)."""
     git_commit: str | None
     git_dirty: bool | None
     instruction_set: str | None = None
-    """The widest that torch's CPU kernels use here, as ``torch.backends.cpu.get_cpu_capability`` names it (``AVX512``):
-    it decides the last bits, which training makes grow. None in records written before it was recorded."""
+    """Widest one that torch's CPU kernels use, as ``torch.backends.cpu.get_cpu_capability`` names it (``AVX512``): it
+    affects the last bits, whose differences grow in training. None in older records."""
 
 
 class Predictions(_Part):
-    """The test predictions' file, beside the record."""
+    """File of the test predictions, in the record's folder."""
 
     file: str
     sha256: str
@@ -171,26 +171,26 @@ class Predictions(_Part):
 
 
 class ExhibitFiles(_Part):
-    """Files for the report's pictures, in the results folder's ``exhibits/``, shared among runs."""
+    """Files for the report's pictures, in the results folder's ``exhibits/``, shared by runs."""
 
     thumbnails: str | None = None
-    """Of the test images; None where the licence does not allow them, or the matrix asks for none."""
+    """File of test images, or None if the licence or the matrix does not allow it."""
     stem: str | None = None
-    """A file with the filters of the pretrained stem, in records of earlier versions; read by nothing."""
+    """File of the pretrained stem's filters in older records; not used."""
 
 
 class _Run(_Part):
-    """Fields of every run's record, in the order of the JSON file."""
+    """Fields of all records, in the order of the JSON file."""
 
     schema_version: int = SCHEMA_VERSION
     protocol_version: int = PROTOCOL_VERSION
     id: str
     status: Status
     reason: str | None = None
-    """Why it is not done, in one line."""
+    """Reason of an unfinished run, in one line."""
     traceback: str | None = None
     log: tuple[str, ...] = ()
-    """The last lines that the worker wrote during a run that is not done: its log, warnings, what libraries print."""
+    """Last lines of an unfinished run's worker: its log, warnings, output of libraries."""
     spec: RunSpec
     started_at: str
     """UTC, ISO 8601."""
@@ -198,7 +198,7 @@ class _Run(_Part):
 
 
 class DoneRun(_Run):
-    """Record of a run that was trained and scored to its end."""
+    """Record of a run that was trained and scored."""
 
     status: Literal["done"] = "done"
     environment: Environment
@@ -206,31 +206,31 @@ class DoneRun(_Run):
     model: ModelRecord
     history: Annotated[tuple[EpochRecord, ...], Field(min_length=1)]
     best_epoch: int
-    """Epoch of the chosen checkpoint: best validation accuracy, then lower validation loss, then earlier."""
+    """Epoch of the best validation accuracy, then of the lowest validation loss, then the earliest."""
     validation: SplitMetrics
     test: SplitMetrics
     last_epoch_test_accuracy: Share
     article_accuracy: Share
-    """Best test accuracy over all epochs: the article's way, optimistic."""
+    """Best test accuracy of all epochs, as in the article: biased upwards."""
     validation_saturated: bool
-    """Validation accuracy was 1.0 in three epochs or more: it no longer chooses between them."""
+    """Whether validation accuracy was 1.0 in three epochs or more: it no longer distinguishes them."""
     timing: Timing
     memory: Memory
     predictions: Predictions | None = None
-    """None until the store has written them; a record on disk always has them."""
+    """None until the store has written them; never None on disk."""
     exhibits: ExhibitFiles | None = None
-    """None in records that were made before runs left any."""
+    """None in older records."""
 
 
 class UnfinishedRun(_Run):
-    """Record of a run that failed, diverged or was cut off; the results of a done run are null."""
+    """Record of a run that failed, diverged or was cut off; results are null."""
 
     status: Failure
     environment: Environment | None = None
     dataset: None = None
     model: None = None
     history: tuple[EpochRecord, ...] = ()
-    """Epochs that the worker logged before it ended."""
+    """Epochs before the end."""
     best_epoch: None = None
     validation: None = None
     test: None = None
@@ -244,7 +244,7 @@ class UnfinishedRun(_Run):
 
 
 RunRecord: TypeAlias = DoneRun | UnfinishedRun
-"""One run's record, one JSON file; ``status`` decides which of the two it is."""
+"""Record of a run, one JSON file; distinguished by ``status``."""
 
 
 @functools.cache
@@ -255,7 +255,7 @@ def record_adapter() -> TypeAdapter[RunRecord]:
 
 @dataclass(frozen=True)
 class PredictionTable:
-    """Predictions of the chosen checkpoint on the test split, one row an image, in the dataset's order."""
+    """Predictions of the best epoch on the test split, one row per image, in the dataset's order."""
 
     image_id: tuple[str, ...]
     label: np.ndarray
@@ -269,11 +269,6 @@ class PredictionTable:
         """Return columns image_id, label, predicted, p0 … p(k-1)."""
         import pandas as pd
 
-        columns: dict[str, object] = {
-            "image_id": list(self.image_id),
-            "label": self.label.astype("int64"),
-            "predicted": self.predicted.astype("int64"),
-        }
-        for k in range(self.probabilities.shape[1]):
-            columns[f"p{k}"] = self.probabilities[:, k].astype("float32")
-        return pd.DataFrame(columns)
+        classes = {"label": self.label.astype("int64"), "predicted": self.predicted.astype("int64")}
+        shares = {f"p{k}": share for k, share in enumerate(self.probabilities.T.astype("float32"))}
+        return pd.DataFrame({"image_id": list(self.image_id), **classes, **shares})

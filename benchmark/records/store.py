@@ -1,4 +1,4 @@
-"""The store of records: written whole or not at all, read whole or not at all."""
+"""The store of records: each is written and read completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from benchmark.errors import UserError, did_you_mean
 from benchmark.files import write_atomically
 from benchmark.records.exhibits import FOLDER as EXHIBITS
-from benchmark.records.exhibits import Exhibit, is_whole
+from benchmark.records.exhibits import Exhibit, is_complete
 from benchmark.records.record import SCHEMA_VERSION, DoneRun, Predictions, PredictionTable, RunRecord, record_adapter
 
 
 @dataclass(frozen=True)
 class DamagedRecord:
-    """A file among the records that is not a whole record."""
+    """A file among the records that is not a valid record."""
 
     path: Path
     reason: str
@@ -29,7 +29,7 @@ _VERSIONS = {"schema_version", "protocol_version"}
 
 
 class Store:
-    """The records of one matrix: ``<folder>/records/<id>.json``, ``<id>.parquet`` beside it, and ``exhibits/``."""
+    """Results folder of a matrix: ``records/<id>.json`` and ``<id>.parquet``, ``exhibits/``, ``checkpoints/``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,10 +43,7 @@ class Store:
         return self.records / f"{run_id}.json"
 
     def save(
-        self,
-        record: RunRecord,
-        predictions: PredictionTable | None = None,
-        shown: Sequence[Exhibit] = (),
+        self, record: RunRecord, predictions: PredictionTable | None = None, shown: Sequence[Exhibit] = ()
     ) -> RunRecord:
         """Write a record; its predictions and exhibits first, so that a record on disk is always complete.
 
@@ -66,30 +63,24 @@ class Store:
             if exhibit.content is not None:
                 write_atomically(self.exhibits / exhibit.name, exhibit.content)
         write_atomically(self.path(record.id), (record.model_dump_json(indent=1) + "\n").encode())
-        for folder in (self.records, self.exhibits):  # what was being written when a process died
+        for folder in (self.records, self.exhibits):  # unfinished files of a killed process
             for file in folder.glob(f".{record.id}.*.tmp"):
                 file.unlink(missing_ok=True)
         return record
 
     def remove_checkpoints(self, run_id: str) -> None:
-        """Delete what `training.checkpoints` keeps of a run, unfinished files included, and the folder if empty."""
-        for kept in (
-            f"{run_id}.checkpoint*",
-            f"{run_id}.best-*",
-            f".{run_id}.checkpoint.*.tmp",
-            f".{run_id}.best-*.tmp",
-        ):
-            for file in self.checkpoints.glob(kept):
-                file.unlink(missing_ok=True)
+        """Delete the checkpoints of a run, unfinished files included, and the folder if it is empty."""
+        for file in (*self.checkpoints.glob(f"{run_id}.*"), *self.checkpoints.glob(f".{run_id}.*.tmp")):
+            file.unlink(missing_ok=True)
         if self.checkpoints.is_dir() and not any(self.checkpoints.iterdir()):
             self.checkpoints.rmdir()
 
     def checkpointed(self) -> set[str]:
-        """Return the ids of the runs of which `checkpoints` holds anything, unfinished files included."""
+        """Return the ids of runs with files in `checkpoints`, unfinished ones included."""
         return {file.name.removeprefix(".").partition(".")[0] for file in self.checkpoints.glob("*")}
 
     def damaged_predictions(self, record: RunRecord) -> DamagedRecord | None:
-        """Return what is wrong with a record's predictions, or None if it has none or exactly those it names."""
+        """Return the problem with a record's predictions, or None if they are intact or it has none."""
         try:
             if record.predictions is not None:
                 self._prediction_bytes(record, record.predictions)
@@ -102,15 +93,14 @@ class Store:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise UserError(
-                f"{path}: predictions cannot be read ({error.strerror}). Run it again with --force."
-            ) from None
+            why = error.strerror
+            raise UserError(f"{path}: predictions cannot be read ({why}). Run it again with --force.") from None
         if hashlib.sha256(content).hexdigest() != named.sha256:
             raise UserError(f"{path}: not the predictions that {record.id}.json names. Run it again with --force.")
         return content
 
     def load(self, path: Path) -> RunRecord | DamagedRecord:
-        """Read one record file; a file that is not a whole record of its own name comes back as damaged."""
+        """Read a record file; one that is not a valid record of its name is returned as damaged."""
         try:
             record = record_adapter().validate_json(path.read_bytes())
         except ValidationError as error:
@@ -147,7 +137,7 @@ class Store:
         content = self._prediction_bytes(record, record.predictions)
         import numpy as np
         from pyarrow import BufferReader
-        from pyarrow.parquet import ParquetFile  # a report reads thousands: a third of the time of pandas' own reader
+        from pyarrow.parquet import ParquetFile  # takes a third of the time of pandas' reader
 
         columns = ParquetFile(BufferReader(content)).read(use_threads=False)
         names = [name for name in columns.column_names if name not in ("image_id", "label", "predicted")]
@@ -159,10 +149,10 @@ class Store:
         )
 
     def exhibit(self, name: str) -> bytes | None:
-        """Return an exhibit's content; None where the file is not there.
+        """Return an exhibit's content, or None if it is missing.
 
         Raises:
-            UserError: it cannot be read, or does not hold what its name says.
+            UserError: it cannot be read, or is damaged.
         """
         path = self.exhibits / name
         try:
@@ -171,7 +161,7 @@ class Store:
             return None
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
-        if not is_whole(name, content):
+        if not is_complete(name, content):
             raise UserError(
                 f"{path}: damaged. Delete it and run its runs again with --force, or without it the report "
                 "leaves its pictures out."
@@ -192,5 +182,5 @@ def find_results(results: Path, name: str) -> Store:
     store = Store(results / name)
     if not store.matrix.is_file():
         known = [path.parent.name for path in results.glob("*/matrix.yaml")]
-        raise UserError(f"{store.folder}: there are no results of this name.{did_you_mean(name, known)}")
+        raise UserError(f"{store.folder}: results of this name are missing.{did_you_mean(name, known)}")
     return store

@@ -44,7 +44,7 @@ def test_a_thumbnail_is_the_part_of_the_test_image_that_the_network_sees_made_sm
     data.images[60:80] = np.linspace(0, 255, 128).astype(np.uint8)[None, None, :, None]
     made = exhibits.thumbnails(synthetic.spec(image_size=128, crop_size=96), data, grey=True, folder=tmp_path)
     assert made.content is not None
-    shown = exhibits.decoded(made.content)
+    shown = exhibits.unpack(made.content)
     assert list(shown) == list(data.test.image_ids)
     pixels = np.asarray(Image.open(io.BytesIO(shown["image-60.png"])), dtype=float)
     assert pixels.shape == (48, 48)
@@ -57,7 +57,7 @@ def test_a_colour_image_keeps_its_colours_and_a_small_one_its_size(tmp_path: Pat
     data.images[60:80] = (200, 30, 90)
     made = exhibits.thumbnails(synthetic.spec("rgb"), data, grey=False, folder=tmp_path)
     assert made.content is not None
-    pixels = np.asarray(Image.open(io.BytesIO(exhibits.decoded(made.content)["image-79.png"])))
+    pixels = np.asarray(Image.open(io.BytesIO(exhibits.unpack(made.content)["image-79.png"])))
     assert pixels.shape == (32, 32, 3)
     assert np.abs(pixels.astype(int) - (200, 30, 90)).max() <= 3
 
@@ -70,12 +70,12 @@ def test_of_many_images_the_same_are_kept_in_every_mode(tmp_path: Path, monkeypa
         exhibits.thumbnails(synthetic.spec("rgb"), colour, grey=False, folder=tmp_path),
     ]
     assert made[0].name != made[1].name
-    ids = [list(exhibits.decoded(exhibit.content or b"")) for exhibit in made]
+    ids = [list(exhibits.unpack(exhibit.content or b"")) for exhibit in made]
     assert ids[0] == ids[1]
     assert len(ids[0]) == 7
 
 
-def test_runs_of_the_same_images_and_weights_share_their_files(tmp_path: Path) -> None:
+def test_runs_of_the_same_images_share_their_files_and_a_run_that_is_not_asked_leaves_none(tmp_path: Path) -> None:
     store = Store(tmp_path)
     shown = {"exhibits": store.exhibits, "keep_thumbnails": "all"}
     first = measured(synthetic.spec(seed=0), tmp_path, **shown)
@@ -88,13 +88,9 @@ def test_runs_of_the_same_images_and_weights_share_their_files(tmp_path: Path) -
     assert [exhibit.content for exhibit in second.shown] == [None]
     other = exhibits.thumbnails(synthetic.spec(), replace(synthetic.dataset(), fingerprint="1" * 64), True, tmp_path)
     assert other.name != names[0]
-
-
-def test_a_run_that_is_not_asked_leaves_nothing(tmp_path: Path) -> None:
-    outcome = measured(synthetic.spec(), tmp_path)
-    assert outcome.shown == ()
-    assert outcome.record.exhibits is not None
-    assert outcome.record.exhibits.thumbnails is None
+    not_asked = measured(synthetic.spec(), tmp_path)
+    assert not_asked.shown == ()
+    assert not_asked.record.exhibits is not None and not_asked.record.exhibits.thumbnails is None
 
 
 def test_a_damaged_exhibit_is_refused_and_made_again_and_a_missing_one_is_none(tmp_path: Path) -> None:
@@ -102,12 +98,12 @@ def test_a_damaged_exhibit_is_refused_and_made_again_and_a_missing_one_is_none(t
     outcome = measured(synthetic.spec(), tmp_path, exhibits=store.exhibits, keep_thumbnails="all")
     store.save(outcome.record, outcome.predictions, outcome.shown)
     (path,) = store.exhibits.iterdir()
-    whole = path.read_bytes()
-    assert store.exhibit(path.name) == whole
-    path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    valid = path.read_bytes()
+    assert store.exhibit(path.name) == valid
+    path.write_bytes(valid[:100] + bytes([valid[100] ^ 1]) + valid[101:])
     with pytest.raises(UserError, match="damaged"):
         store.exhibit(path.name)
     again = exhibits.thumbnails(synthetic.spec(), synthetic.dataset(), True, store.exhibits)
-    assert again.content == whole
+    assert again.content == valid
     path.unlink()
     assert store.exhibit(path.name) is None

@@ -1,4 +1,4 @@
-"""``groups.csv``: what people may write, and what is never overwritten."""
+"""``groups.csv``: rows that people may write, and rows that are never overwritten."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
         (b'dataset,image_id,group\nrps,"' + b"a,b,c\n" * 30_000, r"groups\.csv:\d+: field larger than field limit"),
     ],
 )
-def test_a_damaged_file_is_told_with_its_line_and_left_alone(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_damaged_file_is_reported_with_its_line_and_left_alone(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / groups_file.FILE
     path.write_bytes(content)
     with pytest.raises(UserError, match=message):

@@ -33,8 +33,8 @@ def filled(folder: Path, matrix: Matrix) -> Store:
     store, ids = Store(folder / matrix.name), made_up.image_ids(IMAGES)
     kept = []
     for colour in (True, False):
-        content = exhibits.encoded(ids, [jpeg(10 * k, colour) for k in range(IMAGES)])
-        kept.append(exhibits.exhibit(f"thumbnails-{colour}", content))
+        jpegs = [jpeg(10 * k, colour) for k in range(IMAGES)]
+        kept.append(exhibits.pack(f"thumbnails-{colour}", ids, jpegs))
     for spec in expand(matrix):
         record, predictions = made_up.record_of(spec, correct(spec))
         thumbnails = kept[0 if spec.input_mode == "rgb" else 1]

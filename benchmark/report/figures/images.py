@@ -13,7 +13,7 @@ from benchmark.analysis.results import Cell, Results
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import DatasetEntry
-from benchmark.records.exhibits import MOST_THUMBNAILS, decoded, keeps_thumbnails
+from benchmark.records.exhibits import MOST_THUMBNAILS, keeps_thumbnails, unpack
 from benchmark.report.figures import draw_images
 from benchmark.report.figures.charts import classes_of, done_cells, drawn_one_by_one, model_suffix, own_name
 from benchmark.report.figures.picture import Picture, Section
@@ -50,7 +50,7 @@ def thumbnails(dataset: str, results: Results) -> Thumbnails:
             names[record.exhibits.thumbnails] = INPUT_MODES[record.spec.input_mode].grey
     for name, grey in names.items():
         if (content := results.store.exhibit(name)) is not None:
-            found[grey] |= decoded(content)
+            found[grey] |= unpack(content)
     return found
 
 
