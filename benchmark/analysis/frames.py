@@ -104,7 +104,8 @@ def runs(plan: Plan) -> pd.DataFrame:
     ``timing.train_seconds``, in alphabetical order. Lists (the history, the stages, the classes) are JSON texts. A run
     without a record has its spec only.
     """
-    frame = pd.DataFrame([_run(run) for run in plan.runs])
+    frame = pd.json_normalize([_run(run) for run in plan.runs])
+    frame = frame.map(lambda value: json.dumps(value, sort_keys=True) if isinstance(value, list) else value)
     return frame[["state", "id", *sorted(set(frame.columns) - {"state", "id"})]]
 
 
@@ -191,18 +192,5 @@ def _scores(scores: Mapping[str, Interval], suffix: str = "") -> dict[str, Any]:
 
 
 def _run(run: PlannedRun) -> dict[str, Any]:
-    row: dict[str, Any] = {"state": run.state, "id": run.spec.id}
-    row |= _flat("spec.", run.spec.portable.model_dump(mode="json"))
-    if run.record is not None:
-        row |= _flat("", run.record.model_dump(mode="json", exclude={"spec", "id"}))
-    return row
-
-
-def _flat(prefix: str, fields: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            flat |= _flat(f"{prefix}{name}.", value)
-        else:
-            flat[f"{prefix}{name}"] = json.dumps(value, sort_keys=True) if isinstance(value, list) else value
-    return flat
+    record = {} if run.record is None else run.record.model_dump(mode="json", exclude={"spec", "id"})
+    return {"state": run.state, "id": run.spec.id, "spec": run.spec.portable.model_dump(mode="json")} | record

@@ -26,11 +26,6 @@ def percent(share: float) -> str:
     return _minus(f"{100 * share:.1f}")
 
 
-def points(share: float) -> str:
-    """Return a difference of shares in percent points with its sign: ``+2.1``, ``−0.4``, ``0.0``."""
-    return shown(share, 0.01, 1, sign=True)
-
-
 def with_interval(interval: Interval) -> str:
     """Return a share in percent with the ends of its interval: ``91.4 (88.9–93.5)``, ``?`` where there are none."""
     if interval.low is None or interval.high is None:
@@ -39,9 +34,9 @@ def with_interval(interval: Interval) -> str:
 
 
 def points_with_interval(interval: Interval) -> str:
-    """Return ``+2.1 ± 1.0``."""
+    """Return a difference of shares in percent points with its sign: ``+2.1 ± 1.0``, ``0.0 ± ?`` without an end."""
     half_width = "?" if interval.half_width is None else f"{100 * interval.half_width:.1f}"
-    return f"{points(interval.mean)} ± {half_width}"
+    return f"{shown(interval.mean, 0.01, 1, sign=True)} ± {half_width}"
 
 
 def margin_in_words(share: float) -> str:

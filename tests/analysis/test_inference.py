@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from benchmark.analysis.uncertainty.inference import (
     smallest_visible,
 )
 from benchmark.analysis.uncertainty.interval import Interval
+from benchmark.analysis.uncertainty.means import mean_difference
 
 
 def interval(mean: float, error: float, df: float = 8.0, seeds: int = 5) -> Interval:
@@ -54,6 +56,14 @@ def test_holm_agrees_with_a_computation_by_hand() -> None:
     assert holm([]) == []
 
 
+@given(st.lists(st.floats(0, 1), min_size=6, max_size=6))
+def test_holm_rejects_what_its_step_down_procedure_rejects(p_values: list[float]) -> None:
+    order = sorted(range(6), key=p_values.__getitem__)
+    rejected = list(itertools.takewhile(lambda step: p_values[order[step]] * (6 - step) < 0.05, range(6)))
+    adjusted = holm(p_values)
+    assert {k for k in range(6) if adjusted[k] < 0.05} == {order[step] for step in rejected}
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_lies_between_the_plain_p_value_and_bonferronis(p_values: list[float]) -> None:
     for plain, adjusted in zip(p_values, holm(p_values), strict=True):
@@ -61,14 +71,11 @@ def test_holm_lies_between_the_plain_p_value_and_bonferronis(p_values: list[floa
         assert adjusted <= max(min(1.0, p * len(p_values)) for p in p_values if p <= plain) + 1e-12
 
 
-def test_the_smallest_visible_difference_is_seen_in_about_eighty_percent() -> None:
-    made = interval(0.0, 0.01, df=20)
-    visible = smallest_visible(made)
+def test_the_smallest_visible_difference_is_seen_in_four_of_five_repetitions() -> None:
+    visible = smallest_visible(interval(0.0, 0.01, df=20))
     assert visible is not None
-    random = np.random.default_rng(0)
-    error = 0.01 * np.sqrt(random.chisquare(20, 20_000) / 20)
-    seen = np.abs(visible + 0.01 * random.normal(size=20_000)) > stats.t.ppf(0.975, 20) * error
-    assert seen.mean() == pytest.approx(0.80, abs=0.02)
+    power = stats.nct.sf(stats.t.ppf(0.975, 20), 20, visible / 0.01)
+    assert power == pytest.approx(0.80, abs=0.02)
 
 
 def test_equivalence_is_the_ninety_percent_interval_within_the_margin() -> None:
@@ -107,3 +114,14 @@ def test_pooling_copies_of_one_interval_keeps_the_mean_and_narrows_it() -> None:
     assert made.mean == pytest.approx(0.05)
     assert made.standard_error == pytest.approx(0.01)
     assert made.df == pytest.approx(32)
+
+
+def test_the_mean_of_datasets_is_welchs_interval() -> None:
+    """Welch's test of two samples is the same sum of variances with Satterthwaite's degrees of freedom."""
+    random = np.random.default_rng(7)
+    first, second = random.integers(-1, 2, size=(1, 50)), random.integers(-1, 2, size=(1, 80))
+    found = pooled([mean_difference(first, None), mean_difference(second, None)])
+    welch = stats.ttest_ind(first[0], -second[0], equal_var=False)
+    by_scipy = welch.confidence_interval(0.95)
+    assert found.df == pytest.approx(welch.df)
+    assert [found.low, found.high] == pytest.approx([by_scipy.low / 2, by_scipy.high / 2])
