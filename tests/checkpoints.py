@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from benchmark.networks.libraries import architecture
+from benchmark.networks.libraries.find import find_architecture
 
 
 def made_up(model: str, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -18,7 +18,7 @@ def made_up(model: str, seed: int = 0) -> dict[str, torch.Tensor]:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        state = architecture(model).published().state_dict()
+        state = find_architecture(model).published().state_dict()
         for name, tensor in state.items():
             if tensor.dim() == 1 and tensor.is_floating_point():
                 if name.endswith(("running_var", "weight", "gamma")):

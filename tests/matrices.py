@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.matrix.matrix import Matrix, RunSpec, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.matrix import Matrix
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.record import (
     DatasetRecord,
     DoneRun,

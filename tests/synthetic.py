@@ -7,8 +7,9 @@ import torch
 
 from benchmark.data.dataset import PreparedDataset, Split
 from benchmark.matrix import file
+from benchmark.matrix.expand import expand
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks import build
 from benchmark.training.batches import Images, Normaliser, SplitImages
 

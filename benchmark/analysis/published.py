@@ -20,7 +20,8 @@ from benchmark.analysis.uncertainty.interval import CONFIDENCE, SEEDS_FOR_A_VERD
 from benchmark.errors import UserError
 from benchmark.fields import Frozen
 from benchmark.matrix import file, plain_yaml
-from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.record import DoneRun
 
 Metric = Literal["last_epoch_test_accuracy", "last_epoch_train_loss"]

@@ -20,8 +20,9 @@ from benchmark.analysis.uncertainty.folds import UNTESTED
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.means import mean_accuracy, telling_images
 from benchmark.data.catalogue import CATALOGUE
-from benchmark.matrix.input_modes import INPUT_MODES, Triple, identical_by_construction
-from benchmark.matrix.matrix import Matrix, NotApplicable, RunSpec, not_applicable
+from benchmark.matrix.input_modes import INPUT_MODES, Triple, group_identical_modes
+from benchmark.matrix.matrix import Matrix, NotApplicable, list_not_applicable
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records import groups_file
 from benchmark.records.plan import STATES, Plan, State
 from benchmark.records.record import DoneRun
@@ -219,7 +220,7 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
         records = {spec.seed: done[spec.id] for spec in specs if spec.id in done}
         tests = {seed: checked(record, store, images, groups.get(key[0])) for seed, record in records.items()}
         cells[key] = Cell(key=key, asked=tuple(spec.seed for spec in specs), records=records, tests=tests)
-    return Results(matrix, plan, store, cells, tuple(not_applicable(matrix)), repeated)
+    return Results(matrix, plan, store, cells, tuple(list_not_applicable(matrix)), repeated)
 
 
 def _codes(of_image: Mapping[str, str]) -> Mapping[str, int]:
@@ -243,7 +244,7 @@ def _repeated(cells: Mapping[CellKey, Sequence[RunSpec]], records: Iterable[Done
     """Return, for each cell that repeats another one, the first cell that it repeats.
 
     Which do hangs on the mean and std of the model's weights
-    (`benchmark.matrix.input_modes.identical_by_construction`): they are read from the model's records, so nothing is
+    (`benchmark.matrix.input_modes.group_identical_modes`): they are read from the model's records, so nothing is
     known to be identical before any run is done.
 
     Args:
@@ -263,7 +264,7 @@ def _repeated(cells: Mapping[CellKey, Sequence[RunSpec]], records: Iterable[Done
             continue
         trained = any(stage.trainable == "all" for stage in cells[keys[0]][0].stages)
         modes = [key[1] for key in keys]
-        for group in identical_by_construction(modes, *normalisation[model], stem_is_trained=trained):
+        for group in group_identical_modes(modes, *normalisation[model], stem_is_trained=trained):
             first, *others = ((dataset, mode, policy, model) for mode in group)
             repeated.update((other, first) for other in others)
     return repeated

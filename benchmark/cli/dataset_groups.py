@@ -23,7 +23,7 @@ def groups(
     """
     from benchmark.data import load
     from benchmark.matrix import file
-    from benchmark.matrix.matrix import expand
+    from benchmark.matrix.expand import expand
     from benchmark.records import groups_file
     from benchmark.records.plan import make_plan
     from benchmark.records.store import find_results

@@ -100,9 +100,9 @@ def prepare_datasets(
     from benchmark.data.index import open_index, without_bad_images
     from benchmark.data.load import list_files, load_dataset
     from benchmark.matrix import file as matrix_file
-    from benchmark.matrix.identify import identified
+    from benchmark.matrix.expand import expand
+    from benchmark.matrix.identify import identify_folders
     from benchmark.matrix.input_modes import INPUT_MODES
-    from benchmark.matrix.matrix import expand
 
     loaded = matrix_file.load(matrix_file.find(matrix)) if matrix else None
     wanted = list(dict.fromkeys([*(names or []), *(entry.name for entry in (loaded.datasets if loaded else ()))]))
@@ -124,7 +124,7 @@ def prepare_datasets(
                 typer.echo(f"  {note}")
         if loaded is None:
             return
-        runs = expand(identified(loaded, progress=progress))
+        runs = expand(identify_folders(loaded, progress=progress))
         for source, grey in dict.fromkeys((run.source, INPUT_MODES[run.input_mode].grey) for run in runs):
             load_dataset(
                 source,

@@ -42,7 +42,7 @@ def plan(
 
     from benchmark.cli.forecast import expected, total, workers_of
     from benchmark.cli.selection import select
-    from benchmark.matrix.matrix import not_applicable
+    from benchmark.matrix.matrix import list_not_applicable
     from benchmark.words import duration
 
     selection = select(matrix, overrides, only, name, results)
@@ -59,7 +59,7 @@ def plan(
         headers = ("id", "dataset", "input mode", "policy", "model", "seed", "forecast", "state")
         typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
         typer.echo(f"\n{_needs(selection)}\n")
-    for pair in not_applicable(selection.matrix):
+    for pair in list_not_applicable(selection.matrix):
         typer.echo(f"not applicable: {pair}")
     typer.echo(total(selection.selected, foreseen, workers_of(selection.plan)))
     counts = ", ".join(f"{number} {state}" for state, number in selection.plan.counts().items())

@@ -24,7 +24,7 @@ def report(
 
     from benchmark.analysis.results import load
     from benchmark.matrix import file
-    from benchmark.matrix.matrix import expand
+    from benchmark.matrix.expand import expand
     from benchmark.records.plan import make_plan
     from benchmark.records.store import find_results
     from benchmark.report import build

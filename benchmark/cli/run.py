@@ -195,7 +195,7 @@ def _refuse_another_matrix(selection: Selection) -> None:
         UserError: it does.
     """
     from benchmark.matrix import file
-    from benchmark.matrix.matrix import expand
+    from benchmark.matrix.expand import expand
 
     path = selection.store.matrix
     if path.is_file():

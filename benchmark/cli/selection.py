@@ -8,8 +8,9 @@ from pathlib import Path
 
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import file
-from benchmark.matrix.matrix import Matrix, expand
-from benchmark.matrix.weights_identity import with_weights_identified
+from benchmark.matrix.expand import expand
+from benchmark.matrix.identify import identify_folders, identify_weights
+from benchmark.matrix.matrix import Matrix
 from benchmark.records.plan import FAILURES, STATES, Plan, PlannedRun, make_plan
 from benchmark.records.store import Store
 
@@ -47,11 +48,7 @@ def select(
     """
     source = file.find(matrix)
     loaded = file.load(source, overrides or (), name)
-    if any(entry.is_folder for entry in loaded.datasets):
-        from benchmark.matrix.identify import identified
-
-        loaded = identified(loaded, verify=verify)
-    loaded = with_weights_identified(loaded, verify=verify)
+    loaded = identify_weights(identify_folders(loaded, verify=verify), verify=verify)
     store = Store(results / loaded.name)
     plan = make_plan(expand(loaded), store)
     return Selection(loaded, source, tuple(overrides or ()), store, plan, _filter(plan, only or ()))

@@ -32,7 +32,7 @@ class DatasetSource(Frozen):
     classes: tuple[NonEmpty, ...] | None = None
     """A subset of the classes, in this label order; None: all."""
     content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    """Of a folder: the hash of its images, classes and splits, filled in by `datasets.identity.identified`."""
+    """Of a folder: the hash of its images, classes and splits, filled in by `benchmark.matrix.identify`."""
     colour: bool | None = None
     """Of a folder: whether its images have colour, filled in likewise."""
 

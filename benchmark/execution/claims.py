@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.locks import Claims
 from benchmark.records.plan import PlannedRun
 from benchmark.records.record import RunRecord

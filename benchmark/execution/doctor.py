@@ -10,8 +10,8 @@ from urllib.parse import urlparse
 
 from benchmark.data.catalogue import CATALOGUE, FOLDER
 from benchmark.errors import UserError
-from benchmark.matrix.matrix import FILE, RunSpec
-from benchmark.matrix.weights_identity import PYPI_MODELS, file_and_hash, packaged_file
+from benchmark.matrix.identify import PYPI_MODELS, find_packaged_file
+from benchmark.matrix.run_spec import FILE, RunSpec, split_hash
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def dataset_source(name: str) -> str:
 def weights_source(model: str, weights: str) -> str:
     """Return where weights come from: a server, a PyPI package or a path. They are not ``none``."""
     if weights.startswith(FILE):
-        return str(file_and_hash(weights)[0].expanduser().resolve())
+        return str(Path(split_hash(weights)[0]).expanduser().resolve())
     if weights == "pypi":
         package, _ = PYPI_MODELS.get(model.partition(".")[0], ("", ""))
         return f"PyPI package {package.replace('_', '-')}" if package else "no PyPI package has them"
@@ -80,13 +80,13 @@ def datasets_of(specs: Iterable[RunSpec], data_dir: Path | None) -> list[Finding
 
 def weights_of(specs: Iterable[RunSpec]) -> list[Finding]:
     """Look for networks and their pretrained weights. Imports torch."""
-    from benchmark.networks import build
+    from benchmark.networks.libraries.find import find_architecture
 
     findings = []
     for model, source in dict.fromkeys((spec.model, spec.weights) for spec in specs):
         what = f"weights {model}"
         try:
-            build.check_name(model)
+            find_architecture(model)
         except UserError as error:
             findings.append(Finding(what, str(error), stops=True))
             continue
@@ -106,7 +106,7 @@ def _at_hand(model: str, source: str) -> bool:
         return Path(weights_source(model, source)).is_file()
     if source == "pypi":
         family = model.partition(".")[0]
-        path = packaged_file(family) if family in PYPI_MODELS else None
+        path = find_packaged_file(family) if family in PYPI_MODELS else None
         return path is not None and path.is_file()
     return _cached(model)
 

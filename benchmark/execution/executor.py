@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Protocol
 
 from benchmark.execution.events import Event
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 
 if TYPE_CHECKING:
     from benchmark.training.context import Outcome, RunContext

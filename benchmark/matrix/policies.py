@@ -175,7 +175,7 @@ def _times(lr: float, factor: float) -> float:
     return float(Decimal(repr(lr)) * Decimal(repr(factor)))
 
 
-def stages(name: str, policy: Policy, settings: TrainingSettings) -> tuple[Stage, ...]:
+def resolve_stages(name: str, policy: Policy, settings: TrainingSettings) -> tuple[Stage, ...]:
     """Return the stages of a policy under the matrix's training settings.
 
     Args:

@@ -13,7 +13,8 @@ from benchmark.matrix.input_modes import InputMode, Triple, needs_pretrained_ste
 from benchmark.networks import weights
 from benchmark.networks.heads import HeadInit, head_parameters, initialise_head
 from benchmark.networks.initialisation import seeded_build
-from benchmark.networks.libraries import Architecture, architecture
+from benchmark.networks.libraries.find import find_architecture
+from benchmark.networks.libraries.interface import Architecture
 from benchmark.networks.stems import find_stem, load_stem, verify_stem
 
 
@@ -45,15 +46,6 @@ class BuiltModel:
     def input_channels(self) -> int:
         """Channels of the first convolution."""
         return len(self.mean)
-
-
-def check_name(model: str) -> None:
-    """Check that a library has ``timm/NAME[.TAG]`` or ``torchvision/NAME``.
-
-    Raises:
-        UserError: it does not; the message gives the nearest name.
-    """
-    architecture(model)
 
 
 def check_batch(network: nn.Module, channels: int, side: int, classes: int, title: str) -> str | None:
@@ -156,7 +148,7 @@ def build(
         UserError: unknown model, weights that cannot be had, a first convolution that cannot be adapted, a head that
             cannot be initialised so, or images that the network does not take.
     """
-    known = architecture(model)
+    known = find_architecture(model)
     side = known.native_side if image_size is None else image_size
     if side < known.minimum_side:
         raise UserError(

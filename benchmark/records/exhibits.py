@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # `plan` and `status` import this module with the store
 
     from benchmark.data.dataset import PreparedDataset
     from benchmark.data.source import DatasetSource
-    from benchmark.matrix.matrix import RunSpec
+    from benchmark.matrix.run_spec import RunSpec
     from benchmark.matrix.settings import KeepThumbnails
 
 FOLDER = "exhibits"

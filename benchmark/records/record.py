@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from benchmark.fields import Frozen
-from benchmark.matrix.matrix import RunSpec
 from benchmark.matrix.policies import BatchNorm, Trainable
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.protocol import PROTOCOL_VERSION
 
 if TYPE_CHECKING:  # `plan` and `status` do not load pandas

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import file
-from benchmark.matrix.matrix import expand
+from benchmark.matrix.expand import expand
 from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.plan import make_plan
 from benchmark.records.record import DoneRun

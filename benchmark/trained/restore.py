@@ -17,7 +17,7 @@ from benchmark.data.dataset import Split
 from benchmark.data.decoding.pixels import read_image, to_array
 from benchmark.errors import UserError
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.networks.libraries import architecture
+from benchmark.networks.libraries.find import find_architecture
 from benchmark.records.record import DoneRun
 from benchmark.training.batches import Normaliser, SplitImages, evaluation_batch
 from benchmark.training.devices import choose_device, resolve_precision
@@ -39,7 +39,7 @@ def restore(model: str, channels: int, classes: int, state: Mapping[str, Tensor]
     Raises:
         UserError: no such model, or the state does not fit it.
     """
-    network = architecture(model).create(classes, channels)
+    network = find_architecture(model).create(classes, channels)
     for name in sorted(set(state) - set(network.state_dict())):
         layer = dict(network.named_modules()).get(name.removesuffix(".bias"))
         if name.endswith(".bias") and isinstance(layer, nn.Conv2d) and layer.bias is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.matrix.settings import KeepThumbnails
 from benchmark.records.exhibits import Exhibit
 from benchmark.records.record import RunRecord

@@ -19,7 +19,7 @@ from benchmark.errors import UserError, did_you_mean
 from benchmark.files import write_atomically
 from benchmark.locations import cache_directory
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks import build
 from benchmark.networks.heads import HeadInit
 from benchmark.protocol import PROTOCOL_VERSION

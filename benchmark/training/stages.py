@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from benchmark.matrix.matrix import RunSpec
 from benchmark.matrix.policies import Stage
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_modes, set_trainable
 from benchmark.training import features
 from benchmark.training.batches import Images

@@ -15,8 +15,8 @@ from pytorch_accelerated.callbacks import StopTrainingError
 from pytorch_accelerated.trainer import Trainer
 from torch import Tensor, nn
 
-from benchmark.matrix.matrix import RunSpec
 from benchmark.matrix.policies import Stage
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_modes
 from benchmark.records.record import EpochRecord, StageRecord
 from benchmark.seeding import derive_seed

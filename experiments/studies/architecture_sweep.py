@@ -22,7 +22,7 @@ from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.networks import build as models
 from benchmark.networks import weights
 from benchmark.networks.freezing import block_starts, early_half
-from benchmark.networks.libraries import architecture
+from benchmark.networks.libraries.find import find_architecture
 from benchmark.training.batches import Normaliser
 
 IMAGES = 6
@@ -185,7 +185,7 @@ def write_checkpoint(name: str, side: int, folder: Path) -> str:
     Norms get scales and shifts that are not 1 and 0, and batch norms the statistics of a batch, changed by up to a
     half: values of a network that was trained, through which an image's signal reaches the logits.
     """
-    known = architecture(f"timm/{name}")
+    known = find_architecture(f"timm/{name}")
     network = known.published()
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -225,7 +225,7 @@ def logits(built: models.BuiltModel, images: Tensor) -> Tensor:
 def examine(name: str, folder: Path) -> Row:
     """Take an architecture through `models.build` in the two modes that must be one function."""
     started = time.perf_counter()
-    known = architecture(f"timm/{name}")
+    known = find_architecture(f"timm/{name}")
     side = side_of(name)
     source = write_checkpoint(name, side, folder)
 

@@ -32,7 +32,7 @@ from benchmark.analysis.uncertainty.crossed import crossed
 from benchmark.data.index import open_index
 from benchmark.data.load import list_files
 from benchmark.matrix import file
-from benchmark.matrix.matrix import expand
+from benchmark.matrix.expand import expand
 from benchmark.records import groups_file
 from benchmark.records.plan import make_plan
 from benchmark.records.store import Store

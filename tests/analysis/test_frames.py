@@ -9,7 +9,7 @@ from benchmark.analysis import frames
 from benchmark.analysis.differences import differences
 from benchmark.analysis.published import PolicyClaim, judge
 from benchmark.analysis.results import Results
-from benchmark.matrix.matrix import expand
+from benchmark.matrix.expand import expand
 from tests.report import made_up
 
 MATRIX = made_up.matrix(datasets=["beans", "elpv"], policies=["finetune", "scratch"])

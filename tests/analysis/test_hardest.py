@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmark.analysis.hardest import hardest, parted
 from benchmark.analysis.results import Cell
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 from tests.report import made_up
 
 IDS = made_up.image_ids(6)

@@ -7,7 +7,8 @@ from pathlib import Path
 from benchmark.analysis import frames
 from benchmark.analysis.differences import contrasts
 from benchmark.analysis.results import Results
-from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.report import tables
 from tests.report import made_up

@@ -26,8 +26,8 @@ from benchmark.analysis.uncertainty.inference import holm, p_value
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.errors import UserError
 from benchmark.matrix import file
+from benchmark.matrix.expand import expand
 from benchmark.matrix.file import experiments_folder
-from benchmark.matrix.matrix import expand
 from benchmark.records.store import Store
 from benchmark.report.sections.published import published
 from tests.report import made_up

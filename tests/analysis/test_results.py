@@ -11,7 +11,8 @@ import pytest
 from benchmark.analysis.differences import contrasts, differences, paired_values
 from benchmark.analysis.uncertainty.inference import holm, p_value
 from benchmark.errors import UserError
-from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.store import Store
 from tests.report import made_up
 

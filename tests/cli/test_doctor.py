@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmark.execution.doctor import datasets_of, needs, weights_of
-from benchmark.matrix.matrix import expand
+from benchmark.matrix.expand import expand
 from tests import matrices
 from tests.commands import TRAINING, Commands
 

@@ -9,7 +9,7 @@ from PIL import Image
 from benchmark import environment
 from benchmark.cli import forecast
 from benchmark.cli.forecast import expected, total, workers_of
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.plan import Plan, PlannedRun
 from benchmark.records.record import DoneRun
 from tests import matrices

@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 from benchmark.cli import app
 from benchmark.files import write_atomically
 from benchmark.matrix import file
-from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records import locks
 from benchmark.records.record import RunRecord
 from benchmark.records.store import DamagedRecord, Store

@@ -17,7 +17,7 @@ from benchmark.data.load import load_dataset
 from benchmark.data.source import DatasetSource
 from benchmark.data.splits.draw import folds
 from benchmark.errors import UserError
-from benchmark.matrix.identify import identified
+from benchmark.matrix.identify import identify_folders
 from benchmark.matrix.matrix import Matrix
 from tests.data.conftest import clips, picture, save
 
@@ -129,7 +129,7 @@ def test_other_groups_are_another_folder_for_a_matrix_and_none_are_what_they_wer
             {"name": "m", "models": ["timm/test_resnet"], "weights": "none", "datasets": [f"folder:{folder}"]}
             | {"input_modes": ["grey-1ch"], "policies": ["scratch"], "seeds": [0]}
         )
-        contents.append(identified(made).datasets[0].content)
+        contents.append(identify_folders(made).datasets[0].content)
         if column is None:
             rows = [
                 [f"{k:02}.png", hashlib.sha256((folder / f"{k:02}.png").read_bytes()).hexdigest(), "ab"[k // 3 % 2]]

@@ -16,10 +16,11 @@ SIDE = 224
 SCRIPT = """
 import json, sys, threading
 from pathlib import Path
-from benchmark import matrix_file, runs
+from benchmark.matrix import file as matrix_file
+from benchmark.training import run as runs
 from benchmark.training.context import RunContext, load_run_images
-from benchmark.matrix.identify import identified
-from benchmark.matrix.matrix import expand
+from benchmark.matrix.identify import identify_folders
+from benchmark.matrix.expand import expand
 
 def private():
     return next(int(x.split()[1]) for x in open("/proc/self/status") if x.startswith("RssAnon")) / 1024
@@ -32,7 +33,7 @@ folder, epochs = Path(sys.argv[1]), sys.argv[2]
 overrides = ["models=[timm/test_resnet]", "weights=none", "input_modes=[rgb]", "policies=[scratch]", "seeds=[0]"]
 overrides += ["training.image_size=224", "training.crop_size=32", "training.head_epochs=1"]
 overrides += [f"datasets=['folder:{folder}']", f"training.epochs={epochs}"]
-(spec,) = expand(identified(matrix_file.load(matrix_file.find("cpu"), overrides)))
+(spec,) = expand(identify_folders(matrix_file.load(matrix_file.find("cpu"), overrides)))
 beside = folder.parent
 context = RunContext(None, beside / "weights", exhibits=beside / "exhibits", keep_thumbnails="all")
 load_run_images(spec, None)  # indexed and decoded, which a run does once for all

@@ -14,7 +14,7 @@ from benchmark.cli import app
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
 from benchmark.matrix import file as matrix_file
-from benchmark.matrix.matrix import expand
+from benchmark.matrix.expand import expand
 from benchmark.records.store import Store
 from tests.commands import TRAINING, Commands
 from tests.report import made_up

@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
+from benchmark.matrix.expand import expand
 from benchmark.matrix.file import load
-from benchmark.matrix.matrix import expand
 from tests.commands import Commands, wait_for, workers
 
 ROOM = 1 << 29

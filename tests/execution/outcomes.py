@@ -13,7 +13,8 @@ from benchmark.execution.events import Event
 from benchmark.execution.executor import Executor, Take
 from benchmark.execution.gpus import list_gpus
 from benchmark.execution.local import local_workers
-from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.training.context import Outcome, RunContext
 from tests.matrices import matrix
 

@@ -13,7 +13,7 @@ from benchmark.execution.claims import ClaimedRuns
 from benchmark.execution.events import Event
 from benchmark.execution.executor import Take
 from benchmark.execution.loop import execute_runs
-from benchmark.matrix.matrix import expand
+from benchmark.matrix.expand import expand
 from benchmark.records.plan import make_plan
 from benchmark.records.record import RunRecord, UnfinishedRun
 from benchmark.records.store import Store

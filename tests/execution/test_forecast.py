@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from benchmark.execution.forecast import REFERENCE_RATES, Forecast, ImageCount, catalogued, forecast, longest_first
-from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.record import DoneRun, UnfinishedRun
 from benchmark.records.store import Store
 from tests.matrices import done, matrix, spec

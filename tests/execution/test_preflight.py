@@ -15,7 +15,8 @@ from benchmark.errors import UserError
 from benchmark.execution import forkserver, preflight
 from benchmark.execution.preflight import Preflight, check_splits
 from benchmark.execution.side_process import Progress
-from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks import build as models
 from benchmark.training.stages import train
 from tests import synthetic

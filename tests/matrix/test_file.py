@@ -17,8 +17,9 @@ from benchmark.data.catalogue import CATALOGUE
 from benchmark.errors import UserError
 from benchmark.matrix import file as matrix_file
 from benchmark.matrix import plain_yaml
+from benchmark.matrix.expand import expand
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.matrix.matrix import Matrix, expand
+from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.policies import POLICIES
 
 TEXT = """\

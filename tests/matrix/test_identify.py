@@ -9,8 +9,9 @@ from PIL import Image
 
 from benchmark.errors import UserError
 from benchmark.matrix import file
-from benchmark.matrix.identify import identified
-from benchmark.matrix.matrix import Matrix, expand, not_applicable
+from benchmark.matrix.expand import expand
+from benchmark.matrix.identify import identify_folders
+from benchmark.matrix.matrix import Matrix, list_not_applicable
 
 
 def make_folder(root: Path, *, colour: bool, images: int = 4) -> Path:
@@ -35,58 +36,58 @@ def ids(made: Matrix) -> list[str]:
 def test_a_folder_enters_the_id_by_its_content_and_not_by_its_path(tmp_path: Path) -> None:
     first = make_folder(tmp_path / "a" / "cells", colour=True)
     second = Path(shutil.copytree(first, tmp_path / "elsewhere"))
-    assert ids(identified(matrix(first))) == ids(identified(matrix(second)))
+    assert ids(identify_folders(matrix(first))) == ids(identify_folders(matrix(second)))
 
 
 @pytest.mark.parametrize("change", ["pixels", "class", "name"])
 def test_other_images_classes_or_names_give_other_ids(change: str, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cells", colour=True)
-    before = ids(identified(matrix(folder)))
+    before = ids(identify_folders(matrix(folder)))
     if change == "pixels":
         Image.new("RGB", (20, 20)).save(folder / "good" / "0.png")
     elif change == "class":
         (folder / "good" / "0.png").rename(folder / "bad" / "moved.png")
     else:
         (folder / "good" / "0.png").rename(folder / "good" / "zero.png")
-    assert not set(before) & set(ids(identified(matrix(folder))))
+    assert not set(before) & set(ids(identify_folders(matrix(folder))))
 
 
 def test_a_folder_without_colour_has_no_rgb_runs(tmp_path: Path) -> None:
-    made = identified(matrix(make_folder(tmp_path / "cells", colour=False)))
+    made = identify_folders(matrix(make_folder(tmp_path / "cells", colour=False)))
     assert {spec.input_mode for spec in expand(made)} == {"grey-3ch", "grey-1ch"}
-    assert [pair.dataset for pair in not_applicable(made)] == ["cells"]
+    assert [pair.dataset for pair in list_not_applicable(made)] == ["cells"]
     with pytest.raises(UserError, match="rgb on cells: its images have no colour"):
-        identified(matrix(tmp_path / "cells", "input_modes=[rgb]"))
+        identify_folders(matrix(tmp_path / "cells", "input_modes=[rgb]"))
 
 
 def test_a_folder_of_grey_images_saved_in_colour_has_no_colour_either(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cells", colour=False)
     for path in folder.rglob("*.png"):
         Image.open(path).convert("RGB").save(path)
-    made = identified(matrix(folder))
+    made = identify_folders(matrix(folder))
     assert {spec.input_mode for spec in expand(made)} == {"grey-3ch", "grey-1ch"}
     pixels = np.asarray(Image.open(folder / "good" / "0.png")).copy()
     pixels[3, 4, 2] ^= 1
     Image.fromarray(pixels).save(folder / "good" / "0.png")
-    assert {spec.input_mode for spec in expand(identified(matrix(folder)))} == {"rgb", "grey-3ch", "grey-1ch"}
+    assert {spec.input_mode for spec in expand(identify_folders(matrix(folder)))} == {"rgb", "grey-3ch", "grey-1ch"}
 
 
 def test_the_kept_matrix_gives_the_same_ids_without_the_folder(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cells", colour=True)
-    made = identified(matrix(folder))
+    made = identify_folders(matrix(folder))
     kept = tmp_path / "matrix.yaml"
     kept.write_text(file.dump(made))
     shutil.rmtree(folder)
-    assert ids(identified(file.load(kept))) == ids(made)
+    assert ids(identify_folders(file.load(kept))) == ids(made)
 
 
 def test_a_folder_that_has_changed_since_the_matrix_was_kept_is_refused(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cells", colour=True)
     kept = tmp_path / "matrix.yaml"
-    kept.write_text(file.dump(identified(matrix(folder))))
+    kept.write_text(file.dump(identify_folders(matrix(folder))))
     (folder / "good" / "0.png").unlink()
     with pytest.raises(UserError, match="have changed since the matrix was made"):
-        identified(file.load(kept), verify=True)
+        identify_folders(file.load(kept), verify=True)
 
 
 def test_a_run_of_a_folder_that_was_never_looked_at_has_no_id(tmp_path: Path) -> None:
@@ -97,4 +98,4 @@ def test_a_run_of_a_folder_that_was_never_looked_at_has_no_id(tmp_path: Path) ->
 def test_a_class_that_the_folder_does_not_have_is_told_with_the_nearest(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cells", colour=True)
     with pytest.raises(UserError, match=r"no class 'god'\. Did you mean 'good'"):
-        identified(matrix(folder, f"datasets=[{{name: 'folder:{folder}', classes: [bad, god]}}]"))
+        identify_folders(matrix(folder, f"datasets=[{{name: 'folder:{folder}', classes: [bad, god]}}]"))

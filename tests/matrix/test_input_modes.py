@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from benchmark.matrix.input_modes import INPUT_MODES, identical_by_construction, needs_pretrained_stem
+from benchmark.matrix.input_modes import INPUT_MODES, group_identical_modes, needs_pretrained_stem
 from benchmark.training.batches import EpochOrder, Normaliser, mirrored_positions
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -75,23 +75,23 @@ def test_only_ablations_of_the_stem_need_a_pretrained_one() -> None:
     assert needy == ["grey-1ch-mean", "grey-1ch-random-stem", "grey-1ch-folded"]
 
 
-def test_modes_identical_by_construction_depend_on_the_normalisation_and_on_whether_the_stem_is_trained() -> None:
+def test_modes_group_identical_modes_depend_on_the_normalisation_and_on_whether_the_stem_is_trained() -> None:
     modes = list(INPUT_MODES)
-    assert identical_by_construction(modes, *IMAGENET, stem_is_trained=True) == ()
-    assert identical_by_construction(modes, *IMAGENET, stem_is_trained=False) == (("grey-1ch", "grey-3ch-shared-norm"),)
-    assert identical_by_construction(modes, *UNIFORM, stem_is_trained=True) == (
+    assert group_identical_modes(modes, *IMAGENET, stem_is_trained=True) == ()
+    assert group_identical_modes(modes, *IMAGENET, stem_is_trained=False) == (("grey-1ch", "grey-3ch-shared-norm"),)
+    assert group_identical_modes(modes, *UNIFORM, stem_is_trained=True) == (
         ("grey-3ch", "grey-3ch-shared-norm"),
         ("grey-1ch", "grey-1ch-folded"),
     )
-    assert identical_by_construction(modes, *UNIFORM, stem_is_trained=False) == (
+    assert group_identical_modes(modes, *UNIFORM, stem_is_trained=False) == (
         ("grey-3ch", "grey-1ch", "grey-3ch-shared-norm", "grey-1ch-folded"),
     )
 
 
 def test_equal_means_alone_make_no_modes_identical() -> None:
-    assert identical_by_construction(list(INPUT_MODES), UNIFORM[0], IMAGENET[1], stem_is_trained=True) == ()
+    assert group_identical_modes(list(INPUT_MODES), UNIFORM[0], IMAGENET[1], stem_is_trained=True) == ()
 
 
 def test_modes_that_are_not_asked_for_are_in_no_group() -> None:
-    assert identical_by_construction(["grey-3ch-shared-norm", "grey-1ch"], *UNIFORM, stem_is_trained=True) == ()
-    assert identical_by_construction(["rgb", "grey-1ch-mean"], *UNIFORM, stem_is_trained=False) == ()
+    assert group_identical_modes(["grey-3ch-shared-norm", "grey-1ch"], *UNIFORM, stem_is_trained=True) == ()
+    assert group_identical_modes(["rgb", "grey-1ch-mean"], *UNIFORM, stem_is_trained=False) == ()

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from benchmark.matrix.choices import HEADS
+from benchmark.matrix.expand import expand
 from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
-from benchmark.matrix.matrix import Matrix, RunSpec, expand, not_applicable
+from benchmark.matrix.matrix import Matrix, list_not_applicable
 from benchmark.matrix.policies import POLICIES
+from benchmark.matrix.run_spec import RunSpec
 from tests.matrices import matrix
 
 CPU_GOLDEN = {
@@ -71,7 +73,7 @@ def test_expansion_is_the_product_of_the_lists_in_the_order_of_the_file(
     expected = [(m, d, i, p, s) for m in models for d in datasets for i in modes for p in policies for s in seeds]
     runs = expand(made)
     assert [(run.model, run.dataset, run.input_mode, run.policy, run.seed) for run in runs] == expected
-    assert not_applicable(made) == []
+    assert list_not_applicable(made) == []
     assert len({run.id for run in runs}) == len(runs)
     assert len({run.cell for run in runs}) * len(seeds) == len(runs)
 
@@ -239,7 +241,7 @@ def test_rgb_on_a_dataset_without_colour_is_left_out_of_a_mixed_matrix_and_named
     made = matrix(datasets=["beans", "elpv"], input_modes=["rgb", "grey-1ch"])
     runs = [(run.dataset, run.input_mode) for run in expand(made)]
     assert runs == [("beans", "rgb"), ("beans", "grey-1ch"), ("elpv", "grey-1ch")]
-    (left_out,) = not_applicable(made)
+    (left_out,) = list_not_applicable(made)
     assert (left_out.dataset, left_out.input_mode) == ("elpv", "rgb")
     assert "no colour" in left_out.reason
 
@@ -248,7 +250,7 @@ def test_an_ablation_of_the_pretrained_stem_is_left_out_of_scratch_and_named() -
     made = matrix(weights="pypi", input_modes=["grey-1ch", "grey-1ch-mean"], policies=["finetune-whole", "scratch"])
     runs = [(run.input_mode, run.policy) for run in expand(made)]
     assert runs == [("grey-1ch", "finetune-whole"), ("grey-1ch", "scratch"), ("grey-1ch-mean", "finetune-whole")]
-    (left_out,) = not_applicable(made)
+    (left_out,) = list_not_applicable(made)
     assert str(left_out).startswith("grey-1ch-mean on beans with scratch: random weights")
 
 

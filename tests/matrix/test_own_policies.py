@@ -8,7 +8,8 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.matrix import file
-from benchmark.matrix.matrix import Matrix, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.matrix import Matrix
 
 TEXT = """\
 name: mine

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from benchmark.errors import MisplacedValueError
 from benchmark.matrix.choices import SCHEDULES
-from benchmark.matrix.policies import POLICIES, Policy, Stage, StageRule
-from benchmark.matrix.policies import stages as resolved
+from benchmark.matrix.policies import POLICIES, Policy, Stage, StageRule, resolve_stages
 from benchmark.matrix.settings import EarlyStopping, TrainingSettings
 
 SETTINGS = TrainingSettings(
@@ -18,7 +17,7 @@ SETTINGS = TrainingSettings(
 
 
 def stages(policy: str, settings: TrainingSettings) -> tuple[Stage, ...]:
-    return resolved(policy, POLICIES[policy], settings)
+    return resolve_stages(policy, POLICIES[policy], settings)
 
 
 def test_finetune_trains_the_head_with_a_frozen_backbone_then_everything_at_a_tenth() -> None:
@@ -76,7 +75,7 @@ def test_a_policy_of_ones_own_is_stages_with_their_own_epochs_shares_and_schedul
             StageRule(trainable="all", lr_factor=0.1, weight_decay=0.0),
         ),
     )
-    first, second, third = resolved("mine", mine, SETTINGS)
+    first, second, third = resolve_stages("mine", mine, SETTINGS)
     assert (first.epochs, second.epochs, third.epochs) == (2, 2, 6)
     assert (first.lr, second.lr, third.lr) == (1e-3, 3e-4, 1e-4)
     assert (first.scheduler, second.scheduler, third.weight_decay) == (step, SETTINGS.scheduler, 0.0)

@@ -11,10 +11,11 @@ import yaml
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.matrix import file
 from benchmark.matrix.augmentations import AUGMENTATIONS
+from benchmark.matrix.expand import expand
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.matrix.matrix import Matrix, expand
+from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.settings import EarlyStopping, TrainingSettings
-from benchmark.networks.libraries import architecture
+from benchmark.networks.libraries.find import find_architecture
 
 RUNS = {
     "full": 81,
@@ -132,7 +133,7 @@ def test_flowers102_extracts_features_and_then_trains_all_layers() -> None:
     made = load("flowers102")
     assert [entry.name for entry in made.datasets] == ["flowers102"]
     zoo = {"resnet18", "alexnet", "vgg11_bn", "squeezenet1_0", "densenet121", "inception_v3"}
-    small = {name for name in zoo if architecture(f"torchvision/{name}").minimum_side <= made.training.image_size}
+    small = {name for name in zoo if find_architecture(f"torchvision/{name}").minimum_side <= made.training.image_size}
     assert {model.removeprefix("torchvision/") for model in made.models} == small == zoo - {"inception_v3"}
     assert made.training.image_size == 64
     assert made.training.optimizer.name == "adam"

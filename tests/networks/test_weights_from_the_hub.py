@@ -25,7 +25,8 @@ from safetensors.torch import save
 
 from benchmark.errors import UserError
 from benchmark.networks import weights
-from benchmark.networks.libraries import Architecture, architecture
+from benchmark.networks.libraries.find import find_architecture
+from benchmark.networks.libraries.interface import Architecture
 from tests import checkpoints
 
 REPOSITORY = "timm/test_resnet.r160_in1k"
@@ -90,7 +91,7 @@ def load(
 
 LOAD = """
 import sys
-from benchmark import models, weights
+from benchmark.networks import build as models
 from benchmark.errors import UserError
 from benchmark.matrix.input_modes import INPUT_MODES
 import torch
@@ -171,7 +172,7 @@ def publish(folder: Path, state: dict[str, torch.Tensor], name: str | None = Non
 
 def served_by(server: ThreadingHTTPServer, model: str, name: str) -> Architecture:
     """Return an architecture whose weights stand under the server's address."""
-    known = architecture(model)
+    known = find_architecture(model)
     weights = cast(Any, known)._weights
     cast(Any, known)._weights = replace(weights.value, url=f"http://127.0.0.1:{server.server_address[1]}/{name}")
     return known

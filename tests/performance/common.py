@@ -21,8 +21,9 @@ from benchmark import environment
 from benchmark.data.dataset import PreparedDataset
 from benchmark.data.load import load_dataset
 from benchmark.matrix import file as matrix_file
+from benchmark.matrix.expand import expand
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.matrix.run_spec import RunSpec
 
 SAMPLE_SECONDS = 0.05
 """Time between two readings of a child's memory."""

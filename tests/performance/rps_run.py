@@ -15,7 +15,8 @@ import numpy as np
 
 from benchmark.data.dataset import PreparedDataset, Split
 from benchmark.matrix import file
-from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.training.context import RunContext
 from benchmark.training.run import train_and_score
 from tests.performance import common

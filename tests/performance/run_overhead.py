@@ -14,7 +14,9 @@ from pathlib import Path
 
 from benchmark.execution.gpus import list_gpus
 from benchmark.execution.local import local_workers
-from benchmark.matrix.matrix import Matrix, RunSpec, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.matrix import Matrix
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.training.context import Outcome, RunContext
 from tests.performance import common

@@ -16,10 +16,11 @@ from unittest.mock import patch
 import torch
 from tabulate import tabulate
 
+from benchmark.matrix.expand import expand
 from benchmark.matrix.file import find, load
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.matrix.matrix import RunSpec, expand
 from benchmark.matrix.policies import Stage
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks import build
 from benchmark.networks.heads import head_parameters
 from benchmark.training.batches import Images, Normaliser, SplitImages

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.matrix.matrix import expand
+from benchmark.matrix.expand import expand
 from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.plan import State, make_plan
 from benchmark.records.record import DatasetRecord, Failure, UnfinishedRun

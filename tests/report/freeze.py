@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from benchmark.matrix import file
-from benchmark.matrix.matrix import expand
+from benchmark.matrix.expand import expand
 from benchmark.records.store import Store
 from benchmark.training.context import RunContext
 from benchmark.training.run import execute_run

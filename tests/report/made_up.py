@@ -10,8 +10,10 @@ import numpy as np
 
 from benchmark.analysis.results import Results, load
 from benchmark.data.catalogue import CATALOGUE
+from benchmark.matrix.expand import expand
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.matrix.matrix import Matrix, RunSpec, expand
+from benchmark.matrix.matrix import Matrix
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.plan import make_plan
 from benchmark.records.record import (
     DatasetRecord,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records import groups_file
 from tests.report import made_up
 

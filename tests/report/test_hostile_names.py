@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-from benchmark.matrix.matrix import Matrix, RunSpec, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.matrix import Matrix
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.report import build
 from benchmark.report.figures.charts import own_name, slug

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.matrix.matrix import Matrix, RunSpec, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.matrix import Matrix
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records import exhibits
 from benchmark.records.record import ExhibitFiles
 from benchmark.records.store import Store

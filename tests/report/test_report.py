@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 
 from benchmark.analysis import frames
-from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.report import build
 from benchmark.report.figures.charts import slug

@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from benchmark.matrix.matrix import expand
+from benchmark.matrix.expand import expand
 from benchmark.records.store import Store
 from benchmark.report import build
 from tests.report import made_up

@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.execution.forecast import REFERENCE_RATES, forecast
 from benchmark.matrix import file
-from benchmark.matrix.matrix import expand
+from benchmark.matrix.expand import expand
 from benchmark.trained.export import readme
 
 ROOT = Path(__file__).parents[2]

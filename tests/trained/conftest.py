@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from benchmark.matrix import file
-from benchmark.matrix.identify import identified
+from benchmark.matrix.expand import expand
+from benchmark.matrix.identify import identify_folders, identify_weights
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.matrix.matrix import Matrix, expand
-from benchmark.matrix.weights_identity import with_weights_identified
+from benchmark.matrix.matrix import Matrix
 from benchmark.records.record import DoneRun
 from benchmark.records.store import Store
 from benchmark.training.context import RunContext
@@ -74,7 +74,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCHMARK_CACHE_DIR", str(folder / "cache"))
-        matrix = with_weights_identified(identified(Matrix.model_validate(given)))
+        matrix = identify_weights(identify_folders(Matrix.model_validate(given)))
         results = Results(folder, own, matrix, folder / "cache")
         context = RunContext(None, results.store.folder / "weights", keep_weights="best")
         for spec in expand(matrix):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from benchmark.execution.claims import remove_done_checkpoints
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.locks import Claims
 from benchmark.records.record import EpochRecord
 from benchmark.records.store import Store

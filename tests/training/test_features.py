@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark.matrix.matrix import RunSpec
 from benchmark.matrix.policies import Stage
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_modes
 from benchmark.networks.heads import head_parameters
 from benchmark.training import features

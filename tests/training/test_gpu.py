@@ -10,7 +10,7 @@ import torch
 
 from benchmark.matrix.augmentations import AUGMENTATIONS, parse
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks import build
 from benchmark.records.record import DoneRun
 from benchmark.training import run as runs

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.training import run
 from benchmark.training.context import Outcome, RunContext
 from benchmark.training.devices import has_fast_bf16

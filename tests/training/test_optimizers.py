@@ -11,7 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from benchmark.matrix import file
 from benchmark.matrix.choices import COSINE
-from benchmark.matrix.matrix import RunSpec
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_trainable
 from benchmark.training.optimizers import lr_factor, make_optimizer
 from benchmark.training.stages import train

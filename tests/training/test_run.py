@@ -9,7 +9,8 @@ from pytorch_accelerated.callbacks import CallbackMethodNotImplementedError
 from safetensors.torch import load_file
 
 from benchmark.matrix import file
-from benchmark.matrix.matrix import RunSpec, expand
+from benchmark.matrix.expand import expand
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.record import DoneRun, EpochRecord
 from benchmark.records.store import Store
 from benchmark.training import run

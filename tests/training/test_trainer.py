@@ -17,8 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmark.matrix.augmentations import parse
 from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
-from benchmark.matrix.matrix import RunSpec
 from benchmark.matrix.policies import Stage
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_trainable
 from benchmark.networks.heads import head_parameters
 from benchmark.seeding import derive_seed

@@ -17,7 +17,7 @@ import torchvision
 from torch import nn
 
 from benchmark.errors import UserError, did_you_mean
-from benchmark.matrix.weights_identity import check_named_digits
+from benchmark.matrix.identify import check_named_digits
 from benchmark.networks.libraries.interface import Architecture, State
 
 SETTINGS: dict[str, dict[str, object]] = {

