@@ -10,18 +10,18 @@ from benchmark.analysis.differences import differences
 from benchmark.analysis.published import PolicyClaim, judge
 from benchmark.analysis.results import Results
 from benchmark.matrix.expand import expand
-from tests.report import made_up
+from tests import factories
 
-MATRIX = made_up.matrix(datasets=["beans", "elpv"], policies=["finetune", "scratch"])
+MATRIX = factories.grid(datasets=["beans", "elpv"], policies=["finetune", "scratch"])
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     lacking = expand(MATRIX)[0]
-    store = made_up.fill(
-        tmp_path_factory.mktemp("frames"), MATRIX, made_up.latent(), keep=lambda spec: spec.cell != lacking.cell
+    store = factories.fill(
+        tmp_path_factory.mktemp("frames"), MATRIX, factories.latent(), keep=lambda spec: spec.cell != lacking.cell
     )
-    return made_up.results_of(MATRIX, store)
+    return factories.results_of(MATRIX, store)
 
 
 def types(frame: pd.DataFrame, *columns: str) -> list[str]:

@@ -10,10 +10,10 @@ import numpy as np
 from benchmark.analysis.hardest import hardest, parted
 from benchmark.analysis.results import Cell
 from benchmark.matrix.run_spec import RunSpec
-from tests.report import made_up
+from tests import factories
 
-IDS = made_up.image_ids(6)
-MATRIX = made_up.matrix(input_modes=["rgb", "grey-3ch"], policies=["finetune", "scratch"], seeds=[0, 1])
+IDS = factories.image_ids(6)
+MATRIX = factories.grid(input_modes=["rgb", "grey-3ch"], policies=["finetune", "scratch"], seeds=[0, 1])
 
 
 def cells(
@@ -25,8 +25,8 @@ def cells(
         missed = wrong.get((spec.input_mode, spec.policy, spec.seed), set())
         return np.array([int(k not in missed) for k in range(len(IDS))])
 
-    store = made_up.fill(folder, MATRIX, correct, lambda spec: spec.input_mode == "rgb" or spec.seed in keep)
-    results = made_up.results_of(MATRIX, store)
+    store = factories.fill(folder, MATRIX, correct, lambda spec: spec.input_mode == "rgb" or spec.seed in keep)
+    results = factories.results_of(MATRIX, store)
     return {mode: [c for c in results.by_key.values() if c.key[1] == mode] for mode in MATRIX.input_modes}
 
 

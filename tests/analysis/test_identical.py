@@ -11,10 +11,10 @@ from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.report import tables
-from tests.report import made_up
+from tests import factories
 
 MODEL = "timm/tf_efficientnet_lite0"
-MATRIX = made_up.matrix(
+MATRIX = factories.grid(
     input_modes=["grey-3ch", "grey-3ch-shared-norm", "grey-1ch", "grey-1ch-folded"],
     policies=["finetune-whole", "feature-extract"],
 )
@@ -22,13 +22,13 @@ MATRIX = made_up.matrix(
 
 def results_with(mean: tuple[float, ...], folder: Path) -> Results:
     store = Store(folder)
-    correct = made_up.latent()
+    correct = factories.latent()
     for spec in expand(MATRIX):
-        record, predictions = made_up.record_of(spec, correct(spec))
+        record, predictions = factories.record_of(spec, correct(spec))
         assert record.model is not None
         model = record.model.model_copy(update={"pretrained_mean": mean, "pretrained_std": mean})
         store.save(record.model_copy(update={"model": model}), predictions)
-    return made_up.results_of(MATRIX, store)
+    return factories.results_of(MATRIX, store)
 
 
 def repeated(results: Results, policy: str) -> dict[str, str]:
@@ -64,5 +64,5 @@ def test_nothing_is_called_the_same_before_a_record_tells_the_means(tmp_path: Pa
     def nothing(spec: RunSpec) -> bool:
         return False
 
-    store = made_up.fill(tmp_path, MATRIX, made_up.latent(), keep=nothing)
-    assert made_up.results_of(MATRIX, store).repeated == {}
+    store = factories.fill(tmp_path, MATRIX, factories.latent(), keep=nothing)
+    assert factories.results_of(MATRIX, store).repeated == {}

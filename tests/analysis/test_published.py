@@ -30,7 +30,7 @@ from benchmark.matrix.expand import expand
 from benchmark.matrix.file import experiments_folder
 from benchmark.records.store import Store
 from benchmark.report.sections.published import published
-from tests.report import made_up
+from tests import factories
 
 CLAIM = QuestionClaim(text="first wins", question="channels", better="first", datasets=("beans",))
 CONTRAST = Contrast("channels", "beans", "timm/x", "grey-3ch", "grey-1ch", "finetune", (), headline=True)
@@ -76,8 +76,8 @@ def test_two_seeds_support_nothing() -> None:
 
 
 def results_of(store: Store | None = None, **changes: Any) -> Results:
-    matrix, store = made_up.matrix(**changes), store or Store(Path("nowhere"))
-    return made_up.results_of(matrix, store)
+    matrix, store = factories.grid(**changes), store or Store(Path("nowhere"))
+    return factories.results_of(matrix, store)
 
 
 def test_a_claim_counts_for_the_source_only_on_its_own_whole_datasets() -> None:
@@ -95,8 +95,8 @@ SIZES: dict[str, Any] = {
 
 
 def test_a_claim_about_policies_is_judged_on_the_datasets_that_it_names(tmp_path: Path) -> None:
-    matrix = made_up.matrix(**SIZES)
-    results = results_of(made_up.fill(tmp_path, matrix, made_up.latent(images=600)), **SIZES)
+    matrix = factories.grid(**SIZES)
+    results = results_of(factories.fill(tmp_path, matrix, factories.latent(images=600)), **SIZES)
     right = PolicyClaim(text="all", better="finetune-whole", than="feature-extract", datasets=("large",))
     wrong = PolicyClaim(text="last", better="feature-extract", than="finetune-whole", datasets=("small", "elsewhere"))
     absent = PolicyClaim(text="none", better="scratch", than="feature-extract", datasets=("large",))
@@ -131,7 +131,7 @@ def test_the_shipped_claims_are_those_of_the_sources() -> None:
 
 @pytest.mark.parametrize(("name", "comparisons"), [("finetune-vs-features", 1), ("size-similarity", 4)])
 def test_each_claim_about_policies_is_held_by_its_matrix(name: str, comparisons: int) -> None:
-    results = made_up.results_of(file.load(file.find(name)), Store(Path("nowhere")))
+    results = factories.results_of(file.load(file.find(name)), Store(Path("nowhere")))
     source = next(s for s in load_sources(experiments_folder() / "published") if _names(s) <= set(results.datasets))
     judged = judge(source.claims, differences(results), results)
     assert [[item.verdict for item in own] for own in judged.values()] == [["not run"]] * comparisons
@@ -151,12 +151,12 @@ def compared(folder: Path, losses: list[float], overrides: list[str] | None = No
     store = Store(folder / "results")
     for spec in expand(matrix):
         if spec.seed < len(losses):
-            record, predictions = made_up.record_of(spec, made_up.latent()(spec))
+            record, predictions = factories.record_of(spec, factories.latent()(spec))
             last = record.history[-1].model_copy(update={"train_loss": losses[spec.seed]})
             accuracy = 0.93 + spec.seed / 100
             changes = {"history": (*record.history[:-1], last), "last_epoch_test_accuracy": accuracy}
             store.save(record.model_copy(update=changes), predictions)
-    results = made_up.results_of(matrix, store)
+    results = factories.results_of(matrix, store)
     return compare(hotdog(), results), published([hotdog()], [], results)
 
 
@@ -212,8 +212,8 @@ def test_another_experiment_under_the_same_names_is_not_compared(tmp_path: Path)
 
 
 def test_a_matrix_without_the_cells_shows_nothing_of_a_source() -> None:
-    matrix, store = made_up.matrix(), Store(Path("nowhere"))
-    results = made_up.results_of(matrix, store)
+    matrix, store = factories.grid(), Store(Path("nowhere"))
+    results = factories.results_of(matrix, store)
     assert compare(hotdog(), results) == []
     assert published([hotdog()], [], results) == ""
 

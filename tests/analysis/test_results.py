@@ -14,15 +14,15 @@ from benchmark.errors import UserError
 from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.store import Store
-from tests.report import made_up
+from tests import factories
 
 MODEL = "timm/tf_efficientnet_lite0"
-PAIR = made_up.matrix(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
+PAIR = factories.grid(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
 
 
 def test_a_cell_is_the_mean_of_its_records_accuracies(tmp_path: Path) -> None:
-    matrix = made_up.matrix()
-    results = made_up.results_of(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
+    matrix = factories.grid()
+    results = factories.results_of(matrix, factories.fill(tmp_path, matrix, factories.latent()))
     for cell in results.by_key.values():
         of_records = [record.test.accuracy for record in cell.records.values() if record.test]
         assert cell.accuracy is not None
@@ -31,14 +31,14 @@ def test_a_cell_is_the_mean_of_its_records_accuracies(tmp_path: Path) -> None:
 
 
 def test_predictions_are_aligned_by_image_id_not_by_position(tmp_path: Path) -> None:
-    correct = made_up.latent()
-    straight = made_up.results_of(PAIR, made_up.fill(tmp_path / "straight", PAIR, correct))
+    correct = factories.latent()
+    straight = factories.results_of(PAIR, factories.fill(tmp_path / "straight", PAIR, correct))
     store = Store(tmp_path / "shuffled")
     for spec in expand(PAIR):
-        record, predictions = made_up.record_of(spec, correct(spec))
+        record, predictions = factories.record_of(spec, correct(spec))
         order = np.random.default_rng(list(spec.id.encode())).permutation(128)
-        store.save(record, made_up.reordered(predictions, order))
-    shuffled = made_up.results_of(PAIR, store)
+        store.save(record, factories.reordered(predictions, order))
+    shuffled = factories.results_of(PAIR, store)
     assert [d.interval for d in differences(shuffled)] == [d.interval for d in differences(straight)]
     assert [c.accuracy for c in shuffled.by_key.values()] == [c.accuracy for c in straight.by_key.values()]
 
@@ -51,30 +51,30 @@ def test_pairs_are_formed_by_seed_and_only_where_both_are_done(tmp_path: Path) -
         right[: spec.seed + 1] = spec.input_mode == "grey-3ch"
         return right
 
-    lacking = made_up.fill(tmp_path, PAIR, correct, keep=lambda s: not (s.input_mode == "grey-1ch" and s.seed == 0))
-    (difference,) = differences(made_up.results_of(PAIR, lacking))
+    lacking = factories.fill(tmp_path, PAIR, correct, keep=lambda s: not (s.input_mode == "grey-1ch" and s.seed == 0))
+    (difference,) = differences(factories.results_of(PAIR, lacking))
     assert difference.seeds == (1, 2)
     assert difference.interval is not None
     assert difference.interval.mean == pytest.approx((2 + 3) / 20)  # with seed 0 it would be (1 + 2 + 3) / 30
 
 
 def test_a_mean_over_modes_uses_only_seeds_that_every_mode_has(tmp_path: Path) -> None:
-    matrix = made_up.matrix(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune", "scratch"])
-    store = made_up.fill(
+    matrix = factories.grid(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune", "scratch"])
+    store = factories.fill(
         tmp_path,
         matrix,
-        made_up.latent(),
+        factories.latent(),
         keep=lambda s: not (s.input_mode == "grey-1ch" and s.policy == "scratch" and s.seed == 2),
     )
-    found = {(d.contrast.family, d.contrast.context): d for d in differences(made_up.results_of(matrix, store))}
+    found = {(d.contrast.family, d.contrast.context): d for d in differences(factories.results_of(matrix, store))}
     assert found["pretraining", "grey-3ch"].seeds == (0, 1, 2)
     assert found["pretraining", "grey-1ch"].seeds == (0, 1)
     assert found["pretraining", "mean of grey-3ch and grey-1ch"].seeds == (0, 1)
 
 
 def test_a_mean_over_modes_is_the_mean_of_the_modes_differences(tmp_path: Path) -> None:
-    matrix = made_up.matrix()
-    found = differences(made_up.results_of(matrix, made_up.fill(tmp_path, matrix, made_up.latent())))
+    matrix = factories.grid()
+    found = differences(factories.results_of(matrix, factories.fill(tmp_path, matrix, factories.latent())))
     own = {
         d.contrast.context: d.interval.mean
         for d in found
@@ -90,15 +90,15 @@ def test_the_sign_of_a_difference_is_first_minus_second(tmp_path: Path) -> None:
     def correct(spec: RunSpec) -> np.ndarray:
         return np.arange(100) < (90 if spec.input_mode == "grey-3ch" else 80)
 
-    store = made_up.fill(tmp_path, PAIR, lambda spec: correct(spec).astype(np.int64))
-    (difference,) = differences(made_up.results_of(PAIR, store))
+    store = factories.fill(tmp_path, PAIR, lambda spec: correct(spec).astype(np.int64))
+    (difference,) = differences(factories.results_of(PAIR, store))
     assert (difference.contrast.first, difference.contrast.second) == ("grey-3ch", "grey-1ch")
     assert difference.interval is not None
     assert difference.interval.mean == pytest.approx(0.10)
 
 
 def test_images_that_only_one_cell_has_are_left_out_of_the_pair(tmp_path: Path) -> None:
-    results = made_up.results_of(PAIR, made_up.fill(tmp_path, PAIR, made_up.latent()))
+    results = factories.results_of(PAIR, factories.fill(tmp_path, PAIR, factories.latent()))
     first, second = results.by_key.values()
     kept = ~np.isin(second.images, ["test/0000.png", "test/0005.png"])
     images = next(iter(second.tests.values())).images
@@ -113,8 +113,8 @@ def test_images_that_only_one_cell_has_are_left_out_of_the_pair(tmp_path: Path) 
 
 
 def test_headlines_answer_each_question_once_a_dataset_and_comparison() -> None:
-    matrix = made_up.matrix(datasets=["beans", "elpv"])
-    results = made_up.results_of(matrix, Store(Path("nowhere")))
+    matrix = factories.grid(datasets=["beans", "elpv"])
+    results = factories.results_of(matrix, Store(Path("nowhere")))
     headlines = [c for c in contrasts(results) if c.headline]
     keys = [(c.family, c.dataset, c.first, c.second) for c in headlines]
     assert len(keys) == len(set(keys)) == 4 + 2 + 1 + 2  # pretraining, channels, colour (not elpv), stages
@@ -123,80 +123,80 @@ def test_headlines_answer_each_question_once_a_dataset_and_comparison() -> None:
 
 @pytest.mark.parametrize("score", ["accuracy", "macro_f1", "log_loss"])
 def test_a_score_that_its_predictions_do_not_give_is_refused_by_name(tmp_path: Path, score: str) -> None:
-    store = made_up.fill(tmp_path, PAIR, made_up.latent())
+    store = factories.fill(tmp_path, PAIR, factories.latent())
     spec = expand(PAIR)[0]
-    record, predictions = made_up.record_of(spec, made_up.latent()(spec))
+    record, predictions = factories.record_of(spec, factories.latent()(spec))
     wrong = record.test.model_copy(update={score: getattr(record.test, score) + 1 / 128})
     store.save(record.model_copy(update={"test": wrong}), predictions)
     with pytest.raises(UserError, match=rf"{spec.id}\.json: says test {score.replace('_f1', ' F1').replace('_', ' ')}"):
-        made_up.results_of(PAIR, store)
+        factories.results_of(PAIR, store)
 
 
 def test_other_labels_on_the_same_images_are_refused_by_name(tmp_path: Path) -> None:
-    store = made_up.fill(tmp_path, PAIR, made_up.latent())
+    store = factories.fill(tmp_path, PAIR, factories.latent())
     spec = expand(PAIR)[-1]
-    record, predictions = made_up.record_of(spec, made_up.latent()(spec))
+    record, predictions = factories.record_of(spec, factories.latent()(spec))
     turned = type(predictions)(
         predictions.image_id, (predictions.label + 1) % 3, (predictions.predicted + 1) % 3, predictions.probabilities
     )
     store.save(record, turned)
     with pytest.raises(UserError, match=rf"{spec.id}\.json: its test images or labels differ"):
-        made_up.results_of(PAIR, store)
+        factories.results_of(PAIR, store)
 
 
 def test_an_image_predicted_twice_is_refused(tmp_path: Path) -> None:
-    store = made_up.fill(tmp_path, PAIR, made_up.latent())
+    store = factories.fill(tmp_path, PAIR, factories.latent())
     spec = expand(PAIR)[0]
-    record, predictions = made_up.record_of(spec, made_up.latent()(spec))
-    twice = made_up.reordered(predictions, [0, 0, *range(2, 128)])
+    record, predictions = factories.record_of(spec, factories.latent()(spec))
+    twice = factories.reordered(predictions, [0, 0, *range(2, 128)])
     store.save(record, twice)
     with pytest.raises(UserError, match="is predicted twice"):
-        made_up.results_of(PAIR, store)
+        factories.results_of(PAIR, store)
 
 
 def test_a_damaged_record_is_no_done_run(tmp_path: Path) -> None:
-    store = made_up.fill(tmp_path, PAIR, made_up.latent())
+    store = factories.fill(tmp_path, PAIR, factories.latent())
     path = store.path(expand(PAIR)[0].id)
     path.write_bytes(path.read_bytes()[:-40])
-    results = made_up.results_of(PAIR, store)
+    results = factories.results_of(PAIR, store)
     assert [run.state for run in results.plan.runs] == ["damaged", *["done"] * 5]
     assert next(iter(results.by_key.values())).seeds == (1, 2)
 
 
 def test_predictions_that_were_changed_after_the_run_are_refused_by_name(tmp_path: Path) -> None:
-    store = made_up.fill(tmp_path, PAIR, made_up.latent())
+    store = factories.fill(tmp_path, PAIR, factories.latent())
     path = store.records / f"{expand(PAIR)[0].id}.parquet"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError, match=path.name):
-        made_up.results_of(PAIR, store)
+        factories.results_of(PAIR, store)
 
 
 def test_the_mean_over_datasets_leaves_controls_out_and_waits_for_every_dataset(tmp_path: Path) -> None:
-    matrix = made_up.matrix(
+    matrix = factories.grid(
         datasets=["beans", "elpv", "hue-control"], input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"]
     )
-    complete = differences(made_up.results_of(matrix, made_up.fill(tmp_path / "all", matrix, made_up.latent())))
+    complete = differences(factories.results_of(matrix, factories.fill(tmp_path / "all", matrix, factories.latent())))
     means = {d.contrast.dataset: d.interval.mean for d in complete if d.interval}
     assert means["mean of 2 datasets"] == pytest.approx((means["beans"] + means["elpv"]) / 2)
-    partly = made_up.fill(tmp_path / "part", matrix, made_up.latent(), keep=lambda spec: spec.dataset != "elpv")
-    assert not any("mean of" in d.contrast.dataset for d in differences(made_up.results_of(matrix, partly)))
+    partly = factories.fill(tmp_path / "part", matrix, factories.latent(), keep=lambda spec: spec.dataset != "elpv")
+    assert not any("mean of" in d.contrast.dataset for d in differences(factories.results_of(matrix, partly)))
 
 
 def test_a_dataset_that_stands_there_twice_is_not_pooled_with_itself(tmp_path: Path) -> None:
-    matrix = made_up.matrix(
+    matrix = factories.grid(
         datasets=["beans", {"name": "beans", "limit": 500, "label": "beans-500"}],
         input_modes=["grey-3ch", "grey-1ch"],
         policies=["finetune"],
     )
-    found = differences(made_up.results_of(matrix, made_up.fill(tmp_path, matrix, made_up.latent())))
+    found = differences(factories.results_of(matrix, factories.fill(tmp_path, matrix, factories.latent())))
     assert [d.contrast.dataset for d in found] == ["beans", "beans-500"]
 
 
 def test_headlines_are_corrected_among_headlines_and_other_rows_among_all(tmp_path: Path) -> None:
-    matrix = made_up.matrix()
-    found = differences(made_up.results_of(matrix, made_up.fill(tmp_path, matrix, made_up.latent())))
+    matrix = factories.grid()
+    found = differences(factories.results_of(matrix, factories.fill(tmp_path, matrix, factories.latent())))
     own = [d for d in found if d.contrast.family == "channels"]
     plain = [p_value(d.interval) for d in own if d.interval]
     corrected = holm([p for p in plain if p is not None])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmark.analysis.scores import BINS, confusion, quality, recalls
 from benchmark.analysis.uncertainty.bootstrap import image_counts
-from tests.report.made_up import macro_f1
+from tests.factories import macro_f1
 
 
 def once(images: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.records import groups_file
 from tests.commands import Commands
-from tests.data.conftest import clips
+from tests.factories import clips
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 
 from benchmark.execution.doctor import datasets_of, needs, weights_of
 from benchmark.matrix.expand import expand
-from tests import matrices
+from tests import factories
 from tests.commands import TRAINING, Commands
 
 
@@ -23,15 +23,15 @@ from tests.commands import TRAINING, Commands
 )
 def test_each_source_of_weights_is_named(weights: str, model: str, source: str, tmp_path: Path) -> None:
     weights, source = (text.replace("FOLDER", str(tmp_path)) for text in (weights, source))
-    spec = matrices.spec(weights=weights, models=[model], policies=["finetune"])
+    spec = factories.spec(weights=weights, models=[model], policies=["finetune"])
     assert needs([spec, spec]) == [("dataset beans", "huggingface.co"), (f"weights {model}", source)]
-    assert needs([matrices.spec(weights=weights, models=[model])]) == [("dataset beans", "huggingface.co")]
+    assert needs([factories.spec(weights=weights, models=[model])]) == [("dataset beans", "huggingface.co")]
 
 
 def test_each_source_of_images_is_named(tmp_path: Path) -> None:
     folder = f"folder:{tmp_path}/a/.."
     given = {"name": folder, "content": "0" * 64, "colour": True}
-    runs = expand(matrices.matrix(datasets=["rps", "elpv", "hue-control", given], input_modes=["grey-1ch"]))
+    runs = expand(factories.matrix(datasets=["rps", "elpv", "hue-control", given], input_modes=["grey-1ch"]))
     assert needs(runs) == [
         ("dataset rps", "storage.googleapis.com"),
         ("dataset elpv", "PyPI package elpv-dataset"),
@@ -45,13 +45,13 @@ def test_what_is_not_at_hand_is_fetched_from_a_server_or_stops_the_run(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    (beans,) = datasets_of([matrices.spec()], tmp_path)
+    (beans,) = datasets_of([factories.spec()], tmp_path)
     assert (beans.found, beans.fetched) == ("not here; `run` fetches it from huggingface.co", True)
     for model, place in (("timm/resnet18", "huggingface.co"), ("torchvision/resnet18", "download.pytorch.org")):
-        (found,) = weights_of([matrices.spec(weights="hub", models=[model], policies=["finetune"])])
+        (found,) = weights_of([factories.spec(weights="hub", models=[model], policies=["finetune"])])
         assert (found.found, found.fetched) == (f"not here; `run` fetches them from {place}", True)
     path = tmp_path / "w.pth"
-    own = matrices.spec(weights=f"file:{path}#sha256={'0' * 64}", policies=["finetune"])
+    own = factories.spec(weights=f"file:{path}#sha256={'0' * 64}", policies=["finetune"])
     (found,) = weights_of([own])
     assert (found.found, found.stops) == (f"not here: {path}", True)
     path.touch()

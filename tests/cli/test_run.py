@@ -18,8 +18,8 @@ from benchmark.matrix.run_spec import RunSpec
 from benchmark.records import locks
 from benchmark.records.record import RunRecord
 from benchmark.records.store import DamagedRecord, Store
+from tests import factories
 from tests.commands import Commands
-from tests.report import made_up
 
 
 @pytest.fixture(autouse=True)
@@ -38,13 +38,13 @@ class Made:
         self.file = commands.matrix(input_modes=["grey-1ch"])
         self.store = Store(commands.results())
         matrix = file.load(Path(self.file))
-        self.correct = made_up.latent()
+        self.correct = factories.latent()
         self.first, self.second = expand(matrix)
         self.save(self.first)
         write_atomically(self.store.matrix, file.dump(matrix).encode())
 
     def save(self, run: RunSpec) -> None:
-        self.store.save(*made_up.record_of(run, self.correct(run)))
+        self.store.save(*factories.record_of(run, self.correct(run)))
 
     def run(self) -> Result:
         return CliRunner().invoke(app, ["run", "--matrix", self.file, "--only", "seed=0"])

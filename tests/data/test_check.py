@@ -12,7 +12,7 @@ from PIL import Image
 from benchmark.data.check import KINDS, Finding, check
 from benchmark.data.folders import list_folder
 from benchmark.data.load import list_files
-from tests.data.conftest import picture, save
+from tests.factories import picture, save
 
 
 def good(root: Path, count: int = 30) -> None:

@@ -14,7 +14,7 @@ from benchmark.cli.datasets import app
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.errors import UserError
 from benchmark.matrix.augmentations import AUGMENTATIONS
-from tests.data.conftest import picture, save
+from tests.factories import picture, save
 
 
 def invoke(*words: str, code: int = 0) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 from benchmark.data.controls import PER_CLASS, control_folder, encode_png
 from benchmark.data.load import load_dataset
 from benchmark.data.source import DatasetSource
-from tests.data.conftest import picture
+from tests.factories import picture
 
 
 @pytest.fixture(scope="module")

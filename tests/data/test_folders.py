@@ -19,7 +19,7 @@ from benchmark.data.splits.draw import folds
 from benchmark.errors import UserError
 from benchmark.matrix.identify import identify_folders
 from benchmark.matrix.matrix import Matrix
-from tests.data.conftest import clips, picture, save
+from tests.factories import clips, picture, save
 
 
 def opened(path: Path, *, seed: int = 0, grey: bool = True, drop: bool = False) -> PreparedDataset:

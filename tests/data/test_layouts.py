@@ -12,7 +12,7 @@ from benchmark.data.catalogue import CATALOGUE
 from benchmark.data.listing import Listing
 from benchmark.data.load import list_files
 from benchmark.errors import UserError
-from tests.data.conftest import picture, save
+from tests.factories import picture, save
 
 
 def summary(listing: Listing) -> dict[str, tuple[str, str | None]]:

@@ -17,7 +17,7 @@ from benchmark.data.load import load_dataset
 from benchmark.data.source import DatasetSource
 from benchmark.errors import UserError
 from benchmark.files import building
-from tests.data.conftest import clips, picture, save
+from tests.factories import clips, picture, save
 
 
 def opened(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmark.data.decoding.pixels import BadImage, read_image, to_array
-from tests.data.conftest import picture
+from tests.factories import picture
 
 
 def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:

@@ -14,7 +14,7 @@ import pytest
 
 from benchmark.data.decoding import pool
 from benchmark.data.decoding.pool import map_ahead, map_files
-from tests.data.conftest import picture, save
+from tests.factories import picture, save
 
 
 def test_every_item_is_answered_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

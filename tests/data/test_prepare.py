@@ -21,7 +21,8 @@ from benchmark.data.download import web
 from benchmark.data.download.prepare import prepare
 from benchmark.data.download.unpack import UnsafeArchive, unpack
 from benchmark.errors import UserError
-from tests.data.conftest import Server, picture
+from tests.data.conftest import Server
+from tests.factories import picture
 
 
 def zipped(names: list[str]) -> bytes:

@@ -16,8 +16,8 @@ from benchmark.files import write_atomically
 from benchmark.matrix import file as matrix_file
 from benchmark.matrix.expand import expand
 from benchmark.records.store import Store
+from tests import factories
 from tests.commands import TRAINING, Commands
-from tests.report import made_up
 
 
 @contextlib.contextmanager
@@ -82,9 +82,9 @@ def test_damaged_files_are_named_by_status_and_report_and_run_makes_them_again(
     file = commands.matrix(input_modes=["grey-1ch"])
     monkeypatch.chdir(commands.folder)
     matrix, store = matrix_file.load(Path(file)), Store(commands.results())
-    correct = made_up.latent()
+    correct = factories.latent()
     for run in expand(matrix):
-        store.save(*made_up.record_of(run, correct(run)))
+        store.save(*factories.record_of(run, correct(run)))
     write_atomically(store.folder / "matrix.yaml", matrix_file.dump(matrix).encode())
     record, other = sorted(store.records.glob("*.json"))
     record.write_bytes(record.read_bytes()[:700])

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from tests import factories
 from tests.commands import Commands
-from tests.trained import images
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "experiments/README.md", "results/README.md")
@@ -131,7 +131,7 @@ def test_each_document_and_each_verb_has_its_commands_found() -> None:
 
 @pytest.mark.slow
 def test_the_documented_commands_end_as_they_should(project: Commands) -> None:
-    folder = images.write(project.folder / "own", each=20)
+    folder = factories.write_bars(project.folder / "own", each=20)
     as_written = [tuple(words) for command in HERE if (words := planned(command)) is not None]
     filled_in = dict.fromkeys(words_of(command, project, folder) for command in HERE)
     given = [*as_written, *filled_in]

@@ -11,8 +11,8 @@ from benchmark.errors import UserError
 from benchmark.matrix import file, own_folder
 from benchmark.matrix.identify import PYPI_MODELS
 from benchmark.report.text import escape, plain
+from tests import factories
 from tests.commands import Commands
-from tests.trained import images
 
 
 def folder_of(path: Path, **classes: int) -> Path:
@@ -98,7 +98,7 @@ TINY += ["training.epochs=1"]
 @pytest.mark.slow
 def test_run_folder_ends_with_a_recommendation_and_predict_and_export_follow_it(tmp_path: Path) -> None:
     project = Commands(tmp_path, tmp_path / "cache")
-    own = images.write(tmp_path / "secret place" / "my images", each=20)
+    own = factories.write_bars(tmp_path / "secret place" / "my images", each=20)
     settings = [word for text in TINY for word in ("--set", text)]
     done = project.run("run", "--folder", str(own), *settings)
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ import torchvision
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests import checkpoints
+from tests import factories
 from tests.commands import Commands
 
 SIDE = 64
@@ -34,7 +34,7 @@ def write_images(folder: Path, number: int, seed: int) -> None:
 def test_thumbs_trains_alexnet_on_a_folder_and_its_best_checkpoint_predicts(tmp_path: Path) -> None:
     write_images(tmp_path / "insects" / "train", 24, seed=0)
     write_images(tmp_path / "insects" / "val", 8, seed=1)
-    source = checkpoints.write("torchvision/alexnet", tmp_path)
+    source = factories.write_pretrained("torchvision/alexnet", tmp_path)
     project = Commands(tmp_path, tmp_path / "cache")
     changes = [f'datasets=["folder:{tmp_path / "insects"}"]', f"weights={source}"]
     changes += [f"training.image_size={SIDE}", "training.epochs=1"]
@@ -46,7 +46,7 @@ def test_thumbs_trains_alexnet_on_a_folder_and_its_best_checkpoint_predicts(tmp_
     kept = load_file(tmp_path / "results" / "mine" / "weights" / f"{record['id']}.safetensors")
     network = torchvision.models.alexnet(weights=None, num_classes=2)
     network.load_state_dict(kept, strict=True)
-    start = checkpoints.made_up("torchvision/alexnet")
+    start = factories.pretrained("torchvision/alexnet")
     assert not torch.equal(kept["features.0.weight"], start["features.0.weight"])
     assert float((kept["features.0.weight"] - start["features.0.weight"]).abs().max()) < 0.1, "begun from the file"
 

@@ -18,7 +18,7 @@ from benchmark.records.plan import make_plan
 from benchmark.records.record import RunRecord, UnfinishedRun
 from benchmark.records.store import Store
 from benchmark.training.context import Outcome, RunContext
-from tests.matrices import done, matrix, predictions
+from tests.factories import done, matrix, predictions
 
 RUNS = expand(matrix(seeds=list(range(24))))
 FAILING = RUNS[7].id

@@ -14,7 +14,7 @@ from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.record import DoneRun, UnfinishedRun
 from benchmark.records.store import Store
-from tests.matrices import done, matrix, spec
+from tests.factories import done, matrix, spec
 
 RESULTS = Path(__file__).parents[2] / "results"
 LITE0 = {"models": ["timm/tf_efficientnet_lite0"], "training": {"image_size": 96, "epochs": 10}}
@@ -22,14 +22,11 @@ LITE0 = {"models": ["timm/tf_efficientnet_lite0"], "training": {"image_size": 96
 
 def took(run: RunSpec, seconds: float, images: int = 8, device: str = "cpu") -> DoneRun:
     """Return a done record of a run with 9 held-out images."""
-    record = done(run)
-    assert record.timing is not None and record.dataset is not None and record.environment is not None
-    return record.model_copy(
-        update={
-            "timing": record.timing.model_copy(update={"total_seconds": seconds}),
-            "dataset": record.dataset.model_copy(update={"train_images": images}),
-            "environment": record.environment.model_copy(update={"device": device}),
-        }
+    return done(
+        run,
+        timing={"total_seconds": seconds},
+        dataset={"train_images": images, "validation_images": 4},
+        environment={"device": device},
     )
 
 

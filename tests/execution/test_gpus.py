@@ -14,7 +14,7 @@ from benchmark.execution.executor import Take
 from benchmark.execution.gpus import default_workers, variables_of_workers, visible_gpus
 from benchmark.execution.local import local_workers
 from benchmark.training.context import Outcome, RunContext
-from tests.execution.outcomes import context, outcomes, tiny_runs
+from tests.factories import context, outcomes, tiny_runs
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from benchmark.execution.local import local_workers
 from tests.commands import library_servers, workers
-from tests.execution.outcomes import context, outcomes, run_locally, tiny_runs
+from tests.factories import context, outcomes, run_locally, tiny_runs
 
 
 class Ending(PosixPath):

@@ -19,8 +19,8 @@ from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks import build as models
 from benchmark.training.stages import train
-from tests import synthetic
-from tests.matrices import matrix
+from tests import factories
+from tests.factories import matrix
 
 
 @pytest.fixture(autouse=True)
@@ -112,13 +112,13 @@ def test_a_network_that_fails_in_training_only_is_reported_and_not_raised(
 def test_the_trained_parameters_of_each_stage_are_those_that_the_run_trains(tmp_path: Path) -> None:
     specs = small(input_modes=["grey-1ch"], policies=["scratch"])
     (found,) = checked(specs, tmp_path).checked
-    built, images = synthetic.network_and_images(specs[0], synthetic.dataset())
+    built, images = factories.network_and_images(specs[0], factories.dataset())
     trained = train(built.network, specs[0], images, "fp32")
     assert found.trainable == tuple(stage.trainable_parameters for stage in trained.run_state.stages)
 
 
 def test_a_split_without_a_class_or_without_an_image_is_refused() -> None:
-    data = synthetic.dataset(labels=3)
+    data = factories.dataset(labels=3)
     check_splits("shapes", data)
     kept = data.test.labels != 1
     ids = tuple(name for name, keep in zip(data.test.image_ids, kept, strict=True) if keep)

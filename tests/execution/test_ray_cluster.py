@@ -13,7 +13,7 @@ import pytest
 
 from benchmark.execution.events import EpochDone, Event, Warned
 from benchmark.execution.ray_cluster import MEMORY, RayExecutor, import_ray, room, share_of_a_run
-from tests.execution.outcomes import context, decided, kept_weights, outcomes, run_locally, tiny_runs
+from tests.factories import context, decided, kept_weights, outcomes, run_locally, tiny_runs
 
 STORE = 80 << 20
 

@@ -20,7 +20,7 @@ from benchmark.networks import build
 from benchmark.networks.build import BuiltModel
 from benchmark.training.batches import Normaliser, SplitImages
 from benchmark.training.features import FeatureImages
-from tests import checkpoints, synthetic
+from tests import factories
 
 GPU = torch.device("cuda", 0)
 POSITIONS = [3, 0, 17]
@@ -29,7 +29,7 @@ POSITIONS = [3, 0, 17]
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder: Path = tmp_path_factory.mktemp("weights")
-    return checkpoints.write(synthetic.TINY, folder)
+    return factories.write_pretrained(factories.TINY, folder)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def on_the_gpu(built: BuiltModel, mode: FakeTensorMode) -> Callable[[Tensor], Te
 
 
 def split_on_the_gpu(built: BuiltModel, channels: int, *, resident: bool) -> SplitImages:
-    data = synthetic.dataset(channels=channels)
+    data = factories.dataset(channels=channels)
     return SplitImages(data.images, data.train, Normaliser(built.mean, built.std, GPU), GPU, resident=resident)
 
 
@@ -63,7 +63,7 @@ def test_a_batch_goes_through_the_network_to_loss_and_metrics_on_the_gpu(
     mode: str, resident: bool, weights: str
 ) -> None:
     shown = INPUT_MODES[mode]
-    built = build.build(synthetic.TINY, shown, classes=2, source=weights, seed=0)
+    built = build.build(factories.TINY, shown, classes=2, source=weights, seed=0)
     built.network.train()
     fake = FakeTensorMode()
     network = on_the_gpu(built, fake)
@@ -85,7 +85,7 @@ def test_a_batch_goes_through_the_network_to_loss_and_metrics_on_the_gpu(
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_every_augmentation_stays_on_the_gpu(name: str, fake: FakeTensorMode) -> None:
-    data = synthetic.dataset(channels=3)
+    data = factories.dataset(channels=3)
     images = SplitImages(data.images, data.train, Normaliser((0.5,) * 3, (0.5,) * 3, GPU), GPU, resident=True)
     images.augment([parse(name)], seed=0, epoch=1)
     batch, labels = images.__getitems__(POSITIONS)

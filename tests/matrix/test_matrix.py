@@ -16,7 +16,7 @@ from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
 from benchmark.matrix.matrix import Matrix, list_not_applicable
 from benchmark.matrix.policies import POLICIES
 from benchmark.matrix.run_spec import RunSpec
-from tests.matrices import matrix
+from tests.factories import matrix
 
 CPU_GOLDEN = {
     ("beans", "rgb", "finetune", 0): "ea2a5b86ca744907",

@@ -17,7 +17,7 @@ from benchmark.networks import weights
 from benchmark.networks.libraries.find import find_architecture
 from benchmark.networks.libraries.interface import State
 from benchmark.training.batches import Normaliser
-from tests import checkpoints, synthetic
+from tests import factories
 
 LITE0 = "timm/tf_efficientnet_lite0"
 
@@ -93,7 +93,7 @@ def test_everything_but_stem_and_head_is_the_checkpoints(mode: str) -> None:
 
 def test_a_seed_gives_the_same_head_in_every_input_mode_and_another_seed_another(tmp_path: Path) -> None:
     model = "timm/test_efficientnet"
-    source = checkpoints.write(model, tmp_path)
+    source = factories.write_pretrained(model, tmp_path)
 
     def head(mode: str, seed: int) -> torch.Tensor:
         weight: torch.Tensor = build(model, mode, source=source, seed=seed).network.state_dict()["classifier.weight"]
@@ -143,7 +143,7 @@ def test_building_a_model_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    build(synthetic.TINY, "rgb")
+    build(factories.TINY, "rgb")
     assert torch.equal(torch.rand(3), expected)
 
 

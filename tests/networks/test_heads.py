@@ -16,7 +16,7 @@ from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.networks import build
 from benchmark.networks.heads import classifier, head_parameters, is_headless
 from benchmark.training.run import head_init
-from tests import checkpoints, matrices
+from tests import factories
 
 RESNET = "timm/test_resnet"
 SQUEEZENET = "torchvision/squeezenet1_0"
@@ -26,7 +26,7 @@ SQUEEZENET = "torchvision/squeezenet1_0"
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("weights")
-    return {model: checkpoints.write(model, folder) for model in (RESNET, SQUEEZENET)}
+    return {model: factories.write_pretrained(model, folder) for model in (RESNET, SQUEEZENET)}
 
 
 def head(model: str, how: Any, source: str, seed: int = 0, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -55,7 +55,7 @@ def test_a_head_is_uniform_within_pytorchs_or_glorots_bound(how: str, model: str
 def test_source_rows_are_the_named_rows_of_the_pretrained_head_and_the_others_start_as_ever(
     model: str, files: dict[str, str]
 ) -> None:
-    state = checkpoints.made_up(model)
+    state = factories.pretrained(model)
     name = next(iter(head_parameters(build.build(model, INPUT_MODES["rgb"], classes=3, source="none", seed=0).network)))
     weight, bias = head(model, [934, None, 0], files[model])
     default, default_bias = head(model, "default", files[model])
@@ -81,7 +81,7 @@ def test_rows_that_are_not_there_are_refused(rows: list[int | None], message: st
 def test_rows_of_random_weights_and_of_a_file_without_a_head_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="rows of a pretrained head need pretrained weights"):
         head(RESNET, [1, None, None], "none")
-    state = {name: tensor for name, tensor in checkpoints.made_up(RESNET).items() if not name.startswith("fc.")}
+    state = {name: tensor for name, tensor in factories.pretrained(RESNET).items() if not name.startswith("fc.")}
     torch.save(state, tmp_path / "headless.pth")
     with pytest.raises(UserError, match="the checkpoint has no head to take rows from"):
         head(RESNET, [1, None, None], f"file:{tmp_path / 'headless.pth'}")
@@ -89,11 +89,11 @@ def test_rows_of_random_weights_and_of_a_file_without_a_head_are_refused(tmp_pat
 
 def test_a_matrix_names_rows_by_class_and_they_reach_the_head_in_label_order() -> None:
     rows = {"head_init": {"source-rows": {"hotdog": 934, "apple": 948}}}
-    spec = matrices.spec(weights="hub", policies=["finetune-whole"], training=rows)
+    spec = factories.spec(weights="hub", policies=["finetune-whole"], training=rows)
     assert head_init(spec, ("apple", "bread", "hotdog")) == [948, None, 934]
     with pytest.raises(UserError, match=r"has no class 'hotdog'. Did you mean 'hot dog'"):
         head_init(spec, ("apple", "hot dog"))
-    scratch = matrices.spec(policies=["scratch"], training=rows)
+    scratch = factories.spec(policies=["scratch"], training=rows)
     assert head_init(scratch, ("apple", "hotdog")) == "default"
 
 

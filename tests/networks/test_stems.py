@@ -18,7 +18,7 @@ from benchmark.networks.heads import head_parameters
 from benchmark.networks.libraries.find import find_architecture
 from benchmark.networks.stems import adapt_stem, folded_shift, load_stem, verify_stem
 from benchmark.training.batches import Normaliser
-from tests import checkpoints
+from tests import factories
 
 PADDED = "timm/test_efficientnet"
 """ImageNet's triples, a zero-padded 3 x 3 first convolution without bias, batch norm behind it."""
@@ -33,7 +33,7 @@ SIDE = 64
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("weights")
-    return {model: checkpoints.write(model, folder) for model in (PADDED, UNPADDED, UNIFORM)}
+    return {model: factories.write_pretrained(model, folder) for model in (PADDED, UNPADDED, UNIFORM)}
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_random_stem_is_the_one_of_scratch_with_this_seed_and_the_rest_is_the_
 ) -> None:
     random, other = (build(model, "grey-1ch-random-stem", files, seed=seed) for seed in (0, 1))
     scratch = build(model, "grey-1ch", files, source="none")
-    own, fresh, source = random.network.state_dict(), scratch.network.state_dict(), checkpoints.made_up(model)
+    own, fresh, source = random.network.state_dict(), scratch.network.state_dict(), factories.pretrained(model)
     adapted = {name for name in own if name.startswith(f"{random.stem}.")}
     assert f"{random.stem}.weight" in adapted
     for name in own:
@@ -154,14 +154,14 @@ def test_folding_gives_a_convolution_without_a_bias_one_that_is_trained(files: d
     assert bias is not None
     assert bias.requires_grad
     assert f"{built.stem}.bias" in dict(built.network.named_parameters())
-    source = checkpoints.made_up(PADDED)[f"{built.stem}.weight"]
+    source = factories.pretrained(PADDED)[f"{built.stem}.weight"]
     torch.testing.assert_close(bias.detach(), folded_shift(source, *IMAGENET))
     assert bias.abs().max() > 0.01
 
 
 def test_folding_adds_to_the_bias_that_is_there(files: dict[str, str]) -> None:
     built = build(UNPADDED, "grey-1ch-folded", files)
-    source, bias = checkpoints.made_up(UNPADDED), stem(built).bias
+    source, bias = factories.pretrained(UNPADDED), stem(built).bias
     assert bias is not None
     shift = folded_shift(source[f"{built.stem}.weight"], *IMAGENET)
     torch.testing.assert_close(bias.detach(), source[f"{built.stem}.bias"] + shift)
@@ -199,7 +199,7 @@ def test_an_ablation_of_the_stem_is_refused_for_random_weights(mode: str, files:
 
 @pytest.mark.parametrize("mode", ["grey-1ch", "grey-1ch-mean", "grey-1ch-folded"])
 def test_a_stem_that_standardises_its_weights_is_refused_where_they_would_be_summed(mode: str, tmp_path: Path) -> None:
-    source = checkpoints.write("timm/test_nfnet", tmp_path)
+    source = factories.write_pretrained("timm/test_nfnet", tmp_path)
     with pytest.raises(UserError, match=r"stem\.conv1 \(ScaledStdConv2d\) is not linear in its weights"):
         build("timm/test_nfnet", mode, {}, source=source)
     for allowed in ("grey-3ch", "grey-1ch-random-stem"):
@@ -224,7 +224,7 @@ def test_an_adapted_stem_answers_as_the_formula_says(how: Any) -> None:
 
 @pytest.mark.parametrize("how", ["sum", "mean", "fold"])
 def test_a_stem_that_is_not_the_modes_is_noticed_after_loading(how: Any) -> None:
-    known, state = find_architecture(PADDED), checkpoints.made_up(PADDED)
+    known, state = find_architecture(PADDED), factories.pretrained(PADDED)
     network = known.create(3, 1)
     with pytest.raises(AssertionError):
         verify_stem(network, ["conv_stem"], state, how, known)  # still random

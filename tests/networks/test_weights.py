@@ -14,8 +14,8 @@ from benchmark.errors import UserError
 from benchmark.matrix.expand import expand
 from benchmark.matrix.identify import identify_weights
 from benchmark.networks import weights
-from tests import checkpoints
-from tests.matrices import matrix
+from tests import factories
+from tests.factories import matrix
 
 MODEL = "timm/test_resnet"
 
@@ -34,7 +34,7 @@ ACCEPTED: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_a_networks_tensors_are_found_however_they_were_saved(name: str, tmp_path: Path) -> None:
-    state, path = checkpoints.made_up(MODEL), tmp_path / name
+    state, path = factories.pretrained(MODEL), tmp_path / name
     content = ACCEPTED[name](state)
     if path.suffix == ".safetensors":
         save_file(content, path)
@@ -46,7 +46,7 @@ def test_a_networks_tensors_are_found_however_they_were_saved(name: str, tmp_pat
 
 
 def test_half_precision_becomes_single_exactly(tmp_path: Path) -> None:
-    state = {n: t.half() if t.is_floating_point() else t for n, t in checkpoints.made_up(MODEL).items()}
+    state = {n: t.half() if t.is_floating_point() else t for n, t in factories.pretrained(MODEL).items()}
     torch.save(state, tmp_path / "half.pth")
     loaded = weights.load(MODEL, f"file:{tmp_path / 'half.pth'}").state
     assert all(loaded[name].dtype != torch.float16 for name in loaded)
@@ -54,7 +54,7 @@ def test_half_precision_becomes_single_exactly(tmp_path: Path) -> None:
 
 
 def test_a_head_of_other_classes_or_none_at_all_is_accepted(tmp_path: Path) -> None:
-    state = checkpoints.made_up(MODEL)
+    state = factories.pretrained(MODEL)
     other = {**state, "fc.weight": torch.zeros(7, state["fc.weight"].shape[1]), "fc.bias": torch.zeros(7)}
     for content in (other, {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}):
         torch.save(content, tmp_path / "weights.pth")
@@ -76,7 +76,7 @@ class Trap:
 def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(nested: bool, tmp_path: Path) -> None:
     trace, path = tmp_path / "trace", tmp_path / "weights.pth"
     trap = Trap(trace)
-    torch.save({"state_dict": checkpoints.made_up(MODEL), "extra": trap} if nested else trap, path)
+    torch.save({"state_dict": factories.pretrained(MODEL), "extra": trap} if nested else trap, path)
     with pytest.raises(UserError, match="cannot be read as tensors alone, and nothing else is unpickled"):
         weights.load(MODEL, f"file:{path}")
     assert not trace.exists()
@@ -85,7 +85,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(nested: bool, 
 
 
 def changed(**tensors: torch.Tensor | None) -> dict[str, torch.Tensor]:
-    state = {**checkpoints.made_up(MODEL), **tensors}
+    state = {**factories.pretrained(MODEL), **tensors}
     return {name: tensor for name, tensor in state.items() if tensor is not None}
 
 
@@ -125,7 +125,7 @@ def test_bytes_that_are_no_weights_are_refused(name: str, content: bytes, messag
 def test_a_missing_file_and_another_content_than_promised_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a file"):
         weights.load(MODEL, f"file:{tmp_path / 'none.pth'}")
-    source = checkpoints.write(MODEL, tmp_path)
+    source = factories.write_pretrained(MODEL, tmp_path)
     with pytest.raises(UserError, match=f"has changed: its SHA-256 is .*, not {'0' * 64}"):
         weights.load(MODEL, f"{source}#sha256={'0' * 64}")
 

@@ -27,7 +27,7 @@ from benchmark.errors import UserError
 from benchmark.networks import weights
 from benchmark.networks.libraries.find import find_architecture
 from benchmark.networks.libraries.interface import Architecture
-from tests import checkpoints
+from tests import factories
 
 REPOSITORY = "timm/test_resnet.r160_in1k"
 
@@ -179,7 +179,7 @@ def served_by(server: ThreadingHTTPServer, model: str, name: str) -> Architectur
 
 
 def test_weights_are_fetched_once_and_checked(torch_server: ThreadingHTTPServer, tmp_path: Path) -> None:
-    state = checkpoints.made_up(SQUEEZENET)
+    state = factories.pretrained(SQUEEZENET)
     name = publish(tmp_path, state)
     known = served_by(torch_server, SQUEEZENET, name)
     loaded, origin = known.from_hub()
@@ -192,10 +192,10 @@ def test_weights_are_fetched_once_and_checked(torch_server: ThreadingHTTPServer,
 
 
 def test_a_damaged_file_in_the_cache_is_refused(torch_server: ThreadingHTTPServer, tmp_path: Path) -> None:
-    known = served_by(torch_server, SQUEEZENET, name := publish(tmp_path, checkpoints.made_up(SQUEEZENET)))
+    known = served_by(torch_server, SQUEEZENET, name := publish(tmp_path, factories.pretrained(SQUEEZENET)))
     known.from_hub()
     (cached,) = (tmp_path / "home").rglob(name)
-    torch.save(checkpoints.made_up(SQUEEZENET, seed=1), cached)
+    torch.save(factories.pretrained(SQUEEZENET, seed=1), cached)
     with pytest.raises(UserError, match=r"damaged: its SHA-256 starts with .* Delete it"):
         known.from_hub()
 
@@ -204,7 +204,7 @@ def test_a_damaged_file_in_the_cache_is_refused(torch_server: ThreadingHTTPServe
 def test_weights_that_cannot_be_had_are_refused(case: str, torch_server: ThreadingHTTPServer, tmp_path: Path) -> None:
     name = "network-00000000.pth"
     if case == "another content":
-        publish(tmp_path, checkpoints.made_up(SQUEEZENET), name)
+        publish(tmp_path, factories.pretrained(SQUEEZENET), name)
     address = cast(Any, SimpleNamespace(server_address=("127.0.0.1", 9))) if case == "no server" else torch_server
     known = served_by(address, SQUEEZENET, name)
     with pytest.raises(UserError, match=r"hub: the weights of torchvision/squeezenet1_0 cannot be loaded from http"):

@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmark.matrix import file
 from benchmark.matrix.matrix import Matrix
-from tests.report import made_up
+from tests import factories
 
 LIMIT_SECONDS = 10.0
 PLANNED = 20_000
@@ -37,7 +37,7 @@ def matrix(runs: int) -> Matrix:
     """Return a matrix of so many runs, a multiple of 200."""
     if runs % CELLS:
         raise SystemExit(f"--runs {runs}: write a multiple of {CELLS}.")
-    return made_up.matrix(
+    return factories.grid(
         name=f"runs-{runs}",
         datasets=[{"name": "beans", "limit": 100 + k, "label": f"set {k}"} for k in range(8)],
         input_modes=["rgb", "grey-3ch", "grey-1ch", "grey-3ch-shared-norm", "grey-1ch-mean"],
@@ -74,7 +74,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for runs in options.runs:
             made = matrix(runs)
-            store = made_up.fill(Path(folder), made, made_up.latent(images=IMAGES))
+            store = factories.fill(Path(folder), made, factories.latent(images=IMAGES))
             (store.folder / "matrix.yaml").write_text(file.dump(made), encoding="utf-8")
             for name, command in COMMANDS.items():
                 row = measured(command, Path(folder), made.name)

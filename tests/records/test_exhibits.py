@@ -15,7 +15,7 @@ from benchmark.data.source import DatasetSource
 from benchmark.errors import UserError
 from benchmark.records import exhibits
 from benchmark.records.store import Store
-from tests import synthetic
+from tests import factories
 from tests.training.test_run import measured
 
 
@@ -40,9 +40,9 @@ def test_each_dataset_says_why_its_thumbnails_may_be_shown_or_not_and_whom_to_na
 
 
 def test_a_thumbnail_is_the_part_of_the_test_image_that_the_network_sees_made_smaller(tmp_path: Path) -> None:
-    data = synthetic.dataset(size=128)
+    data = factories.dataset(size=128)
     data.images[60:80] = np.linspace(0, 255, 128).astype(np.uint8)[None, None, :, None]
-    made = exhibits.thumbnails(synthetic.spec(image_size=128, crop_size=96), data, grey=True, folder=tmp_path)
+    made = exhibits.thumbnails(factories.training_spec(image_size=128, crop_size=96), data, grey=True, folder=tmp_path)
     assert made.content is not None
     shown = exhibits.unpack(made.content)
     assert list(shown) == list(data.test.image_ids)
@@ -53,9 +53,9 @@ def test_a_thumbnail_is_the_part_of_the_test_image_that_the_network_sees_made_sm
 
 
 def test_a_colour_image_keeps_its_colours_and_a_small_one_its_size(tmp_path: Path) -> None:
-    data = synthetic.dataset(channels=3)
+    data = factories.dataset(channels=3)
     data.images[60:80] = (200, 30, 90)
-    made = exhibits.thumbnails(synthetic.spec("rgb"), data, grey=False, folder=tmp_path)
+    made = exhibits.thumbnails(factories.training_spec("rgb"), data, grey=False, folder=tmp_path)
     assert made.content is not None
     pixels = np.asarray(Image.open(io.BytesIO(exhibits.unpack(made.content)["image-79.png"])))
     assert pixels.shape == (32, 32, 3)
@@ -64,10 +64,10 @@ def test_a_colour_image_keeps_its_colours_and_a_small_one_its_size(tmp_path: Pat
 
 def test_of_many_images_the_same_are_kept_in_every_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exhibits, "MOST_THUMBNAILS", 7)
-    grey, colour = synthetic.dataset(), synthetic.dataset(channels=3)
+    grey, colour = factories.dataset(), factories.dataset(channels=3)
     made = [
-        exhibits.thumbnails(synthetic.spec("grey-1ch"), grey, grey=True, folder=tmp_path),
-        exhibits.thumbnails(synthetic.spec("rgb"), colour, grey=False, folder=tmp_path),
+        exhibits.thumbnails(factories.training_spec("grey-1ch"), grey, grey=True, folder=tmp_path),
+        exhibits.thumbnails(factories.training_spec("rgb"), colour, grey=False, folder=tmp_path),
     ]
     assert made[0].name != made[1].name
     ids = [list(exhibits.unpack(exhibit.content or b"")) for exhibit in made]
@@ -78,24 +78,26 @@ def test_of_many_images_the_same_are_kept_in_every_mode(tmp_path: Path, monkeypa
 def test_runs_of_the_same_images_share_their_files_and_a_run_that_is_not_asked_leaves_none(tmp_path: Path) -> None:
     store = Store(tmp_path)
     shown = {"exhibits": store.exhibits, "keep_thumbnails": "all"}
-    first = measured(synthetic.spec(seed=0), tmp_path, **shown)
+    first = measured(factories.training_spec(seed=0), tmp_path, **shown)
     saved = store.save(first.record, first.predictions, first.shown)
     assert saved.exhibits is not None
     names = [path.name for path in store.exhibits.iterdir()]
     assert names == [saved.exhibits.thumbnails]
-    second = measured(synthetic.spec(seed=1), tmp_path, **shown)
+    second = measured(factories.training_spec(seed=1), tmp_path, **shown)
     assert second.record.exhibits == saved.exhibits
     assert [exhibit.content for exhibit in second.shown] == [None]
-    other = exhibits.thumbnails(synthetic.spec(), replace(synthetic.dataset(), fingerprint="1" * 64), True, tmp_path)
+    other = exhibits.thumbnails(
+        factories.training_spec(), replace(factories.dataset(), fingerprint="1" * 64), True, tmp_path
+    )
     assert other.name != names[0]
-    not_asked = measured(synthetic.spec(), tmp_path)
+    not_asked = measured(factories.training_spec(), tmp_path)
     assert not_asked.shown == ()
     assert not_asked.record.exhibits is not None and not_asked.record.exhibits.thumbnails is None
 
 
 def test_a_damaged_exhibit_is_refused_and_made_again_and_a_missing_one_is_none(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    outcome = measured(synthetic.spec(), tmp_path, exhibits=store.exhibits, keep_thumbnails="all")
+    outcome = measured(factories.training_spec(), tmp_path, exhibits=store.exhibits, keep_thumbnails="all")
     store.save(outcome.record, outcome.predictions, outcome.shown)
     (path,) = store.exhibits.iterdir()
     valid = path.read_bytes()
@@ -103,7 +105,7 @@ def test_a_damaged_exhibit_is_refused_and_made_again_and_a_missing_one_is_none(t
     path.write_bytes(valid[:100] + bytes([valid[100] ^ 1]) + valid[101:])
     with pytest.raises(UserError, match="damaged"):
         store.exhibit(path.name)
-    again = exhibits.thumbnails(synthetic.spec(), synthetic.dataset(), True, store.exhibits)
+    again = exhibits.thumbnails(factories.training_spec(), factories.dataset(), True, store.exhibits)
     assert again.content == valid
     path.unlink()
     assert store.exhibit(path.name) is None

@@ -11,7 +11,7 @@ from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.plan import State, make_plan
 from benchmark.records.record import DatasetRecord, Failure, UnfinishedRun
 from benchmark.records.store import Store
-from tests.matrices import done, matrix, predictions, spec
+from tests.factories import done, matrix, predictions, spec
 
 SPECS = expand(matrix(seeds=[0, 1, 2]))
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from benchmark.errors import UserError
 from benchmark.records.record import DoneRun, SplitMetrics, UnfinishedRun
 from benchmark.records.store import DamagedRecord, Store
-from tests.matrices import done, predictions, spec
+from tests.factories import done, predictions, spec
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from benchmark.analysis.results import Results
 from benchmark.matrix import file
 from benchmark.records.store import Store
 from benchmark.report import build
-from tests.report import made_up
+from tests import factories
 from tests.report.freeze import DAMAGED, FAILED, FOLDER, MISSING, STALE
 
 TEXTS = ("report.md", "table.csv", "differences.csv", "table.tex", "figures.json")
@@ -23,7 +23,7 @@ def frozen(tmp_path: Path) -> Results:
     """The frozen results, copied to where they may be changed."""
     store = Store(shutil.copytree(FOLDER, tmp_path / FOLDER.name))
     matrix = file.load(store.folder / "matrix.yaml")
-    return made_up.results_of(matrix, store)
+    return factories.results_of(matrix, store)
 
 
 def test_the_frozen_records_give_the_golden_report_byte_for_byte(frozen: Results) -> None:

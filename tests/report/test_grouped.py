@@ -12,24 +12,24 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.records import groups_file
-from tests.report import made_up
+from tests import factories
 
 
 def test_groups_of_test_images_widen_intervals_and_are_told(tmp_path: Path) -> None:
-    matrix = made_up.matrix(datasets=["rps"], policies=["finetune", "scratch"], input_modes=["grey-3ch"])
+    matrix = factories.grid(datasets=["rps"], policies=["finetune", "scratch"], input_modes=["grey-3ch"])
 
     def correct(spec: RunSpec) -> np.ndarray:
         hands = np.repeat(np.random.default_rng(5).normal(size=16), 8)
         noise = np.random.default_rng([spec.seed, len(spec.policy)]).normal(size=128)
         return (hands + 0.5 * noise > (-0.5 if spec.policy == "finetune" else -0.2)).astype(np.int64)
 
-    store = made_up.fill(tmp_path, matrix, correct)
-    alone = made_up.texts(matrix, store)
+    store = factories.fill(tmp_path, matrix, correct)
+    alone = factories.texts(matrix, store)
     assert "| not looked for |" in alone["report.md"]
     assert "rps: intervals take each test image as independent of the others." in alone["report.md"]
-    groups = {name: f"hand {number // 8:02}" for number, name in enumerate(made_up.image_ids(128))}
+    groups = {name: f"hand {number // 8:02}" for number, name in enumerate(factories.image_ids(128))}
     groups_file.add(store.folder, {"rps": groups})
-    grouped = made_up.texts(matrix, store)
+    grouped = factories.texts(matrix, store)
     assert "four hands a class. The units of its intervals are 16 groups." in grouped["report.md"]
     assert "| 128 | 16 |" in grouped["report.md"].replace("`", "")
     for name in ("table.csv", "differences.csv"):
@@ -42,9 +42,9 @@ def test_groups_of_test_images_widen_intervals_and_are_told(tmp_path: Path) -> N
 
 
 def test_a_test_image_without_a_group_is_refused_by_name(tmp_path: Path) -> None:
-    matrix = made_up.matrix(policies=["finetune", "scratch"], input_modes=["grey-3ch"])
-    store = made_up.fill(tmp_path, matrix, made_up.latent())
-    names = made_up.image_ids(128)
+    matrix = factories.grid(policies=["finetune", "scratch"], input_modes=["grey-3ch"])
+    store = factories.fill(tmp_path, matrix, factories.latent())
+    names = factories.image_ids(128)
     groups_file.add(store.folder, {"beans": {name: name for name in names[1:]}})
     with pytest.raises(UserError, match=rf"groups.csv: 1 of 128 test images .* have no group there, e.g. '{names[0]}'"):
-        made_up.texts(matrix, store)
+        factories.texts(matrix, store)

@@ -19,7 +19,7 @@ from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.report import build
 from benchmark.report.figures.charts import own_name, slug
-from tests.report import made_up
+from tests import factories
 
 SCRIPT = "<script>alert(1)</script>"
 LABELS = [SCRIPT, "../../x", "a`b$c\\frac\\d}{e#f%g_h&i~j^k", "$x$ <img src=x onerror=alert(1)>"]
@@ -27,7 +27,7 @@ CLASSES = ("../../x", SCRIPT, "a|b", "`c`", "$\\frac$", "d\\", "}{#e", "%f", "tw
 
 
 def hostile_matrix() -> Matrix:
-    return made_up.matrix(
+    return factories.grid(
         datasets=[{"name": "beans", "label": label} for label in LABELS],
         input_modes=["grey-3ch", "grey-1ch"],
         policies=["finetune"],
@@ -62,10 +62,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a results folder with a whole report, alone in a folder four levels deep."""
     matrix = hostile_matrix()
     store = Store(tmp_path_factory.mktemp("hostile") / "a" / "b" / "c" / matrix.name)
-    correct = made_up.latent()
+    correct = factories.latent()
 
     def save(spec: RunSpec) -> None:
-        record, predictions = made_up.record_of(spec, correct(spec))
+        record, predictions = factories.record_of(spec, correct(spec))
         assert record.dataset is not None
         kept = record.dataset.model_copy(update={"classes": CLASSES})
         missing = len(CLASSES) - predictions.probabilities.shape[1]
@@ -74,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     for spec in expand(matrix):
         save(spec)
-    build.write(made_up.results_of(matrix, store), store.folder)
+    build.write(factories.results_of(matrix, store), store.folder)
     return store.folder
 
 
@@ -141,9 +141,9 @@ def test_names_that_look_alike_have_files_of_their_own() -> None:
 
 def test_figures_of_a_dataset_and_a_model_share_no_name() -> None:
     beans = [{"name": "beans", "label": label} for label in ("a", "a-timm-resnet18", "A")]
-    matrix = made_up.matrix(
+    matrix = factories.grid(
         datasets=beans, models=["timm/resnet18", "timm/resnet18-timm-resnet18"], policies=["finetune"]
     )
-    results = made_up.results_of(matrix, Store(Path("nowhere")))
+    results = factories.results_of(matrix, Store(Path("nowhere")))
     made = [own_name("curves", d, m, results) for d in results.datasets for m in matrix.models]
     assert len({name.lower() for name in made}) == 6

@@ -18,9 +18,9 @@ from benchmark.records.record import ExhibitFiles
 from benchmark.records.store import Store
 from benchmark.report import build
 from benchmark.report.figures.picture import Picture
-from tests.report import made_up
+from tests import factories
 
-MATRIX = made_up.matrix(policies=["finetune", "scratch"])
+MATRIX = factories.grid(policies=["finetune", "scratch"])
 IMAGES = 12
 
 
@@ -32,13 +32,13 @@ def jpeg(value: int, colour: bool) -> bytes:
 
 def filled(folder: Path, matrix: Matrix) -> Store:
     """Save records whose runs have left thumbnails, image k of the grey value 10 k."""
-    store, ids = Store(folder / matrix.name), made_up.image_ids(IMAGES)
+    store, ids = Store(folder / matrix.name), factories.image_ids(IMAGES)
     kept = []
     for colour in (True, False):
         jpegs = [jpeg(10 * k, colour) for k in range(IMAGES)]
         kept.append(exhibits.pack(f"thumbnails-{colour}", ids, jpegs))
     for spec in expand(matrix):
-        record, predictions = made_up.record_of(spec, correct(spec))
+        record, predictions = factories.record_of(spec, correct(spec))
         thumbnails = kept[0 if spec.input_mode == "rgb" else 1]
         files = ExhibitFiles(thumbnails=thumbnails.name)
         store.save(record.model_copy(update={"exhibits": files}), predictions, (thumbnails,))
@@ -52,7 +52,7 @@ def correct(spec: RunSpec) -> np.ndarray:
 
 
 def shown(matrix: Matrix, store: Store) -> tuple[str, dict[str, Picture]]:
-    results = made_up.results_of(matrix, store)
+    results = factories.results_of(matrix, store)
     texts, figures = build.texts_and_pictures(results)
     return texts["report.md"].decode(), {picture.name: picture for picture in figures}
 
@@ -96,8 +96,8 @@ def test_the_figure_of_modes_holds_what_runs_recorded(tmp_path: Path) -> None:
 
 
 def test_without_thumbnails_the_report_says_why(tmp_path: Path) -> None:
-    matrix = made_up.matrix(datasets=["flowers102"], input_modes=["grey-1ch"], policies=["scratch"])
-    text, figures = shown(matrix, made_up.fill(tmp_path, matrix, made_up.latent(images=110)))
+    matrix = factories.grid(datasets=["flowers102"], input_modes=["grey-1ch"], policies=["scratch"])
+    text, figures = shown(matrix, factories.fill(tmp_path, matrix, factories.latent(images=110)))
     assert not [name for name in figures if name.startswith(("hardest", "modes"))]
     assert text.count("flowers102: no images are shown; licence: not stated; for research; no licence is stated") == 2
     lost = filled(tmp_path / "lost", MATRIX)
@@ -107,7 +107,7 @@ def test_without_thumbnails_the_report_says_why(tmp_path: Path) -> None:
 
 
 def test_a_dataset_whose_name_begins_another_ones_is_told_to_have_no_images(tmp_path: Path) -> None:
-    matrix = made_up.matrix(
+    matrix = factories.grid(
         datasets=[{"name": "beans", "label": "a"}, {"name": "beans", "limit": 100, "label": "a-b"}],
         policies=["scratch"],
         seeds=[0],
@@ -115,7 +115,7 @@ def test_a_dataset_whose_name_begins_another_ones_is_told_to_have_no_images(tmp_
     store = filled(tmp_path, matrix)
     for spec in expand(matrix):
         if spec.dataset == "a":
-            store.save(*made_up.record_of(spec, correct(spec)))
+            store.save(*factories.record_of(spec, correct(spec)))
     text, figures = shown(matrix, store)
     assert [name for name in figures if name.startswith(("hardest", "modes"))] == ["modes-a-b", "hardest-a-b"]
     assert text.count("- a: no images are shown") == 2
@@ -126,8 +126,8 @@ def test_figures_of_single_datasets_are_capped_and_the_cap_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmark.report.figures.charts.CELLS_DRAWN", 8)
-    matrix = made_up.matrix(datasets=["beans", "elpv"], policies=["finetune", "scratch"], seeds=[0])
-    text, figures = shown(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
+    matrix = factories.grid(datasets=["beans", "elpv"], policies=["finetune", "scratch"], seeds=[0])
+    text, figures = shown(matrix, factories.fill(tmp_path, matrix, factories.latent()))
     assert {"curves-beans", "confusion-beans"} <= set(figures)
     assert not [name for name in figures if name.endswith("-elpv")]
     assert "are drawn for 8 cells at most: here of beans, 1 of 2." in text

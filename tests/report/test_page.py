@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from benchmark.report import build
-from tests.report import made_up
+from tests import factories
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-MATRIX = made_up.matrix(datasets=["beans", "elpv"])
+MATRIX = factories.grid(datasets=["beans", "elpv"])
 
 PROBE = """
 <script>
@@ -48,8 +48,8 @@ window.addEventListener("load", () => {
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    store = made_up.fill(tmp_path_factory.mktemp("page"), MATRIX, made_up.latent())
-    build.write(made_up.results_of(MATRIX, store), store.folder)
+    store = factories.fill(tmp_path_factory.mktemp("page"), MATRIX, factories.latent())
+    build.write(factories.results_of(MATRIX, store), store.folder)
     return (store.folder / "report.html").read_text(encoding="utf-8")
 
 

@@ -22,22 +22,22 @@ from benchmark.records.store import Store
 from benchmark.report import build
 from benchmark.report.figures.charts import slug
 from benchmark.report.formats import runs_parquet
-from tests.report import made_up
+from tests import factories
 
-MATRIX = made_up.matrix(datasets=["beans", "elpv"])
-SMALL = made_up.matrix(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
+MATRIX = factories.grid(datasets=["beans", "elpv"])
+SMALL = factories.grid(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return made_up.fill(tmp_path_factory.mktemp("results"), MATRIX, made_up.latent())
+    return factories.fill(tmp_path_factory.mktemp("results"), MATRIX, factories.latent())
 
 
 @pytest.fixture(scope="module")
 def small_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with its report, to be copied."""
-    store = made_up.fill(tmp_path_factory.mktemp("small"), SMALL, made_up.latent())
-    build.write(made_up.results_of(SMALL, store), store.folder)
+    store = factories.fill(tmp_path_factory.mktemp("small"), SMALL, factories.latent())
+    build.write(factories.results_of(SMALL, store), store.folder)
     return store.folder
 
 
@@ -51,7 +51,7 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_written_twice_it_is_the_same_and_agrees_with_its_records(small: Store) -> None:
-    results = made_up.results_of(SMALL, small)
+    results = factories.results_of(SMALL, small)
     assert build.check(results, small.folder) == []
     before = {path: path.read_bytes() for path in small.folder.rglob("*") if path.is_file()}
     paths = build.write(results, small.folder)
@@ -65,7 +65,7 @@ def test_written_twice_it_is_the_same_and_agrees_with_its_records(small: Store) 
     ["report.md", "table.csv", "differences.csv", "table.tex", "report.html", "figures.json", "figures/accuracy.svg"],
 )
 def test_check_finds_one_changed_byte_anywhere(small: Store, name: str) -> None:
-    results = made_up.results_of(SMALL, small)
+    results = factories.results_of(SMALL, small)
     path = small.folder / name
     content = path.read_bytes()
     for at in (0, len(content) // 3, len(content) // 2, len(content) - 1):
@@ -79,7 +79,7 @@ def test_check_finds_one_changed_byte_anywhere(small: Store, name: str) -> None:
 
 
 def test_check_names_missing_and_surplus_files_and_write_replaces_them(small: Store) -> None:
-    results = made_up.results_of(SMALL, small)
+    results = factories.results_of(SMALL, small)
     (small.folder / "table.csv").unlink()
     (small.folder / "figures" / "time.png").unlink()
     (small.folder / "figures" / "old.png").write_bytes(b"")
@@ -94,10 +94,10 @@ def test_check_names_missing_and_surplus_files_and_write_replaces_them(small: St
 
 def test_other_data_of_a_figure_is_a_difference(small: Store) -> None:
     spec = expand(SMALL)[0]
-    other = made_up.latent()(spec)
+    other = factories.latent()(spec)
     other[:5] ^= 1
-    small.save(*made_up.record_of(spec, other))
-    results = made_up.results_of(SMALL, small)
+    small.save(*factories.record_of(spec, other))
+    results = factories.results_of(SMALL, small)
     found = build.check(results, small.folder)
     assert {"report.md: changed", "table.csv: changed", "figures.json: changed"} <= set(found)
     build.write(results, small.folder)
@@ -105,7 +105,7 @@ def test_other_data_of_a_figure_is_a_difference(small: Store) -> None:
 
 
 def test_a_figure_is_drawn_again_only_if_its_data_changed_or_a_file_is_missing(small: Store) -> None:
-    results, digests = made_up.results_of(SMALL, small), small.folder / "figures.json"
+    results, digests = factories.results_of(SMALL, small), small.folder / "figures.json"
     accuracy, curves, time = (small.folder / "figures" / f"{name}.png" for name in ("accuracy", "curves-beans", "time"))
 
     def drawn_again() -> list[Path]:
@@ -130,7 +130,7 @@ def test_figures_hold_no_date(small: Store) -> None:
 
 
 def test_the_table_shows_means_and_intervals_that_the_csv_holds(filled: Store) -> None:
-    made = made_up.texts(MATRIX, filled)
+    made = factories.texts(MATRIX, filled)
     row = next(r for r in rows(made["table.csv"]) if (r["dataset"], r["policy"]) == ("elpv", "scratch"))
     mean, low, high = (100 * float(row[column]) for column in ("accuracy", "low_95", "high_95"))
     assert low < mean < high
@@ -139,7 +139,7 @@ def test_the_table_shows_means_and_intervals_that_the_csv_holds(filled: Store) -
 
 
 def test_each_datasets_best_is_marked_once_and_colourless_rgb_is_not_applicable(filled: Store) -> None:
-    made = made_up.texts(MATRIX, filled)
+    made = factories.texts(MATRIX, filled)
     best = [(r["dataset"], float(r["accuracy"])) for r in rows(made["table.csv"]) if r["best_of_dataset"] == "yes"]
     for dataset in ("beans", "elpv"):
         own = [float(r["accuracy"]) for r in rows(made["table.csv"]) if r["dataset"] == dataset and r["accuracy"]]
@@ -150,9 +150,9 @@ def test_each_datasets_best_is_marked_once_and_colourless_rgb_is_not_applicable(
 
 
 def test_the_matrixs_margin_reaches_the_report_and_changes_no_run(tmp_path: Path) -> None:
-    matrices = [made_up.matrix(name=f"m{margin}", equivalence_margin=margin) for margin in (1.0, 30.0)]
-    stores = [made_up.fill(tmp_path, matrix, made_up.latent()) for matrix in matrices]
-    narrow, wide = (made_up.texts(matrix, store) for matrix, store in zip(matrices, stores, strict=True))
+    matrices = [factories.grid(name=f"m{margin}", equivalence_margin=margin) for margin in (1.0, 30.0)]
+    stores = [factories.fill(tmp_path, matrix, factories.latent()) for matrix in matrices]
+    narrow, wide = (factories.texts(matrix, store) for matrix, store in zip(matrices, stores, strict=True))
     assert "no difference beyond 30 points on beans" in wide["report.md"]
     assert "no difference beyond" not in narrow["report.md"].partition("## Runs")[0]
     assert {r["equivalent_within_margin"] for r in rows(narrow["differences.csv"])} == {"no"}
@@ -162,8 +162,8 @@ def test_the_matrixs_margin_reaches_the_report_and_changes_no_run(tmp_path: Path
 
 def test_without_a_done_run_it_says_so(tmp_path: Path) -> None:
     store = Store(tmp_path / "empty")
-    results = made_up.results_of(MATRIX, store)
-    made = made_up.texts(MATRIX, store)
+    results = factories.results_of(MATRIX, store)
+    made = factories.texts(MATRIX, store)
     assert "Nothing is measured yet" in made["report.md"]
     assert f"{len(results.plan.runs)} pending" in made["report.md"]
     build.write(results, store.folder)
@@ -172,8 +172,8 @@ def test_without_a_done_run_it_says_so(tmp_path: Path) -> None:
 
 
 def test_one_seed_gives_intervals_over_images_alone_and_no_verdict(tmp_path: Path) -> None:
-    matrix = made_up.matrix(seeds=[7])
-    made = made_up.texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
+    matrix = factories.grid(seeds=[7])
+    made = factories.texts(matrix, factories.fill(tmp_path, matrix, factories.latent()))
     assert {r["interval_over"] for r in rows(made["table.csv"])} == {"images"}
     assert "is better on" not in made["report.md"]
     assert "is better |" not in made["report.md"]
@@ -181,25 +181,25 @@ def test_one_seed_gives_intervals_over_images_alone_and_no_verdict(tmp_path: Pat
 
 
 def test_what_ties_test_images_together_is_told_under_the_answer_of_what_is_done(tmp_path: Path) -> None:
-    matrix = made_up.matrix(datasets=["beans", "rps", {"name": "rps", "limit": 100, "label": "few"}])
-    store = made_up.fill(tmp_path, matrix, made_up.latent(), keep=lambda spec: spec.dataset != "few")
-    told = made_up.texts(matrix, store)["report.md"].partition("## The answer")[2].partition("### Recommendation")[0]
+    matrix = factories.grid(datasets=["beans", "rps", {"name": "rps", "limit": 100, "label": "few"}])
+    store = factories.fill(tmp_path, matrix, factories.latent(), keep=lambda spec: spec.dataset != "few")
+    told = factories.texts(matrix, store)["report.md"].partition("## The answer")[2].partition("### Recommendation")[0]
     assert "**Read with care, rps:** the 372 test images are 31 frames each of 12 rendered clips" in told
     assert "take each image as independent: they are too narrow." in told
     assert told.count("Read with care") == 1
-    only = made_up.matrix()
-    made = made_up.texts(only, made_up.fill(tmp_path / "beans", only, made_up.latent()))["report.md"]
+    only = factories.grid()
+    made = factories.texts(only, factories.fill(tmp_path / "beans", only, factories.latent()))["report.md"]
     assert "Read with care" not in made
 
 
 def test_missing_failed_and_stale_runs_are_counted_named_and_lower_n(tmp_path: Path) -> None:
-    matrix = made_up.matrix(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
+    matrix = factories.grid(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
     specs = expand(matrix)
-    store = made_up.fill(tmp_path, matrix, made_up.latent(), keep=lambda spec: spec not in specs[1:4])
-    store.save(made_up.failed(specs[1]))
-    stale, predictions = made_up.record_of(specs[2], made_up.latent()(specs[2]), protocol_version=0)
+    store = factories.fill(tmp_path, matrix, factories.latent(), keep=lambda spec: spec not in specs[1:4])
+    store.save(factories.failed(specs[1]))
+    stale, predictions = factories.record_of(specs[2], factories.latent()(specs[2]), protocol_version=0)
     store.save(stale, predictions)
-    made = made_up.texts(matrix, store)["report.md"]
+    made = factories.texts(matrix, store)["report.md"]
     assert "6 runs asked for: 3 done, 1 failed, 1 stale, 1 pending." in made
     assert "failed, ValueError: a \\| reason" in made
     assert "(n=1)" in made
@@ -211,25 +211,25 @@ def test_missing_failed_and_stale_runs_are_counted_named_and_lower_n(tmp_path: P
 def test_a_damaged_record_is_named_on_top_and_left_out(small: Store) -> None:
     path = small.path(expand(SMALL)[2].id)
     path.write_bytes(path.read_bytes()[:-40])
-    made = made_up.texts(SMALL, small)["report.md"]
+    made = factories.texts(SMALL, small)["report.md"]
     assert "6 runs asked for: 5 done, 0 failed, 0 stale, 1 damaged, 0 pending." in made
     assert f"- `records/{path.name}`: " in made
     before = made.partition("## The answer")[0]
     assert f"**1 damaged record, left out of every number below:** `records/{path.name}` (see Runs)." in before
     assert "(n=2)" in made
-    assert "report.md: changed" in build.check(made_up.results_of(SMALL, small), small.folder)
+    assert "report.md: changed" in build.check(factories.results_of(SMALL, small), small.folder)
 
 
 def test_a_pretrained_network_that_is_better_is_called_better_and_twins_are_not_told_apart(filled: Store) -> None:
-    head = made_up.texts(MATRIX, filled)["report.md"].partition("## Runs")[0]
+    head = factories.texts(MATRIX, filled)["report.md"].partition("## Runs")[0]
     assert "finetune − scratch (mean of grey-3ch and grey-1ch): finetune is better on beans" in head
     assert "grey-3ch − grey-1ch (mean of finetune and finetune-whole): could not tell on beans" in head
 
 
 def test_the_answer_about_many_datasets_counts_them(tmp_path: Path) -> None:
     beans = [{"name": "beans", "limit": 100 + k, "label": f"set {k}"} for k in range(5)]
-    matrix = made_up.matrix(datasets=beans, policies=["finetune", "scratch"], seeds=[0, 1])
-    text = made_up.texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))["report.md"]
+    matrix = factories.grid(datasets=beans, policies=["finetune", "scratch"], seeds=[0, 1])
+    text = factories.texts(matrix, factories.fill(tmp_path, matrix, factories.latent()))["report.md"]
     (sentence,) = (line for line in text.splitlines() if line.startswith("**Highest test accuracy:**"))
     counts = [int(number) for number in re.findall(r"on (\d) of 5", sentence)]
     assert sum(counts) == 5
@@ -237,27 +237,27 @@ def test_the_answer_about_many_datasets_counts_them(tmp_path: Path) -> None:
 
 
 def test_several_models_stand_apart(tmp_path: Path) -> None:
-    matrix = made_up.matrix(models=["timm/resnet18", "timm/tf_efficientnet_lite0"], policies=["finetune", "scratch"])
-    store = made_up.fill(tmp_path, matrix, made_up.latent())
-    results = made_up.results_of(matrix, store)
+    matrix = factories.grid(models=["timm/resnet18", "timm/tf_efficientnet_lite0"], policies=["finetune", "scratch"])
+    store = factories.fill(tmp_path, matrix, factories.latent())
+    results = factories.results_of(matrix, store)
     names = [picture.name for picture in build.texts_and_pictures(results)[1]]
     assert {f"accuracy--{slug(model)}" for model in ("timm/resnet18", "timm/tf_efficientnet_lite0")} <= set(names)
-    found = rows(made_up.texts(matrix, store)["differences.csv"])
+    found = rows(factories.texts(matrix, store)["differences.csv"])
     assert {r["model"] for r in found} == set(matrix.models)
     assert all(r["difference"] for r in found)
 
 
 def test_names_cannot_break_the_markdown(tmp_path: Path) -> None:
     label = "a_b*c<script>`[x](y)`"
-    matrix = made_up.matrix(datasets=[{"name": "beans", "label": label}])
-    made = made_up.texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))["report.md"]
+    matrix = factories.grid(datasets=[{"name": "beans", "label": label}])
+    made = factories.texts(matrix, factories.fill(tmp_path, matrix, factories.latent()))["report.md"]
     assert "<script>" not in made
     assert "a\\_b\\*c\\<script\\>\\`\\[x\\](y)\\`" in made
 
 
 def test_a_cell_without_an_error_is_not_printed_as_certain(tmp_path: Path) -> None:
-    matrix = made_up.matrix()
-    made = made_up.texts(matrix, made_up.fill(tmp_path, matrix, lambda spec: np.ones(128, dtype=np.int64)))
+    matrix = factories.grid()
+    made = factories.texts(matrix, factories.fill(tmp_path, matrix, lambda spec: np.ones(128, dtype=np.int64)))
     about_accuracy = made["report.md"].partition("## Other scores")[0]
     assert "100.0 (97.0–100.0)" in about_accuracy
     assert "± 2.3" in about_accuracy
@@ -266,14 +266,14 @@ def test_a_cell_without_an_error_is_not_printed_as_certain(tmp_path: Path) -> No
 
 def test_records_in_another_order_on_disk_give_the_same_bytes(tmp_path: Path, filled: Store) -> None:
     again = Store(tmp_path / MATRIX.name)
-    correct = made_up.latent()
+    correct = factories.latent()
 
     def save(spec: RunSpec) -> None:
-        again.save(*made_up.record_of(spec, correct(spec)))
+        again.save(*factories.record_of(spec, correct(spec)))
 
     for spec in reversed(expand(MATRIX)):
         save(spec)
-    assert made_up.texts(MATRIX, again) == made_up.texts(MATRIX, filled)
+    assert factories.texts(MATRIX, again) == factories.texts(MATRIX, filled)
 
 
 def test_analysis_and_report_start_without_torch() -> None:
@@ -283,9 +283,9 @@ def test_analysis_and_report_start_without_torch() -> None:
 
 def test_runs_parquet_has_one_row_a_run_and_every_field(tmp_path: Path) -> None:
     specs = expand(SMALL)
-    store = made_up.fill(tmp_path, SMALL, made_up.latent(), keep=lambda spec: spec != specs[0])
-    store.save(made_up.failed(specs[1]))
-    plan = made_up.results_of(SMALL, store).plan
+    store = factories.fill(tmp_path, SMALL, factories.latent(), keep=lambda spec: spec != specs[0])
+    store.save(factories.failed(specs[1]))
+    plan = factories.results_of(SMALL, store).plan
     content = runs_parquet.encode(frames.runs(plan))
     frame = pd.read_parquet(io.BytesIO(content))
     assert list(frame["id"]) == [spec.id for spec in specs]
@@ -300,7 +300,7 @@ def test_runs_parquet_has_one_row_a_run_and_every_field(tmp_path: Path) -> None:
 
 
 def test_another_number_in_runs_parquet_is_drift(small: Store) -> None:
-    results = made_up.results_of(SMALL, small)
+    results = factories.results_of(SMALL, small)
     path = small.folder / "runs.parquet"
     frame = pd.read_parquet(path)
     frame["test.accuracy"] += 1e-12
@@ -311,7 +311,7 @@ def test_another_number_in_runs_parquet_is_drift(small: Store) -> None:
 
 
 def test_the_latex_table_has_the_same_cells_as_the_report(filled: Store) -> None:
-    made = made_up.texts(MATRIX, filled)
+    made = factories.texts(MATRIX, filled)
     cells = [line.split(" & ") for line in made["table.tex"].splitlines() if line.endswith(r" \\")]
     assert len(cells) == 1 + 6
     in_latex = sorted(re.findall(r"[\d.]+ \([\d.]+--[\d.]+\)", made["table.tex"]))
@@ -322,7 +322,7 @@ def test_the_latex_table_has_the_same_cells_as_the_report(filled: Store) -> None
 
 
 def test_the_settings_say_what_is_the_articles_and_what_is_our_choice(filled: Store) -> None:
-    shown = made_up.texts(MATRIX, filled)["report.md"].partition("### Settings")[2]
+    shown = factories.texts(MATRIX, filled)["report.md"].partition("### Settings")[2]
     lines = {parts[1].strip(): parts[2:4] for line in shown.splitlines() if len(parts := line.split("|")) == 5}
     assert [text.strip() for text in lines["batch size"]] == ["32", "the same"]
     assert [text.strip() for text in lines["epochs, at most"]] == ["6", "60 (here: our choice)"]
@@ -333,15 +333,15 @@ def test_the_settings_say_what_is_the_articles_and_what_is_our_choice(filled: St
 
 def test_no_path_of_this_machine_stands_in_a_report_on_a_folder(tmp_path: Path) -> None:
     entry = {"name": f"folder:{tmp_path}/photos", "content": "ab" * 32, "colour": False}
-    matrix = made_up.matrix(datasets=[entry], input_modes=["grey-3ch", "grey-1ch"])
-    made = made_up.texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent()))
+    matrix = factories.grid(datasets=[entry], input_modes=["grey-3ch", "grey-1ch"])
+    made = factories.texts(matrix, factories.fill(tmp_path, matrix, factories.latent()))
     assert "photos" in made["report.md"]
     assert not [name for name, text in made.items() if str(tmp_path) in text]
 
 
 def test_recall_and_cost_are_those_of_the_cell(filled: Store) -> None:
-    shown = made_up.texts(MATRIX, filled)["report.md"]
-    results = made_up.results_of(MATRIX, filled)
+    shown = factories.texts(MATRIX, filled)["report.md"]
+    results = factories.results_of(MATRIX, filled)
     cell = results.by_key["elpv", "grey-1ch", "scratch", "timm/tf_efficientnet_lite0"]
     assert cell.confusion.sum() == 3 * 128
     functional = 100 * cell.confusion[0, 0] / cell.confusion[0].sum()
@@ -353,14 +353,14 @@ def test_recall_and_cost_are_those_of_the_cell(filled: Store) -> None:
 
 
 def test_many_classes_are_cut_to_the_hardest_and_that_is_said(tmp_path: Path) -> None:
-    matrix = made_up.matrix(datasets=["pets"], input_modes=["grey-1ch"], policies=["finetune"])
-    shown = made_up.texts(matrix, made_up.fill(tmp_path, matrix, made_up.latent(images=370)))["report.md"]
+    matrix = factories.grid(datasets=["pets"], input_modes=["grey-1ch"], policies=["finetune"])
+    shown = factories.texts(matrix, factories.fill(tmp_path, matrix, factories.latent(images=370)))["report.md"]
     assert "The 12 classes of lowest mean recall, of 37." in shown
 
 
 def test_claims_get_their_verdicts_in_the_report(filled: Store) -> None:
     shown = (
-        made_up.texts(MATRIX, filled)["report.md"]
+        factories.texts(MATRIX, filled)["report.md"]
         .partition("## Published claims and figures")[2]
         .partition("## How it was")[0]
     )
@@ -370,14 +370,14 @@ def test_claims_get_their_verdicts_in_the_report(filled: Store) -> None:
 
 
 def test_the_recommendation_is_a_grey_cell_chosen_on_validation(tmp_path: Path) -> None:
-    matrix = made_up.matrix(policies=["finetune", "scratch"])
-    store = made_up.fill(tmp_path, matrix, made_up.latent())
+    matrix = factories.grid(policies=["finetune", "scratch"])
+    store = factories.fill(tmp_path, matrix, factories.latent())
     for spec in expand(matrix):
-        record, predictions = made_up.record_of(spec, made_up.latent()(spec))
+        record, predictions = factories.record_of(spec, factories.latent()(spec))
         assert record.validation is not None
         chosen = (spec.input_mode, spec.policy) == ("grey-1ch", "scratch")
         validation = record.validation.model_copy(update={"accuracy": 0.99 if chosen else 0.5})
         store.save(record.model_copy(update={"validation": validation}), predictions)
-    shown = made_up.texts(matrix, store)["report.md"].partition("### Recommendation")[2].partition("## Runs")[0]
+    shown = factories.texts(matrix, store)["report.md"].partition("### Recommendation")[2].partition("## Runs")[0]
     assert "**beans**: grey-1ch with scratch" in shown
     assert "Test contradicts validation: it is behind grey-3ch with finetune" in shown

@@ -7,18 +7,18 @@ from pathlib import Path
 from benchmark.matrix.expand import expand
 from benchmark.records.store import Store
 from benchmark.report import build
-from tests.report import made_up
+from tests import factories
 
-MATRIX = made_up.matrix(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
+MATRIX = factories.grid(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
 SLOWED = 10.0
 """Times as long as undisturbed ones: what a run that waited took."""
 
 
 def measured(folder: Path, contended: set[tuple[str, int]]) -> Store:
     """Fill a store in which the runs of these modes and seeds were slow because they waited."""
-    store = made_up.fill(folder, MATRIX, made_up.latent())
+    store = factories.fill(folder, MATRIX, factories.latent())
     for spec in expand(MATRIX):
-        record, predictions = made_up.record_of(spec, made_up.latent()(spec))
+        record, predictions = factories.record_of(spec, factories.latent()(spec))
         assert record.timing is not None
         waited = (spec.input_mode, spec.seed) in contended
         seconds = 40.0 * (SLOWED if waited else 1)
@@ -41,7 +41,7 @@ def cost_row(shown: str, mode: str) -> list[str]:
 
 
 def test_runs_that_waited_for_a_processor_do_not_count_in_mean_times(tmp_path: Path) -> None:
-    files = made_up.texts(MATRIX, measured(tmp_path, {("grey-3ch", 1)}))
+    files = factories.texts(MATRIX, measured(tmp_path, {("grey-3ch", 1)}))
     assert cost_row(files["report.md"], "grey-3ch")[3:6] == ["40.0", "200", "500"]
     assert "40 s of training" in files["report.md"]
     assert "Not drawn" not in files["report.md"]
@@ -50,7 +50,7 @@ def test_runs_that_waited_for_a_processor_do_not_count_in_mean_times(tmp_path: P
 
 
 def test_a_cell_of_which_every_run_waited_has_bounds_and_is_not_drawn(tmp_path: Path) -> None:
-    files = made_up.texts(MATRIX, measured(tmp_path, {("grey-3ch", seed) for seed in (0, 1, 2)}))
+    files = factories.texts(MATRIX, measured(tmp_path, {("grey-3ch", seed) for seed in (0, 1, 2)}))
     assert cost_row(files["report.md"], "grey-3ch")[3:6] == ["≤ 400.0", "≥ 20", "≥ 50"]
     assert cost_row(files["report.md"], "grey-1ch")[3:6] == ["40.0", "200", "500"]
     assert "at most 400 s of training" in files["report.md"]
@@ -62,7 +62,7 @@ def test_a_cell_of_which_every_run_waited_has_bounds_and_is_not_drawn(tmp_path: 
 def test_without_one_undisturbed_run_there_is_no_figure_of_times(tmp_path: Path) -> None:
     everything = {(spec.input_mode, spec.seed) for spec in expand(MATRIX)}
     store = measured(tmp_path, everything)
-    results = made_up.results_of(MATRIX, store)
+    results = factories.results_of(MATRIX, store)
     shown, pictures = build.texts_and_pictures(results)
     assert "time" not in {picture.name for picture in pictures}
     assert "figures/time" not in shown["report.md"].decode()
@@ -70,11 +70,11 @@ def test_without_one_undisturbed_run_there_is_no_figure_of_times(tmp_path: Path)
 
 
 def test_runs_whose_waiting_is_unknown_count_as_undisturbed(tmp_path: Path) -> None:
-    store = made_up.fill(tmp_path, MATRIX, made_up.latent())
+    store = factories.fill(tmp_path, MATRIX, factories.latent())
     for spec in expand(MATRIX):
-        record, predictions = made_up.record_of(spec, made_up.latent()(spec))
+        record, predictions = factories.record_of(spec, factories.latent()(spec))
         assert record.timing is not None
         unknown = record.timing.model_copy(update={"contended": None})
         store.save(record.model_copy(update={"timing": unknown}), predictions)
-    files = made_up.texts(MATRIX, store)
+    files = factories.texts(MATRIX, store)
     assert "≤" not in " ".join(cost_row(files["report.md"], "grey-1ch"))

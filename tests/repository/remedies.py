@@ -36,7 +36,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_accuracy
 
-import tests.synthetic  # noqa: F401 - the libraries behind it are loaded once, for every fork
+import benchmark.training.run  # noqa: F401 - the libraries behind it are loaded once, for every fork
 from benchmark.errors import UserError
 from benchmark.matrix import policies
 from benchmark.matrix.input_modes import InputMode

@@ -15,7 +15,7 @@ from benchmark.errors import UserError
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.trained.export import export
 from benchmark.trained.restore import open_run
-from tests.trained.conftest import Results
+from tests.factories import TrainedRuns
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +61,7 @@ def as_their_readmes_say(folders: list[Path], images: list[str], given: Path) ->
     return [np.array(answers) for answers in json.loads(line.removeprefix("ANSWERS "))]
 
 
-def test_exported_folders_answer_as_their_runs_by_their_readmes_alone(applied: Results, tmp_path: Path) -> None:
+def test_exported_folders_answer_as_their_runs_by_their_readmes_alone(applied: TrainedRuns, tmp_path: Path) -> None:
     modes = ["rgb", "grey-3ch", "grey-1ch", "grey-1ch-folded"]
     listed = [applied.store.predictions(applied.record(mode)).to_frame()["image_id"].tolist() for mode in modes]
     assert listed == [listed[0]] * len(modes)
@@ -87,7 +87,7 @@ def test_exported_folders_answer_as_their_runs_by_their_readmes_alone(applied: R
 
 
 def test_a_folder_with_something_else_and_a_network_that_onnx_gets_wrong_are_refused(
-    applied: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    applied: TrainedRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = open_run(applied.record("rgb"), applied.weights("rgb"), CPU)
     (tmp_path / "kept.txt").touch()

@@ -17,13 +17,13 @@ from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.trained.find import best_of, by_id
 from benchmark.trained.predict import image_files, predict
 from benchmark.trained.restore import open_run
-from tests.trained.conftest import Results
+from tests.factories import TrainedRuns
 
 pytestmark = pytest.mark.slow  # the runs that these tests are about take some seconds
 
 
 @pytest.mark.parametrize("mode", INPUT_MODES)
-def test_predictions_of_the_test_images_are_the_records(applied: Results, mode: str) -> None:
+def test_predictions_of_the_test_images_are_the_records(applied: TrainedRuns, mode: str) -> None:
     record = applied.record(mode)
     stored = applied.store.predictions(record).to_frame()
     assert len(stored) == 8
@@ -34,7 +34,7 @@ def test_predictions_of_the_test_images_are_the_records(applied: Results, mode: 
     assert np.ptp(shares[:, 0]) > 0.01, "the images must differ in their answers, or nothing is compared"
 
 
-def test_the_command_prints_what_the_record_holds(applied: Results) -> None:
+def test_the_command_prints_what_the_record_holds(applied: TrainedRuns) -> None:
     record = best_of(applied.results, "applied").record
     stored = applied.store.predictions(record).to_frame()
     paths = [str(applied.images / name) for name in stored["image_id"]]
@@ -52,7 +52,9 @@ def test_the_command_prints_what_the_record_holds(applied: Results) -> None:
 HOSTILE = [b"=1+1.png", b"new\nline.png", b'comma, "quote".png', b"\x1b[31mred.png", b"caf\xe9.png", b"-x.png"]
 
 
-def test_hostile_names_and_bad_images_are_told_and_the_others_are_predicted(applied: Results, tmp_path: Path) -> None:
+def test_hostile_names_and_bad_images_are_told_and_the_others_are_predicted(
+    applied: TrainedRuns, tmp_path: Path
+) -> None:
     good = next(iter(sorted((applied.images / "lying").glob("*.png"))))
     folder = tmp_path / "given"
     folder.mkdir()
@@ -90,7 +92,7 @@ def test_hostile_names_and_bad_images_are_told_and_the_others_are_predicted(appl
     }
 
 
-def test_best_takes_the_recommended_cell_and_its_seed_of_the_best_validation_accuracy(applied: Results) -> None:
+def test_best_takes_the_recommended_cell_and_its_seed_of_the_best_validation_accuracy(applied: TrainedRuns) -> None:
     scores = {}
     for mode in INPUT_MODES:
         for seed in (0, 1):
@@ -106,7 +108,7 @@ def test_best_takes_the_recommended_cell_and_its_seed_of_the_best_validation_acc
     assert f"seed {seed}, the highest of its 2" in chosen.chosen
 
 
-def test_missing_weights_are_told_with_the_command_that_makes_them(applied: Results, tmp_path: Path) -> None:
+def test_missing_weights_are_told_with_the_command_that_makes_them(applied: TrainedRuns, tmp_path: Path) -> None:
     folder = tmp_path / "results" / "applied"
     shutil.copytree(applied.store.folder, folder, ignore=shutil.ignore_patterns("weights"))
     record = applied.record("grey-3ch")
@@ -118,7 +120,7 @@ def test_missing_weights_are_told_with_the_command_that_makes_them(applied: Resu
         assert word in words
 
 
-def test_what_cannot_be_found_is_told_with_what_is_there(applied: Results) -> None:
+def test_what_cannot_be_found_is_told_with_what_is_there(applied: TrainedRuns) -> None:
     run = applied.record("rgb").id
     wrong = f"{'0' if run[0] != '0' else '1'}{run[1:]}"
     for call, words in (
@@ -134,7 +136,7 @@ def test_what_cannot_be_found_is_told_with_what_is_there(applied: Results) -> No
     assert b"--best" in neither.stderr
 
 
-def test_weights_of_another_network_are_refused(applied: Results) -> None:
+def test_weights_of_another_network_are_refused(applied: TrainedRuns) -> None:
     with pytest.raises(UserError, match="not the weights of timm/test_efficientnet"):
         open_run(applied.record("rgb"), applied.weights("grey-1ch"))
 

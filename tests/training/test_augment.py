@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.matrix.augmentations import AUGMENTATIONS, NEED_COLOUR, Step, needing_colour, parse
 from benchmark.training.augment import augment
-from tests.data.conftest import picture
+from tests.factories import picture
 
 COLOURLESS = [name for name in AUGMENTATIONS if name not in NEED_COLOUR]
 

@@ -22,7 +22,7 @@ from benchmark.records.store import Store
 from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.stages import Trained, train
 from benchmark.training.trainer import Diverged, Support
-from tests import synthetic
+from tests import factories
 
 
 class Interrupted(Exception):
@@ -32,7 +32,7 @@ class Interrupted(Exception):
 def trained(spec: RunSpec, folder: Path | None, stop_after: int | None = None, precision: str = "fp32") -> Trained:
     """Train with checkpoints in a folder; ``stop_after``: be interrupted after that epoch."""
     torch.manual_seed(987)  # whatever the process did before
-    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    built, images = factories.network_and_images(spec, factories.dataset())
     kept = Checkpoints(folder, spec.id, {"code": "1"}) if folder else None
 
     def on_epoch(record: EpochRecord) -> None:
@@ -71,7 +71,7 @@ def assert_the_same(first: Trained, second: Trained) -> None:
 def test_a_run_interrupted_after_any_epoch_ends_bit_for_bit_as_one_that_never_was(
     stop_after: int, tmp_path: Path
 ) -> None:
-    spec = synthetic.spec(policy="finetune", epochs=4, head_epochs=2, augment="[hflip, noise]")
+    spec = factories.training_spec(policy="finetune", epochs=4, head_epochs=2, augment="[hflip, noise]")
     whole = trained(spec, None)
     with pytest.raises(Interrupted):
         trained(spec, tmp_path, stop_after)
@@ -85,7 +85,7 @@ def test_a_run_interrupted_after_any_epoch_ends_bit_for_bit_as_one_that_never_wa
 @pytest.mark.parametrize("scheduler", ["{step: {size: 1, gamma: 0.5}}", "constant"], ids=["step", "constant"])
 def test_every_optimizer_and_schedule_goes_on_where_it_was(optimizer: str, scheduler: str, tmp_path: Path) -> None:
     model = "timm/test_efficientnet"
-    spec = synthetic.spec(
+    spec = factories.training_spec(
         policy="discriminative", model=model, epochs=3, lr=1e-2, optimizer=optimizer, scheduler=scheduler
     )
     whole = trained(spec, None)
@@ -98,10 +98,10 @@ def test_every_optimizer_and_schedule_goes_on_where_it_was(optimizer: str, sched
 
 
 def test_random_numbers_drawn_in_training_go_on_where_they_were(tmp_path: Path) -> None:
-    spec = synthetic.spec(epochs=3)
+    spec = factories.training_spec(epochs=3)
 
     def draws(kept: Checkpoints | None, stop_after: int | None, seed: int) -> list[tuple[float, ...]]:
-        built, images = synthetic.network_and_images(spec, synthetic.dataset())
+        built, images = factories.network_and_images(spec, factories.dataset())
         drawn: list[tuple[float, ...]] = []
 
         def on_epoch(record: EpochRecord) -> None:
@@ -127,7 +127,7 @@ def test_random_numbers_drawn_in_training_go_on_where_they_were(tmp_path: Path) 
 
 
 def test_early_stopping_counts_over_an_interruption(tmp_path: Path) -> None:
-    spec = synthetic.spec(epochs=40, early_stopping="{patience: 3}")
+    spec = factories.training_spec(epochs=40, early_stopping="{patience: 3}")
     whole = trained(spec, None)
     last = len(whole.run_state.history)
     assert last < 40
@@ -138,7 +138,7 @@ def test_early_stopping_counts_over_an_interruption(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_other_versions_is_not_gone_on_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    spec = synthetic.spec(epochs=2)
+    spec = factories.training_spec(epochs=2)
     with pytest.raises(Interrupted):
         trained(spec, tmp_path, 1)
     assert loaded(tmp_path, spec, {"code": "1"}) is not None
@@ -151,7 +151,7 @@ def test_a_checkpoint_of_other_versions_is_not_gone_on_from(tmp_path: Path, capl
 def test_a_damaged_checkpoint_is_not_gone_on_from(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spec = synthetic.spec(epochs=2)
+    spec = factories.training_spec(epochs=2)
     with pytest.raises(Interrupted):
         trained(spec, tmp_path, 1)
     state, (best,) = tmp_path / f"{spec.id}.checkpoint", tmp_path.glob("*.best-*")
@@ -178,7 +178,7 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(
 
 
 def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
-    spec = synthetic.spec(epochs=2)
+    spec = factories.training_spec(epochs=2)
     witness = tmp_path / "witness"
 
     class Evil:
@@ -191,7 +191,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
 
 
 def test_one_checkpoint_is_kept_and_none_after_it_is_removed(tmp_path: Path) -> None:
-    spec, store = synthetic.spec(epochs=4), Store(tmp_path)
+    spec, store = factories.training_spec(epochs=4), Store(tmp_path)
     trained(spec, store.checkpoints)
     kept = sorted(file.suffix.partition("-")[0] for file in store.checkpoints.iterdir())
     assert kept == [".best", ".checkpoint", ".lock"]
@@ -209,20 +209,20 @@ def test_a_run_goes_on_where_checkpoints_cannot_be_written_and_says_so(
 ) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    spec = synthetic.spec(epochs=2)
+    spec = factories.training_spec(epochs=2)
     assert_the_same(trained(spec, None), trained(spec, blocked))
     assert "the run continues without this checkpoint" in caplog.text
 
 
 def test_a_diverged_run_leaves_no_thread_behind(tmp_path: Path) -> None:
     with pytest.raises(Diverged):
-        trained(synthetic.spec(lr=1e30), tmp_path)
+        trained(factories.training_spec(lr=1e30), tmp_path)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("checkpoint")]
 
 
 @pytest.mark.slow
 def test_a_run_in_mixed_precision_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    spec = synthetic.spec(policy="finetune", epochs=3)
+    spec = factories.training_spec(policy="finetune", epochs=3)
     whole = trained(spec, None, precision="bf16")
     with pytest.raises(Interrupted):
         trained(spec, tmp_path, 2, precision="bf16")

@@ -17,11 +17,11 @@ from benchmark.training import features
 from benchmark.training.batches import Images
 from benchmark.training.stages import Trained, train
 from benchmark.training.trainer import Support
-from tests import synthetic
+from tests import factories
 
 
 def trained(spec: RunSpec, folder: Path | None = None) -> tuple[Trained, nn.Module]:
-    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    built, images = factories.network_and_images(spec, factories.dataset())
     support = Support(features=folder, about_images={"images": "synthetic"})
     return train(built.network, spec, images, "fp32", support), built.network
 
@@ -32,7 +32,7 @@ def head_of(run: Trained, network: nn.Module) -> dict[str, Tensor]:
 
 def passes_with_gradients(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> int:
     """Return how many training batches went through the whole network."""
-    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    built, images = factories.network_and_images(spec, factories.dataset())
     passes = 0
 
     def count(*_: object) -> None:
@@ -49,7 +49,7 @@ def passes_with_gradients(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> int
 def test_a_head_trained_on_kept_features_is_the_one_trained_behind_the_running_backbone(
     model: str, augment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = synthetic.spec(policy="feature-extract", model=model, lr=1e-2, augment=augment)
+    spec = factories.training_spec(policy="feature-extract", model=model, lr=1e-2, augment=augment)
     kept, network = trained(spec)
     monkeypatch.setattr(Stage, "keeps_features", lambda stage, augment: False)
     running, _ = trained(spec)
@@ -64,8 +64,8 @@ def test_a_head_trained_on_kept_features_is_the_one_trained_behind_the_running_b
 
 
 def test_a_frozen_stage_on_kept_features_never_runs_the_backbone_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert passes_with_gradients(synthetic.spec(policy="feature-extract"), monkeypatch) == 0
-    assert passes_with_gradients(synthetic.spec(policy="finetune"), monkeypatch) == 2 * 5
+    assert passes_with_gradients(factories.training_spec(policy="feature-extract"), monkeypatch) == 0
+    assert passes_with_gradients(factories.training_spec(policy="finetune"), monkeypatch) == 2 * 5
 
 
 @pytest.mark.parametrize(
@@ -75,46 +75,46 @@ def test_a_frozen_stage_on_kept_features_never_runs_the_backbone_in_a_step(monke
 def test_kept_features_are_not_used_where_they_would_not_be_exact(
     policy: str, augment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert passes_with_gradients(synthetic.spec(policy=policy, augment=augment), monkeypatch) == 3 * 5
+    assert passes_with_gradients(factories.training_spec(policy=policy, augment=augment), monkeypatch) == 3 * 5
 
 
 def frozen(network: nn.Module, images: Images, folder: Path | None = None, **about: Any) -> features.Features | None:
     set_modes(network, "head", "eval")
-    spec = synthetic.spec()
+    spec = factories.training_spec()
     return features.compute_features(
         network, images, spec.augment, lambda: torch.autocast("cpu", enabled=False), folder, about
     )
 
 
 def test_a_network_that_does_something_behind_its_classifier_has_no_kept_features() -> None:
-    built, images = synthetic.network_and_images(synthetic.spec(), synthetic.dataset())
+    built, images = factories.network_and_images(factories.training_spec(), factories.dataset())
     assert frozen(built.network, images) is not None
     built.network.register_forward_hook(lambda module, args, output: output * 2)
     assert frozen(built.network, images) is None
 
 
 def test_a_network_with_dropout_of_its_own_in_front_of_the_classifier_has_no_kept_features() -> None:
-    built, images = synthetic.network_and_images(synthetic.spec(), synthetic.dataset())
+    built, images = factories.network_and_images(factories.training_spec(), factories.dataset())
     built.network.drop_rate = 0.5  # type: ignore[assignment]  # nn.Module types attributes as tensors
     assert frozen(built.network, images) is None
 
 
 def test_features_that_would_take_too_much_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    built, images = synthetic.network_and_images(synthetic.spec(), synthetic.dataset())
+    built, images = factories.network_and_images(factories.training_spec(), factories.dataset())
     monkeypatch.setattr(features, "LARGEST", 1000)
     assert frozen(built.network, images) is None
 
 
 def test_runs_that_share_a_backbone_compute_its_features_once(tmp_path: Path) -> None:
     def spec(seed: int) -> RunSpec:
-        return synthetic.spec(policy="feature-extract", seed=seed)
+        return factories.training_spec(policy="feature-extract", seed=seed)
 
     alone = trained(spec(0))[0].best.test_logits
-    built = synthetic.network_and_images(spec(0), synthetic.dataset())[0]
+    built = factories.network_and_images(spec(0), factories.dataset())[0]
     state = {name: t for name, t in built.network.state_dict().items() if name not in head_parameters(built.network)}
 
     def run(seed: int) -> Trained:
-        again, images = synthetic.network_and_images(spec(seed), synthetic.dataset())
+        again, images = factories.network_and_images(spec(seed), factories.dataset())
         again.network.load_state_dict(state, strict=False)  # one backbone, a head for each seed
         passes.append(0)
 
@@ -134,7 +134,7 @@ def test_runs_that_share_a_backbone_compute_its_features_once(tmp_path: Path) ->
 
 
 def test_another_backbone_or_other_images_have_features_of_their_own(tmp_path: Path) -> None:
-    built, images = synthetic.network_and_images(synthetic.spec(), synthetic.dataset())
+    built, images = factories.network_and_images(factories.training_spec(), factories.dataset())
     frozen(built.network, images, tmp_path, of="a")
     frozen(built.network, images, tmp_path, of="b")
     with torch.no_grad():
@@ -145,7 +145,7 @@ def test_another_backbone_or_other_images_have_features_of_their_own(tmp_path: P
 
 @pytest.mark.parametrize("damage", ["one bit", "truncated"])
 def test_damaged_features_are_computed_again(damage: str, tmp_path: Path) -> None:
-    spec = synthetic.spec(policy="feature-extract")
+    spec = factories.training_spec(policy="feature-extract")
     whole, _ = trained(spec, tmp_path)
     (file,) = tmp_path.glob("*.safetensors")
     content = bytearray(file.read_bytes())

@@ -20,7 +20,7 @@ from benchmark.training.devices import has_fast_bf16
 from benchmark.training.prefetch import loader
 from benchmark.training.stages import Trained, train
 from benchmark.training.trainer import StageTrainer
-from tests import synthetic
+from tests import factories
 
 pytestmark = pytest.mark.gpu
 
@@ -28,8 +28,8 @@ GPU = torch.device("cuda", 0)
 
 
 def on_the_gpu(run: RunSpec, *, resident: bool = True) -> tuple[build.BuiltModel, Images]:
-    data = synthetic.dataset(channels=1 if INPUT_MODES[run.input_mode].grey else 3)
-    built, _ = synthetic.network_and_images(run, data)
+    data = factories.dataset(channels=1 if INPUT_MODES[run.input_mode].grey else 3)
+    built, _ = factories.network_and_images(run, data)
     built.network.to(device=GPU, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave memory_format out
     normaliser = Normaliser(built.mean, built.std, GPU)
     splits = (data.train, data.validation, data.test)
@@ -44,14 +44,14 @@ def trained(run: RunSpec, precision: str, *, resident: bool = True) -> Trained:
 
 def record_of(run: RunSpec, folder: Path) -> DoneRun:
     context = RunContext(data_dir=None, weights_folder=folder / "weights", checkpoints=folder / "checkpoints")
-    record = runs.train_and_score(run, context, synthetic.dataset).record
+    record = runs.train_and_score(run, context, factories.dataset).record
     assert isinstance(record, DoneRun)
     return record
 
 
 @pytest.mark.parametrize("augment", ["[hflip]", "[hflip, rotation, noise]"])
 def test_images_streamed_to_the_gpu_give_the_batches_of_images_kept_there(augment: str) -> None:
-    run = synthetic.spec(augment=augment)
+    run = factories.training_spec(augment=augment)
     batches = []
     for resident in (True, False):
         _, images = on_the_gpu(run, resident=resident)
@@ -63,7 +63,7 @@ def test_images_streamed_to_the_gpu_give_the_batches_of_images_kept_there(augmen
 
 @pytest.mark.parametrize("name", sorted(set(AUGMENTATIONS) - {"noise"}))
 def test_an_augmentation_on_the_gpu_is_within_one_grey_level_of_the_cpus(name: str) -> None:
-    data = synthetic.dataset(channels=3)
+    data = factories.dataset(channels=3)
     shown = []
     for device in (torch.device("cpu"), GPU):
         images = SplitImages(data.images, data.train, Normaliser((0.0,) * 3, (1.0,) * 3, device), device)
@@ -74,13 +74,13 @@ def test_an_augmentation_on_the_gpu_is_within_one_grey_level_of_the_cpus(name: s
 
 @pytest.mark.parametrize("policy", ["finetune", "scratch"])
 def test_two_runs_on_the_gpu_give_identical_weights_bit_for_bit(policy: str) -> None:
-    first, second = (trained(synthetic.spec(policy=policy), "fp32") for _ in range(2))
+    first, second = (trained(factories.training_spec(policy=policy), "fp32") for _ in range(2))
     assert all(torch.equal(first.last_state[name], second.last_state[name]) for name in first.last_state)
 
 
 def test_a_run_on_the_gpu_follows_the_cpus() -> None:
-    run = synthetic.spec(epochs=2)
-    built, images = synthetic.network_and_images(run, synthetic.dataset())
+    run = factories.training_spec(epochs=2)
+    built, images = factories.network_and_images(run, factories.dataset())
     on_the_cpu = train(built.network, run, images, "fp32")
     losses = [[epoch.train_loss for epoch in each.run_state.history] for each in (on_the_cpu, trained(run, "fp32"))]
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
@@ -106,7 +106,7 @@ def test_no_training_step_waits_for_the_gpu(precision: str, resident: bool, monk
     monkeypatch.setattr(StageTrainer, "train_epoch_start", starts)
     monkeypatch.setattr(StageTrainer, "train_epoch_end", ends)
     try:
-        trained(synthetic.spec(epochs=2), precision, resident=resident)
+        trained(factories.training_spec(epochs=2), precision, resident=resident)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(epochs) == 2
@@ -114,7 +114,7 @@ def test_no_training_step_waits_for_the_gpu(precision: str, resident: bool, monk
 
 @pytest.mark.parametrize("precision", ["fp16", "auto"])
 def test_a_run_in_half_precision_learns_and_is_recorded(precision: str, tmp_path: Path) -> None:
-    record = record_of(synthetic.spec(epochs=6, precision=precision), tmp_path)
+    record = record_of(factories.training_spec(epochs=6, precision=precision), tmp_path)
     assert record.status == "done" and record.environment is not None and record.memory is not None
     expected = "fp16" if precision == "fp16" or not has_fast_bf16(GPU) else "bf16"
     assert record.environment.precision == expected
@@ -124,7 +124,7 @@ def test_a_run_in_half_precision_learns_and_is_recorded(precision: str, tmp_path
 
 
 def test_a_half_precision_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    run = synthetic.spec(epochs=3, precision="fp16")
+    run = factories.training_spec(epochs=3, precision="fp16")
     whole: Any = record_of(run, tmp_path / "whole")
 
     class Interrupted(Exception):
@@ -136,8 +136,8 @@ def test_a_half_precision_run_resumes_to_the_same_weights(tmp_path: Path) -> Non
 
     context = RunContext(None, tmp_path / "weights", checkpoints=tmp_path / "checkpoints")
     with pytest.raises(Interrupted):
-        runs.train_and_score(run, context, synthetic.dataset, stop)
-    resumed: Any = runs.train_and_score(run, context, synthetic.dataset).record
+        runs.train_and_score(run, context, factories.dataset, stop)
+    resumed: Any = runs.train_and_score(run, context, factories.dataset).record
     assert resumed.timing.resumed_after == (2,)
     assert [epoch.train_loss for epoch in resumed.history] == [epoch.train_loss for epoch in whole.history]
     assert resumed.test == whole.test

@@ -16,11 +16,11 @@ from benchmark.training import run
 from benchmark.training.context import Outcome, RunContext
 from benchmark.training.devices import has_fast_bf16
 from benchmark.training.isolation import start_afresh
-from tests import synthetic
+from tests import factories
 
 
 def measured(spec: RunSpec, folder: Path) -> Outcome:
-    return run.train_and_score(spec, RunContext(folder, folder / "weights"), synthetic.dataset)
+    return run.train_and_score(spec, RunContext(folder, folder / "weights"), factories.dataset)
 
 
 def spoil() -> None:
@@ -68,10 +68,10 @@ def test_a_run_starts_from_the_same_state_whatever_was_left_behind() -> None:
 
 @pytest.mark.slow
 def test_a_then_b_then_a_give_the_same_a_bit_for_bit(tmp_path: Path) -> None:
-    a = synthetic.spec(policy="finetune", epochs=3)
+    a = factories.training_spec(policy="finetune", epochs=3)
     first = measured(a, tmp_path)
     other = "bf16" if has_fast_bf16(torch.device("cpu")) else "fp32"
-    measured(synthetic.spec("grey-3ch", "scratch", seed=5, precision=other, optimizer="adam"), tmp_path)
+    measured(factories.training_spec("grey-3ch", "scratch", seed=5, precision=other, optimizer="adam"), tmp_path)
     spoil()
     again = measured(a, tmp_path)
     assert first.predictions is not None and again.predictions is not None
@@ -92,7 +92,7 @@ def test_memory_after_twenty_runs_is_within_a_tenth_of_that_after_three(
     resident = []
     for number in range(20):
         mode = ("grey-1ch", "grey-3ch")[number % 2]
-        measured(synthetic.spec(mode, policies[number % 3], seed=number, epochs=2), tmp_path)
+        measured(factories.training_spec(mode, policies[number % 3], seed=number, epochs=2), tmp_path)
         resident.append(process.memory_info().rss)
     with capsys.disabled():
         sys.stdout.write(f"\n{resident[2] >> 20} MB resident after 3 runs, {resident[-1] >> 20} MB after 20\n")

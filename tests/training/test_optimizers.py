@@ -15,7 +15,7 @@ from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_trainable
 from benchmark.training.optimizers import lr_factor, make_optimizer
 from benchmark.training.stages import train
-from tests import synthetic
+from tests import factories
 
 A_STAGE = math.ceil(40 / 8)
 
@@ -40,7 +40,7 @@ def groups_at_each_step(spec: RunSpec) -> list[list[dict[str, Any]]]:
 
     handle = register_optimizer_step_pre_hook(before)
     try:
-        built, images = synthetic.network_and_images(spec, synthetic.dataset())
+        built, images = factories.network_and_images(spec, factories.dataset())
         train(built.network, spec, images, "fp32")
     finally:
         handle.remove()
@@ -49,22 +49,24 @@ def groups_at_each_step(spec: RunSpec) -> list[list[dict[str, Any]]]:
 
 def test_sgd_has_the_momentum_and_the_weight_decay_of_the_matrix() -> None:
     steps = groups_at_each_step(
-        synthetic.spec(epochs=1, optimizer="{sgd: {momentum: 0.8}}", weight_decay=0.003, scheduler="constant", lr=0.02)
+        factories.training_spec(
+            epochs=1, optimizer="{sgd: {momentum: 0.8}}", weight_decay=0.003, scheduler="constant", lr=0.02
+        )
     )
     assert [(g["kind"], g["lr"], g["weight_decay"], g["momentum"]) for (g,) in steps] == [("SGD", 0.02, 0.003, 0.8)] * 5
 
 
 def test_a_step_schedule_falls_by_its_factor_after_its_epochs() -> None:
-    steps = groups_at_each_step(synthetic.spec(epochs=5, scheduler="{step: {size: 2, gamma: 0.1}}", lr=0.01))
+    steps = groups_at_each_step(factories.training_spec(epochs=5, scheduler="{step: {size: 2, gamma: 0.1}}", lr=0.01))
     expected = [0.01] * 2 * A_STAGE + [0.001] * 2 * A_STAGE + [0.0001] * A_STAGE
     assert [group["lr"] for (group,) in steps] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adam", "{sgd: {momentum: 0.9}}"])
 def test_a_step_is_the_one_that_pytorchs_optimizer_takes(kind: str) -> None:
-    spec = synthetic.spec(optimizer=kind, weight_decay=0.1, lr=0.01)
-    mine, _ = synthetic.network_and_images(spec, synthetic.dataset())
-    theirs, _ = synthetic.network_and_images(spec, synthetic.dataset())
+    spec = factories.training_spec(optimizer=kind, weight_decay=0.1, lr=0.01)
+    mine, _ = factories.network_and_images(spec, factories.dataset())
+    theirs, _ = factories.network_and_images(spec, factories.dataset())
     set_trainable(mine.network, "all")
     ours = make_optimizer(mine.network, spec.stages[0])
     reference: torch.optim.Optimizer = {

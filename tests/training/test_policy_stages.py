@@ -17,7 +17,7 @@ from benchmark.matrix.policies import POLICIES
 from benchmark.networks.freezing import early_half
 from benchmark.networks.heads import head_parameters
 from benchmark.training.stages import Trained, train
-from tests import checkpoints, synthetic
+from tests import factories
 
 LR = 0.002
 STEPS = math.ceil(40 / 8)
@@ -67,8 +67,8 @@ def batch_norms(network: nn.Module) -> dict[str, nn.Module]:
 
 @cache
 def watch(policy: str) -> Watched:
-    spec = synthetic.spec(policy=policy, lr=LR)
-    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    spec = factories.training_spec(policy=policy, lr=LR)
+    built, images = factories.network_and_images(spec, factories.dataset())
     network = built.network
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -150,11 +150,11 @@ def test_the_frozen_half_of_freeze_early_is_the_stem_and_the_first_two_of_four_b
 
 
 def test_scratch_starts_random_whatever_weights_the_matrix_names_and_the_others_do_not(tmp_path: Path) -> None:
-    source = checkpoints.write(synthetic.TINY, tmp_path)
-    state = checkpoints.made_up(synthetic.TINY)
+    source = factories.write_pretrained(factories.TINY, tmp_path)
+    state = factories.pretrained(factories.TINY)
     for policy in POLICIES:
-        run = synthetic.spec(policy=policy, input_mode="grey-3ch", weights=source)
-        built, _ = synthetic.network_and_images(run, synthetic.dataset())
+        run = factories.training_spec(policy=policy, input_mode="grey-3ch", weights=source)
+        built, _ = factories.network_and_images(run, factories.dataset())
         own, head = built.network.state_dict(), set(head_parameters(built.network))
         weights = [name for name in own if name not in head and own[name].dim() > 1]
         same = [torch.equal(own[name], state[name]) for name in weights]

@@ -16,13 +16,13 @@ from benchmark.training import devices
 from benchmark.training.batches import Batch, EpochOrder, Normaliser, SplitImages
 from benchmark.training.prefetch import loader
 from benchmark.training.stages import train
-from tests import synthetic
+from tests import factories
 
 RICH = [parse("hflip"), parse("rotation"), parse("crop"), parse("noise")]
 
 
 def training_images() -> SplitImages:
-    _, images = synthetic.network_and_images(synthetic.spec(), synthetic.dataset())
+    _, images = factories.network_and_images(factories.training_spec(), factories.dataset())
     assert isinstance(images.train, SplitImages)
     return images.train
 
@@ -79,8 +79,8 @@ def test_the_default_flip_needs_no_thread() -> None:
 
 
 def test_batches_are_made_in_the_process_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = synthetic.spec(epochs=2)
-    built, images = synthetic.network_and_images(spec, synthetic.dataset(train=16, held_out=4))
+    spec = factories.training_spec(epochs=2)
+    built, images = factories.network_and_images(spec, factories.dataset(train=16, held_out=4))
     assert isinstance(images.train, SplitImages)
     made_in: list[int] = []
     children: set[psutil.Process] = set()
@@ -130,10 +130,10 @@ def test_threads_left_behind_by_an_epoch_that_was_broken_off_end() -> None:
 def test_a_run_with_rich_augmentations_ends_at_the_same_bits_with_and_without_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    spec = synthetic.spec(epochs=2, augment="[hflip, rotation, noise]")
+    spec = factories.training_spec(epochs=2, augment="[hflip, rotation, noise]")
 
     def ends_at() -> dict[str, Tensor]:
-        built, images = synthetic.network_and_images(spec, synthetic.dataset())
+        built, images = factories.network_and_images(spec, factories.dataset())
         return train(built.network, spec, images, "fp32").last_state
 
     with_threads = ends_at()
@@ -152,8 +152,8 @@ def test_stored_images_are_kept_on_a_gpu_up_to_a_quarter_of_its_free_memory(
 
 
 def test_images_kept_on_the_device_give_the_same_batches_as_those_that_are_moved() -> None:
-    data = synthetic.dataset()
-    built, images = synthetic.network_and_images(synthetic.spec(), data)
+    data = factories.dataset()
+    built, images = factories.network_and_images(factories.training_spec(), data)
     device = torch.device("cpu")
     kept = SplitImages(data.images, data.train, Normaliser(built.mean, built.std, device), device, resident=True)
     for source in (images.train, kept):

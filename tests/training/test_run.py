@@ -15,7 +15,7 @@ from benchmark.records.record import DoneRun, EpochRecord
 from benchmark.records.store import Store
 from benchmark.training import run
 from benchmark.training.context import Outcome, RunContext
-from tests import synthetic
+from tests import factories
 
 
 def context(folder: Path, **given: object) -> RunContext:
@@ -23,11 +23,11 @@ def context(folder: Path, **given: object) -> RunContext:
 
 
 def measured(spec: RunSpec, folder: Path, **given: object) -> Outcome:
-    return run.train_and_score(spec, context(folder, **given), synthetic.dataset)
+    return run.train_and_score(spec, context(folder, **given), factories.dataset)
 
 
 def test_a_run_leaves_a_whole_record_whose_scores_are_its_predictions(tmp_path: Path) -> None:
-    outcome = measured(synthetic.spec(policy="finetune"), tmp_path)
+    outcome = measured(factories.training_spec(policy="finetune"), tmp_path)
     store = Store(tmp_path)
     saved = store.save(outcome.record, outcome.predictions)
     loaded = store.load(store.path(saved.id))
@@ -51,7 +51,7 @@ def test_a_run_leaves_a_whole_record_whose_scores_are_its_predictions(tmp_path: 
 
 
 def test_a_record_says_what_was_trained_on_what_and_how_long(tmp_path: Path) -> None:
-    record = measured(synthetic.spec(policy="finetune"), tmp_path, workers=2).record
+    record = measured(factories.training_spec(policy="finetune"), tmp_path, workers=2).record
     assert record.model is not None and record.timing is not None and record.environment is not None
     assert [stage.trainable for stage in record.model.stages] == ["head", "all"]
     assert record.model.stages[1].trainable_parameters == record.model.parameters
@@ -75,9 +75,9 @@ def test_a_record_says_what_was_trained_on_what_and_how_long(tmp_path: Path) -> 
 
 
 def test_kept_weights_give_the_recorded_predictions_again(tmp_path: Path) -> None:
-    spec = synthetic.spec(epochs=4)
+    spec = factories.training_spec(epochs=4)
     outcome = measured(spec, tmp_path, keep_weights="all")
-    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    built, images = factories.network_and_images(spec, factories.dataset())
     built.network.load_state_dict(load_file(tmp_path / "weights" / f"{spec.id}.safetensors"))
     with torch.inference_mode():
         logits = built.network.eval()(images.test.__getitems__(list(range(20)))[0])
@@ -87,7 +87,7 @@ def test_kept_weights_give_the_recorded_predictions_again(tmp_path: Path) -> Non
 
 
 def test_a_run_that_raises_is_recorded_with_its_traceback(tmp_path: Path) -> None:
-    spec = synthetic.spec().model_copy(update={"source": synthetic.spec().source})
+    spec = factories.training_spec().model_copy(update={"source": factories.training_spec().source})
     record = run.execute_run(spec, context(tmp_path / "nothing here")).record
     assert record.status == "failed"
     assert record.reason is not None and "UserError" in record.reason
@@ -102,8 +102,8 @@ def test_an_error_in_what_is_called_after_an_epoch_ends_the_run_as_failed(
     def on_epoch(record: EpochRecord) -> None:
         raise error("an attribute that is not there")  # the library makes the second of the first, and passes over it
 
-    monkeypatch.setattr(run, "load_run_images", lambda spec, data_dir: synthetic.dataset(train=8, held_out=4))
-    record = run.execute_run(synthetic.spec(epochs=1), context(tmp_path), on_epoch).record
+    monkeypatch.setattr(run, "load_run_images", lambda spec, data_dir: factories.dataset(train=8, held_out=4))
+    record = run.execute_run(factories.training_spec(epochs=1), context(tmp_path), on_epoch).record
     assert record.status == "failed"
     assert record.reason == f"{error.__name__}: an attribute that is not there"
 
@@ -114,7 +114,7 @@ def test_a_run_writes_nothing_into_the_working_folder(tmp_path: Path, monkeypatc
     monkeypatch.chdir(working)
     monkeypatch.setenv("BENCHMARK_CACHE_DIR", str(elsewhere / "cache"))
     given = {"checkpoints": elsewhere / "checkpoints", "exhibits": elsewhere / "exhibits", "keep_weights": "all"}
-    outcome = measured(synthetic.spec(policy="finetune", epochs=2), elsewhere, **given)
+    outcome = measured(factories.training_spec(policy="finetune", epochs=2), elsewhere, **given)
     assert outcome.record.status == "done"
     assert {path.name for path in elsewhere.iterdir()} >= {"cache", "checkpoints", "weights"}
     assert not list(working.iterdir())
@@ -123,8 +123,8 @@ def test_a_run_writes_nothing_into_the_working_folder(tmp_path: Path, monkeypatc
 def test_a_run_whose_loss_is_not_finite_is_recorded_as_diverged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "load_run_images", lambda spec, data_dir: synthetic.dataset())
-    record = run.execute_run(synthetic.spec(lr=1e30), context(tmp_path)).record
+    monkeypatch.setattr(run, "load_run_images", lambda spec, data_dir: factories.dataset())
+    record = run.execute_run(factories.training_spec(lr=1e30), context(tmp_path)).record
     assert record.status == "diverged"
     assert record.reason is not None and "in epoch 1" in record.reason
 
@@ -134,16 +134,16 @@ def test_a_run_out_of_memory_is_recorded_as_oom(tmp_path: Path, monkeypatch: pyt
         np.empty((1 << 60,), np.uint8)
 
     monkeypatch.setattr(run, "load_run_images", too_much)
-    assert run.execute_run(synthetic.spec(), context(tmp_path)).record.status == "oom"
+    assert run.execute_run(factories.training_spec(), context(tmp_path)).record.status == "oom"
 
 
 @pytest.mark.slow
 def test_validation_at_one_for_three_epochs_is_flagged(tmp_path: Path) -> None:
-    record = measured(synthetic.spec(epochs=12), tmp_path).record
+    record = measured(factories.training_spec(epochs=12), tmp_path).record
     perfect = sum(epoch.val_accuracy == 1.0 for epoch in record.history)
     assert perfect >= 3, "the test needs a run that saturates"
     assert record.validation_saturated is True
-    short = measured(synthetic.spec(epochs=2), tmp_path).record
+    short = measured(factories.training_spec(epochs=2), tmp_path).record
     assert sum(epoch.val_accuracy == 1.0 for epoch in short.history) < 3
     assert short.validation_saturated is False
 
@@ -155,7 +155,7 @@ def test_resnetrs50_goes_through_a_whole_run_of_the_full_matrixs_protocol(policy
     specs = expand(file.load(file.find("full"), [*overrides, "datasets=[beans]", "input_modes=[grey-1ch]"]))
     (spec,) = specs
     assert (spec.model, spec.image_size) == ("timm/resnetrs50.tf_in1k", 224)
-    data = synthetic.dataset(train=16, held_out=4, size=224)
+    data = factories.dataset(train=16, held_out=4, size=224)
     record = run.train_and_score(spec, context(tmp_path), lambda: data).record
     assert record.status == "done"
     assert [epoch.epoch for epoch in record.history] == [1, 2]

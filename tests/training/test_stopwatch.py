@@ -20,13 +20,14 @@ ROOT = Path(__file__).parents[2]
 RUN = """
 import sys
 from pathlib import Path
-from benchmark import runs
 from benchmark.training.context import RunContext
-from tests import synthetic
+from benchmark.training.run import train_and_score
+from tests import factories
 
 print("ready", flush=True)
 folder = Path(sys.argv[1])
-record = runs.train_and_score(synthetic.spec(), RunContext(folder, folder / "weights"), synthetic.dataset).record
+context = RunContext(folder, folder / "weights")
+record = train_and_score(factories.training_spec(), context, factories.dataset).record
 print(record.timing.contended, flush=True)
 """
 

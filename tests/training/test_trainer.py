@@ -25,11 +25,11 @@ from benchmark.seeding import derive_seed
 from benchmark.training.batches import EpochOrder
 from benchmark.training.stages import Trained, train
 from benchmark.training.trainer import Diverged
-from tests import synthetic
+from tests import factories
 
 
 def run(spec: RunSpec, **data: int) -> tuple[Trained, nn.Module]:
-    built, images = synthetic.network_and_images(spec, synthetic.dataset(**data))
+    built, images = factories.network_and_images(spec, factories.dataset(**data))
     return train(built.network, spec, images, "fp32"), built.network
 
 
@@ -58,7 +58,7 @@ def order_of(epoch: int) -> list[int]:
 
 def batches_seen(spec: RunSpec, channels: int = 1) -> list[Tensor]:
     """Return every training batch of the whole network, back on the 0..255 scale, first channel, rounded."""
-    built, images = synthetic.network_and_images(spec, synthetic.dataset(channels=channels))
+    built, images = factories.network_and_images(spec, factories.dataset(channels=channels))
     seen: list[Tensor] = []
 
     def look(module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -73,7 +73,7 @@ def batches_seen(spec: RunSpec, channels: int = 1) -> list[Tensor]:
 @pytest.mark.parametrize("policy", ["finetune", "finetune-whole", "scratch"])
 def test_every_optimizer_step_is_driven_by_the_trainers_train(policy: str) -> None:
     with watched_steps() as steps:
-        trained, _ = run(synthetic.spec(policy=policy))
+        trained, _ = run(factories.training_spec(policy=policy))
     assert len(steps) == 3 * math.ceil(40 / 8)
     assert all(steps)
     assert sum(stage.epochs_run for stage in trained.run_state.stages) == 3
@@ -81,7 +81,7 @@ def test_every_optimizer_step_is_driven_by_the_trainers_train(policy: str) -> No
 
 @pytest.mark.parametrize("model", ["timm/resnetrs50", "timm/test_efficientnet", "timm/test_convnext", "timm/test_vit"])
 def test_a_frozen_backbone_has_no_trainable_parameter_left_over(model: str) -> None:
-    built, _ = synthetic.network_and_images(synthetic.spec(model=model), synthetic.dataset())
+    built, _ = factories.network_and_images(factories.training_spec(model=model), factories.dataset())
     set_trainable(built.network, "head")
     trainable = {name for name, parameter in built.network.named_parameters() if parameter.requires_grad}
     assert trainable == set(head_parameters(built.network))
@@ -97,8 +97,8 @@ def head_stage(batch_norm: str) -> Stage:
 def test_batch_norms_of_a_frozen_backbone_stay_exactly_where_the_stage_says_eval(
     batch_norm: str, drifts: bool, augment: str
 ) -> None:
-    spec = synthetic.spec(augment=augment).model_copy(update={"stages": (head_stage(batch_norm),)})
-    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    spec = factories.training_spec(augment=augment).model_copy(update={"stages": (head_stage(batch_norm),)})
+    built, images = factories.network_and_images(spec, factories.dataset())
     before = {name: tensor.clone() for name, tensor in built.network.state_dict().items()}
     trained = train(built.network, spec, images, "fp32")
     head = set(head_parameters(built.network))
@@ -110,9 +110,9 @@ def test_batch_norms_of_a_frozen_backbone_stay_exactly_where_the_stage_says_eval
 
 @pytest.mark.parametrize("policy", ["finetune", "scratch"])
 def test_two_runs_of_one_spec_give_identical_weights_bit_for_bit(policy: str) -> None:
-    first, _ = run(synthetic.spec(policy=policy))
+    first, _ = run(factories.training_spec(policy=policy))
     torch.manual_seed(12345)  # whatever ran before must not matter
-    second, _ = run(synthetic.spec(policy=policy))
+    second, _ = run(factories.training_spec(policy=policy))
     assert first.last_state.keys() == second.last_state.keys()
     assert all(torch.equal(first.last_state[name], tensor) for name, tensor in second.last_state.items())
     assert torch.equal(first.best.test_logits, second.best.test_logits)
@@ -122,12 +122,14 @@ def test_two_runs_of_one_spec_give_identical_weights_bit_for_bit(policy: str) ->
 
 
 def test_two_seeds_differ_in_head_order_and_mirroring() -> None:
-    built = [synthetic.network_and_images(synthetic.spec(seed=seed), synthetic.dataset())[0] for seed in (0, 1)]
+    built = [
+        factories.network_and_images(factories.training_spec(seed=seed), factories.dataset())[0] for seed in (0, 1)
+    ]
     for name in head_parameters(built[0].network):
         if name.endswith("weight"):
             assert not torch.equal(built[0].network.state_dict()[name], built[1].network.state_dict()[name])
-    mirrored = [batches_seen(synthetic.spec(seed=seed)) for seed in (0, 1)]
-    plain = [batches_seen(synthetic.spec(seed=seed, augment="[]")) for seed in (0, 1)]
+    mirrored = [batches_seen(factories.training_spec(seed=seed)) for seed in (0, 1)]
+    plain = [batches_seen(factories.training_spec(seed=seed, augment="[]")) for seed in (0, 1)]
     assert not torch.equal(plain[0][0], plain[1][0]), "same order"
     # An image's identity is its set of pixels; which of the two mirror images is shown is the flip.
     flips = [{tuple(i.flatten().sort().values.tolist()): i for i in torch.cat(seen[:5])} for seen in mirrored]
@@ -142,15 +144,15 @@ def test_two_seeds_differ_in_head_order_and_mirroring() -> None:
 def test_one_seed_shows_every_cell_the_same_images_in_the_same_order_with_the_same_flips(
     other: tuple[str, str],
 ) -> None:
-    reference = batches_seen(synthetic.spec("grey-1ch", "finetune-whole"))
-    compared = batches_seen(synthetic.spec(*other))
+    reference = batches_seen(factories.training_spec("grey-1ch", "finetune-whole"))
+    compared = batches_seen(factories.training_spec(*other))
     assert len(reference) == len(compared) == 15
     assert all(torch.equal(a, b) for a, b in zip(reference, compared, strict=True))
 
 
 def test_flips_are_decided_per_image_and_anew_in_each_epoch() -> None:
-    plain = batches_seen(synthetic.spec(augment="[]"))
-    mirrored = batches_seen(synthetic.spec())
+    plain = batches_seen(factories.training_spec(augment="[]"))
+    mirrored = batches_seen(factories.training_spec())
     shares = []
     for epoch in range(3):
         a, b = torch.cat(plain[epoch * 5 : epoch * 5 + 5]), torch.cat(mirrored[epoch * 5 : epoch * 5 + 5])
@@ -166,17 +168,17 @@ def test_flips_are_decided_per_image_and_anew_in_each_epoch() -> None:
 
 def test_other_augmentations_are_the_same_in_every_cell_and_new_in_each_epoch() -> None:
     augment = "[hflip, {rotation: {degrees: 20}}, noise]"
-    reference = batches_seen(synthetic.spec("grey-1ch", "finetune-whole", augment=augment))
-    compared = batches_seen(synthetic.spec("grey-3ch", "finetune-bn-train", augment=augment))
+    reference = batches_seen(factories.training_spec("grey-1ch", "finetune-whole", augment=augment))
+    compared = batches_seen(factories.training_spec("grey-3ch", "finetune-bn-train", augment=augment))
     assert all(torch.equal(a, b) for a, b in zip(reference, compared, strict=True))
-    plain = batches_seen(synthetic.spec())
+    plain = batches_seen(factories.training_spec())
     assert not any(torch.equal(a, b) for a, b in zip(reference, plain, strict=True))
     one_image = [torch.cat(reference[epoch * 5 : epoch * 5 + 5])[order_of(epoch + 1).index(0)] for epoch in range(3)]
     assert not torch.equal(one_image[0], one_image[1])
 
 
 def test_what_happens_to_an_image_does_not_depend_on_its_batch() -> None:
-    _, images = synthetic.network_and_images(synthetic.spec(), synthetic.dataset())
+    _, images = factories.network_and_images(factories.training_spec(), factories.dataset())
     images.train.augment([parse("hflip"), parse("rotation"), parse("noise")], seed=0, epoch=1)
     together, _ = images.train.__getitems__([3, 7, 11])
     alone, _ = images.train.__getitems__([11])
@@ -186,9 +188,9 @@ def test_what_happens_to_an_image_does_not_depend_on_its_batch() -> None:
 
 
 def test_evaluation_never_mirrors_and_never_trains() -> None:
-    spec = synthetic.spec()
-    data = synthetic.dataset()
-    built, images = synthetic.network_and_images(spec, data)
+    spec = factories.training_spec()
+    data = factories.dataset()
+    built, images = factories.network_and_images(spec, data)
     seen: list[Tensor] = []
 
     def look(module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -208,8 +210,8 @@ def test_evaluation_never_mirrors_and_never_trains() -> None:
 def test_training_randomness_is_seeded_by_the_run_and_not_by_the_librarys_42() -> None:
     seeds: dict[int, int] = {}
     for seed in (0, 1):
-        spec = synthetic.spec(seed=seed)
-        built, images = synthetic.network_and_images(spec, synthetic.dataset())
+        spec = factories.training_spec(seed=seed)
+        built, images = factories.network_and_images(spec, factories.dataset())
 
         def look(module: nn.Module, args: Any, seed: int = seed) -> None:
             seeds.setdefault(seed, torch.initial_seed())
@@ -220,11 +222,11 @@ def test_training_randomness_is_seeded_by_the_run_and_not_by_the_librarys_42() -
 
 
 def test_the_best_epochs_weights_are_restored_and_its_logits_are_theirs() -> None:
-    spec = synthetic.spec(epochs=6)
-    data = synthetic.dataset()
+    spec = factories.training_spec(epochs=6)
+    data = factories.dataset()
     scrambled = np.random.default_rng(0).permutation(data.validation.labels)  # so that the last epoch is not the best
     data = replace(data, validation=replace(data.validation, labels=scrambled))
-    built, images = synthetic.network_and_images(spec, data)
+    built, images = factories.network_and_images(spec, data)
     trained = train(built.network, spec, images, "fp32")
     history = trained.run_state.history
     key = [(epoch.val_accuracy, -epoch.val_loss) for epoch in history]
@@ -239,7 +241,7 @@ def test_the_best_epochs_weights_are_restored_and_its_logits_are_theirs() -> Non
 
 @pytest.mark.parametrize(("lr", "chosen"), [(1e-6, 2), (1e-30, 1)], ids=["a lower loss wins", "the earlier wins"])
 def test_ties_go_to_the_lower_validation_loss_and_then_to_the_earlier_epoch(lr: float, chosen: int) -> None:
-    trained, _ = run(synthetic.spec(policy="feature-extract", epochs=2, lr=lr, weight_decay=0))
+    trained, _ = run(factories.training_spec(policy="feature-extract", epochs=2, lr=lr, weight_decay=0))
     first, second = trained.run_state.history
     assert first.val_accuracy == second.val_accuracy, "a tie is what is tested"
     assert (second.val_loss < first.val_loss) == (chosen == 2)
@@ -249,7 +251,7 @@ def test_ties_go_to_the_lower_validation_loss_and_then_to_the_earlier_epoch(lr: 
 
 @pytest.mark.parametrize("lr", [1e-3, 1e-5])
 def test_early_stopping_counts_epochs_without_a_better_validation_accuracy(lr: float) -> None:
-    trained, _ = run(synthetic.spec(epochs=40, lr=lr, early_stopping="{patience: 3}"))
+    trained, _ = run(factories.training_spec(epochs=40, lr=lr, early_stopping="{patience: 3}"))
     accuracies = [epoch.val_accuracy for epoch in trained.run_state.history]
     (stage,) = trained.run_state.stages
     assert stage.stopped_early
@@ -261,8 +263,8 @@ def test_early_stopping_counts_epochs_without_a_better_validation_accuracy(lr: f
 
 def test_a_gain_of_half_a_percent_is_a_gain_for_early_stopping() -> None:
     right = [100, 101, 101, 102, 102, 101, 199]  # of 200; with the library's threshold, 1 %, it ends after the third
-    spec = synthetic.spec(epochs=len(right), early_stopping="{patience: 2}")
-    built, images = synthetic.network_and_images(spec, synthetic.dataset(train=16, held_out=200))
+    spec = factories.training_spec(epochs=len(right), early_stopping="{patience: 2}")
+    built, images = factories.network_and_images(spec, factories.dataset(train=16, held_out=200))
     pending: list[Tensor] = []
     epochs = iter(right)
 
@@ -283,24 +285,24 @@ def test_a_gain_of_half_a_percent_is_a_gain_for_early_stopping() -> None:
 
 
 def test_without_early_stopping_every_epoch_is_run() -> None:
-    trained, _ = run(synthetic.spec(epochs=8, early_stopping="null"))
+    trained, _ = run(factories.training_spec(epochs=8, early_stopping="null"))
     assert len(trained.run_state.history) == 8
     assert not trained.run_state.stages[0].stopped_early
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_as_diverged() -> None:
     with pytest.raises(Diverged, match=r"loss is (nan|inf) in epoch 1"):
-        run(synthetic.spec(lr=1e30))
+        run(factories.training_spec(lr=1e30))
 
 
 def test_epochs_are_counted_over_all_stages() -> None:
-    trained, _ = run(synthetic.spec(policy="finetune", epochs=4, head_epochs=2))
+    trained, _ = run(factories.training_spec(policy="finetune", epochs=4, head_epochs=2))
     assert [(epoch.stage, epoch.epoch) for epoch in trained.run_state.history] == [(1, 1), (1, 2), (2, 3), (2, 4)]
 
 
 def test_the_recorded_training_loss_is_the_mean_over_images() -> None:
-    spec = synthetic.spec(epochs=1, lr=1e-12, weight_decay=0, batch_size=16, augment="[]")
-    built, images = synthetic.network_and_images(spec, synthetic.dataset(train=40))
+    spec = factories.training_spec(epochs=1, lr=1e-12, weight_decay=0, batch_size=16, augment="[]")
+    built, images = factories.network_and_images(spec, factories.dataset(train=40))
     losses: list[tuple[float, int]] = []
     labels: list[Tensor] = []
     original = images.train.__getitems__
@@ -326,15 +328,15 @@ def test_the_recorded_training_loss_is_the_mean_over_images() -> None:
 
 def test_a_last_batch_of_one_image_is_left_out() -> None:
     with watched_steps() as steps:
-        trained, _ = run(synthetic.spec(epochs=1), train=17)
+        trained, _ = run(factories.training_spec(epochs=1), train=17)
     assert len(steps) == 2
     assert trained.run_state.images_trained == 16
 
 
 def test_a_run_in_another_precision_does_not_change_the_next_one() -> None:
-    spec = synthetic.spec(policy="finetune", epochs=2)
+    spec = factories.training_spec(policy="finetune", epochs=2)
     first, _ = run(spec)
-    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    built, images = factories.network_and_images(spec, factories.dataset())
     other = train(built.network, spec, images, "bf16")
     assert not torch.equal(other.best.test_logits, first.best.test_logits), "bf16 was not in force"
     again, _ = run(spec)
@@ -345,16 +347,16 @@ def test_the_batch_shown_has_the_channels_of_the_first_convolution() -> None:
     for name, mode in INPUT_MODES.items():
         if needs_pretrained_stem(name):
             continue
-        spec = synthetic.spec(name)
-        built, images = synthetic.network_and_images(spec, synthetic.dataset(channels=1 if mode.grey else 3))
+        spec = factories.training_spec(name)
+        built, images = factories.network_and_images(spec, factories.dataset(channels=1 if mode.grey else 3))
         first = next(m for m in built.network.modules() if isinstance(m, nn.Conv2d))
         assert images.train.__getitems__([0, 1])[0].shape == (2, first.in_channels, 32, 32)
 
 
 def test_a_plain_loop_over_the_same_batches_ends_at_the_same_weights() -> None:
-    spec = synthetic.spec(policy="finetune", epochs=4, head_epochs=2)
+    spec = factories.training_spec(policy="finetune", epochs=4, head_epochs=2)
     trained, _ = run(spec)
-    built, images = synthetic.network_and_images(spec, synthetic.dataset())
+    built, images = factories.network_and_images(spec, factories.dataset())
     network, classifier = built.network, list(head_parameters(built.network).values())
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     losses: list[float] = []
@@ -419,8 +421,8 @@ class Conversions(TorchFunctionMode):
 @pytest.mark.parametrize("policy", ["finetune-whole", "feature-extract"])
 def test_the_host_reads_no_more_from_the_device_in_an_epoch_of_more_steps(policy: str) -> None:
     def readings(images_to_train: int) -> tuple[int, int]:
-        spec = synthetic.spec(policy=policy, epochs=2)
-        built, images = synthetic.network_and_images(spec, synthetic.dataset(train=images_to_train))
+        spec = factories.training_spec(policy=policy, epochs=2)
+        built, images = factories.network_and_images(spec, factories.dataset(train=images_to_train))
         with Readings() as scalars, Conversions() as conversions:
             train(built.network, spec, images, "fp32")
         return scalars.number, conversions.number
