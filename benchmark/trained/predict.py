@@ -15,7 +15,7 @@ from benchmark.data.decoding.pixels import BadImage
 from benchmark.data.decoding.pool import processors
 from benchmark.data.listing import files_below
 from benchmark.trained.restore import TrainedRun
-from benchmark.training.batches import evaluation_batch
+from benchmark.training.batches import EVALUATION_BATCHES
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def predict(run: TrainedRun, paths: Iterable[Path]) -> Iterator[Prediction]:
 
     left = iter(paths)
     with ThreadPoolExecutor(processors()) as threads:
-        while chunk := list(islice(left, evaluation_batch(run.device))):
+        while chunk := list(islice(left, EVALUATION_BATCHES[run.device.type])):
             pixels = list(threads.map(decoded, chunk))
             good = [each for each in pixels if not isinstance(each, str)]
             shares = iter(run.probabilities(np.stack(good)) if good else ())

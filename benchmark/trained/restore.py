@@ -19,7 +19,7 @@ from benchmark.errors import UserError
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.networks.libraries.find import find_architecture
 from benchmark.records.record import DoneRun
-from benchmark.training.batches import Normaliser, SplitImages, evaluation_batch
+from benchmark.training.batches import EVALUATION_BATCHES, Normaliser, SplitImages
 from benchmark.training.devices import choose_device, resolve_precision
 
 
@@ -106,7 +106,7 @@ class TrainedRun:
         dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision)
         answers = []
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            size = evaluation_batch(self.device)
+            size = EVALUATION_BATCHES[self.device.type]
             for first in range(0, len(pixels), size):
                 inputs = self.normalised(pixels[first : first + size])
                 answers.append(self.network(inputs).float().cpu())

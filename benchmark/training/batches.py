@@ -1,10 +1,10 @@
-"""Batches: from decoded uint8 images to what the first convolution takes, in an order that the seed decides."""
+"""Batches: from decoded uint8 images to the input of the first convolution, in an order that the seed decides."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,17 +21,12 @@ from benchmark.training.devices import preparing_threads, to_device
 Batch = tuple[Tensor, Tensor]
 
 EVALUATION_BATCHES = {"cpu": 64, "cuda": 256}
-"""Images a batch in evaluation, by kind of device; fixed, because the size of a batch can change the last bits of the
+"""Images per batch in evaluation, by kind of device; fixed, because the size of a batch can change the last bits of the
 logits. On a CPU, 128 images of EfficientNet-Lite0 at 96 px are 1 % faster than 64, but a run needs 300 MB more."""
 
 
-def evaluation_batch(device: torch.device) -> int:
-    """Return the images a batch in evaluation."""
-    return EVALUATION_BATCHES[device.type]
-
-
 class Normaliser:
-    """Turns stored images into the network's input.
+    """Conversion of stored images to the network's input.
 
     x_c = (v / 255 - mean_c) / std_c for stored value v; one stored channel serves every network channel: it is
     repeated as a stride-0 view, and becomes memory only in the arithmetic.
@@ -61,41 +56,55 @@ class Normaliser:
         return ((pixels - self._shift) / self._scale).contiguous(memory_format=torch.channels_last)
 
 
-class Source(Protocol):
-    """What a network is trained and evaluated on, in whole batches by list of positions."""
+class Source(Dataset[Batch], ABC):
+    """A split to train and evaluate on, read in complete batches by list of positions.
 
-    def __len__(self) -> int: ...
+    Args:
+        labels: int64, shape (n,), on the device.
+    """
 
-    @property
-    def labels(self) -> Tensor:
-        """int64, shape (n,), on the device."""
-        ...
+    def __init__(self, labels: Tensor) -> None:
+        self.labels = labels
+        self._mirrored: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
     @property
     def threads(self) -> int:
-        """How many threads prepare batches ahead of time; 0: a batch takes no time worth it."""
-        ...
+        """Threads that prepare batches ahead of time; 0 where a batch takes no time worth it."""
+        return 0
 
     def augment(self, steps: Sequence[Step], seed: int, epoch: int) -> None:
-        """Show what these steps make of it from now on."""
-        ...
+        """Set the augmentations of the batches to come, decided per image by (seed, epoch, position) alone.
 
+        The horizontal flip comes first, drawn for all images at once; the other steps follow in their order. They are
+        the same for an image whatever batch it is in, and in every cell that shares the seed.
+
+        Args:
+            steps: of the run; none leaves images as they are.
+            seed: the run's.
+            epoch: 1-based, over all stages.
+        """
+        flips = [step["probability"] for step in steps if step.name == "hflip"]
+        self._mirrored = mirrored_positions(len(self), seed, epoch, *flips).to(self.labels.device) if flips else None
+
+    @abstractmethod
     def __getitems__(self, positions: list[int]) -> Batch:
-        """Return (inputs, labels)."""
-        ...
+        """Return (inputs, labels) of a batch, on the device."""
 
 
-class SplitImages(Dataset[Batch]):
-    """A split on a device; whole batches by list of positions.
+class SplitImages(Source):
+    """A split of the decoded images on a device.
 
     Args:
         images: uint8, shape (N, h, w, channels): the decoded dataset.
-        split: which of its rows, with labels.
+        split: its rows, with labels.
         normaliser: applied to each batch.
-        device: where batches go.
-        crop: pixels a side of the central part that is shown; None: all. A random crop among the augmentations gives
-            images of this size itself.
-        resident: keep the stored images on the device (`precision.keeps_images`); otherwise each batch is moved there.
+        device: of the batches.
+        crop: pixels per side of the central part that is shown, or None for the complete image. A random crop among the
+            augmentations gives images of this size itself.
+        resident: keep the stored images on the device (`devices.keeps_images`); otherwise each batch is moved there.
     """
 
     def __init__(
@@ -108,45 +117,25 @@ class SplitImages(Dataset[Batch]):
         *,
         resident: bool = False,
     ) -> None:
+        super().__init__(torch.from_numpy(split.labels.copy()).to(device))
         self._images = images
         self._rows = split.rows
         self._on_device = torch.from_numpy(images[split.rows]).to(device) if resident else None
-        self._labels = torch.from_numpy(split.labels.copy()).to(device)
         self._normalise = normaliser
         self._device = device
         self._crop = crop
         self._steps: tuple[Step, ...] = ()
         self._seed = 0
         self._epoch = 0
-        self._mirrored: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @property
-    def labels(self) -> Tensor:
-        """int64, shape (n,), on the device."""
-        return self._labels
 
     @property
     def threads(self) -> int:
-        """Some where images are augmented one by one, or moved to a GPU batch by batch; else 0."""
+        """Above 0 where images are augmented one by one, or moved to a GPU batch by batch."""
         streamed = self._device.type != "cpu" and self._on_device is None
         return preparing_threads(self._device) if self._steps or streamed else 0
 
     def augment(self, steps: Sequence[Step], seed: int, epoch: int) -> None:
-        """Show augmented images from now on, decided per image by (seed, epoch, position) alone.
-
-        The horizontal flip comes first, drawn for all images at once; the other steps follow in their order. They are
-        the same for an image whatever batch it is in, and in every cell that shares the seed.
-
-        Args:
-            steps: what to do; none: nothing.
-            seed: the run's.
-            epoch: 1-based, over all stages.
-        """
-        flips = [step["probability"] for step in steps if step.name == "hflip"]
-        self._mirrored = mirrored_positions(len(self), seed, epoch, *flips).to(self._device) if flips else None
+        super().augment(steps, seed, epoch)
         self._steps = tuple(step for step in steps if step.name != "hflip")
         self._seed, self._epoch = seed, epoch
 
@@ -167,7 +156,7 @@ class SplitImages(Dataset[Batch]):
         return images[:, :, first : first + self._crop, first : first + self._crop]
 
     def __getitems__(self, positions: list[int]) -> Batch:
-        """Return (images, labels): float32 (len, channels, h, w) and int64 (len,), on the device."""
+        """Return (images, labels): float32, shape (len, channels, h, w), and int64, shape (len,), on the device."""
         where = to_device(torch.tensor(positions), self._device)
         stored = self._stored(positions, where)
         if self._mirrored is not None:
@@ -175,7 +164,7 @@ class SplitImages(Dataset[Batch]):
         if self._steps:
             seeds = [derive_seed(self._seed, "augment", self._epoch, position) for position in positions]
             stored = augment(stored, self._steps, seeds, self._crop)
-        return self._normalise(self._central(stored)), self._labels[where]
+        return self._normalise(self._central(stored)), self.labels[where]
 
 
 @dataclass(frozen=True)
@@ -188,7 +177,7 @@ class Images:
 
 
 class EpochOrder(Sampler[int]):
-    """The order of the training images, new in each epoch, decided by (seed, epoch) alone.
+    """Order of the training images, new in each epoch, decided by (seed, epoch) alone.
 
     A last batch of a single image is left out of its epoch: batch norm has no variance over one value. Which image
     that is changes with the order.
@@ -209,7 +198,7 @@ class EpochOrder(Sampler[int]):
 
 
 def mirrored_positions(images: int, seed: int, epoch: int, probability: float = 0.5) -> Tensor:
-    """Return which training images an epoch shows mirrored: bool, shape (images,).
+    """Return a mask of the training images that an epoch shows mirrored: bool, shape (images,).
 
     Drawn per image from (seed, epoch), so that every cell with this seed mirrors the same images.
     """

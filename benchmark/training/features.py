@@ -13,7 +13,6 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,77 +20,51 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from benchmark import environment
 from benchmark.files import write_atomically
 from benchmark.matrix.augmentations import Step
 from benchmark.networks.heads import classifier, head_parameters
 from benchmark.networks.weights import fingerprint
-from benchmark.training.batches import Batch, Images, SplitImages, evaluation_batch, mirrored_positions
+from benchmark.training.batches import EVALUATION_BATCHES, Batch, Images, Source, SplitImages
 from benchmark.training.devices import to_device
+
+Autocast = Callable[[], AbstractContextManager[None]]
 
 LARGEST = 2 << 30
 """Bytes of features up to which they are kept; more are not, and the backbone runs in every step."""
 
 
-class FeatureImages(Dataset[Batch]):
-    """A split as features instead of images; takes the place of `SplitImages`.
+class FeatureImages(Source):
+    """A split as features instead of images. The flip is the only augmentation it can show.
 
     Args:
         plain: float32, shape (n, …): the features of each image.
-        mirrored: of each mirror image; None for a split that is only evaluated.
+        mirrored: of each mirror image, or None for a split that is only evaluated.
         labels: int64, shape (n,).
     """
 
     def __init__(self, plain: Tensor, mirrored: Tensor | None, labels: Tensor) -> None:
+        super().__init__(labels)
         self._plain = plain
         self._both = None if mirrored is None else torch.stack([plain, mirrored])
-        self._labels = labels
-        self._chosen: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self._plain)
-
-    @property
-    def labels(self) -> Tensor:
-        """int64, shape (n,), on the device."""
-        return self._labels
-
-    @property
-    def threads(self) -> int:
-        """None: a batch is two look-ups."""
-        return 0
-
-    def augment(self, steps: Sequence[Step], seed: int, epoch: int) -> None:
-        """Show the features of the images that `SplitImages.augment` shows; the flip is the only step there can be."""
-        flips = [step["probability"] for step in steps]
-        self._chosen = mirrored_positions(len(self), seed, epoch, *flips).to(self._plain.device) if flips else None
 
     def __getitems__(self, positions: list[int]) -> Batch:
         """Return (features, labels) of a batch."""
         where = to_device(torch.tensor(positions), self._plain.device)
-        if self._chosen is None or self._both is None:
-            return self._plain[where], self._labels[where]
-        return self._both[self._chosen[where].long(), where], self._labels[where]
-
-
-@dataclass(frozen=True)
-class Features:
-    """The three splits as features, and the module that makes logits of them."""
-
-    images: Images
-    head: nn.Module
+        if self._mirrored is None or self._both is None:
+            return self._plain[where], self.labels[where]
+        return self._both[self._mirrored[where].long(), where], self.labels[where]
 
 
 def compute_features(
     network: nn.Module,
     images: Images,
     augment: Sequence[Step],
-    autocast: Callable[[], AbstractContextManager[None]],
+    autocast: Autocast,
     folder: Path | None,
     about: dict[str, object],
-) -> Features | None:
+) -> Images | None:
     """Return the splits as features of a network's frozen backbone, or None if that cannot be done exactly.
 
     It cannot if anything but the classifier's own module is between its input and the logits, if the network drops
@@ -116,21 +89,21 @@ def compute_features(
     wanted = 2 * len(images.train) + len(images.validation) + len(images.test)
     if wanted * features[0].numel() * 4 > LARGEST:
         return None
-    names = ("train", "mirrored", "validation", "test") if augment else ("train", "validation", "test")
+    parts = {"train": images.train, "mirrored": images.train, "validation": images.validation, "test": images.test}
+    if not augment:
+        del parts["mirrored"]
 
     def compute() -> dict[str, Tensor]:
-        return {name: _of_split(network, head, getattr(images, _split(name)), name, autocast) for name in names}
+        return {name: _of_split(network, head, part, name == "mirrored", autocast) for name, part in parts.items()}
 
-    tensors = compute() if folder is None else _shared(folder, _key(network, about, names), names, compute)
+    names = tuple(parts)
+    tensors = compute() if folder is None else _shared(folder / _file_name(network, about, names), names, compute)
     device = images.train.labels.device
     on_device = {name: tensor.to(device) for name, tensor in tensors.items()}
-    return Features(
-        Images(
-            train=FeatureImages(on_device["train"], on_device.get("mirrored"), images.train.labels),
-            validation=FeatureImages(on_device["validation"], None, images.validation.labels),
-            test=FeatureImages(on_device["test"], None, images.test.labels),
-        ),
-        head,
+    return Images(
+        train=FeatureImages(on_device["train"], on_device.get("mirrored"), images.train.labels),
+        validation=FeatureImages(on_device["validation"], None, images.validation.labels),
+        test=FeatureImages(on_device["test"], None, images.test.labels),
     )
 
 
@@ -143,10 +116,6 @@ def _in_eval_mode(network: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
-
-
-def _split(name: str) -> str:
-    return "train" if name == "mirrored" else name
 
 
 def _captured(network: nn.Module, head: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,25 +131,19 @@ def _captured(network: nn.Module, head: nn.Module, batch: Tensor) -> tuple[Tenso
     return inputs[0], logits
 
 
-def _of_split(
-    network: nn.Module,
-    head: nn.Module,
-    images: SplitImages,
-    name: str,
-    autocast: Callable[[], AbstractContextManager[None]],
-) -> Tensor:
+def _of_split(network: nn.Module, head: nn.Module, images: Source, mirrored: bool, autocast: Autocast) -> Tensor:
     """Return the features of every image of a split, float32, on the CPU, in batches of a fixed size."""
+    assert isinstance(images, SplitImages)
     computed = []
-    size = evaluation_batch(images.labels.device)
+    positions = torch.arange(len(images)).split(EVALUATION_BATCHES[images.labels.device.type])
     with torch.inference_mode(), autocast(), _in_eval_mode(network):
-        for first in range(0, len(images), size):
-            positions = list(range(first, min(first + size, len(images))))
-            batch = images.plain(positions, mirrored=name == "mirrored")
+        for part in positions:
+            batch = images.plain(part.tolist(), mirrored=mirrored)
             computed.append(_captured(network, head, batch)[0].float().cpu())
     return torch.cat(computed).clone()
 
 
-def _key(network: nn.Module, about: dict[str, object], names: Sequence[str]) -> str:
+def _file_name(network: nn.Module, about: dict[str, object], names: Sequence[str]) -> str:
     of_the_head = set(head_parameters(network))
     backbone = {name: tensor for name, tensor in network.state_dict().items() if name not in of_the_head}
     decisive = {
@@ -190,9 +153,9 @@ def _key(network: nn.Module, about: dict[str, object], names: Sequence[str]) -> 
         "splits": names,
         "packages": environment.package_versions(),
         "processor": torch.backends.cpu.get_cpu_capability(),
-        "batch": evaluation_batch(next(network.parameters()).device),
+        "batch": EVALUATION_BATCHES[next(network.parameters()).device.type],
     }
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32] + ".safetensors"
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:
@@ -202,13 +165,10 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
     return f"{value:08x}"
 
 
-def _shared(
-    folder: Path, key: str, names: Sequence[str], compute: Callable[[], dict[str, Tensor]]
-) -> dict[str, Tensor]:
+def _shared(path: Path, names: Sequence[str], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Return kept features, or compute and keep them; of several processes one computes and the others wait."""
-    path = folder / f"{key}.safetensors"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{key}.lock"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
         kept = _kept(path, names)
         if kept is None:
             kept = compute()
@@ -218,8 +178,6 @@ def _shared(
 
 def _kept(path: Path, names: Sequence[str]) -> dict[str, Tensor] | None:
     """Return the features in a file, or None if it is missing or damaged."""
-    if not path.is_file():
-        return None
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in names}

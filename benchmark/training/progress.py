@@ -31,15 +31,6 @@ class Best:
     validation_logits: Tensor
     test_logits: Tensor
 
-    def as_data(self) -> dict[str, Any]:
-        """Return what `from_data` reads."""
-        return dict(vars(self))
-
-    @staticmethod
-    def from_data(data: Mapping[str, Any]) -> Best:
-        """Return the best epoch that `as_data` wrote."""
-        return Best(**data)
-
 
 @dataclass
 class RunState:
@@ -49,14 +40,14 @@ class RunState:
         history: one record per epoch.
         stages: one record per finished stage.
         images_trained: images through training steps.
-        images_evaluated: through evaluations.
-        whole_network_images: of ``images_trained``, those that went through the whole network and not the head alone.
+        images_evaluated: images through evaluations.
+        whole_network_images: those of ``images_trained`` that went through the whole network and not the head alone.
         train_seconds: training steps of all epochs.
-        whole_network_seconds: of ``train_seconds``, those of ``whole_network_images``.
+        whole_network_seconds: those of ``train_seconds`` that ``whole_network_images`` took.
         eval_seconds: evaluations of all epochs.
         feature_seconds: computing, or reading, the features of a frozen backbone.
-        seconds_before: what the run had taken when it was last interrupted.
-        resumed_after: the epochs after which it was resumed from a checkpoint.
+        seconds_before: seconds that the run had taken when it was last interrupted.
+        resumed_after: epochs after which it was resumed from a checkpoint.
         stopwatch: of training steps and evaluations since the last interruption; not kept.
     """
 
@@ -75,11 +66,11 @@ class RunState:
     _started: float = field(default_factory=time.perf_counter)
 
     def seconds(self) -> float:
-        """Return what the run has taken so far, before interruptions included."""
+        """Return the seconds of the run so far, those before interruptions included."""
         return self.seconds_before + time.perf_counter() - self._started
 
     def as_data(self) -> dict[str, Any]:
-        """Return what `from_data` reads."""
+        """Return the state as plain data for `from_data`."""
         others = ("history", "stages", "stopwatch", "_started")
         plain = {name: value for name, value in vars(self).items() if name not in others}
         return {

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from benchmark.matrix.policies import Stage
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_modes, set_trainable
-from benchmark.training import features
+from benchmark.networks.heads import classifier
 from benchmark.training.batches import Images
+from benchmark.training.features import compute_features
 from benchmark.training.isolation import reset_accelerate
 from benchmark.training.progress import Best, RunState
 from benchmark.training.trainer import StageTrainer, Support, make_accelerator
@@ -45,13 +46,7 @@ class Trained:
     last_state: dict[str, Tensor]
 
 
-def train(
-    network: nn.Module,
-    spec: RunSpec,
-    images: Images,
-    precision: str,
-    support: Support | None = None,
-) -> Trained:
+def train(network: nn.Module, spec: RunSpec, images: Images, precision: str, support: Support | None = None) -> Trained:
     """Take a network through the stages of its policy, in place, starting from its last checkpoint if there is one.
 
     Args:
@@ -74,9 +69,9 @@ def train(
     try:
         for stage in spec.stages[len(state.stages) :]:
             set_trainable(network, stage.trainable)
-            seen = _as_features(network, stage, spec, images, precision, support, state)
-            trained: nn.Module = network if seen is None else _Head(seen.head)
-            shown = images if seen is None else seen.images
+            features = _as_features(network, stage, spec, images, precision, support, state)
+            trained = network if features is None else _Head(classifier(network))
+            shown = features or images
             trainer = StageTrainer(network, trained, stage, spec, shown, state, precision, support, resumed)
             trainer.run()
             best, resumed = trainer.best, None
@@ -99,7 +94,7 @@ def _as_features(
     precision: str,
     support: Support,
     state: RunState,
-) -> features.Features | None:
+) -> Images | None:
     """Return the splits as features of the frozen backbone, or None if the stage needs the images themselves."""
     if not stage.keeps_features(spec.augment):
         return None
@@ -108,8 +103,7 @@ def _as_features(
     set_modes(network, stage.trainable, stage.batch_norm)
     about = {**support.about_images, "precision": precision, "threads": spec.threads}
     shared = support.features if not state.stages else None
-    found = features.compute_features(
-        network, images, spec.augment, make_accelerator(precision).autocast, shared, about
-    )
+    autocast = make_accelerator(precision).autocast
+    found = compute_features(network, images, spec.augment, autocast, shared, about)
     state.feature_seconds += time.perf_counter() - started
     return found

@@ -20,7 +20,7 @@ from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_modes
 from benchmark.records.record import EpochRecord, StageRecord
 from benchmark.seeding import derive_seed
-from benchmark.training.batches import EpochOrder, Images, evaluation_batch
+from benchmark.training.batches import EVALUATION_BATCHES, EpochOrder, Images
 from benchmark.training.checkpoints import Checkpoints, random_state, restore_random_state
 from benchmark.training.features import FeatureImages
 from benchmark.training.metrics import accuracy, log_loss
@@ -111,7 +111,7 @@ class StageTrainer(Trainer):
         self._since_best = resumed["since_best"] if resumed else 0
         self._best_accuracy = resumed["best_accuracy"] if resumed else -1.0
         self.stopped_early = resumed["stopped_early"] if resumed else False
-        self.best = Best.from_data(resumed["best"]) if resumed and resumed["best_epoch"] is not None else None
+        self.best = Best(**resumed["best"]) if resumed and resumed["best_epoch"] is not None else None
         self._epochs_before = len(state.history)
         self._stage_number = len(state.stages) + 1
         self._order = EpochOrder(len(images.train), spec.batch_size, spec.seed)
@@ -158,7 +158,7 @@ class StageTrainer(Trainer):
         return loader(self._images.train, batch_size, self._order)
 
     def create_eval_dataloader(self, batch_size: int, eval_dl_kwargs: dict[str, Any] | None = None) -> Any:
-        return loader(self._images.validation, evaluation_batch(self.device))
+        return loader(self._images.validation, EVALUATION_BATCHES[self.device.type])
 
     def _make_scheduler(self, optimizer: Any) -> torch.optim.lr_scheduler.LambdaLR:
         return make_schedule(optimizer, self._stage, len(self._train_dataloader))
@@ -223,7 +223,7 @@ class StageTrainer(Trainer):
 
     def _test_logits(self) -> list[Tensor]:
         with torch.inference_mode(), self._accelerator.autocast():
-            batches = loader(self._images.test, evaluation_batch(self.device))
+            batches = loader(self._images.test, EVALUATION_BATCHES[self.device.type])
             return [self.model(images).float() for images, _ in batches]
 
     def training_run_epoch_end(self) -> None:
@@ -283,4 +283,4 @@ class StageTrainer(Trainer):
             "random": random_state(),
             "progress": self._state.as_data(),
         }
-        self._support.checkpoints.save(content, self.best.epoch, self.best.as_data())
+        self._support.checkpoints.save(content, self.best.epoch, vars(self.best))
