@@ -1,6 +1,6 @@
-"""Augmentations carried out on a batch, each image by its own random numbers.
+"""Augmentations of a batch, each image by its own random numbers.
 
-What happens to an image depends on its seed and its pixels alone: not on its place in the batch, on the other images,
+The result for an image depends on its seed and its pixels alone: not on its place in the batch, on the other images,
 or on the device's random state. Random numbers are drawn on the CPU; the pixels may be on any device.
 """
 
@@ -18,6 +18,7 @@ from benchmark.matrix.augmentations import NEED_COLOUR, Step
 from benchmark.seeding import derive_seed
 
 Generators = Sequence[np.random.Generator]
+Row = tuple[Tensor | float, Tensor | float, Tensor | float]
 _LUMA = (19595, 38470, 7471)
 
 
@@ -25,13 +26,13 @@ def augment(images: Tensor, steps: Sequence[Step], seeds: Sequence[int], crop_si
     """Return the images with every step applied, in order.
 
     Args:
-        images: uint8, shape (n, channels, height, width), 1 or 3 channels; left as it is.
+        images: uint8, shape (n, channels, height, width), 1 or 3 channels; not changed.
         steps: from `augmentations.parse`.
         seeds: n seeds; equal image, seed and steps give equal pixels.
-        crop_size: pixels a side that a random crop is brought to; None: the image's own.
+        crop_size: pixels per side of the result of a random crop, or None for the image's own.
 
     Returns:
-        uint8, the same shape (but after a crop with a ``crop_size``), on the same device.
+        uint8, the same shape (except after a crop with a ``crop_size``), on the same device.
 
     Raises:
         ValueError: a step needs colour and the images have one channel, or the shapes do not fit.
@@ -53,12 +54,12 @@ def augment(images: Tensor, steps: Sequence[Step], seeds: Sequence[int], crop_si
 
 
 def _uniform(generators: Generators, low: float, high: float, images: Tensor) -> Tensor:
-    """Return one number an image, float32, shape (n, 1, 1, 1), on the images' device."""
+    """Return one number per image, float32, shape (n, 1, 1, 1), on the images' device."""
     drawn = np.array([rng.uniform(low, high) for rng in generators], dtype=np.float32)
     return torch.from_numpy(drawn).to(images.device).reshape(-1, 1, 1, 1)
 
 
-def _chosen(generators: Generators, probability: float, images: Tensor) -> Tensor:
+def _choose(generators: Generators, probability: float, images: Tensor) -> Tensor:
     return _uniform(generators, 0.0, 1.0, images) < probability
 
 
@@ -67,7 +68,7 @@ def _to_bytes(values: Tensor) -> Tensor:
 
 
 def _luma(images: Tensor) -> Tensor:
-    """Return Pillow's ``L``, uint8, one channel; one-channel images as they are."""
+    """Return Pillow's ``L``, uint8, one channel; one-channel images unchanged."""
     if images.shape[1] == 1:
         return images
     wide = images.to(torch.int32)
@@ -75,24 +76,22 @@ def _luma(images: Tensor) -> Tensor:
     return ((torch.as_tensor(weighted) + 32768) >> 16).to(torch.uint8)
 
 
-def _resampled(images: Tensor, matrices: Tensor, fill: str = "reflection", size: int | None = None) -> Tensor:
-    """Sample each image where its affine map (n, 2, 3) sends the output's points; coordinates are -1..1."""
+def _resampled(images: Tensor, x: Row, y: Row, fill: str = "reflection", size: int | None = None) -> Tensor:
+    """Sample each image at an affine map of the output's points: coordinates are -1..1, x and y the map's rows."""
+    numbers = [
+        number if isinstance(number, Tensor) else images.new_full((len(images), 1, 1, 1), number, dtype=torch.float32)
+        for number in (*x, *y)
+    ]
+    matrices = torch.cat(numbers, dim=-1).reshape(-1, 2, 3)
     shape = [*images.shape[:2], *((size, size) if size else images.shape[2:])]
-    grid = functional.affine_grid(matrices.to(images.device), shape, align_corners=False)
+    grid = functional.affine_grid(matrices, shape, align_corners=False)
     sampled = functional.grid_sample(images.float(), grid, mode="bilinear", padding_mode=fill, align_corners=False)
     return _to_bytes(sampled)
 
 
-def _matrices(x: Tensor, y: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-    """Return maps that scale by (x, y) and move by (dx, dy)."""
-    zero = torch.zeros_like(x)
-    rows = [torch.cat([x, zero, dx], dim=-1), torch.cat([zero, y, dy], dim=-1)]
-    return torch.cat(rows, dim=-2).reshape(-1, 2, 3)
-
-
 def _flip(images: Tensor, step: Step, generators: Generators) -> Tensor:
     flipped = images.flip(3 if step.name == "hflip" else 2)
-    return torch.where(_chosen(generators, step["probability"], images), flipped, images)
+    return torch.where(_choose(generators, step["probability"], images), flipped, images)
 
 
 def _resize(images: Tensor, step: Step, generators: Generators) -> Tensor:
@@ -111,35 +110,28 @@ def _crop(images: Tensor, step: Step, generators: Generators, size: int | None) 
     width, height = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
     dx = _uniform(generators, -1.0, 1.0, images) * (1 - width)
     dy = _uniform(generators, -1.0, 1.0, images) * (1 - height)
-    return _resampled(images, _matrices(width, height, dx, dy), size=size)
+    return _resampled(images, (width, 0, dx), (0, height, dy), size=size)
 
 
 def _rotate(images: Tensor, step: Step, generators: Generators) -> Tensor:
     angle = _uniform(generators, -step["degrees"], step["degrees"], images).deg2rad()
-    zero, sides = torch.zeros_like(angle), images.shape[2] / images.shape[3]
-    rows = [
-        torch.cat([angle.cos(), -angle.sin() * sides, zero], dim=-1),
-        torch.cat([angle.sin() / sides, angle.cos(), zero], dim=-1),
-    ]
-    return _resampled(images, torch.cat(rows, dim=-2).reshape(-1, 2, 3))
+    sides = images.shape[2] / images.shape[3]
+    return _resampled(images, (angle.cos(), -angle.sin() * sides, 0), (angle.sin() / sides, angle.cos(), 0))
 
 
 def _translate(images: Tensor, step: Step, generators: Generators) -> Tensor:
     dx, dy = (2 * _uniform(generators, -step["share"], step["share"], images) for _ in range(2))
-    one = torch.ones_like(dx)
-    return _resampled(images, _matrices(one, one, dx, dy))
+    return _resampled(images, (1, 0, dx), (0, 1, dy))
 
 
 def _scale(images: Tensor, step: Step, generators: Generators) -> Tensor:
-    inverse = 1 / _uniform(generators, 1 - step["strength"], 1 + step["strength"], images)
-    zero = torch.zeros_like(inverse)
-    return _resampled(images, _matrices(inverse, inverse, zero, zero))
+    inverse = 1 / _factor(images, step, generators)
+    return _resampled(images, (inverse, 0, 0), (0, inverse, 0))
 
 
 def _pad(images: Tensor, step: Step, generators: Generators) -> Tensor:
     inverse = 1 + 2 * _uniform(generators, 0.0, step["share"], images)
-    zero = torch.zeros_like(inverse)
-    return _resampled(images, _matrices(inverse, inverse, zero, zero), fill="zeros")
+    return _resampled(images, (inverse, 0, 0), (0, inverse, 0), fill="zeros")
 
 
 def _factor(images: Tensor, step: Step, generators: Generators) -> Tensor:
@@ -161,11 +153,8 @@ def _saturation(images: Tensor, step: Step, generators: Generators) -> Tensor:
 
 
 def _hue(images: Tensor, step: Step, generators: Generators) -> Tensor:
-    turned = [
-        vision.adjust_hue(image, rng.uniform(-step["turns"], step["turns"]))
-        for image, rng in zip(images, generators, strict=True)
-    ]
-    return torch.stack(turned)
+    turns = [rng.uniform(-step["turns"], step["turns"]) for rng in generators]
+    return torch.stack([vision.adjust_hue(image, turn) for image, turn in zip(images, turns, strict=True)])
 
 
 def _noise(images: Tensor, step: Step, generators: Generators) -> Tensor:
@@ -174,7 +163,7 @@ def _noise(images: Tensor, step: Step, generators: Generators) -> Tensor:
 
 
 def _random_greyscale(images: Tensor, step: Step, generators: Generators) -> Tensor:
-    return torch.where(_chosen(generators, step["probability"], images), _luma(images).expand_as(images), images)
+    return torch.where(_choose(generators, step["probability"], images), _luma(images).expand_as(images), images)
 
 
 _OPERATIONS: Mapping[str, Callable[[Tensor, Step, Generators], Tensor]] = {

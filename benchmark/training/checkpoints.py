@@ -44,7 +44,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Put every global random generator where `random_state` found it."""
+    """Set every global random generator to what `random_state` returned."""
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -56,15 +56,15 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
 class Checkpoints:
     """The last checkpoint of one run: ``<id>.checkpoint``, and the best epoch's weights in ``<id>.best-<epoch>``.
 
-    Written by a thread, the best weights before the state that names them; each file completely or not at all. Only
+    A thread writes them, the best weights before the state that names them; each file completely or not at all. Only
     what PyTorch loads with ``weights_only=True`` is read. From `load` to `close` they are locked: a worker that
     outlives its parent by a moment cannot write what its successor reads.
 
     Args:
         folder: created when needed.
         run_id: the run's.
-        key: what must be equal for a resumed run to end as if it had never been interrupted (versions, images, weights,
-            device); a checkpoint with another key is not used.
+        key: all that must be equal for a resumed run to end as if it had never been interrupted (versions, images,
+            weights, device); a checkpoint with another key is not used.
     """
 
     def __init__(self, folder: Path, run_id: str, key: Mapping[str, str]) -> None:
@@ -74,11 +74,8 @@ class Checkpoints:
         self._best_on_disk: int | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
-        self._lock = FileLock(folder / f"{run_id}.checkpoint.lock", thread_local=False)
-
-    @property
-    def _state_file(self) -> Path:
-        return self._folder / f"{self._id}.checkpoint"
+        self._state_file = folder / f"{run_id}.checkpoint"
+        self._lock = FileLock(f"{self._state_file}.lock", thread_local=False)
 
     def _best_file(self, epoch: int) -> Path:
         return self._folder / f"{self._id}.best-{epoch}"
@@ -97,9 +94,8 @@ class Checkpoints:
             kept = state["identity"]
             different = sorted(k for k in {*kept, *self._key} if kept.get(k) != self._key.get(k))
             if different:
-                log.warning(
-                    "the run starts from scratch: its checkpoint was made with another %s", ", ".join(different)
-                )
+                reason = f"was made with another {', '.join(different)}"
+                log.warning("the run starts from scratch: its checkpoint %s", reason)
                 return None
             epoch = state["best_epoch"]
             if epoch is not None:
@@ -111,12 +107,12 @@ class Checkpoints:
         return state
 
     def save(self, state: Mapping[str, Any], best_epoch: int | None, best: Mapping[str, Any]) -> None:
-        """Replace the last state by this one; return when it is copied, before it is written.
+        """Replace the last state; return when the new one is copied, before it is written.
 
         Args:
             state: nested dicts, lists and tuples of tensors, numbers and text.
             best_epoch: the best epoch so far, or None.
-            best: of the best epoch; copied only when the epoch is new.
+            best: state of the best epoch; copied only when the epoch is new.
         """
         self._finish()
         copied = snapshot({**state, "identity": self._key, "best_epoch": best_epoch})
@@ -143,7 +139,7 @@ class Checkpoints:
         self._pending = None
 
     def close(self) -> None:
-        """Wait until what was saved is on disk."""
+        """Wait until the last saved state is on disk, and unlock."""
         self._finish()
         self._thread.shutdown()
         self._lock.release()
@@ -153,8 +149,8 @@ def _loaded(path: Path) -> Any:
     """Return the content of a file; nothing but tensors and plain values is unpickled.
 
     Raises:
-        BadZipFile: a byte has changed since it was written. PyTorch writes CRC-32 sums into the archive and reads
-            tensors without comparing them.
+        BadZipFile: a byte has changed since it was written. PyTorch writes CRC-32 sums and reads tensors without
+            comparing them.
     """
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()

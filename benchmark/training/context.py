@@ -1,22 +1,20 @@
-"""The environment of a run and what it returns. No torch: for the processes that start runs elsewhere."""
+"""The environment and the outcome of a run, for the processes that start runs: no torch is imported."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from benchmark.data.dataset import PreparedDataset
+from benchmark.data.decoding.pool import Progress
+from benchmark.data.load import load_dataset
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.matrix.settings import KeepThumbnails
 from benchmark.records.exhibits import Exhibit
-from benchmark.records.record import RunRecord
-
-if TYPE_CHECKING:
-    from benchmark.data.dataset import PreparedDataset
-    from benchmark.data.decoding.pool import Progress
-    from benchmark.records.record import PredictionTable
+from benchmark.records.record import PredictionTable, RunRecord
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Outcome:
 
 
 def now() -> str:
-    """Return the time in UTC, ISO 8601, whole seconds."""
+    """Return the time in UTC, ISO 8601, without fractions of a second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
@@ -61,11 +59,9 @@ def load_run_images(spec: RunSpec, data_dir: Path | None, progress: Progress | N
 
     Args:
         spec: the run.
-        data_dir: as given to ``--data-dir``.
+        data_dir: as given to ``--data-dir``, or None for the default.
         progress: called with (what, done, total).
     """
-    from benchmark.data.load import load_dataset  # with scipy, which planning does not need
-
     return load_dataset(
         spec.source,
         split_seed=spec.split_seed,

@@ -26,9 +26,9 @@ def choose_device() -> torch.device:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 has instructions of its own: on a CPU AVX512-BF16 or AMX; elsewhere it is emulated.
+    """Whether a device has instructions for bfloat16: a CPU by AVX512-BF16 or AMX.
 
-    Emulated on a CPU it trains about ten times more slowly than float32.
+    Emulated on a CPU, it trains about ten times more slowly than float32.
     """
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
@@ -36,7 +36,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def check_precision(asked: str, device: torch.device) -> None:
-    """Check that a matrix's ``precision`` is one for this device.
+    """Check that a matrix's ``precision`` suits a device.
 
     Args:
         asked: ``auto``, ``fp32``, ``fp16`` or ``bf16``.
@@ -57,7 +57,7 @@ def check_precision(asked: str, device: torch.device) -> None:
 
 
 def resolve_precision(asked: str, device: torch.device) -> Precision:
-    """Return what ``precision`` means on a device: ``auto`` is fp32 on a CPU, on a GPU bf16 if fast, else fp16."""
+    """Return the precision on a device: ``auto`` is fp32 on a CPU, on a GPU bf16 if that is fast, else fp16."""
     if asked != "auto":
         return cast(Precision, asked)
     if device.type == "cpu":
@@ -73,15 +73,10 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def keeps_images(device: torch.device, wanted: int) -> bool:
-    """Whether a device keeps stored images: a GPU does if they take at most `RESIDENT_SHARE` of its free memory.
-
-    Args:
-        device: the run's.
-        wanted: bytes of all splits.
-    """
+    """Whether a device keeps stored images of that many bytes: a GPU does up to `RESIDENT_SHARE` of its free memory."""
     return device.type == "cuda" and wanted <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def preparing_threads(device: torch.device) -> int:
-    """Return how many threads prepare batches that take long: one for a CPU, whose other cores have their own runs."""
+    """Return the number of threads that prepare slow batches: one for a CPU, whose other cores have their own runs."""
     return 1 if device.type == "cpu" else min(MOST_THREADS, os.cpu_count() or 1)

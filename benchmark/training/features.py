@@ -135,7 +135,7 @@ def _of_split(network: nn.Module, head: nn.Module, images: Source, mirrored: boo
     """Return the features of every image of a split, float32, on the CPU, in batches of a fixed size."""
     assert isinstance(images, SplitImages)
     computed = []
-    positions = torch.arange(len(images)).split(EVALUATION_BATCHES[images.labels.device.type])
+    positions = torch.split(torch.arange(len(images)), EVALUATION_BATCHES[images.labels.device.type])
     with torch.inference_mode(), autocast(), _in_eval_mode(network):
         for part in positions:
             batch = images.plain(part.tolist(), mirrored=mirrored)

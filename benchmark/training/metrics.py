@@ -10,7 +10,7 @@ from benchmark.records.record import SplitMetrics
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Return correct images / images (micro average, 0..1); the class of the largest logit, the first at a tie.
+    """Return the share of correct images (micro average, 0..1); at a tie of logits the first class counts.
 
     Args:
         logits: float, shape (n, classes).

@@ -17,7 +17,7 @@ def make_optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     """Return an optimizer over exactly the parameters that require gradients.
 
     The classifier has a group of its own, at ``lr * head_lr_factor``, where the factor is not 1 and other parameters
-    are trained beside it; it is then the last group.
+    are trained next to it; it is then the last group.
 
     Args:
         network: with `freezing.set_trainable` done.
@@ -29,10 +29,8 @@ def make_optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     others = [parameter for parameter in trained if id(parameter) not in head]
     head_lr = stage.lr * stage.head_lr_factor
     groups: list[dict[str, Any]]
-    if not others:
-        groups = [{"params": of_the_head, "lr": head_lr}]
-    elif stage.head_lr_factor == 1:
-        groups = [{"params": trained, "lr": stage.lr}]
+    if not others or stage.head_lr_factor == 1:
+        groups = [{"params": trained, "lr": head_lr}]
     else:
         groups = [{"params": others, "lr": stage.lr}, {"params": of_the_head, "lr": head_lr}]
     common: dict[str, Any] = {"lr": stage.lr, "weight_decay": stage.weight_decay, "fused": True}
@@ -47,7 +45,7 @@ def make_optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
 
 
 def lr_factor(choice: Choice, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """Return the learning rate's factor at a step (0-based) of a stage; the formulas are `optimisation.SCHEDULES`'s."""
+    """Return the learning rate's factor at a step (0-based) of a stage; for formulas see `choices.SCHEDULES`."""
     match choice.name:
         case "cosine":
             steps = steps_per_epoch * epochs

@@ -1,4 +1,4 @@
-"""Out-of-memory errors: recognising and describing them. Imports torch when asked about an error."""
+"""Recognition and description of out-of-memory errors. Torch is imported when there is an error to look at."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory(error: BaseException, batch_size: int) -> str:
-    """Return one line: what was asked for, the batch size, and the memory in use."""
+    """Return one line with the error, the batch size, and the memory in use."""
     import torch
 
     process = psutil.Process().memory_info()

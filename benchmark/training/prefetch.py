@@ -1,4 +1,4 @@
-"""Batches prepared by threads while the network is busy with those before; the same batches, in the same order."""
+"""Batches prepared by threads ahead of time: the same batches, in the same order."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from benchmark.training.batches import Batch, Source
 
 
 class PreparedBatches(BatchSampler):
-    """A sampler whose items are the batches themselves, prepared ahead where the source says that they take long.
+    """A sampler whose items are the batches themselves, prepared ahead of time where the source says so.
 
     On a GPU each thread has a stream of its own, so that copies and augmentations run next to the network's kernels.
 
     Args:
-        source: of the images.
-        order: of their positions.
+        source: of the batches.
+        order: of the positions.
         batch_size: images per batch; the last one may have fewer.
     """
 
@@ -44,7 +44,7 @@ class PreparedBatches(BatchSampler):
             yield batch
 
     def _prepare(self, positions: list[int]) -> tuple[Batch, torch.cuda.Event | None]:
-        """Return a batch, and what a GPU must have reached before it can be used; None on a CPU."""
+        """Return a batch, and the event after which a GPU can use it, or None on a CPU."""
         if self._source.labels.device.type != "cuda":
             return self._source.__getitems__(positions), None
         if not hasattr(self._of_thread, "stream"):
@@ -55,25 +55,19 @@ class PreparedBatches(BatchSampler):
 
 
 class _AsSampled(Dataset[Batch]):
-    """The items of `PreparedBatches`, as they are."""
+    """The items of `PreparedBatches`, unchanged."""
 
     def __getitems__(self, batch: Any) -> Any:
         return batch
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
 
 
 def loader(images: Source, batch_size: int, order: Sampler[int] | None = None) -> DataLoader[Batch]:
     """Return a loader without worker processes: each batch is one slice of the decoded array.
 
     Args:
-        images: what is shown.
+        images: the split.
         batch_size: images per batch.
-        order: of the positions; None: as they are stored.
+        order: of the positions, or None for the stored order.
     """
     batches = PreparedBatches(images, order or SequentialSampler(range(len(images))), batch_size)
-    return DataLoader(
-        _AsSampled(), batch_sampler=cast(Any, batches), collate_fn=_as_it_is, num_workers=0, pin_memory=False
-    )
+    return DataLoader(_AsSampled(), batch_sampler=cast(Any, batches), collate_fn=lambda batch: batch, num_workers=0)

@@ -1,4 +1,4 @@
-"""A stopwatch that notices when the work it timed shared its processor or was stopped: such seconds do not compare."""
+"""A stopwatch that notices when the work it timed shared its processor or was stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CONTENDED_SHARE = 0.05
 
 
 class Stopwatch:
-    """Time one stretch of work after another, all in one thread.
+    """A timer of one stretch of work after another, all in one thread.
 
     Two clocks in addition to the wall's: the time in which this thread was ready to run and had no processor, and the
     processor time of the process. Only the second notices a process that was stopped (Ctrl-Z, a suspended job, a paused
@@ -47,7 +47,7 @@ class Stopwatch:
 
 
 def _clocks() -> tuple[float, float, float]:
-    """Return seconds of wall time, of this process's processor time, and of this thread's waiting for a processor.
+    """Return seconds of wall time, of processor time of the process, and of this thread's waiting for a processor.
 
     The last is the second field of ``/proc/thread-self/schedstat``, nanoseconds (Linux,
     Documentation/scheduler/sched-stats); NaN elsewhere.

@@ -78,7 +78,7 @@ def test_kept_features_are_not_used_where_they_would_not_be_exact(
     assert passes_with_gradients(factories.training_spec(policy=policy, augment=augment), monkeypatch) == 3 * 5
 
 
-def frozen(network: nn.Module, images: Images, folder: Path | None = None, **about: Any) -> features.Features | None:
+def frozen(network: nn.Module, images: Images, folder: Path | None = None, **about: Any) -> Images | None:
     set_modes(network, "head", "eval")
     spec = factories.training_spec()
     return features.compute_features(
