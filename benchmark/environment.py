@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import platform
@@ -83,14 +82,8 @@ def git_revision() -> tuple[str | None, bool | None]:
     return git("rev-parse", "HEAD"), bool(changes)
 
 
-def reset_peak_rss() -> None:
-    """Start a new measurement of the peak resident memory, if the system can (Linux, proc(5): clear_refs)."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
 def peak_rss_bytes() -> int:
-    """Return the peak resident memory of this process, bytes: since `reset_peak_rss` on Linux, else since its start."""
+    """Return the peak resident memory of this process since its start or, on Linux, since its fork; bytes."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

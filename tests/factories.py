@@ -24,7 +24,7 @@ from benchmark.data.dataset import PreparedDataset, Split
 from benchmark.execution.events import Event
 from benchmark.execution.executor import Executor, Take
 from benchmark.execution.gpus import list_gpus
-from benchmark.execution.local import local_workers
+from benchmark.execution.local import LocalExecutor
 from benchmark.matrix.expand import expand
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import Matrix
@@ -500,9 +500,8 @@ def context(folder: Path, workers: int = 1) -> RunContext:
 def run_locally(
     take: Take, context: RunContext, timeout: float | None, on_event: Callable[[Event], None]
 ) -> Generator[Outcome, None, None]:
-    """Execute runs in worker processes that are started for them."""
-    with local_workers(context.workers, list_gpus()) as execute:
-        yield from execute(take, context, timeout, on_event)
+    """Execute runs in processes of this machine."""
+    yield from LocalExecutor(context.workers, list_gpus())(take, context, timeout, on_event)
 
 
 def outcomes(

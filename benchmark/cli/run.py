@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -159,8 +159,7 @@ def _execute_runs(selection: Selection, todo: list[PlannedRun], place: Place, *,
 
     matrix, store = selection.matrix, selection.store
     todo = _longest_first(todo, selection.plan)
-    with ExitStack() as stack:
-        shown = stack.enter_context(display(len(todo)))
+    with display(len(todo)) as shown:
         found = preflight([planned.spec for planned in todo], place.data_dir, shown.preparing)
         found.raise_problems(selection.source, selection.overrides)
         here = default_workers(len(found.gpus), matrix.threads, place.runs_per_gpu)
@@ -181,9 +180,9 @@ def _execute_runs(selection: Selection, todo: list[PlannedRun], place: Place, *,
         if place.executor is Where.ray:
             executor = RayExecutor(place.ray_address, number, matrix.threads, place.runs_per_gpu)
         else:
-            from benchmark.execution.local import local_workers
+            from benchmark.execution.local import LocalExecutor
 
-            executor = stack.enter_context(local_workers(number, found.gpus))
+            executor = LocalExecutor(number, found.gpus)
         with ClaimedRuns(store, todo, from_scratch=from_scratch) as runs:
             return execute_runs(runs, executor, context, matrix.timeout, shown)
 

@@ -8,11 +8,6 @@ from benchmark.records.record import EpochRecord
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A worker process of this machine has started; no event of a run."""
-
-
-@dataclass(frozen=True)
 class Started:
     """A worker took a run."""
 

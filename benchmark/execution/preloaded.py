@@ -1,47 +1,40 @@
-"""All that a worker needs for a run, imported; see `benchmark.execution.forkserver`, which has it imported once."""
+"""All that a run needs, imported; `benchmark.execution.forkserver` has it imported once.
+
+The import takes seconds, in which the process ends with its parent where the system offers that (Linux).
+"""
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
-import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import wait
+import signal
+import sys
 
+from benchmark import environment
 
-@contextmanager
-def _ending_with_parent() -> Iterator[None]:
-    """End this process if its parent is gone before the block ends, where the system can tell (Linux 5.3).
+SIGNAL_WHEN_PARENT_ENDS = 1
+"""``PR_SET_PDEATHSIG`` of prctl(2)."""
 
-    The import takes seconds, in which nothing else would notice. The thread that watches is gone with the block: what
-    is forked from this process finds one thread.
-    """
-    try:
-        parent = os.pidfd_open(os.getppid())
-    except (AttributeError, OSError):
-        yield
-        return
-    ended, end = os.pipe()
+MODULES = (
+    "benchmark.training.run",
+    "benchmark.execution.preflight",
+    "benchmark.data.load",
+    "benchmark.data.controls",
+    "benchmark.execution.worker",
+    *("pandas", "pyarrow.parquet", "pyarrow.dataset"),
+)
+"""The last three: what reading a dataset's index imports when it is called."""
 
-    def watch() -> None:
-        if parent in wait([parent, ended]):
-            os._exit(1)
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(SIGNAL_WHEN_PARENT_ENDS, signal.SIGKILL)
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        os.close(end)
-        thread.join()
-        os.close(ended)
-        os.close(parent)
+for name in MODULES:
+    importlib.import_module(name)
+for known_from_now_on in (environment.package_versions, environment.cpu_name, environment.git_revision):
+    known_from_now_on()
 
-
-with _ending_with_parent():
-    for name in ("benchmark.training.run", "benchmark.execution.preflight", "benchmark.data.load"):
-        importlib.import_module(name)
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(SIGNAL_WHEN_PARENT_ENDS, 0)
 
 gc.freeze()  # what is imported is the same in every process that is forked from here: no collection touches its pages

@@ -32,7 +32,7 @@ from benchmark import environment
 from benchmark.errors import UserError
 from benchmark.execution.events import Event, Started, Warned
 from benchmark.execution.executor import Take
-from benchmark.execution.local import local_workers
+from benchmark.execution.local import LocalExecutor
 from benchmark.files import write_atomically
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.protocol import PROTOCOL_VERSION
@@ -264,13 +264,13 @@ def _work(
     with contextlib.suppress(Exception):  # before its time counts; the run meets the error again, and records it
         load_run_images(spec, context.data_dir)
     workers = min(fits.get(ray.get_runtime_context().get_node_id(), 1), context.workers)
-    with tempfile.TemporaryDirectory(prefix="benchmark-ray-") as name, local_workers(1, ()) as execute:
+    with tempfile.TemporaryDirectory(prefix="benchmark-ray-") as name:
         weights = Path(name) / "weights"
         here = replace(context, weights_folder=weights, workers=workers)
         if not mark.is_file():
             here = replace(here, checkpoints=None, exhibits=context.exhibits and Path(name) / "exhibits")
         runs = iter([spec])
-        (outcome,) = execute(lambda: next(runs, None), here, timeout, events.put)
+        (outcome,) = LocalExecutor(1, ())(lambda: next(runs, None), here, timeout, events.put)
         return outcome, {file.name: file.read_bytes() for file in sorted(weights.glob("*"))}
 
 

@@ -1,19 +1,29 @@
-"""Work that needs a run's libraries, done in a process beside this one, which imports none of them."""
+"""A call in a process of its own: the messages it sends, what it returns or raises, and how its process ends.
+
+Such processes have the libraries of a run, of which this one imports none.
+"""
 
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import os
+import signal
+import sys
+import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from multiprocessing import connection
 from multiprocessing.connection import Connection
-from typing import Any, Protocol, TypeVar
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, Generic, TypeVar
 
-from benchmark import environment
+from benchmark.environment import WORKER_VARIABLES
 from benchmark.errors import UserError
 from benchmark.execution import forkserver
-from benchmark.execution.worker import end_with_parent, set_environment
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
@@ -21,43 +31,15 @@ Progress = Callable[[str, int, int], None]
 Returned = TypeVar("Returned")
 
 ATTEMPTS = 3
-"""How often work is begun anew whose process was ended."""
-
-_TOLD, _RETURNED, _RAISED = range(3)
-"""Kinds of what the process sends."""
+"""How often a call is made whose process is ended."""
 
 
-class Beside(Protocol):
-    """Calls a function where a run's libraries are, and returns what it returns, or raises what it raises."""
+class ChildEndedError(Exception):
+    """The process ended before its call did.
 
-    def __call__(
-        self, function: Callable[..., Returned], *arguments: Any, progress: Progress | None = None
-    ) -> Returned:
-        """Call ``function(*arguments)``, with ``progress=progress`` where it is given; the rest is pickled."""
-        ...
-
-
-def beside(function: Callable[..., Returned], *arguments: Any, progress: Progress | None = None) -> Returned:
-    """Be a `Beside`: call a function in a process of its own, which ends with the call and with this process.
-
-    `libraries.start_importing`, called earlier, spares the time of the import.
-
-    Raises:
-        UserError: the process was ended, each time it was tried.
+    Attributes:
+        code: its exit code; negative: minus the signal that ended it.
     """
-    for _ in range(ATTEMPTS):
-        try:
-            return _called(partial(function, *arguments), progress)
-        except _EndedError as error:
-            code = error.code
-    raise UserError(
-        f"{ATTEMPTS} times a process that prepares the runs was ended (exit code {code}; -9: killed, as the system "
-        "does when memory runs out). Free some memory, or lower training.batch_size."
-    )
-
-
-class _EndedError(Exception):
-    """The process is gone, and has not told how the call ended."""
 
     def __init__(self, code: int | None) -> None:
         super().__init__(code)
@@ -68,57 +50,148 @@ class _ElsewhereError(Exception):
     """The traceback of an error in the process, shown as its cause."""
 
 
-def _called(call: Callable[..., Returned], progress: Progress | None) -> Returned:
-    forkserver.wait_until_imported()
-    context = forkserver.context()
-    reader, writer = context.Pipe(duplex=False)
-    arguments = (writer, dict(os.environ), call, progress is not None)
-    process = context.Process(target=_work, args=arguments, daemon=True)
-    with reader:
-        with writer, forkserver.variables(environment.worker_variables()), forkserver.interrupts_held():
-            try:
-                process.start()
-            except forkserver.SERVER_GONE as error:
-                raise _EndedError(None) from error
+@dataclass(frozen=True)
+class _Answer:
+    """What a call returned, or the error it raised with the text of its traceback."""
+
+    returned: Any = None
+    error: Exception | None = None
+    trace: str = ""
+
+
+class Child(Generic[Returned]):
+    """A call in a new process that has a run's libraries and ends with the call and with this process.
+
+    Args:
+        call: called there with a function that sends a message here; it and all that is sent is pickled.
+        variables: of its environment, in addition to those of this process.
+    """
+
+    def __init__(self, call: Callable[[Callable[[Any], None]], Returned], variables: Mapping[str, str]) -> None:
+        self._reader, writer = multiprocessing.Pipe(duplex=False)
+        self._answer: _Answer | None = None
+        self.is_over = False
+        """Whether the call or the process has ended, as far as `received` has seen."""
+        with writer:
+            self._process = forkserver.start(_work, writer, {**os.environ, **variables}, call)
+
+    def received(self) -> Iterator[Any]:
+        """Yield the messages that have arrived; never wait."""
+        ended = self._process.exitcode is not None  # asked first: what a process sent is there before its end is seen
         try:
-            while (message := _received(reader)) is not None:
-                kind, content = message
-                if kind == _RAISED:
-                    raised, trace = content
-                    raise raised from _ElsewhereError(trace)
-                if kind == _RETURNED:
-                    returned: Returned = content
-                    return returned
-                assert progress is not None
-                progress(*content)
-            process.join()
-            raise _EndedError(process.exitcode)
+            while self._answer is None and self._reader.poll():
+                message = self._reader.recv()
+                if isinstance(message, _Answer):
+                    self._answer = message
+                else:
+                    yield message
+        except (EOFError, OSError):  # it ended, perhaps in the middle of a message
+            ended = True
+        self.is_over = ended or self._answer is not None
+
+    def end(self) -> None:
+        """End the process, whatever it does, and wait until it is gone."""
+        self._process.kill()
+        self._process.join()
+        self._reader.close()
+
+    def result(self) -> Returned:
+        """Return what the call returned; call `end` first.
+
+        Raises:
+            ChildEndedError: the process ended before the call did.
+            Exception: what the call raised.
+        """
+        if self._answer is None:
+            raise ChildEndedError(self._process.exitcode)
+        if self._answer.error is not None:
+            raise self._answer.error from _ElsewhereError(self._answer.trace)
+        returned: Returned = self._answer.returned
+        return returned
+
+    @staticmethod
+    def wait(children: Collection[Child[Any]], timeout: float | None = None) -> None:
+        """Wait until one of some children has sent something or has ended, at most for ``timeout`` seconds."""
+        connection.wait([each for child in children for each in (child._reader, child._process.sentinel)], timeout)
+
+
+def beside(function: Callable[..., Returned], *arguments: Any, progress: Progress | None = None) -> Returned:
+    """Call ``function(*arguments)`` in a process of its own; return what it returns, or raise what it raises.
+
+    `forkserver.start_importing`, called earlier, saves the time of the import.
+
+    Args:
+        function: gets ``progress=progress`` where it is given; everything else is pickled.
+        arguments: of the function.
+        progress: called here.
+
+    Raises:
+        UserError: the process was ended, each time it was tried.
+    """
+    call = partial(function, *arguments)
+    for _ in range(ATTEMPTS):
+        child = Child(partial(_called, call, progress is not None), {})
+        try:
+            while not child.is_over:
+                Child.wait([child])
+                for told in child.received():
+                    assert progress is not None
+                    progress(*told)
         finally:
-            process.kill()
-            process.join()
+            child.end()
+        try:
+            return child.result()
+        except ChildEndedError as error:
+            code = error.code
+    raise UserError(
+        f"{ATTEMPTS} times a process that prepares the runs was ended (exit code {code}; -9: killed, as the system "
+        "does when memory runs out). Free some memory, or lower training.batch_size."
+    )
 
 
-def _received(reader: Connection) -> tuple[int, Any] | None:
-    """Return the next message; None: the process ended first, perhaps in the middle of one."""
+def _called(call: Callable[..., Returned], tells: bool, send: Callable[[Any], None]) -> Returned:
+    return call(progress=lambda *told: send(told)) if tells else call()
+
+
+def _work(writer: Connection, variables: Mapping[str, str], call: Callable[[Callable[[Any], None]], Any]) -> None:
+    _set_environment(variables)
+    _end_with_parent()
     try:
-        message: tuple[int, Any] = reader.recv()
-    except (EOFError, OSError):
-        return None
-    return message
+        answer = ForkingPickler.dumps(_Answer(call(writer.send)))
+    except Exception as error:  # raised again where it is awaited
+        answer = ForkingPickler.dumps(_Answer(error=_picklable(error), trace=traceback.format_exc()))
+    sys.stdout.flush()
+    writer.send_bytes(answer)
 
 
-def _work(told: Connection, variables: Mapping[str, str], call: Callable[..., Any], tells: bool) -> None:
-    set_environment(variables)
-    end_with_parent()
+def _set_environment(variables: Mapping[str, str]) -> None:
+    """Give this process, which may have been forked from one with another environment, these variables instead of its.
 
-    def progress(what: str, done: int, total: int) -> None:
-        told.send((_TOLD, (what, done, total)))
+    Of the variables that count from a program's start only, those stay that its program was started with.
+    """
+    counting = {name: value for name, value in os.environ.items() if name in WORKER_VARIABLES}
+    os.environ.clear()
+    os.environ.update({name: value for name, value in variables.items() if name not in WORKER_VARIABLES})
+    os.environ.update(counting)
 
-    try:
-        answer = (_RETURNED, call(progress=progress) if tells else call())
-    except Exception as error:  # raised where it was called
-        answer = (_RAISED, (_picklable(error), traceback.format_exc()))
-    told.send(answer)
+
+def _end_with_parent() -> None:
+    """End this process, whatever it does, as soon as the process that started it is gone.
+
+    Also when it was forked from another one for that and this other is gone, which alone could tell how it ended.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise RuntimeError("only for a process that multiprocessing started")
+    watched = [parent.sentinel]
+    with suppress(AttributeError, OSError):  # not Linux, or one older than 5.3
+        watched.append(os.pidfd_open(os.getppid()))
+
+    def watch() -> None:
+        connection.wait(watched)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()
 
 
 def _picklable(error: Exception) -> Exception:

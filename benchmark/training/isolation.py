@@ -1,8 +1,7 @@
-"""What one run could leave behind in its process for the next, put back to what a new process has."""
+"""Set what a process has once for all its code: threads, random generators, the choice of kernels."""
 
 from __future__ import annotations
 
-import gc
 import random
 
 import numpy as np
@@ -11,41 +10,20 @@ from accelerate.state import AcceleratorState, GradientState
 
 
 def reset_accelerate() -> None:
-    """Forget accelerate's process-wide state, which would carry one run's precision into the next (trap 18)."""
+    """Forget accelerate's process-wide state, which would carry the precision of one stage into the next."""
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
 
 
-def start_afresh(threads: int) -> None:
-    """Make this process for the next run what a new one would be, and deterministic.
-
-    Memory of earlier runs is given up; the random generators, the default dtype and device, gradients, autocast, the
-    precision of products, denormal numbers, and the choice of kernels are as at a process' start.
+def make_deterministic(threads: int) -> None:
+    """Make what this process computes from now on depend on nothing but the run.
 
     Args:
         threads: CPU threads of the run.
     """
     reset_accelerate()
-    gc.collect()
-    if not gc.get_freeze_count():
-        gc.freeze()  # libraries and what they hold stay; later collections, one a run, need not look at them again
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
     torch.set_num_threads(threads)
-    torch.set_default_dtype(torch.float32)
-    torch.set_default_device(None)
-    torch.set_grad_enabled(True)
-    torch.autograd.set_detect_anomaly(False)
-    torch.set_autocast_enabled("cpu", False)
-    torch.set_autocast_enabled("cuda", False)
-    torch.clear_autocast_cache()
-    torch.set_float32_matmul_precision("highest")
-    torch.set_flush_denormal(False)
-    torch.use_deterministic_algorithms(False)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.enabled = True
-    torch.backends.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("highest")  # an environment variable of PyTorch would lower it
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     random.seed(0)

@@ -42,7 +42,7 @@ from benchmark.training.batches import Images, Normaliser, SplitImages
 from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.context import Outcome, RunContext, load_run_images, now
 from benchmark.training.devices import check_precision, choose_device, keeps_images, resolve_precision
-from benchmark.training.isolation import start_afresh
+from benchmark.training.isolation import make_deterministic
 from benchmark.training.metrics import score
 from benchmark.training.out_of_memory import is_out_of_memory, out_of_memory
 from benchmark.training.progress import RunState
@@ -104,8 +104,7 @@ def train_and_score(
     """
     started_at = now()
     started = time.perf_counter()
-    start_afresh(spec.threads)
-    environment.reset_peak_rss()
+    make_deterministic(spec.threads)
     device = choose_device()
     check_precision(spec.precision, device)
     precision = resolve_precision(spec.precision, device)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
 from benchmark.environment import VISIBLE
-from benchmark.execution.events import Event
-from benchmark.execution.executor import Take
 from benchmark.execution.gpus import default_workers, variables_of_workers, visible_gpus
-from benchmark.execution.local import local_workers
-from benchmark.training.context import Outcome, RunContext
+from benchmark.execution.local import LocalExecutor
 from tests.factories import context, outcomes, tiny_runs
 
 
@@ -58,14 +54,8 @@ def test_auto_is_a_run_for_each_place_on_a_gpu_or_for_each_core(
 def test_each_worker_has_the_name_of_one_gpu_in_its_environment_and_the_parent_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def on_two_gpus(
-        take: Take, context: RunContext, timeout: float | None, on_event: Callable[[Event], None]
-    ) -> Generator[Outcome, None, None]:
-        with local_workers(2, ("GPU-a", "MIG-b")) as execute:
-            yield from execute(take, context, timeout, on_event)
-
     monkeypatch.delenv(VISIBLE, raising=False)
-    found = outcomes(on_two_gpus, tiny_runs(epochs=8), context(tmp_path, workers=2))
+    found = outcomes(LocalExecutor(2, ("GPU-a", "MIG-b")), tiny_runs(epochs=8), context(tmp_path, workers=2))
     environments = [outcome.record.environment for outcome in found.values()]
     assert sorted(each.variables[VISIBLE] for each in environments if each) == ["GPU-a", "MIG-b"]
     assert VISIBLE not in os.environ

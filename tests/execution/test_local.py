@@ -1,17 +1,19 @@
-"""Runs in worker processes of this machine."""
+"""Runs in processes of this machine."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path, PosixPath
 from typing import Any
 
+import psutil
 import pytest
 
-from benchmark.execution.local import local_workers
+from benchmark.execution.events import Event, Started
 from tests.commands import library_servers, workers
 from tests.factories import context, outcomes, run_locally, tiny_runs
 
@@ -29,15 +31,26 @@ def test_a_worker_that_ends_inside_a_run_with_exit_code_0_costs_that_run(tmp_pat
     where = replace(context(tmp_path), checkpoints=Ending(tmp_path / "checkpoints"))
     (ended,) = outcomes(run_locally, [run], where).values()
     assert ended.record.status == "killed"
-    assert ended.record.reason == "its worker ended without a word"
+    assert ended.record.reason == "its worker ended with exit code 0"
 
 
-def test_workers_start_before_there_is_a_run_and_end_with_the_block_that_fails() -> None:
-    with pytest.raises(ValueError, match="refused"), local_workers(2, ()):
-        started = workers(os.getpid())
-        assert len(started) == 2
-        raise ValueError("refused")
-    assert not any(process.is_running() for process in started)
+@pytest.mark.slow
+def test_each_run_has_a_process_of_its_own_which_ends_with_it_and_with_an_executor_that_is_closed(
+    tmp_path: Path,
+) -> None:
+    runs = tiny_runs(epochs=5000)
+    of_first: list[psutil.Process] = []
+
+    def look(event: Event) -> None:
+        if isinstance(event, Started):
+            of_first.extend(workers(os.getpid()))
+
+    with closing(run_locally(lambda: runs.pop(0) if runs else None, context(tmp_path), 1.0, look)) as executor:
+        ended = next(executor)
+        (of_second,) = workers(os.getpid())  # it has started before the outcome of the first is written
+    assert (ended.record.status, ended.record.reason) == ("timeout", "exceeded its time of 1 s")
+    assert of_second not in of_first
+    assert not any(process.is_running() for process in (*of_first, of_second))
 
 
 @pytest.mark.slow

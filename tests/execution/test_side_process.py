@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -53,6 +54,21 @@ def test_a_call_beside_finds_the_libraries_and_returns_what_it_made() -> None:
     process, there = beside(libraries_there)
     assert process != os.getpid()
     assert there
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [True, False], ids=["forked", "spawned"])
+def test_ctrl_c_is_kept_from_a_call_beside(shared: bool) -> None:
+    code = f"""
+import signal
+from benchmark.execution import forkserver
+from benchmark.execution.side_process import beside
+if __name__ == "__main__":
+    forkserver.are_shared = lambda: {shared}
+    print(signal.SIGINT in beside(signal.pthread_sigmask, signal.SIG_BLOCK, ()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 @pytest.mark.slow
