@@ -40,17 +40,17 @@ def plan(
     """
     from tabulate import tabulate
 
-    from benchmark.cli.forecast import expected, total, workers_of
     from benchmark.cli.selection import select
+    from benchmark.execution.forecast import forecast
     from benchmark.matrix.matrix import list_not_applicable
     from benchmark.words import duration
 
     selection = select(matrix, overrides, only, name, results)
-    foreseen = expected(selection.plan)
+    expected = forecast(selection.plan)
     rows = [
         (
             *(run_id, run.spec.dataset, run.spec.input_mode, run.spec.policy, run.spec.model, run.spec.seed),
-            duration(foreseen[run_id].seconds) if run_id in foreseen else "?",
+            duration(expected.times[run_id].seconds) if run_id in expected.times else "?",
             run.state,
         )
         for run_id, run in ((run.spec.id, run) for run in selection.selected)
@@ -61,7 +61,7 @@ def plan(
         typer.echo(f"\n{_needs(selection)}\n")
     for pair in list_not_applicable(selection.matrix):
         typer.echo(f"not applicable: {pair}")
-    typer.echo(total(selection.selected, foreseen, workers_of(selection.plan)))
+    typer.echo(expected.summary(selection.selected))
     counts = ", ".join(f"{number} {state}" for state, number in selection.plan.counts().items())
     typer.echo(f"{len(rows)} of {len(selection.plan.runs)} runs listed. In all: {counts}.")
     if preflight:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from benchmark.analysis.results import Results
     from benchmark.cli.selection import Selection
     from benchmark.execution.executor import Executor
-    from benchmark.records.plan import Plan, PlannedRun
+    from benchmark.records.plan import PlannedRun
     from benchmark.records.record import RunRecord
     from benchmark.records.store import Store
 
@@ -144,6 +144,7 @@ def _execute_runs(selection: Selection, todo: list[PlannedRun], place: Place, *,
         return []
     from benchmark.cli.display import display
     from benchmark.execution.claims import ClaimedRuns
+    from benchmark.execution.forecast import longest_first
     from benchmark.execution.gpus import default_workers
     from benchmark.execution.loop import execute_runs
     from benchmark.execution.preflight import preflight
@@ -158,7 +159,7 @@ def _execute_runs(selection: Selection, todo: list[PlannedRun], place: Place, *,
             require_answer(place.ray_address)
 
     matrix, store = selection.matrix, selection.store
-    todo = _longest_first(todo, selection.plan)
+    todo = longest_first(todo, selection.plan.done)
     with display(len(todo)) as shown:
         found = preflight([planned.spec for planned in todo], place.data_dir, shown.preparing)
         found.raise_problems(selection.source, selection.overrides)
@@ -222,16 +223,6 @@ def _keep_matrix(selection: Selection) -> None:
         with folder_locked(selection.store.folder):
             _refuse_another_matrix(selection)
             write_atomically(path, content)
-
-
-def _longest_first(todo: list[PlannedRun], plan: Plan) -> list[PlannedRun]:
-    """Return runs in the order in which to start them."""
-    from benchmark.execution.forecast import longest_first
-
-    planned = {run.spec.id: run for run in todo}
-    specs = [run.spec for run in todo]
-    known = [run.record for run in plan.runs if run.record is not None]
-    return [planned[spec.id] for spec in longest_first(specs, known)]
 
 
 def _report(selection: Selection) -> Results:

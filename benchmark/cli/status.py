@@ -27,8 +27,8 @@ def status(
     A name that is no shipped matrix is looked up under --results, so that `status --matrix NAME` works for any
     results folder. Exit code 1 when a run failed or a file is damaged.
     """
-    from benchmark.cli.forecast import expected, total, workers_of
     from benchmark.cli.selection import select
+    from benchmark.execution.forecast import forecast
     from benchmark.records.plan import FAILURES
     from benchmark.records.store import Store
 
@@ -37,7 +37,7 @@ def status(
     for state, number in selection.plan.counts().items():
         typer.echo(f"{number:6d} {state}")
     if selection.plan.todo and selection.plan.done:
-        typer.echo(total(selection.plan.runs, expected(selection.plan), workers_of(selection.plan)))
+        typer.echo(forecast(selection.plan).summary(selection.plan.runs))
     failed = [run for run in selection.selected if run.state in FAILURES]
     for run in failed:
         reason = run.record.reason if run.record else None

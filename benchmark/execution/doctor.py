@@ -1,17 +1,24 @@
-"""The datasets and weights that runs need: their sources, and which are at hand. Downloads nothing."""
+"""Diagnosis for some runs: sources of datasets and weights, and what is at hand on this machine. Downloads nothing."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import platform
+import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 
+from benchmark import environment
 from benchmark.data.catalogue import CATALOGUE, FOLDER
 from benchmark.errors import UserError
+from benchmark.locations import cache_directory
 from benchmark.matrix.identify import PYPI_MODELS, find_packaged_file
 from benchmark.matrix.run_spec import FILE, RunSpec, split_hash
+
+LEAST_FREE = 2**28
+"""Bytes of free disk below which a run is likely to stop."""
 
 
 @dataclass(frozen=True)
@@ -19,27 +26,36 @@ class Finding:
     """One line of the diagnosis.
 
     Attributes:
-        what: the thing looked at.
+        subject: the thing examined.
         found: in words.
         stops: whether it would stop the run.
         fetched: whether a run would download it first.
     """
 
-    what: str
+    subject: str
     found: str
     stops: bool = False
     fetched: bool = False
 
 
-def dataset_source(name: str) -> str:
-    """Return where a dataset comes from: a server, a PyPI package, a path, or ``generated``."""
+def needs(specs: Iterable[RunSpec]) -> list[tuple[str, str]]:
+    """Return each dataset and each network's weights that some runs need, once, with its source."""
+    specs = list(specs)
+    datasets = dict.fromkeys((f"dataset {spec.source.name}", _dataset_source(spec.source.name)) for spec in specs)
+    pretrained = (spec for spec in specs if spec.weights != "none")
+    weights = dict.fromkeys((f"weights {spec.model}", _weights_source(spec.model, spec.weights)) for spec in pretrained)
+    return [*datasets, *weights]
+
+
+def _dataset_source(name: str) -> str:
+    """Return a server, a PyPI package, a path, or ``generated``."""
     if name.startswith(FOLDER):
         return str(Path(name.removeprefix(FOLDER)).expanduser().resolve())
     return CATALOGUE[name].origin
 
 
-def weights_source(model: str, weights: str) -> str:
-    """Return where weights come from: a server, a PyPI package or a path. They are not ``none``."""
+def _weights_source(model: str, weights: str) -> str:
+    """Return a server, a PyPI package or a path; ``weights`` is not ``none``."""
     if weights.startswith(FILE):
         return str(Path(split_hash(weights)[0]).expanduser().resolve())
     if weights == "pypi":
@@ -50,70 +66,83 @@ def weights_source(model: str, weights: str) -> str:
     return "download.pytorch.org"
 
 
-def needs(specs: Iterable[RunSpec]) -> list[tuple[str, str]]:
-    """Return each dataset and each network's weights that some runs need, once, with its source."""
-    specs = list(specs)
-    datasets = dict.fromkeys((f"dataset {spec.source.name}", dataset_source(spec.source.name)) for spec in specs)
-    pretrained = (spec for spec in specs if spec.weights != "none")
-    weights = dict.fromkeys((f"weights {spec.model}", weights_source(spec.model, spec.weights)) for spec in pretrained)
-    return [*datasets, *weights]
+def examine_machine(precision: str, results: Path) -> Iterator[Finding]:
+    """Yield versions, device, precision, free memory and free disk. Imports torch.
+
+    Args:
+        precision: of the matrix.
+        results: the results folder, which may be missing.
+    """
+    import psutil
+    import torch
+
+    from benchmark.training.devices import check_precision, choose_device, resolve_precision
+
+    yield Finding("python", platform.python_version())
+    for package, version in environment.package_versions().items():
+        yield Finding(package, version)
+    device = choose_device()
+    on_gpu = device.type == "cuda"
+    yield Finding("device", torch.cuda.get_device_name() if on_gpu else f"CPU: {environment.cpu_name()}")
+    try:
+        check_precision(precision, device)
+        yield Finding("precision", f"{precision}: {resolve_precision(precision, device)}")
+    except UserError as error:
+        yield Finding("precision", str(error), stops=True)
+    memory = psutil.virtual_memory()
+    yield Finding("free memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GB")
+    for name, folder in (("results", results), ("cache", cache_directory())):
+        existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+        free = shutil.disk_usage(existing).free
+        yield Finding(f"free disk, {name}", f"{free / 2**30:.1f} GB in {existing}", stops=free < LEAST_FREE)
 
 
-def datasets_of(specs: Iterable[RunSpec], data_dir: Path | None) -> list[Finding]:
-    """Look for the datasets of some runs."""
+def examine_datasets(specs: Iterable[RunSpec], data_dir: Path | None) -> Iterator[Finding]:
+    """Yield whether each dataset of some runs is at hand."""
     from benchmark.data.load import list_files
 
-    findings = []
     for name in dict.fromkeys(spec.source.name for spec in specs):
-        what, source = f"dataset {name}", dataset_source(name)
+        subject, source = f"dataset {name}", _dataset_source(name)
+        downloaded = name in CATALOGUE and bool(CATALOGUE[name].downloads)
         if source == "generated":
-            findings.append(Finding(what, "generated when needed"))
+            yield Finding(subject, "generated when needed")
             continue
         try:
-            findings.append(Finding(what, f"{len(list_files(name, data_dir).files)} images"))
+            yield Finding(subject, f"{len(list_files(name, data_dir).files)} images")
         except UserError as error:
-            downloaded = name in CATALOGUE and bool(CATALOGUE[name].downloads)
             found = f"not here; `run` fetches it from {source}" if downloaded else str(error)
-            findings.append(Finding(what, found, stops=not downloaded, fetched=downloaded))
-    return findings
+            yield Finding(subject, found, stops=not downloaded, fetched=downloaded)
 
 
-def weights_of(specs: Iterable[RunSpec]) -> list[Finding]:
-    """Look for networks and their pretrained weights. Imports torch."""
+def examine_weights(specs: Iterable[RunSpec]) -> Iterator[Finding]:
+    """Yield whether each network of some runs exists, and its pretrained weights are at hand. Imports torch."""
     from benchmark.networks.libraries.find import find_architecture
 
-    findings = []
-    for model, source in dict.fromkeys((spec.model, spec.weights) for spec in specs):
-        what = f"weights {model}"
+    for model, weights in dict.fromkeys((spec.model, spec.weights) for spec in specs):
+        subject = f"weights {model}"
         try:
             find_architecture(model)
         except UserError as error:
-            findings.append(Finding(what, str(error), stops=True))
+            yield Finding(subject, str(error), stops=True)
             continue
-        if source == "none":
+        if weights == "none":
             continue
-        place = weights_source(model, source)
-        if _at_hand(model, source):
-            findings.append(Finding(what, f"here, from {place}"))
+        source, on_hub = _weights_source(model, weights), weights == "hub"
+        if _is_at_hand(model, weights):
+            yield Finding(subject, f"here, from {source}")
         else:
-            found = f"not here; `run` fetches them from {place}" if source == "hub" else f"not here: {place}"
-            findings.append(Finding(what, found, stops=source != "hub", fetched=source == "hub"))
-    return findings
+            found = f"not here; `run` fetches them from {source}" if on_hub else f"not here: {source}"
+            yield Finding(subject, found, stops=not on_hub, fetched=on_hub)
 
 
-def _at_hand(model: str, source: str) -> bool:
-    if source.startswith(FILE):
-        return Path(weights_source(model, source)).is_file()
-    if source == "pypi":
+def _is_at_hand(model: str, weights: str) -> bool:
+    library, _, name = model.partition("/")
+    if weights.startswith(FILE):
+        return Path(_weights_source(model, weights)).is_file()
+    if weights == "pypi":
         family = model.partition(".")[0]
         path = find_packaged_file(family) if family in PYPI_MODELS else None
         return path is not None and path.is_file()
-    return _cached(model)
-
-
-def _cached(model: str) -> bool:
-    """Whether a model's own weights are in its library's cache."""
-    library, _, name = model.partition("/")
     if library == "timm":
         import timm
         from huggingface_hub import try_to_load_from_cache

@@ -1,28 +1,34 @@
-"""How long runs will take: as done runs like them, else scaled from others, else by a reference rate. No torch."""
+"""Expected times of runs: as done runs like them, else scaled from others, else by a reference rate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import log
+from math import fsum, log
+from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from benchmark.data.catalogue import CATALOGUE, SplitName
+from benchmark import environment
+from benchmark.data.catalogue import CATALOGUE, FOLDER, SplitName
+from benchmark.data.folders import list_folder
 from benchmark.data.source import DatasetSource
+from benchmark.execution.gpus import default_workers, visible_gpus
 from benchmark.matrix.policies import Stage
 from benchmark.matrix.run_spec import RunSpec
-from benchmark.records.record import DatasetRecord, DoneRun, RunRecord
+from benchmark.records.plan import Plan, PlannedRun
+from benchmark.records.record import DoneRun, Environment
+from benchmark.words import duration
 
 Device = Literal["cpu", "gpu"]
 
+NVIDIA = Path("/proc/driver/nvidia/gpus")
+"""One folder per GPU of NVIDIA's driver on Linux; importing torch to count them would take seconds."""
+
 VALIDATION_SHARE = 0.15
-"""Of the training images, where a dataset has no validation split (or, about, no test split)."""
-
-_HELD_OUT: tuple[SplitName, ...] = ("validation", "test")
-
-UNKNOWN_IMAGES = 1000
-"""Training images assumed for a folder that nothing is known of; only for the order of runs, never for a time."""
+"""Share of the training images in a validation split that is drawn, and about that of a test split."""
 
 STEPS = {"all": 1.0, "later-half": 0.67, "head": 0.25}
 """Time to train one image once, by trained part, relative to a step of the complete network: a backward pass takes
@@ -42,7 +48,7 @@ class ReferenceRate:
         size: pixels per side, in training and in evaluation.
         train: images per second through training steps of the complete network.
         evaluate: images per second through evaluations.
-        source: where the rates come from.
+        source: origin of the rates, in words.
     """
 
     network: str
@@ -62,51 +68,67 @@ REFERENCE_RATES = (
 train the complete network in one stage."""
 
 
-@dataclass(frozen=True)
-class ImageCount:
-    """Images of a dataset: in training, and in validation and test together."""
+class Images(NamedTuple):
+    """Number of images of a dataset: in training, and in validation and test together."""
 
     train: int
     held_out: int
 
-    @staticmethod
-    def of(dataset: DatasetRecord) -> ImageCount:
-        """Return the counts of a record."""
-        return ImageCount(dataset.train_images, dataset.validation_images + dataset.test_images)
 
-
-@dataclass(frozen=True)
-class Work:
-    """What a run computes, if it does not stop early, in images x pixels.
-
-    Attributes:
-        train: through training steps, in steps of the complete network (`STEPS`).
-        evaluate: through evaluations.
-    """
-
-    train: float
-    evaluate: float
-
-    @property
-    def product(self) -> float:
-        """Both in one number, for comparing runs."""
-        return self.train + EVALUATION * self.evaluate
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """Expected wall time of one run in a worker, seconds, and what it is based on, in words."""
+class RunTime(NamedTuple):
+    """Expected wall time of one run in a worker, seconds, and its basis in words."""
 
     seconds: float
     basis: str
 
 
-def forecast(
-    specs: Iterable[RunSpec],
-    records: Iterable[RunRecord],
-    device: Device,
-    images: Mapping[DatasetSource, ImageCount] | None = None,
-) -> dict[str, Forecast]:
+@dataclass(frozen=True)
+class Forecast:
+    """Expected times on this machine.
+
+    Attributes:
+        times: by run id; runs without any basis are missing.
+        workers: runs at a time.
+    """
+
+    times: Mapping[str, RunTime]
+    workers: int
+
+    def summary(self, runs: Iterable[PlannedRun]) -> str:
+        """Return one line: the time until all of these runs are done, with its basis."""
+        left = [run.spec for run in runs if run.state != "done"]
+        if not left:
+            return "forecast: nothing is left to do"
+        unknown = list(dict.fromkeys(spec.model for spec in left if spec.id not in self.times))
+        if unknown:
+            return f"forecast: none until a run is done; no rate of {', '.join(unknown)} on such a device is known"
+        times = [self.times[spec.id] for spec in left]
+        at_a_time = min(self.workers, len(left))
+        wall = max(fsum(time.seconds for time in times) / at_a_time, max(time.seconds for time in times))
+        bases = "; ".join(dict.fromkeys(time.basis for time in times))
+        return f"forecast: {len(left)} runs to do, about {duration(wall)} with {at_a_time} at a time. Basis: {bases}."
+
+
+def forecast(plan: Plan) -> Forecast:
+    """Return the expected times of a plan's runs on this machine.
+
+    Its device and its workers are those of the newest run done on a machine with this processor, else the default.
+
+    Raises:
+        UserError: a folder is missing or in none of the layouts.
+    """
+    specs, cpu = [run.spec for run in plan.runs], environment.cpu_name()
+    here = [record for record in plan.done if record.environment.cpu == cpu]
+    if here:
+        newest = max(here, key=lambda record: record.finished_at).environment
+        return Forecast(run_times(specs, plan.done, _device_class(newest)), newest.workers)
+    found = len(list(NVIDIA.iterdir())) if NVIDIA.is_dir() else 0
+    gpus = len(visible_gpus(os.environ.get(environment.VISIBLE), found))
+    workers = default_workers(gpus, specs[0].threads if specs else 1)
+    return Forecast(run_times(specs, plan.done, "gpu" if gpus else "cpu"), workers)
+
+
+def run_times(specs: Sequence[RunSpec], done: Iterable[DoneRun], device: Device) -> dict[str, RunTime]:
     """Return the expected time of each run by its id; runs without any basis are missing.
 
     The median of done runs that differ in the seed only, else the median of other done runs, each scaled by epochs x
@@ -115,104 +137,96 @@ def forecast(
 
     Args:
         specs: the runs.
-        records: of this matrix or others; those that are not done are ignored.
-        device: class of the device that will execute the runs.
-        images: counts of folders.
+        done: records of this matrix or others.
+        device: class of the device that executes the runs.
     """
-    done = [record for record in records if isinstance(record, DoneRun)]
-    counts = _counts(done, images)
-    like: dict[tuple[RunSpec, Device], list[float]] = {}
+    done = list(done)
+    images = _images(specs, done)
+    alike: dict[tuple[RunSpec, Device], list[float]] = {}
     paces: dict[tuple[str, Device], list[float]] = {}
     for record in done:
-        seconds, on = record.timing.total_seconds, device_class(record.environment.device)
-        like.setdefault((_without_seed(record.spec), on), []).append(seconds)
-        pace = seconds / _work(record.spec, ImageCount.of(record.dataset)).product
-        paces.setdefault((record.spec.model, on), []).append(pace)
+        seconds, on = record.timing.total_seconds, _device_class(record.environment)
+        alike.setdefault((_without_seed(record.spec), on), []).append(seconds)
+        paces.setdefault((record.spec.model, on), []).append(seconds / _work(record.spec, _recorded(record)))
     any_pace = [pace for of_network in paces.values() for pace in of_network]
 
-    def of_run(spec: RunSpec) -> Forecast | None:
-        seconds = like.get((_without_seed(spec), device))
-        if seconds:
-            return Forecast(median(seconds), "runs that differ in the seed only")
-        count = counts.get(spec.source.portable) or catalogued(spec.source)
-        if count is None:
-            return None
-        work = _work(spec, count)
-        own = paces.get((spec.model, device))
-        if own:
-            return Forecast(median(own) * work.product, "scaled from done runs of this network")
+    def of_run(spec: RunSpec) -> RunTime | None:
+        if same := alike.get((_without_seed(spec), device)):
+            return RunTime(median(same), "runs that differ in the seed only")
+        work = _work(spec, images[spec.source.portable])
+        if own := paces.get((spec.model, device)):
+            return RunTime(median(own) * work, "scaled from done runs of this network")
         if any_pace:
-            return Forecast(median(any_pace) * work.product, "scaled from done runs of another network or device")
-        return _by_reference(spec, work, device)
+            return RunTime(median(any_pace) * work, "scaled from done runs of another network or device")
+        network = spec.model.partition(".")[0]
+        rates = [rate for rate in REFERENCE_RATES if (rate.network, rate.device) == (network, device)]
+        if not rates:
+            return None
+        rate = min(rates, key=lambda rate: abs(log(rate.size[0] / spec.input_size)))
+        per_train, per_evaluation = 1 / (rate.train * rate.size[0] ** 2), 1 / (rate.evaluate * rate.size[1] ** 2)
+        seconds = per_train * _work(spec, images[spec.source.portable], per_evaluation / per_train)
+        return RunTime(seconds, f"reference rate, not measured here ({rate.source})")
 
-    return {spec.id: found for spec in specs if (found := of_run(spec)) is not None}
+    return {spec.id: time for spec in specs if (time := of_run(spec)) is not None}
 
 
-def longest_first(specs: Iterable[RunSpec], records: Iterable[RunRecord] = ()) -> list[RunSpec]:
-    """Return runs by decreasing epochs x images x pixels, so that no long one is left to the end; ties as they came.
+def longest_first(runs: Sequence[PlannedRun], done: Iterable[DoneRun]) -> list[PlannedRun]:
+    """Return runs by decreasing epochs x images x pixels, so that no long one starts last; equal ones keep their order.
 
     Args:
-        specs: the runs.
-        records: done ones give the images of their datasets.
+        runs: the runs to order.
+        done: records with the images of their datasets.
     """
-    counts = _counts(record for record in records if isinstance(record, DoneRun))
-
-    def product(spec: RunSpec) -> float:
-        count = counts.get(spec.source.portable) or catalogued(spec.source)
-        return _work(spec, count or drawn({"train": UNKNOWN_IMAGES}, spec.source)).product
-
-    return sorted(specs, key=product, reverse=True)
+    images = _images([run.spec for run in runs], done)
+    return sorted(runs, key=lambda run: _work(run.spec, images[run.spec.source.portable]), reverse=True)
 
 
-def device_class(device: str) -> Device:
-    """Return the class of a device by its name in a record, ``cpu`` or the GPU's."""
-    return "cpu" if device == "cpu" else "gpu"
+def estimate_images(source: DatasetSource) -> Images:
+    """Return about how many images of a dataset are used, by its official splits in the catalogue or in the folder.
 
-
-def catalogued(source: DatasetSource) -> ImageCount | None:
-    """Return the images of a catalogue's dataset, or None for a folder; missing splits and chosen classes estimated."""
+    Raises:
+        UserError: the folder is missing or in none of the layouts.
+    """
+    official: Mapping[SplitName, int]
     if source.is_folder:
-        return None
-    info = CATALOGUE[source.name]
-    share = len(source.classes or info.classes) / len(info.classes)
-    return drawn({split: round(share * number) for split, number in info.images.items()}, source)
+        listing = list_folder(Path(source.name.removeprefix(FOLDER)))
+        used = source.classes or listing.classes
+        official = Counter(file.split or "train" for file in listing.files if listing.classes[file.label] in used)
+    else:
+        info = CATALOGUE[source.name]
+        share = len(source.classes or info.classes) / len(info.classes)
+        official = {split: round(share * number) for split, number in info.images.items()}
+    drawn = round(VALIDATION_SHARE * official["train"])
+    held_out = [official.get("validation"), official.get("test")]
+    train = official["train"] - drawn * held_out.count(None)
+    return Images(min(train, source.limit or train), sum(drawn if n is None else n for n in held_out))
 
 
-def drawn(official: Mapping[SplitName, int], source: DatasetSource) -> ImageCount:
-    """Return about how many images are trained on and held out, by the number of images in each official split."""
-    missing = round(VALIDATION_SHARE * official["train"])
-    train = official["train"] - missing * sum(split not in official for split in _HELD_OUT)
-    return ImageCount(min(train, source.limit or train), sum(official.get(split, missing) for split in _HELD_OUT))
+def _recorded(record: DoneRun) -> Images:
+    return Images(record.dataset.train_images, record.dataset.validation_images + record.dataset.test_images)
 
 
-def _counts(
-    done: Iterable[DoneRun], images: Mapping[DatasetSource, ImageCount] | None = None
-) -> dict[DatasetSource, ImageCount]:
-    given = {source.portable: count for source, count in (images or {}).items()}
-    return given | {r.spec.source.portable: ImageCount.of(r.dataset) for r in done}
+def _images(specs: Iterable[RunSpec], done: Iterable[DoneRun]) -> dict[DatasetSource, Images]:
+    images = {record.spec.source.portable: _recorded(record) for record in done}
+    for source in dict.fromkeys(spec.source for spec in specs):
+        if source.portable not in images:
+            images[source.portable] = estimate_images(source)
+    return images
+
+
+def _device_class(environment: Environment) -> Device:
+    return "cpu" if environment.device == "cpu" else "gpu"
 
 
 def _without_seed(spec: RunSpec) -> RunSpec:
     return spec.portable.model_copy(update={"seed": 0})
 
 
-def _work(spec: RunSpec, images: ImageCount) -> Work:
+def _work(spec: RunSpec, images: Images, evaluation: float = EVALUATION) -> float:
+    """Return epochs x images x pixels of a run that does not stop early, in training steps of the complete network."""
+
     def steps(stage: Stage) -> float:
         return 0.0 if stage.keeps_features(spec.augment) else STEPS[stage.trainable]
 
-    pixels = spec.input_size**2
-    return Work(
-        train=pixels * images.train * sum(stage.epochs * steps(stage) for stage in spec.stages),
-        evaluate=pixels * images.held_out * sum(stage.epochs for stage in spec.stages),
-    )
-
-
-def _by_reference(spec: RunSpec, work: Work, device: Device) -> Forecast | None:
-    network = spec.model.partition(".")[0]
-    known = [rate for rate in REFERENCE_RATES if (rate.network, rate.device) == (network, device)]
-    if not known:
-        return None
-    rate = min(known, key=lambda rate: abs(log(rate.size[0] / spec.input_size)))
-    train, evaluate = (pixels**2 for pixels in rate.size)
-    seconds = work.train / (rate.train * train) + work.evaluate / (rate.evaluate * evaluate)
-    return Forecast(seconds, f"reference rate, not measured here ({rate.source})")
+    passes = sum(stage.epochs * (images.train * steps(stage) + evaluation * images.held_out) for stage in spec.stages)
+    return spec.input_size**2 * passes

@@ -74,23 +74,23 @@ class Preflight:
     test_groups: Mapping[str, Mapping[str, str]]
     gpus: tuple[str, ...]
 
-    def raise_problems(self, source: Path, overrides: Sequence[str]) -> None:
-        """Raise one error that names every problem, each with the line of the file, or the ``--set``, to change.
+    def messages(self, source: Path, overrides: Sequence[str]) -> list[str]:
+        """Return one line per problem, with the line of the matrix file, or the ``--set``, to change.
 
         Args:
             source: the matrix file.
             overrides: ``KEY=VALUE``, as given to ``--set``.
+        """
+        return [f"{file.place(source, overrides, each.key)}: {each.key}: {each.message}" for each in self.problems]
+
+    def raise_problems(self, source: Path, overrides: Sequence[str]) -> None:
+        """Raise one error with all `messages`, if there are any.
 
         Raises:
             UserError: there is a problem.
         """
         if self.problems:
-            raise UserError(
-                "\n".join(
-                    f"{file.place(source, overrides, problem.key)}: {problem.key}: {problem.message}"
-                    for problem in self.problems
-                )
-            )
+            raise UserError("\n".join(self.messages(source, overrides)))
 
 
 def preflight(specs: Sequence[RunSpec], data_dir: Path | None, progress: Progress) -> Preflight:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.execution.doctor import datasets_of, needs, weights_of
+from benchmark.execution.doctor import examine_datasets, examine_weights, needs
 from benchmark.matrix.expand import expand
 from tests import factories
 from tests.commands import TRAINING, Commands
@@ -45,17 +45,17 @@ def test_what_is_not_at_hand_is_fetched_from_a_server_or_stops_the_run(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    (beans,) = datasets_of([factories.spec()], tmp_path)
+    (beans,) = examine_datasets([factories.spec()], tmp_path)
     assert (beans.found, beans.fetched) == ("not here; `run` fetches it from huggingface.co", True)
     for model, place in (("timm/resnet18", "huggingface.co"), ("torchvision/resnet18", "download.pytorch.org")):
-        (found,) = weights_of([factories.spec(weights="hub", models=[model], policies=["finetune"])])
+        (found,) = examine_weights([factories.spec(weights="hub", models=[model], policies=["finetune"])])
         assert (found.found, found.fetched) == (f"not here; `run` fetches them from {place}", True)
     path = tmp_path / "w.pth"
     own = factories.spec(weights=f"file:{path}#sha256={'0' * 64}", policies=["finetune"])
-    (found,) = weights_of([own])
+    (found,) = examine_weights([own])
     assert (found.found, found.stops) == (f"not here: {path}", True)
     path.touch()
-    (found,) = weights_of([own])
+    (found,) = examine_weights([own])
     assert (found.found, found.stops) == (f"here, from {path}", False)
 
 

@@ -1,4 +1,4 @@
-"""The forecast of a run's time: as runs like it, else scaled from others, else by a reference rate."""
+"""The forecast of times: as runs like it, else scaled from others, else by a reference rate."""
 
 from __future__ import annotations
 
@@ -7,12 +7,26 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from benchmark.execution.forecast import REFERENCE_RATES, Forecast, ImageCount, catalogued, forecast, longest_first
+from benchmark import environment
+from benchmark.execution import forecast as module
+from benchmark.execution.forecast import (
+    REFERENCE_RATES,
+    Device,
+    Images,
+    RunTime,
+    estimate_images,
+    forecast,
+    longest_first,
+    run_times,
+)
 from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import RunSpec
-from benchmark.records.record import DoneRun, UnfinishedRun
+from benchmark.records.plan import Plan, PlannedRun
+from benchmark.records.record import DoneRun
 from benchmark.records.store import Store
 from tests.factories import done, matrix, spec
 
@@ -30,8 +44,18 @@ def took(run: RunSpec, seconds: float, images: int = 8, device: str = "cpu") -> 
     )
 
 
-def only(run: RunSpec, records: list[DoneRun], **arguments: Any) -> Forecast:
-    return forecast([run], records, arguments.pop("device", "cpu"), **arguments)[run.id]
+def only(run: RunSpec, records: list[DoneRun], device: Device = "cpu") -> RunTime:
+    return run_times([run], records, device)[run.id]
+
+
+def plan_of(*runs: tuple[RunSpec, DoneRun | None]) -> Plan:
+    planned = (PlannedRun(spec, "done" if record else "pending", record) for spec, record in runs)
+    return Plan(tuple(planned), (), ())
+
+
+def ordered(runs: list[RunSpec], *records: DoneRun) -> list[RunSpec]:
+    planned = [PlannedRun(run, "pending", None) for run in runs]
+    return [run.spec for run in longest_first(planned, records)]
 
 
 def test_a_run_takes_the_median_of_the_runs_that_differ_in_the_seed_only_in_whatever_order_they_come() -> None:
@@ -39,7 +63,7 @@ def test_a_run_takes_the_median_of_the_runs_that_differ_in_the_seed_only_in_what
     records = [took(run, seconds) for run, seconds in zip(runs, (20, 30, 31, 33, 90), strict=True)]
     for seed in range(5):
         shuffled = random.Random(seed).sample(records, len(records))
-        assert only(spec(seeds=[7]), shuffled) == Forecast(31, "runs that differ in the seed only")
+        assert only(spec(seeds=[7]), shuffled) == RunTime(31, "runs that differ in the seed only")
 
 
 @pytest.mark.parametrize(
@@ -58,16 +82,23 @@ def test_any_other_done_run_of_the_network_is_scaled_by_epochs_and_pixels(other:
     assert found.basis == "scaled from done runs of this network"
 
 
-def test_the_images_are_those_of_the_records_else_of_the_catalogue_else_given() -> None:
+def test_the_images_are_those_of_the_records_else_of_the_catalogue() -> None:
     beans = took(spec(), 10, images=1034 + 64)  # and 9 held out instead of 261: a quarter of 252 steps fewer
     limited = spec(datasets=[{"name": "beans", "limit": 517}])
     assert only(limited, [beans]).seconds == pytest.approx(10 * (517 + 261 / 4) / (1098 + 9 / 4))
-    own = [{"name": "folder:x", "content": "0" * 64, "colour": True}]
-    folder = spec(datasets=own)
-    assert forecast([folder], [beans], "cpu") == {}
-    assert only(folder, [beans], images={folder.source: ImageCount(2196, 18)}).seconds == pytest.approx(20)
-    known = only(spec(training={"epochs": 5}, datasets=own), [took(folder, 60)])
+    own = [{"name": "folder:not-here", "content": "0" * 64, "colour": True}]
+    known = only(spec(training={"epochs": 5}, datasets=own), [took(spec(datasets=own), 60)])
     assert known.seconds == pytest.approx(60 * 5 / 60)
+
+
+def test_the_images_of_a_folder_are_counted(tmp_path: Path) -> None:
+    for label, number in (("x", 40), ("y", 20), ("z", 30)):
+        (tmp_path / label).mkdir()
+        for position in range(number):
+            Image.fromarray(np.full((4, 4), position, dtype=np.uint8)).save(tmp_path / label / f"{position}.png")
+    for chosen, images in ({}, Images(62, 28)), ({"classes": ["x", "y"]}, Images(42, 18)):
+        entry = {"name": f"folder:{tmp_path}", "content": "0" * 64, "colour": True, **chosen}
+        assert estimate_images(spec(datasets=[entry]).source) == images
 
 
 def test_records_of_the_same_network_and_class_of_device_go_before_others() -> None:
@@ -82,11 +113,6 @@ def test_records_of_the_same_network_and_class_of_device_go_before_others() -> N
     assert elsewhere.basis == "scaled from done runs of another network or device"
 
 
-def test_a_run_that_is_not_done_says_nothing() -> None:
-    failed = UnfinishedRun(id=spec().id, status="failed", reason="x", spec=spec(), started_at="a", finished_at="b")
-    assert forecast([spec()], [failed], "cpu") == {}
-
-
 def test_without_a_done_run_the_reference_rate_of_the_nearest_size_is_taken_and_named_as_not_measured_here() -> None:
     run = spec(**LITE0)
     found = only(run, [])
@@ -94,7 +120,7 @@ def test_without_a_done_run_the_reference_rate_of_the_nearest_size_is_taken_and_
     assert found.seconds == pytest.approx(10 * (1034 / 74.0 + 261 / 307.1))
     larger = only(spec(models=[f"{run.model}.in1k"], training={"image_size": 192, "epochs": 10}), [])
     assert larger.seconds == pytest.approx(4 * found.seconds)
-    assert forecast([run], [], "gpu") == {}
+    assert run_times([run], [], "gpu") == {}
 
 
 @pytest.mark.parametrize("size", [64, 96])
@@ -102,7 +128,7 @@ def test_our_reference_rates_are_medians_of_the_committed_results(size: int) -> 
     rates = []
     for folder in RESULTS.glob("*/records"):
         for record in Store(folder.parent).scan():
-            assert isinstance(record, DoneRun) and record.timing is not None
+            assert isinstance(record, DoneRun)
             whole = [stage.trainable for stage in record.spec.stages] == ["all"]
             if whole and record.timing.contended is False and record.spec.input_size == size:
                 rates.append((record.timing.train_images_per_second, record.timing.eval_images_per_second))
@@ -111,14 +137,16 @@ def test_our_reference_rates_are_medians_of_the_committed_results(size: int) -> 
 
 
 def test_a_drawn_split_comes_from_the_training_images_and_a_choice_of_classes_takes_its_share() -> None:
-    assert catalogued(spec().source) == ImageCount(1034, 261)
-    assert catalogued(spec(datasets=["rps"]).source) == ImageCount(2520 - 378, 372 + 378)
-    assert catalogued(spec(datasets=[{"name": "rps", "limit": 50}]).source) == ImageCount(50, 372 + 378)
+    assert estimate_images(spec().source) == Images(1034, 261)
+    assert estimate_images(spec(datasets=["rps"]).source) == Images(2520 - 378, 372 + 378)
+    assert estimate_images(spec(datasets=[{"name": "rps", "limit": 50}]).source) == Images(50, 372 + 378)
     two = spec(datasets=[{"name": "rps", "classes": ["rock", "paper"]}])
-    assert catalogued(two.source) == ImageCount(1680 - 252, 248 + 252)
+    assert estimate_images(two.source) == Images(1680 - 252, 248 + 252)
 
 
-def test_runs_are_ordered_by_images_pixels_epochs_and_trained_part() -> None:
+def test_runs_are_ordered_by_images_pixels_epochs_and_trained_part_and_equal_ones_keep_their_order() -> None:
+    equal = expand(matrix(seeds=[3, 1, 2]))
+    assert ordered(equal) == equal
     short, long = spec(training={"epochs": 2}), spec(training={"epochs": 9})
     small, large = spec(training={"image_size": 32}), spec(training={"image_size": 64})
     few, many = spec(datasets=[{"name": "beans", "limit": 50}]), spec(datasets=["beans"])
@@ -128,13 +156,8 @@ def test_runs_are_ordered_by_images_pixels_epochs_and_trained_part() -> None:
     whole = spec(weights="hub", policies=["finetune-whole"])
     pairs = ((short, long), (small, large), (few, many), (kept, turned), (turned, later), (later, whole))
     for less, more in pairs:
-        assert longest_first([less, more]) == longest_first([more, less]) == [more, less]
-    assert longest_first([few, many], [took(few, 1, images=2000), took(many, 1)]) == [few, many]
-
-
-def test_runs_of_equal_work_keep_their_order() -> None:
-    runs = expand(matrix(seeds=[3, 1, 2]))
-    assert longest_first(runs) == runs
+        assert ordered([less, more]) == ordered([more, less]) == [more, less]
+    assert ordered([few, many], took(few, 1, images=2000), took(many, 1)) == [few, many]
 
 
 def test_each_run_of_quick_is_forecast_from_the_other_seeds_within_a_fifth_and_by_reference_within_a_third() -> None:
@@ -142,6 +165,41 @@ def test_each_run_of_quick_is_forecast_from_the_other_seeds_within_a_fifth_and_b
     assert len(records) == 18
     for record in records:
         others = [r for r in records if r.spec.seed != record.spec.seed]
-        assert record.timing is not None
         assert only(record.spec, others).seconds == pytest.approx(record.timing.total_seconds, rel=0.2)
         assert only(record.spec, []).seconds == pytest.approx(record.timing.total_seconds, rel=0.34)
+
+
+def here(spec: RunSpec) -> DoneRun:
+    """Return a record of a run that took 1.2 s on this processor."""
+    return done(spec, timing={"total_seconds": 1.2}, environment={"cpu": environment.cpu_name(), "workers": 2})
+
+
+def test_the_summary_of_what_is_left_is_shared_by_the_workers_and_says_its_basis() -> None:
+    first, *others = (spec(seeds=[seed]) for seed in range(6))
+    plan = plan_of((first, here(first)), *((run, None) for run in others))
+    expected = forecast(plan)
+    basis = "Basis: runs that differ in the seed only."
+    assert expected.summary(plan.runs) == f"forecast: 5 runs to do, about 3 s with 2 at a time. {basis}"
+    assert expected.summary(plan.runs[:2]) == f"forecast: 1 runs to do, about 1 s with 1 at a time. {basis}"
+    assert expected.summary(plan.runs[:1]) == "forecast: nothing is left to do"
+    unknown = plan_of((spec(), None))
+    line = forecast(unknown).summary(unknown.runs)
+    assert line.startswith("forecast: none until a run is done; no rate of timm/test_resnet ")
+
+
+def test_the_device_is_that_of_the_newest_run_done_here_else_what_the_driver_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NVIDIA", tmp_path)
+    monkeypatch.delenv(environment.VISIBLE, raising=False)
+    full = spec(models=["timm/resnetrs50.tf_in1k"])
+    plan = plan_of((full, None))
+    assert forecast(plan).times == {}
+    for card in ("0000:01:00.0", "0000:02:00.0"):
+        (tmp_path / card).mkdir()
+    assert "RTX 3090" in forecast(plan).times[full.id].basis
+    assert forecast(plan).workers == 2
+    elsewhere = plan_of((full, None), (spec(seeds=[1]), done(spec(seeds=[1]))))
+    assert forecast(elsewhere).workers == 2, "a record of another processor does not count"
+    monkeypatch.setenv(environment.VISIBLE, "")
+    assert forecast(plan).times == {}

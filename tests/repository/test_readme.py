@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.execution.forecast import REFERENCE_RATES, forecast
+from benchmark.execution.forecast import REFERENCE_RATES, run_times
 from benchmark.matrix import file
 from benchmark.matrix.expand import expand
 from benchmark.trained.export import readme
@@ -60,6 +60,6 @@ def test_the_forecast_of_the_full_matrix_follows_from_the_published_rates_it_nam
     (rate,) = [rate for rate in REFERENCE_RATES if rate.device == "gpu"]
     assert (f"{rate.train:,.0f}", f"{rate.evaluate:,.0f}", rate.size) == (told[2], told[3], (160, 224))
     runs = expand(file.load(file.find("full")))
-    seconds = [found.seconds for found in forecast(runs, [], "gpu").values()]
+    seconds = [found.seconds for found in run_times(runs, [], "gpu").values()]
     assert len(seconds) == 81
     assert f"{sum(seconds) / 3600:.1f}" == told[1]
