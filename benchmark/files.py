@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files written completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmark.errors import UserError
 
 @contextlib.contextmanager
 def replacing(path: Path, advice: str = "Nothing was changed there.") -> Iterator[Path]:
-    """Yield a temporary path; what is written there becomes ``path`` at the end, synced to disk and then renamed.
+    """Yield a temporary path; its content becomes that of ``path`` at the end, synced to disk and then renamed.
 
     A reader sees the old content or the new, never a part. When the block raises, the temporary file is removed.
 
@@ -53,8 +53,8 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 def building(target: Path) -> Iterator[Path | None]:
     """Yield a temporary path to write a file of the cache under, as `replacing` does, in one process at a time.
 
-    Yields None if another process made the target while this one waited. What a killed build of the same name left,
-    whatever the suffix, is removed first.
+    Yields None if another process made the target while this one waited. Files that a killed build of the same name
+    left, whatever the suffix, are removed first.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.

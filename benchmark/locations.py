@@ -1,4 +1,4 @@
-"""Where images are read from, and where what is made from them is kept."""
+"""The folders of datasets and of caches."""
 
 from __future__ import annotations
 

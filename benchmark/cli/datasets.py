@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -169,7 +170,8 @@ def check_dataset(
     errors = sum(finding.severity == "error" for finding in findings)
     typer.echo(f"{name}: {len(listing.files)} images, {len(findings)} findings, {errors} of them errors.")
     if json_file is not None:
-        report = {"dataset": name, "images": len(listing.files), "findings": [f.to_json() for f in findings]}
+        found = [{**asdict(finding), "count": len(finding.images)} for finding in findings]
+        report = {"dataset": name, "images": len(listing.files), "findings": found}
         write_atomically(json_file, (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode())
     if errors:
         raise typer.Exit(1)
@@ -229,10 +231,10 @@ def show_dataset(
 
 @cache_app.command("list")
 def list_cache() -> None:
-    """List what is cached, and whether it is whole."""
+    """List the cache and verify the decoded images."""
     from tabulate import tabulate
 
-    from benchmark.data.decoding.cache import verify
+    from benchmark.data.decoding.cache import is_undamaged
     from benchmark.locations import cache_directory
 
     root = cache_directory()
@@ -241,7 +243,7 @@ def list_cache() -> None:
         (
             path.relative_to(root).as_posix(),
             f"{path.stat().st_size / 2**20:.1f} MB",
-            "" if path.suffix != ".npy" else "whole" if verify(path) else "DAMAGED",
+            "" if path.suffix != ".npy" else "complete" if is_undamaged(path) else "DAMAGED",
         )
         for path in files
     ]

@@ -1,4 +1,4 @@
-"""The datasets known by name: what they are, before anything is read. No torch, no image library."""
+"""Datasets known by name: their origin, licence, classes and layout."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from typing import Literal
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
-
 FOLDER = "folder:"
-"""What the name of a user's own dataset starts with; a path follows."""
+"""Start of the name of a user's own dataset; a path follows."""
 
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """A folder a split, and in it a folder a class.
+    """One folder per split, each with one folder per class.
 
     Attributes:
         roots: folders under the data directory to look in, the first that fits is taken; ``"."`` is the directory.
         splits: the folder of each official split, below the root.
-        clip: regular expression of file names whose first group names the clip that an image was taken from; it counts
-            only where it fits every name.
+        clip: regular expression of file names whose first group names the clip that an image was taken from; used only
+            if it fits every name.
         ignored: names of files in the archive that are not images of the dataset.
     """
 
@@ -40,8 +39,8 @@ class OwnLayout:
     """A layout that `benchmark.data.layouts` knows by name.
 
     Attributes:
-        kind: which one.
-        roots: folders under the data directory to look in; none where the images come from elsewhere.
+        kind: its name there.
+        roots: folders under the data directory to look in; empty if the images come from elsewhere.
     """
 
     kind: Literal["elpv", "generated", "pets", "flowers"]
@@ -53,8 +52,8 @@ class Download:
     """One file of a dataset's origin: an archive (.zip, .tgz, .tar.gz) to unpack, or a file to take as it is.
 
     Attributes:
-        urls: where it is, in the order in which they are tried; ``hf://datasets/…`` is the Hugging Face hub.
-        hash: ``sha256:…``, ``sha1:…`` or ``md5:…``; None where its publisher names none.
+        urls: its addresses, in the order in which they are tried; ``hf://datasets/…`` is the Hugging Face hub.
+        hash: ``sha256:…``, ``sha1:…`` or ``md5:…``, or None if its publisher names no hash.
     """
 
     urls: tuple[str, ...]
@@ -67,13 +66,13 @@ class Download:
 
 
 @dataclass(frozen=True)
-class Thumbnails:
-    """Whether small copies of a dataset's test images may be kept with the results and shown in a report.
+class CopyingTerms:
+    """Terms of the licence for keeping small copies of test images with the results and showing them in a report.
 
     Attributes:
-        allowed: a run keeps them, see `benchmark.records.exhibits`.
+        allowed: whether a run keeps them, see `benchmark.records.exhibits`.
         reason: why, or why not, from the licence.
-        credit: whom the licence asks to be named beside them.
+        credit: the names that the licence asks for next to the copies.
     """
 
     allowed: bool
@@ -81,10 +80,8 @@ class Thumbnails:
     credit: str
 
 
-_NO_LICENCE = Thumbnails(
-    allowed=False,
-    reason="no licence is stated, so that nothing allows copies to be passed on",
-    credit="",
+_NO_LICENCE = CopyingTerms(
+    allowed=False, reason="no licence is stated, so that nothing allows copies to be passed on", credit=""
 )
 
 
@@ -94,38 +91,39 @@ class DatasetInfo:
 
     Attributes:
         name: the word in a matrix's ``datasets`` list.
-        summary: one line for people.
         classes: class names in label order: label ``k`` is ``classes[k]``.
-        colour: False when the images have no colour, so that ``rgb`` is not applicable.
+        colour: False if the images have no colour, so that ``rgb`` is not applicable.
         licence: of the images.
-        thumbnails: whether it lets a report show them.
-        source: where the images come from.
-        layout: how they lie on disk.
-        images: number of images in each official split; ``train`` alone where there are no splits.
-        megabytes: size of the download or package, about; 0 for generated ones.
-        folder: the folder below the data directory that downloads are unpacked into.
+        thumbnails: whether the licence lets a report show them.
+        source: where the images come from, for messages.
+        layout: of the files on disk.
+        images: number of images in each official split; ``train`` alone if there is no official split.
+        megabytes: approximate size of the download or package; 0 for generated images.
         downloads: the files of its origin.
-        caution: what ties its images together, so that accuracies and intervals mean less than on independent images; a
-            report says it under its answer. Empty: nothing is known.
+        caution: why accuracies and intervals mean less than on independent images, which a report says under its
+            answer; empty if nothing is known.
     """
 
     name: str
-    summary: str
     classes: tuple[str, ...]
     colour: bool
     licence: str
-    thumbnails: Thumbnails
+    thumbnails: CopyingTerms
     source: str
     layout: ClassFolders | OwnLayout
     images: Mapping[SplitName, int]
     megabytes: int
-    folder: str = ""
     downloads: tuple[Download, ...] = ()
     caution: str = ""
 
     @property
+    def folder(self) -> str:
+        """The folder below the data directory that downloads are unpacked into."""
+        return self.layout.roots[0].split("/")[0]
+
+    @property
     def origin(self) -> str:
-        """The host that is asked first; where nothing is downloaded, what `source` says."""
+        """The host that is asked first, or `source` if nothing is downloaded."""
         if not self.downloads:
             return self.source
         scheme, _, rest = self.downloads[0].urls[0].partition("://")
@@ -146,11 +144,10 @@ _OXFORD = "https://www.robots.ox.ac.uk/~vgg/data"
 _KNOWN = (
     DatasetInfo(
         name="beans",
-        summary="bean leaves: two diseases and healthy; splits 1034/133/128",
         classes=("angular_leaf_spot", "bean_rust", "healthy"),
         colour=True,
         licence="MIT",
-        thumbnails=Thumbnails(
+        thumbnails=CopyingTerms(
             allowed=True,
             reason="the MIT licence allows copies that carry its notice",
             credit="Makerere AI Lab, ibean (2020)",
@@ -159,7 +156,6 @@ _KNOWN = (
         layout=ClassFolders(roots=("beans",), splits={"train": "train", "validation": "validation", "test": "test"}),
         images={"train": 1034, "validation": 133, "test": 128},
         megabytes=180,
-        folder="beans",
         downloads=tuple(
             Download(urls=(f"{_HUB_BEANS}/{name}.zip", f"{_IBEANS}/{name}.zip"), hash=f"sha256:{digest}")
             for name, digest in (
@@ -171,11 +167,10 @@ _KNOWN = (
     ),
     DatasetInfo(
         name="rps",
-        summary="rendered hands: rock, paper, scissors; train 2520, test 372, validation drawn by group",
         classes=("paper", "rock", "scissors"),
         colour=True,
         licence="CC BY 4.0",
-        thumbnails=Thumbnails(
+        thumbnails=CopyingTerms(
             allowed=True,
             reason="CC BY allows copies that name the author",
             credit="Laurence Moroney, Rock-Paper-Scissors (2019)",
@@ -188,7 +183,6 @@ _KNOWN = (
         ),
         images={"train": 2520, "test": 372},
         megabytes=220,
-        folder="rps",
         downloads=(
             Download(
                 urls=(f"{_TENSORFLOW}/rps.zip",),
@@ -203,11 +197,10 @@ _KNOWN = (
     ),
     DatasetInfo(
         name="pets",
-        summary="Oxford-IIIT Pet: 37 breeds of cats and dogs; trainval 3680, test 3669, validation drawn by group",
         classes=_CLASSES["pets"],
         colour=True,
         licence="CC BY-SA 4.0",
-        thumbnails=Thumbnails(
+        thumbnails=CopyingTerms(
             allowed=True,
             reason="CC BY-SA allows copies, also made smaller, under the same licence that name the authors",
             credit="Parkhi, Vedaldi, Zisserman and Jawahar, The Oxford-IIIT Pet Dataset (2012)",
@@ -216,7 +209,6 @@ _KNOWN = (
         layout=OwnLayout(kind="pets", roots=("oxford-iiit-pet", "pets")),
         images={"train": 3680, "test": 3669},
         megabytes=811,
-        folder="oxford-iiit-pet",
         downloads=(
             Download(
                 urls=(f"{_OXFORD}/pets/data/images.tar.gz",),
@@ -230,7 +222,6 @@ _KNOWN = (
     ),
     DatasetInfo(
         name="flowers102",
-        summary="Oxford 102 Flowers; splits 1020/1020/6149",
         classes=_CLASSES["flowers102"],
         colour=True,
         licence="not stated; for research",
@@ -239,7 +230,6 @@ _KNOWN = (
         layout=OwnLayout(kind="flowers", roots=("flowers-102", "flowers102")),
         images={"train": 1020, "validation": 1020, "test": 6149},
         megabytes=345,
-        folder="flowers-102",
         downloads=(
             Download(urls=(f"{_OXFORD}/flowers/102/102flowers.tgz",), hash="md5:52808999861908f626f3c1f4e79d11fa"),
             Download(urls=(f"{_OXFORD}/flowers/102/imagelabels.mat",), hash="md5:e0620be6f572b9609742df49c70aed4d"),
@@ -248,7 +238,6 @@ _KNOWN = (
     ),
     DatasetInfo(
         name="hotdog",
-        summary="hot dog or not; train 2000, test 800, validation drawn by group",
         classes=("hotdog", "not-hotdog"),
         colour=True,
         licence="not stated; from ImageNet, for research",
@@ -257,7 +246,6 @@ _KNOWN = (
         layout=ClassFolders(roots=("hotdog/hotdog", "hotdog"), splits={"train": "train", "test": "test"}),
         images={"train": 2000, "test": 800},
         megabytes=260,
-        folder="hotdog",
         downloads=(
             Download(
                 urls=("http://d2l-data.s3-accelerate.amazonaws.com/hotdog.zip",),
@@ -267,7 +255,6 @@ _KNOWN = (
     ),
     DatasetInfo(
         name="hymenoptera",
-        summary="ants and bees; train 244, test 153 (the archive's val), validation drawn by group",
         classes=("ants", "bees"),
         colour=True,
         licence="not stated; from ImageNet, for research",
@@ -280,16 +267,14 @@ _KNOWN = (
         ),
         images={"train": 244, "test": 153},
         megabytes=47,
-        folder="hymenoptera",
         downloads=(Download(urls=("https://download.pytorch.org/tutorial/hymenoptera_data.zip",), hash=None),),
     ),
     DatasetInfo(
         name="elpv",
-        summary="solar cells in electroluminescence: functional or defective; 2223 images, splits drawn",
         classes=("functional", "defective"),
         colour=False,
         licence="CC BY-NC-SA 4.0",
-        thumbnails=Thumbnails(
+        thumbnails=CopyingTerms(
             allowed=True,
             reason="CC BY-NC-SA allows copies, also made smaller, that name the authors, under the same licence and "
             "for non-commercial purposes",
@@ -302,29 +287,19 @@ _KNOWN = (
         caution="the cells were cut from 44 modules that the dataset does not name, so that cells of one module are "
         "trained on and tested: on other modules accuracy may be lower and intervals wider.",
     ),
-    DatasetInfo(
-        name="hue-control",
-        summary="generated: classes differ only in hue; rgb must learn it, grey cannot",
-        classes=("red", "blue"),
-        colour=True,
-        licence="generated here",
-        thumbnails=Thumbnails(allowed=True, reason="generated here", credit="this benchmark"),
-        source="generated",
-        layout=OwnLayout(kind="generated"),
-        images={"train": 480, "validation": 120, "test": 400},
-        megabytes=0,
-    ),
-    DatasetInfo(
-        name="shape-control",
-        summary="generated: classes differ only in shape; every input mode must learn it",
-        classes=("lying", "standing"),
-        colour=True,
-        licence="generated here",
-        thumbnails=Thumbnails(allowed=True, reason="generated here", credit="this benchmark"),
-        source="generated",
-        layout=OwnLayout(kind="generated"),
-        images={"train": 480, "validation": 120, "test": 400},
-        megabytes=0,
+    *(
+        DatasetInfo(
+            name=name,
+            classes=classes,
+            colour=True,
+            licence="generated here",
+            thumbnails=CopyingTerms(allowed=True, reason="generated here", credit="this benchmark"),
+            source="generated",
+            layout=OwnLayout(kind="generated"),
+            images={"train": 480, "validation": 120, "test": 400},
+            megabytes=0,
+        )
+        for name, classes in (("hue-control", ("red", "blue")), ("shape-control", ("lying", "standing")))
     ),
 )
 

@@ -1,15 +1,20 @@
-"""What is wrong, or worth knowing, with a dataset's images: one pass over all files."""
+"""Everything wrong, or worth knowing, about a dataset's images: one pass over all files."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from PIL import Image, ImageChops
 
-from benchmark.data.check_file import inspect
+from benchmark.data.decoding.pixels import MAX_PIXELS, ORIENTATION, BadImage, read_image, resized, thumbnail
 from benchmark.data.decoding.pool import Progress, map_files
 from benchmark.data.listing import Listing
 from benchmark.data.splits.near_duplicates import near_pairs
@@ -29,48 +34,62 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
     "RGBA": ("note", "alpha composited on white"),
     "EXIF-rotated": ("note", "turned as the camera says"),
 }
-"""What can be unusual about one file: how bad it is, and what happens to it."""
+"""Everything that can be unusual about one file: its severity, and what happens to it."""
 
 NEAR = 0.15
-"""Largest distance between near-duplicates: `groups.distances` of thumbnails with mean 0 and standard deviation 1, so
-that one scene under two exposures counts. A fixed limit, below what unrelated images reach: where splits are drawn a
-needless link costs nothing and the limit follows the dataset (`groups.chance_limit`); here it is a false alarm."""
+"""Largest distance between near-duplicates: `near_duplicates.distances` of thumbnails with mean 0 and standard
+deviation 1, so that one scene under two exposures counts. A fixed limit, below what unrelated images reach: a needless
+link is a false alarm here, while it costs nothing where splits are drawn, with a limit that follows the dataset
+(`near_duplicates.chance_limit`)."""
 
 FEWEST_IN_CLASS = 10
 """Images of a class in the training split, below which it is reported."""
 
 LARGEST_IMBALANCE = 10.0
-"""Images of the largest class for each of the smallest, above which it is reported."""
+"""Images of the largest class per image of the smallest, above which it is reported."""
+
+GREY_TOLERANCE = 3
+"""Largest difference between channels, grey levels, of an image that counts as grey."""
+
+_SIDE = 64  # pixels, at which colour is looked for
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of thing found.
+    """Images with one thing in common.
 
     Attributes:
         kind: a short name.
-        severity: ``error`` where results would be wrong, ``warning`` where they may mislead, ``note`` else.
+        severity: ``error`` if results would be wrong, ``warning`` if they may mislead, else ``note``.
         meaning: one line for people.
-        images: ids of the images concerned, sorted; empty where it concerns the dataset as a whole.
+        images: ids of the images concerned, sorted; empty if it concerns the dataset in general.
         details: more about single images, by id.
     """
 
     kind: str
     severity: Severity
     meaning: str
-    images: tuple[str, ...]
-    details: Mapping[str, str]
+    images: Sequence[str] = ()
+    details: Mapping[str, str] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the finding as plain data."""
-        return {
-            "kind": self.kind,
-            "severity": self.severity,
-            "meaning": self.meaning,
-            "count": len(self.images),
-            "images": list(self.images),
-            "details": dict(self.details),
-        }
+
+@dataclass(frozen=True)
+class _File:
+    """One inspected file.
+
+    Attributes:
+        kinds: what is unusual about it, words of `KINDS`.
+        detail: why it cannot be decoded, or None if it can.
+        sha256: of its content.
+        thumbnail: see `pixels.thumbnail`; empty if it cannot be decoded.
+        grey: whether the pixels are without colour, or None if it cannot be decoded.
+    """
+
+    kinds: Sequence[str]
+    detail: str | None
+    sha256: str = ""
+    thumbnail: bytes = b""
+    grey: bool | None = None
 
 
 def check(listing: Listing, progress: Progress | None = None) -> list[Finding]:
@@ -78,58 +97,97 @@ def check(listing: Listing, progress: Progress | None = None) -> list[Finding]:
 
     Args:
         listing: the dataset's files.
-        progress: told "checking".
+        progress: called with "checking".
     """
-    inspected = map_files(inspect, [file.path for file in listing.files], stage="checking", progress=progress)
-    facts = {file.id: found for file, found in zip(listing.files, inspected, strict=True)}
+    inspected = map_files(_inspect, [file.path for file in listing.files], stage="checking", progress=progress)
+    files = {file.id: found for file, found in zip(listing.files, inspected, strict=True)}
     found = [
-        *_unusual_files(facts),
-        *_duplicates(listing, facts),
-        *_near_duplicates(listing, facts),
+        *_unusual_files(files),
+        *_duplicates(listing, files),
+        *_near_duplicates(listing, files),
         *_groups(listing),
-        *_classes(listing, facts),
-        *_colours(facts),
-        *(_finding("incomplete", "error", note, []) for note in listing.notes),
+        *_classes(listing, files),
+        *_colours(files),
+        *(Finding("incomplete", "error", note) for note in listing.notes),
     ]
     order = ("error", "warning", "note")
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
 
-def _finding(
-    kind: str, severity: Severity, meaning: str, images: list[str], details: Mapping[str, str] | None = None
-) -> Finding:
-    return Finding(kind, severity, meaning, tuple(sorted(images)), details or {})
+def _inspect(path: Path) -> _File:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return _File(["unreadable"], f"cannot be read: {error.strerror}")
+    sha256 = hashlib.sha256(content).hexdigest()
+    kinds = _container(content)
+    try:
+        image = read_image(content)
+    except BadImage as error:
+        return _File([*kinds, _broken_kind(content, str(error))], str(error), sha256)
+    pairs = itertools.combinations(resized(image, _SIDE, grey=False).split(), 2)
+    beyond = (ImageChops.difference(*pair).histogram()[GREY_TOLERANCE + 1 :] for pair in pairs)
+    return _File(kinds, None, sha256, thumbnail(image), grey=not any(map(any, beyond)))
 
 
-def _unusual_files(facts: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
+def _broken_kind(content: bytes, message: str) -> str:
+    if not content:
+        return "zero-byte"
+    if "not an image" in message:
+        return "non-image"
+    if "more than" in message:
+        return "enormous"
+    return "truncated" if "truncated" in message else "unreadable"
+
+
+def _container(content: bytes) -> list[str]:
+    """Return the kinds that a file's header shows."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return []
+            kinds = {
+                "animated": getattr(image, "is_animated", False) and image.format != "MPO",
+                "CMYK": image.mode == "CMYK",
+                "16-bit": image.mode.startswith("I") or ";16" in str(getattr(image, "tile", "")),
+                "palette": image.mode in ("P", "PA"),
+                "RGBA": image.has_transparency_data and image.mode != "P",
+                "EXIF-rotated": image.getexif().get(ORIENTATION, 1) != 1,
+            }
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
+        return []
+    return [kind for kind, applies in kinds.items() if applies]
+
+
+def _unusual_files(files: Mapping[str, _File]) -> Iterator[Finding]:
     for kind, (severity, meaning) in KINDS.items():
-        images = [name for name, fact in facts.items() if kind in fact["kinds"]]
+        images = sorted(name for name, file in files.items() if kind in file.kinds)
         if images:
-            details = {name: facts[name]["detail"] for name in images if facts[name]["detail"]}
-            yield _finding(kind, severity, meaning, images, details)
+            details = {name: detail for name in images if (detail := files[name].detail)}
+            yield Finding(kind, severity, meaning, images, details)
 
 
-def _duplicates(listing: Listing, facts: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
+def _duplicates(listing: Listing, files: Mapping[str, _File]) -> Iterator[Finding]:
     sets: dict[str, list[int]] = defaultdict(list)
     for index, file in enumerate(listing.files):
-        if facts[file.id]["detail"] is None:
-            sets[facts[file.id]["sha256"]].append(index)
+        if files[file.id].detail is None:
+            sets[files[file.id].sha256].append(index)
     yield from _related(listing, [members for members in sets.values() if len(members) > 1], exact=True)
 
 
-def _near_duplicates(listing: Listing, facts: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
-    usable = [i for i, file in enumerate(listing.files) if facts[file.id]["detail"] is None]
+def _near_duplicates(listing: Listing, files: Mapping[str, _File]) -> Iterator[Finding]:
+    usable = [index for index, file in enumerate(listing.files) if files[file.id].detail is None]
     if not usable:
         return
-    found = [facts[listing.files[i].id] for i in usable]
-    joined = b"".join(fact["thumbnail"] for fact in found)
+    found = [files[listing.files[index].id] for index in usable]
+    joined = b"".join(file.thumbnail for file in found)
     pixels = np.frombuffer(joined, np.uint8).reshape(len(usable), -1).astype(np.float64)
     contrast = np.maximum(pixels.std(axis=1, keepdims=True), 1)  # images of one even grey are near each other
     pairs = [
         [usable[first], usable[second]]
         for i, j, _ in near_pairs((pixels - pixels.mean(axis=1, keepdims=True)) / contrast, NEAR)
         for first, second in zip(i.tolist(), j.tolist(), strict=True)
-        if found[first]["sha256"] != found[second]["sha256"]
+        if found[first].sha256 != found[second].sha256
     ]
     yield from _related(listing, pairs, exact=False)
 
@@ -160,46 +218,48 @@ def _related(listing: Listing, sets: list[list[int]], *, exact: bool) -> Iterato
                     images[kind].setdefault(file.id, f"same as {others}" if exact else f"looks like {others}")
     for kind, (severity, meaning) in kinds.items():
         if images[kind]:
-            yield _finding(kind, severity, meaning, list(images[kind]), images[kind])
+            yield Finding(kind, severity, meaning, sorted(images[kind]), images[kind])
 
 
 def _groups(listing: Listing) -> Iterator[Finding]:
-    """Report images of one clip, patient or other known group that stand in different splits."""
+    """Report images of one clip, patient or other known group that are in different splits."""
     splits: dict[str, set[str]] = defaultdict(set)
     for file in listing.files:
         if file.clip is not None and file.split is not None:
             splits[file.clip].add(file.split)
-    parted = {clip for clip, found in splits.items() if len(found) > 1}
-    images = {file.id: f"of {file.clip}, in {file.split}" for file in listing.files if file.clip in parted}
+    images = {
+        file.id: f"of {file.clip}, in {file.split}"
+        for file in listing.files
+        if file.clip is not None and len(splits[file.clip]) > 1
+    }
     if images:
-        meaning = "leakage: what is tested was trained on"
-        yield _finding("group across splits", "error", meaning, list(images), images)
+        yield Finding("group across splits", "error", "leakage: what is tested was trained on", sorted(images), images)
 
 
-def _classes(listing: Listing, facts: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
-    readable = [file for file in listing.files if facts[file.id]["detail"] is None]
+def _classes(listing: Listing, files: Mapping[str, _File]) -> Iterator[Finding]:
+    readable = [file for file in listing.files if files[file.id].detail is None]
     counts = Counter(file.label for file in readable if file.split in (None, "train"))
-    few = [f"{name} ({counts[label]})" for label, name in enumerate(listing.classes) if counts[label] < FEWEST_IN_CLASS]
+    sizes = {name: counts[label] for label, name in enumerate(listing.classes)}
+    few = [f"{name} ({size})" for name, size in sizes.items() if size < FEWEST_IN_CLASS]
     if few:
-        yield _finding(
-            "few images", "warning", f"classes with under {FEWEST_IN_CLASS} to train on: {', '.join(few)}", []
-        )
-    sizes = [counts[label] for label in range(len(listing.classes))]
-    if min(sizes) and max(sizes) / min(sizes) > LARGEST_IMBALANCE:
-        largest, smallest = (listing.classes[sizes.index(size)] for size in (max(sizes), min(sizes)))
+        meaning = f"classes with under {FEWEST_IN_CLASS} to train on: {', '.join(few)}"
+        yield Finding("few images", "warning", meaning)
+    largest, smallest = max(sizes, key=sizes.__getitem__), min(sizes, key=sizes.__getitem__)
+    if sizes[smallest] and sizes[largest] / sizes[smallest] > LARGEST_IMBALANCE:
         meaning = (
-            f"{largest} has {max(sizes)} images to train on, {smallest} {min(sizes)}: accuracy hides the small class"
+            f"{largest} has {sizes[largest]} images to train on, {smallest} {sizes[smallest]}: "
+            "accuracy hides the small class"
         )
-        yield _finding("class imbalance", "warning", meaning, [])
+        yield Finding("class imbalance", "warning", meaning)
 
 
-def _colours(facts: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
-    grey = [name for name, fact in facts.items() if fact["grey"] is True]
-    coloured = [name for name, fact in facts.items() if fact["grey"] is False]
+def _colours(files: Mapping[str, _File]) -> Iterator[Finding]:
+    grey = sorted(name for name, file in files.items() if file.grey is True)
+    coloured = sorted(name for name, file in files.items() if file.grey is False)
     if grey and not coloured:
         meaning = "no image has colour: rgb would be grey-3ch under another name, do not compare them"
-        yield _finding("no colour", "note", meaning, [])
+        yield Finding("no colour", "note", meaning)
     elif grey and len(grey) <= len(coloured):
-        yield _finding("greyscale in a colour set", "warning", "rgb and grey are the same for these", grey)
+        yield Finding("greyscale in a colour set", "warning", "rgb and grey are the same for these", grey)
     elif grey:
-        yield _finding("colour in a greyscale set", "warning", "colour may give their class away", coloured)
+        yield Finding("colour in a greyscale set", "warning", "colour may give their class away", coloured)

@@ -1,10 +1,10 @@
 """Two generated datasets with known answers: PNG files in the cache folder, the same bytes on every machine.
 
-``hue-control``: classes differ only in hue. Every pattern of luma stands once in each class of the same split, tinted
+``hue-control``: classes differ only in hue. Every pattern of luma exists once in each class of the same split, tinted
 red or blue so that Pillow's ``L`` of both files is the same, byte for byte: whatever is done to the grey images, a
 network answers both alike, so its accuracy in a grey mode is exactly one half.
 
-``shape-control``: classes differ only in shape (a bar that lies, a bar that stands), brighter than its ground, with
+``shape-control``: classes differ only in shape (a horizontal or a vertical bar), brighter than its ground, with
 colours, places and sizes drawn alike for both.
 """
 
@@ -97,8 +97,8 @@ def _shape(split: str) -> Iterator[_Image]:
             figure, ground = _two_colours(rng)
             length = rng.uniform(27, 36)
             x, y = rng.uniform(SIDE / 2 - 9, SIDE / 2 + 8, 2)
-            along, beside = (across - x, down - y) if name == "lying" else (down - y, across - x)
-            inside = (np.abs(along) <= length) & (np.abs(beside) <= length / 3)
+            along, sideways = (across - x, down - y) if name == "lying" else (down - y, across - x)
+            inside = (np.abs(along) <= length) & (np.abs(sideways) <= length / 3)
             pixels = np.where(inside[:, :, None], figure, ground).astype(np.int64)
             noisy = pixels + rng.integers(-8, 9, (SIDE, SIDE, 1))
             yield name, f"{index:03d}", np.clip(noisy, 0, 255).astype(np.uint8)
@@ -110,8 +110,7 @@ _GENERATORS: Mapping[str, Callable[[str], Iterator[_Image]]] = {"hue-control": _
 def encode_png(rgb: NDArray[np.uint8]) -> bytes:
     """Return an uncompressed RGB PNG of uint8 pixels, shape (height, width, 3).
 
-    Written out by hand: what a compression library emits differs between its versions, and with the bytes the
-    dataset's fingerprint would.
+    Written without a compression library: its output differs between versions, and the dataset's fingerprint with it.
     """
     height, width, _ = rgb.shape
     raw = b"".join(b"\x00" + row.tobytes() for row in rgb)

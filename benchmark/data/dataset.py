@@ -1,4 +1,4 @@
-"""What the training side gets from the data side."""
+"""A dataset ready for training: decoded images, labels and splits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Split:
-    """One split: which rows of the decoded images, with their labels and names, in a fixed order.
+    """Rows of the decoded images with their labels and names, in a fixed order.
 
     Attributes:
         rows: int64, shape (n,): rows of `PreparedDataset.images`.
@@ -40,7 +40,7 @@ class PreparedDataset:
         notes: how missing splits were drawn, in words for the report.
         test_groups: image id -> name of its group, of every test image, under cross-validation of all folds: images of
             one clip, near-duplicates or equal files, which are one unit of a test.
-        folds: number of folds where the test split is one fold of a cross-validation; None: the test split is fixed.
+        folds: number of folds if the test split is one fold of a cross-validation, or None if it is fixed.
     """
 
     images: NDArray[np.uint8]

@@ -1,10 +1,10 @@
-"""Anybody's images: ``folder:PATH`` in a matrix, without a line of code.
+"""A user's own images: ``folder:PATH`` in a matrix.
 
-PATH is a folder with a folder a class; or the same below split folders (train, val or valid or validation, test), of
-which two may be enough: the second is then the test split; or a CSV file with the columns path, label and, if wanted,
-split and group, whose paths are relative to the file. A folder that holds such a file under the name ``labels.csv`` may
-be named itself. Images of one group (a patient, a clip, a part seen twice) stay on one side of every split drawn here.
-Without a split, or with fewer than `FEWEST` test images, it is evaluated by cross-validation.
+PATH is a folder with one folder per class; or the same below split folders (train, val or valid or validation, test),
+of which two may be enough: the second is then the test split; or a CSV file with the columns path, label and optionally
+split and group, whose paths are relative to the file; or a folder with such a file, ``labels.csv``. Images of one group
+(a patient, a clip, a part seen twice) stay on one side of every split drawn here. Without a split, or with fewer than
+`FEWEST` test images, it is evaluated by cross-validation.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmark.data.catalogue import FOLDER, SplitName
-from benchmark.data.listing import ListedFile, Listing, files_below, folders_in, listed, make_listing
+from benchmark.data.listing import ListedFile, Listing, files_below, folders_in, list_file, make_listing
 from benchmark.errors import UserError, nearest
 
 FEWEST = 300
-"""Test images below which one split says too little."""
+"""Smallest number of test images for which one split is enough."""
+
+FOLDS = 5
+"""Number of folds of the cross-validation."""
 
 _SPLIT_WORDS: dict[str, SplitName] = {
     "train": "train",
@@ -41,10 +44,10 @@ _SYNONYMS = {
     **dict.fromkeys(("patient", "subject", "person", "case", "clip", "video", "session", "module", "unit"), "group"),
     **dict.fromkeys(("patientid", "subjectid", "caseid", "groupid"), "group"),
 }
-"""What others call the columns, where the spelling alone does not tell."""
+"""Other names of the columns, too different in spelling to be recognised by it."""
 
 _LAYOUTS = (
-    "expected a folder a class, or train / val / test folders with a folder a class in each, "
+    "expected one folder per class, or train / val / test folders with one folder per class in each, "
     "or labels.csv with the columns path,label[,split][,group]"
 )
 
@@ -53,7 +56,7 @@ def list_folder(path: Path) -> Listing:
     """Return the files of a user's folder, or of a CSV file.
 
     Raises:
-        UserError: it is not there, or in none of the layouts.
+        UserError: it is missing, or in none of the layouts.
     """
     path = path.expanduser()
     if not path.exists():
@@ -72,7 +75,7 @@ def list_folder(path: Path) -> Listing:
 
 
 def _two_splits(files: list[ListedFile]) -> list[ListedFile]:
-    """With train and validation only, call the second test."""
+    """Call the second split test if there are only train and validation."""
     present = {file.split for file in files}
     if "test" in present or "validation" not in present:
         return files
@@ -88,9 +91,9 @@ def _tree(root: Path) -> tuple[tuple[str, ...], list[ListedFile]]:
         raise UserError(f"folder:{root}: the split folders are {', '.join(names)}; one must be train, each only once.")
     classes = tuple(sorted({name for folder in names for name in folders_in(root / folder)}))
     for folder in names:
-        lacking = sorted(set(classes) - set(folders_in(root / folder)))
-        if lacking:
-            raise UserError(f"folder:{root}: {folder} has no folder for class {', '.join(lacking)}; {_LAYOUTS}.")
+        missing = sorted(set(classes) - set(folders_in(root / folder)))
+        if missing:
+            raise UserError(f"folder:{root}: {folder} has no folder for class {', '.join(missing)}; {_LAYOUTS}.")
     files: list[ListedFile] = []
     for folder, word in zip(names, words, strict=True):
         files += _class_files(root, root / folder, classes, word)
@@ -100,7 +103,7 @@ def _tree(root: Path) -> tuple[tuple[str, ...], list[ListedFile]]:
 def _class_files(root: Path, folder: Path, classes: tuple[str, ...], split: SplitName | None) -> Iterator[ListedFile]:
     for label, name in enumerate(classes):
         for path in files_below(folder / name):
-            yield listed(path, root, label, split)
+            yield list_file(path, root, label, split)
 
 
 def _table(table: Path) -> tuple[tuple[str, ...], list[ListedFile]]:
@@ -110,22 +113,23 @@ def _table(table: Path) -> tuple[tuple[str, ...], list[ListedFile]]:
         rows = [(reader.line_num, row) for row in reader]
     classes = tuple(sorted({row["label"].strip() for _, row in rows if row["label"]}))
     files = [_row(table, number, row, classes) for number, row in rows]
-    twice = [name for name, count in Counter(file.id for file in files).items() if count > 1]
-    if twice:
-        raise UserError(f"folder:{table}: named more than once: {', '.join(sorted(twice)[:20])}.")
+    duplicates = [name for name, count in Counter(file.id for file in files).items() if count > 1]
+    if duplicates:
+        raise UserError(f"folder:{table}: named more than once: {', '.join(sorted(duplicates)[:20])}.")
     return classes, files
 
 
 def _check_header(table: Path, columns: list[str]) -> None:
-    """Raise UserError where the first line is not path,label[,split][,group] in any order, and say what is meant."""
-    told = [f"{word!r} stands there {count} times" for word, count in Counter(columns).items() if count > 1]
+    """Raise UserError if the first line is not path,label[,split][,group] in any order, with the names meant."""
+    problems = [f"{word!r} is listed {count} times" for word, count in Counter(columns).items() if count > 1]
     free = {word for word in _COLUMNS if word not in columns}
     meant = {word: _meant(word, free) for word in columns if word not in _COLUMNS}
-    told += [f"{word!r} is no column" + (f" (did you mean {near!r}?)" if near else "") for word, near in meant.items()]
-    told += [f"there is no column {word}" for word in sorted(free - {"split", "group", *meant.values()})]
-    if told:
+    for word, near in meant.items():
+        problems.append(f"unknown column {word!r}" + (f" (did you mean {near!r}?)" if near else ""))
+    problems += [f"column {word} is missing" for word in sorted(free - {"split", "group", *meant.values()})]
+    if problems:
         raise UserError(
-            f"folder:{table}:1: {'; '.join(told)}; expected the columns path,label[,split][,group], "
+            f"folder:{table}:1: {'; '.join(problems)}; expected the columns path,label[,split][,group], "
             "separated by commas."
         )
 
@@ -142,11 +146,11 @@ def _row(table: Path, number: int, row: dict[str, str], classes: tuple[str, ...]
     if not name or not label:
         raise UserError(f"{place}: path or label is empty.")
     if "split" in row and word.lower() not in _SPLIT_WORDS:
-        raise UserError(f"{place}: split {word!r} is none of {', '.join(_SPLIT_WORDS)}.")
+        raise UserError(f"{place}: split {word!r} is not one of {', '.join(_SPLIT_WORDS)}.")
     path = table.parent / name
     if not path.is_relative_to(table.parent):
         raise UserError(f"{place}: {path} is not relative to the file.")
     if not path.is_file():
         raise UserError(f"{place}: {path} does not exist.")
     split = _SPLIT_WORDS[word.lower()] if word else None
-    return listed(path, table.parent, classes.index(label), split, (row.get("group") or "").strip() or None)
+    return list_file(path, table.parent, classes.index(label), split, (row.get("group") or "").strip() or None)

@@ -1,4 +1,4 @@
-"""The index: what every image of a dataset is, and which split it is in, kept as parquet in the cache folder.
+"""The content hash, colour, group and split of every image of a dataset, kept as Parquet in the cache folder.
 
 Two files, both keyed by the listing (names, sizes and times of change), so that reopening reads no image: the *scan*
 holds what was found by opening every file once; the *index* adds groups and splits for one ``split_seed``.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.catalogue import SPLITS, SplitName
+from benchmark.data.catalogue import SplitName
 from benchmark.data.decoding.pixels import BadImage, has_colour, read_image, thumbnail
 from benchmark.data.decoding.pool import Progress, map_files
 from benchmark.data.listing import Listing, make_listing
-from benchmark.data.splits.assign import Assignment
 from benchmark.errors import UserError
 from benchmark.files import building
 from benchmark.locations import cache_directory
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VERSION = 5
-"""Of the two files; raised whenever what they hold, or how splits are drawn, changes."""
+"""Version of the two files; raised whenever their columns, or the way splits are drawn, change."""
 
-_SHOWN = 20
+_SHOWN = 20  # bad images that a message names
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,11 @@ class Index:
 
     def positions(self, split: SplitName) -> NDArray[np.int64]:
         """Return the positions of a split's images, ascending, int64."""
-        return np.array([i for i, word in enumerate(self.splits) if word == split], dtype=np.int64)
+        return np.flatnonzero(np.array(self.splits) == split)
 
 
 def scan(listing: Listing, progress: Progress | None = None) -> pa.Table:
-    """Return what opening every file found, one row an image, in the listing's order; from the cache where it is there.
+    """Return what opening every file found, one row per image, in the listing's order, from the cache if it is there.
 
     Columns: id; sha256; colour, whether the channels of any pixel differ, whatever the file's mode; thumbnail
     (`pixels.thumbnail`); problem, null if the file can be decoded.
@@ -75,31 +74,35 @@ def scan(listing: Listing, progress: Progress | None = None) -> pa.Table:
     Raises:
         UserError: the cache folder cannot be written.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    return _cached(f"{listing.name}-{listing.key}-v{VERSION}.scan.parquet", lambda: _scan(listing, progress))
 
-    target = cache_directory() / "index" / f"{listing.name}-{listing.key}-v{VERSION}.scan.parquet"
+
+def _cached(name: str, make: Callable[[], pa.Table]) -> pa.Table:
+    """Return a table of the cache, made first if it does not exist."""
+    from pyarrow import BufferReader  # not needed to plan runs on datasets of the catalogue
+    from pyarrow.parquet import ParquetFile, write_table
+
+    target = cache_directory() / "index" / name
     if not target.exists():
         with building(target) as temporary:
             if temporary is not None:
-                paths = [file.path for file in listing.files]
-                found = map_files(_facts_of, paths, stage="reading", progress=progress)
-                rows = [{"id": file.id, **facts} for file, facts in zip(listing.files, found, strict=True)]
-                schema = pa.schema(
-                    [
-                        ("id", pa.string()),
-                        ("sha256", pa.string()),
-                        ("colour", pa.bool_()),
-                        ("thumbnail", pa.binary()),
-                        ("problem", pa.string()),
-                    ]
-                )
-                pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
-    return pq.read_table(target)
+                write_table(make(), temporary, compression="zstd")
+    # in this thread: pyarrow's own could end the process in which others are started or end
+    return ParquetFile(BufferReader(target.read_bytes())).read(use_threads=False)
 
 
-def _facts_of(path: Path) -> dict[str, Any]:
-    """Return one row of the scan but for the id; what was not found is empty."""
+def _scan(listing: Listing, progress: Progress | None) -> pa.Table:
+    import pyarrow as pa
+
+    found = map_files(_inspect, [file.path for file in listing.files], stage="reading", progress=progress)
+    rows = [{"id": file.id, **facts} for file, facts in zip(listing.files, found, strict=True)]
+    columns = {"id": pa.string(), "sha256": pa.string(), "colour": pa.bool_()}
+    columns |= {"thumbnail": pa.binary(), "problem": pa.string()}
+    return pa.Table.from_pylist(rows, schema=pa.schema(columns))
+
+
+def _inspect(path: Path) -> dict[str, Any]:
+    """Return one row of the scan without its id."""
     facts: dict[str, Any] = {"sha256": "", "colour": False, "thumbnail": b"", "problem": None}
     try:
         content = path.read_bytes()
@@ -113,26 +116,20 @@ def _facts_of(path: Path) -> dict[str, Any]:
 
 
 def open_index(listing: Listing, split_seed: int, *, fold: int = 0, progress: Progress | None = None) -> Index:
-    """Return a dataset's index, made where the cache does not hold it.
+    """Return a dataset's index, made if the cache does not hold it; see `assign.assign` for the splits.
 
-    Missing splits are drawn: test from all images (15 %) where there is none, then validation (as many) from train; by
-    group, stratified, from ``split_seed``. Where the listing asks for cross-validation, all images are dealt into
-    `assignment.FOLDS` folds; fold ``fold`` is the test split, and validation is drawn from the others.
+    Args:
+        listing: the dataset's files.
+        split_seed: draws missing splits.
+        fold: of a listing that asks for cross-validation, the one that is the test split.
+        progress: called with "reading".
 
     Raises:
         UserError: images cannot be decoded (all are named), or a split would be empty.
     """
-    import pyarrow.parquet as pq
-
     part = f"s{split_seed}" + (f"-fold{fold}" if listing.folds else "")
-    target = cache_directory() / "index" / f"{listing.name}-{listing.key}-{part}-v{VERSION}.parquet"
-    if not target.exists():
-        scanned = scan(listing, progress)
-        _refuse_bad_images(listing, scanned)
-        with building(target) as temporary:
-            if temporary is not None:
-                pq.write_table(_make(listing, scanned, split_seed, fold), temporary, compression="zstd")
-    table = pq.read_table(target)
+    name = f"{listing.name}-{listing.key}-{part}-v{VERSION}.parquet"
+    table = _cached(name, lambda: _make(listing, scan(listing, progress), split_seed, fold))
     facts = json.loads(table.schema.metadata[b"benchmark"])
     return Index(
         ids=tuple(table["path"].to_pylist()),
@@ -163,40 +160,28 @@ def without_bad_images(listing: Listing, progress: Progress | None = None) -> Li
 
 
 def _refuse_bad_images(listing: Listing, scanned: pa.Table) -> None:
-    bad = [
-        f"{file.path}: {problem}"
-        for file, problem in zip(listing.files, scanned["problem"].to_pylist(), strict=True)
-        if problem is not None
-    ]
+    problems = zip(listing.files, scanned["problem"].to_pylist(), strict=True)
+    bad = [f"{file.path}: {problem}" for file, problem in problems if problem is not None]
     if bad:
-        more = [f"… and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
-        raise UserError(
-            "\n".join(
-                [
-                    f"dataset {listing.source}: {len(bad)} of {len(listing.files)} images cannot be used. "
-                    f"`python -m benchmark datasets check {listing.source}` lists all of them; mend or remove them.",
-                    *bad[:_SHOWN],
-                    *more,
-                ]
-            )
-        )
+        lines = [
+            f"dataset {listing.source}: {len(bad)} of {len(listing.files)} images cannot be used. "
+            f"`python -m benchmark datasets check {listing.source}` lists all of them; fix or remove them.",
+            *bad[:_SHOWN],
+        ]
+        raise UserError("\n".join(lines + [f"… and {len(bad) - _SHOWN} more"] * (len(bad) > _SHOWN)))
 
 
 def _make(listing: Listing, scanned: pa.Table, split_seed: int, fold: int) -> pa.Table:
     import pyarrow as pa
 
-    labels = np.array([file.label for file in listing.files], dtype=np.int64)
+    from benchmark.data.splits.assign import assign  # with scipy, which planning does not need
+
+    _refuse_bad_images(listing, scanned)
     sha256: list[str] = scanned["sha256"].to_pylist()
-    assigned = Assignment(listing, scanned, labels, sha256)
-    if listing.folds:
-        assigned.deal(split_seed, fold)
-    assigned.complete(split_seed)
-    assigned.group_tests()
-    for split in SPLITS:
-        if split not in assigned.splits:
-            raise UserError(f"dataset {listing.source}: no image is left for the {split} split; it has too few images.")
+    thumbnails = np.frombuffer(b"".join(scanned["thumbnail"].to_pylist()), np.uint8).reshape(len(sha256), -1)
+    assigned = assign(listing, thumbnails, sha256, split_seed, fold)
     ids = [file.id for file in listing.files]
-    named = [listing.classes[label] for label in labels.tolist()]
+    named = [listing.classes[file.label] for file in listing.files]
     facts = {
         "fingerprint": _digest(zip(ids, sha256, named, assigned.comparable or assigned.splits, strict=True)),
         "content": _digest(zip(ids, sha256, strict=True)),
@@ -205,7 +190,7 @@ def _make(listing: Listing, scanned: pa.Table, split_seed: int, fold: int) -> pa
     table = pa.table(
         {
             "path": ids,
-            "label": labels,
+            "label": [file.label for file in listing.files],
             "split": assigned.splits,
             "group": assigned.groups,
             "colour": scanned["colour"],

@@ -6,14 +6,17 @@ import csv
 import importlib.util
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from benchmark.data import oxford
-from benchmark.data.catalogue import SPLITS, ClassFolders, DatasetInfo
-from benchmark.data.listing import ListedFile, Listing, files_below, folders_in, listed, make_listing
+from benchmark.data.catalogue import SPLITS, ClassFolders, DatasetInfo, SplitName
+from benchmark.data.controls import control_folder
+from benchmark.data.listing import ListedFile, Listing, files_below, folders_in, list_file, make_listing
 from benchmark.errors import UserError
 from benchmark.locations import data_directory
+
+Content = TypeVar("Content")
 
 
 def list_dataset(info: DatasetInfo, data_dir: Path | None) -> Listing:
@@ -21,24 +24,22 @@ def list_dataset(info: DatasetInfo, data_dir: Path | None) -> Listing:
 
     Args:
         info: the catalogue's entry.
-        data_dir: see `data_directory`; used only for datasets that live there.
+        data_dir: see `data_directory`; used only for datasets that are there.
 
     Raises:
         UserError: the dataset is missing, or not in its layout.
     """
-    files = list(_files(info, data_dir))
-    return make_listing(info.name, info.name, info.classes, files, notes=_incomplete(info, files))
-
-
-def _files(info: DatasetInfo, data_dir: Path | None) -> Iterator[ListedFile]:
     if isinstance(info.layout, ClassFolders):
-        return _class_folders(info, info.layout, data_directory(data_dir))
-    if info.layout.kind == "elpv":
-        return _elpv()
-    if info.layout.kind == "generated":
-        return _generated(info)
-    read = {"pets": oxford.pets, "flowers": oxford.flowers}[info.layout.kind]
-    return read(info, _root(info, data_directory(data_dir)))
+        files = list(_class_folders(info, info.layout, _root(info, data_dir)))
+    elif info.layout.kind == "elpv":
+        files = list(_elpv())
+    elif info.layout.kind == "generated":
+        files = list(_generated(info))
+    elif info.layout.kind == "pets":
+        files = list(_pets(info, _root(info, data_dir)))
+    else:
+        files = list(_flowers(info, _root(info, data_dir)))
+    return make_listing(info.name, info.name, info.classes, files, notes=_incomplete(info, files))
 
 
 def _incomplete(info: DatasetInfo, files: Sequence[ListedFile]) -> tuple[str, ...]:
@@ -50,12 +51,13 @@ def _incomplete(info: DatasetInfo, files: Sequence[ListedFile]) -> tuple[str, ..
     )
 
 
-def _root(info: DatasetInfo, data: Path) -> Path:
+def _root(info: DatasetInfo, data_dir: Path | None) -> Path:
     """Return the first of a layout's roots below the data directory that exists.
 
     Raises:
         UserError: none does; the message names the folders, the layout and the command.
     """
+    data = data_directory(data_dir)
     folders = info.layout.splits.values() if isinstance(info.layout, ClassFolders) else ("",)
     for root in info.layout.roots:
         if all((data / root / name).is_dir() for name in folders):
@@ -68,10 +70,13 @@ def _root(info: DatasetInfo, data: Path) -> Path:
     )
 
 
-def _class_folders(info: DatasetInfo, layout: ClassFolders, data: Path) -> Iterator[ListedFile]:
-    root = _root(info, data)
+def _class_folders(info: DatasetInfo, layout: ClassFolders, root: Path) -> Iterator[ListedFile]:
     for split, folder in layout.splits.items():
-        _check_classes(info, root / folder)
+        if folders_in(root / folder) != sorted(info.classes):
+            raise UserError(
+                f"dataset {info.name}: {root / folder} holds the class folders {folders_in(root / folder)}, "
+                f"expected {sorted(info.classes)}. {_fetch_again(info)}"
+            )
         found = [
             (path, label)
             for label, name in enumerate(info.classes)
@@ -80,26 +85,18 @@ def _class_folders(info: DatasetInfo, layout: ClassFolders, data: Path) -> Itera
         ]
         clips = _clips(layout.clip, [path.name for path, _ in found])
         for (path, label), clip in zip(found, clips, strict=True):
-            yield listed(path, root, label, split, clip)
+            yield list_file(path, root, label, split, clip)
 
 
 def _clips(pattern: str | None, names: list[str]) -> list[str | None]:
-    """Return each name's clip, or None for all where one of them does not tell."""
+    """Return each name's clip, or None for all names if one of them does not name its clip."""
     matches = [re.fullmatch(pattern, name) if pattern else None for name in names]
     clips = [match.group(1) if match else None for match in matches]
     return [None] * len(names) if None in clips else clips
 
 
-def _check_classes(info: DatasetInfo, folder: Path) -> None:
-    if folders_in(folder) != sorted(info.classes):
-        raise UserError(
-            f"dataset {info.name}: {folder} holds the class folders {folders_in(folder)}, "
-            f"expected {sorted(info.classes)}. "
-            f"Move it away and fetch it again with `python -m benchmark datasets prepare {info.name}`."
-        )
-
-
 def _elpv() -> Iterator[ListedFile]:
+    """Yield the solar cells of the package whose defect is certain: probability 0 or 1 in ``labels.csv``."""
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or spec.origin is None:
         raise UserError(
@@ -120,14 +117,77 @@ def _elpv() -> Iterator[ListedFile]:
                 continue
             if not (root / name).is_file():
                 raise UserError(f"dataset elpv: {root / name} is missing, which {table}:{number} names.")
-            yield listed(root / name, root, int(probability), None)
+            yield list_file(root / name, root, int(probability), None)
 
 
 def _generated(info: DatasetInfo) -> Iterator[ListedFile]:
-    from benchmark.data.controls import control_folder
-
     root = control_folder(info.name)
     for split in SPLITS:
         for label, name in enumerate(info.classes):
             for path in files_below(root / split / name):  # drawn independently: each is a clip of its own
-                yield listed(path, root, label, split, clip=path.relative_to(root).as_posix())
+                yield list_file(path, root, label, split, clip=path.relative_to(root).as_posix())
+
+
+def _pets(info: DatasetInfo, root: Path) -> Iterator[ListedFile]:
+    """Yield the pets: ``annotations/{trainval,test}.txt`` with lines ``name class-id species breed-id``.
+
+    Raises:
+        UserError: a list or an image is missing, or a line's class is not the one in the image's name.
+    """
+    lists: Mapping[str, SplitName] = {"trainval.txt": "train", "test.txt": "test"}
+    for file, split in lists.items():
+        path = root / "annotations" / file
+        text = _read(info, path, lambda path: path.read_text(encoding="utf-8"))
+        for number, line in enumerate(text.splitlines(), start=1):
+            parts = line.split()
+            if not parts or parts[0].startswith("#"):
+                continue
+            if len(parts) != 4 or not parts[1].isdigit() or not 1 <= int(parts[1]) <= len(info.classes):
+                raise UserError(f"dataset {info.name}: {path}:{number} is not `name class-id species breed-id`.")
+            label = int(parts[1]) - 1
+            breed = parts[0].rsplit("_", 1)[0]
+            if breed.lower() != info.classes[label].lower():
+                raise UserError(
+                    f"dataset {info.name}: {path}:{number} gives {parts[0]} class {parts[1]}, "
+                    f"which is {info.classes[label]}: the list does not belong to this dataset."
+                )
+            yield _image(info, root, f"images/{parts[0]}.jpg", label, split)
+
+
+def _flowers(info: DatasetInfo, root: Path) -> Iterator[ListedFile]:
+    """Yield the flowers: ``imagelabels.mat`` (labels 1..102) and ``setid.mat`` (numbers from 1 in trnid, valid, tstid).
+
+    Raises:
+        UserError: a list or an image is missing, or a list is damaged.
+    """
+    labels = _numbers(info, root / "imagelabels.mat", "labels")
+    keys: Mapping[str, SplitName] = {"trnid": "train", "valid": "validation", "tstid": "test"}
+    for key, split in keys.items():
+        for number in _numbers(info, root / "setid.mat", key):
+            if not 1 <= number <= len(labels) or not 1 <= labels[number - 1] <= len(info.classes):
+                raise UserError(f"dataset {info.name}: {root / 'setid.mat'} names image {number}, which has no label.")
+            yield _image(info, root, f"jpg/image_{number:05d}.jpg", labels[number - 1] - 1, split)
+
+
+def _numbers(info: DatasetInfo, path: Path, key: str) -> list[int]:
+    import scipy.io  # 0.2 s, for one dataset
+
+    return _read(info, path, lambda path: [int(value) for value in scipy.io.loadmat(path)[key].ravel()])
+
+
+def _read(info: DatasetInfo, path: Path, reader: Callable[[Path], Content]) -> Content:
+    try:
+        return reader(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"dataset {info.name}: {path} cannot be read ({error}). {_fetch_again(info)}") from None
+
+
+def _image(info: DatasetInfo, root: Path, name: str, label: int, split: SplitName) -> ListedFile:
+    try:
+        return list_file(root / name, root, label, split)
+    except FileNotFoundError:
+        raise UserError(f"dataset {info.name}: {root / name} is missing. {_fetch_again(info)}") from None
+
+
+def _fetch_again(info: DatasetInfo) -> str:
+    return f"Move the folder away and fetch it again with `python -m benchmark datasets prepare {info.name}`."

@@ -1,4 +1,4 @@
-"""A list of image files, unopened: what every layout gives and everything after it takes."""
+"""A list of unopened image files: the common result of all layouts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class ListedFile:
 
     Attributes:
         id: the path below the dataset's root, with ``/``: unique, and the same on every machine.
-        path: where it is.
+        path: the file.
         label: position in the classes.
-        split: the official split; None where the dataset has none.
-        clip: the clip, patient or other group it was taken from, where its name or its table tells; else None.
+        split: the official split, or None if the dataset has no splits.
+        clip: the clip, patient or other group it was taken from, by its name or its table, or None if neither says.
         bytes, modified: size, and time of change in nanoseconds.
     """
 
@@ -40,12 +40,12 @@ class Listing:
 
     Attributes:
         name: the dataset's name, fit for a file name.
-        source: the word it is asked for by: a catalogue name, or ``folder:PATH``.
+        source: a catalogue name, or ``folder:PATH``.
         classes: names in label order.
         files: all of them.
         key: 16 hexadecimal digits over names, labels, splits, sizes and times of change: equal while nothing changed.
-        folds: True where it is small and evaluated by cross-validation.
-        notes: what a reader of results must know, e.g. that images are missing.
+        folds: whether it is small and evaluated by cross-validation.
+        notes: facts that a reader of results must know, e.g. that images are missing.
     """
 
     name: str
@@ -83,7 +83,7 @@ def make_listing(
     return Listing(name, source, classes, ordered, digest.hexdigest()[:16], folds, notes)
 
 
-def listed(path: Path, root: Path, label: int, split: SplitName | None, clip: str | None = None) -> ListedFile:
+def list_file(path: Path, root: Path, label: int, split: SplitName | None, clip: str | None = None) -> ListedFile:
     """Return the entry of one existing file below a root."""
     status = path.stat()
     name = path.relative_to(root).as_posix()
@@ -91,7 +91,7 @@ def listed(path: Path, root: Path, label: int, split: SplitName | None, clip: st
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and its subfolders; hidden ones and the systems' own droppings are left out."""
+    """Yield the files of a folder and its subfolders; hidden files and those of file managers are left out."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):

@@ -1,23 +1,25 @@
-"""From a matrix's dataset entry to decoded images with splits: the door of the data layer."""
+"""From a matrix's dataset entry to decoded images with splits."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.data.catalogue import CATALOGUE, FOLDER, SplitName
 from benchmark.data.dataset import PreparedDataset, Split
-from benchmark.data.decoding.cache import open_images
+from benchmark.data.decoding.cache import decoded_images
 from benchmark.data.decoding.pool import Progress
-from benchmark.data.folders import list_folder
+from benchmark.data.folders import FOLDS, list_folder
 from benchmark.data.index import Index, open_index, without_bad_images
 from benchmark.data.layouts import list_dataset
 from benchmark.data.listing import Listing
 from benchmark.data.source import DatasetSource
-from benchmark.data.splits.assign import FOLDS
 from benchmark.data.splits.draw import limited
 from benchmark.errors import UserError, did_you_mean
+
+Labels = NDArray[np.int64]
 
 
 def list_files(name: str, data_dir: Path | None = None) -> Listing:
@@ -46,16 +48,16 @@ def load_dataset(
 ) -> PreparedDataset:
     """Return a dataset decoded at one size, its splits complete, ``limit`` and ``classes`` applied.
 
-    What is missing is made first, once for all processes: the index, the drawn splits, the decoded images. When they
-    are there, this only lists the files and maps the images into memory.
+    Whatever is missing is made first, once for all processes: the index, the drawn splits, the decoded images. If they
+    exist, this only lists the files and maps the images into memory.
 
     Args:
-        source: which images.
+        source: the images.
         split_seed: draws missing splits and chooses the images under ``limit``.
         image_size: both sides after resizing, pixels.
         grey: one channel of luma, taken before resizing, instead of three of colour.
-        data_dir: the data directory; None: BENCHMARK_DATA_DIR, else the platform's data folder.
-        seed: the run's; chooses the fold (seed modulo 5) where a folder is evaluated by cross-validation, nothing else.
+        data_dir: see `data_directory`.
+        seed: of the run; chooses the fold (seed modulo 5) if a folder is evaluated by cross-validation, nothing else.
         drop_bad_images: leave out images that cannot be decoded, and say how many in the notes, instead of refusing.
         progress: called with (what is being done, items done, items in all).
 
@@ -63,18 +65,14 @@ def load_dataset(
         UserError: the dataset is missing or not in its layout, has images that cannot be decoded, has no colour and is
             asked for it, or the cache folder cannot be written.
     """
-    if not grey and source.name in CATALOGUE and not CATALOGUE[source.name].colour:
+    if not grey and not source.has_colour:
         raise UserError(_colourless(source.name))
-    listing = list_files(source.name, data_dir)
-    if drop_bad_images:
-        listing = without_bad_images(listing, progress)
-    index = open_index(listing, split_seed, fold=seed % FOLDS, progress=progress)
+    listing, index, new_label = _open(source, split_seed, seed, data_dir, drop_bad_images, progress)
     if not grey and not index.colour:
         raise UserError(_colourless(source.name))
     files = [(file.path, sha256) for file, sha256 in zip(listing.files, index.sha256, strict=True)]
-    images = open_images(listing.name, index.content, files, size=image_size, grey=grey, progress=progress)
+    images = decoded_images(listing.name, index.content, files, size=image_size, grey=grey, progress=progress)
     classes = source.classes or listing.classes
-    new_label = _new_labels(source, listing)
     train = _split(index, "train", new_label)
     kept = limited(train.labels, source.limit, classes, split_seed)
     return PreparedDataset(
@@ -96,34 +94,39 @@ def test_groups(
     split_seed: int,
     data_dir: Path | None = None,
     drop_bad_images: bool = False,
-    progress: Progress | None = None,
 ) -> tuple[dict[str, str], str]:
     """Return `PreparedDataset.test_groups` of a dataset, and its fingerprint; nothing is decoded beyond its index.
 
     Raises:
         UserError: as `load_dataset`.
     """
+    listing, index, new_label = _open(source, split_seed, 0, data_dir, drop_bad_images, None)
+    return _test_groups(listing, index, new_label), index.fingerprint
+
+
+def _open(
+    source: DatasetSource,
+    split_seed: int,
+    seed: int,
+    data_dir: Path | None,
+    drop_bad_images: bool,
+    progress: Progress | None,
+) -> tuple[Listing, Index, Labels]:
+    """Return a dataset's files, their index, and each class's label in the matrix's entry, -1 if it is left out."""
     listing = list_files(source.name, data_dir)
     if drop_bad_images:
         listing = without_bad_images(listing, progress)
-    index = open_index(listing, split_seed, progress=progress)
-    return _test_groups(listing, index, _new_labels(source, listing)), index.fingerprint
-
-
-def _new_labels(source: DatasetSource, listing: Listing) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return the label of each class of a listing in a matrix's entry; -1 where the entry leaves it out."""
-    new_label = np.full(len(listing.classes), -1, dtype=np.int64)
+    index = open_index(listing, split_seed, fold=seed % FOLDS, progress=progress)
+    new_label = np.full(len(listing.classes), -1)
     for label, name in enumerate(source.classes or listing.classes):
         if name not in listing.classes:
             raise UserError(f"dataset {source.name} has no class {name!r}.{did_you_mean(name, listing.classes)}")
         new_label[listing.classes.index(name)] = label
-    return new_label
+    return listing, index, new_label
 
 
-def _test_groups(
-    listing: Listing, index: Index, new_label: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> dict[str, str]:
-    """Return the name of each test image's group: its clip where that is all it is, else its first image's id.
+def _test_groups(listing: Listing, index: Index, new_label: Labels) -> dict[str, str]:
+    """Return the name of each test image's group: its clip if it is exactly one clip, else its first image's id.
 
     No two groups share a name, whatever clips are called.
     """
@@ -153,7 +156,7 @@ def _colourless(name: str) -> str:
     return f"dataset {name} has no colour: rgb would be grey-3ch under another name. Use a grey mode."
 
 
-def _split(index: Index, split: SplitName, new_label: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Split:
+def _split(index: Index, split: SplitName, new_label: Labels) -> Split:
     """Return a split's images of the wanted classes, labels renumbered."""
     rows = index.positions(split)
     labels = new_label[index.labels[rows]]

@@ -1,4 +1,4 @@
-"""The images that a matrix asks for: a name, and how much of it. Nothing is read."""
+"""The images that a matrix asks for: a name, a number of images, a choice of classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmark.errors import did_you_mean
 from benchmark.fields import Count, Frozen, NonEmpty
 
 
-def _a_dataset(name: str) -> str:
+def _check_name(name: str) -> str:
     if name.startswith(FOLDER) and name != FOLDER:
         return name
     if name not in CATALOGUE:
@@ -20,21 +20,21 @@ def _a_dataset(name: str) -> str:
     return name
 
 
-DatasetName = Annotated[str, AfterValidator(_a_dataset)]
+DatasetName = Annotated[str, AfterValidator(_check_name)]
 
 
 class DatasetSource(Frozen):
-    """Which images: a catalogue name or ``folder:PATH``, and how much of it."""
+    """A dataset as a matrix names it: a catalogue name or ``folder:PATH``, and the part of it that is used."""
 
     name: DatasetName
     limit: Count | None = None
-    """Training images, stratified by ``split_seed``; None: all. Validation and test are never limited."""
+    """Training images, stratified by ``split_seed``, or None for all. Validation and test are never limited."""
     classes: tuple[NonEmpty, ...] | None = None
-    """A subset of the classes, in this label order; None: all."""
+    """A subset of the classes, in this label order, or None for all."""
     content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    """Of a folder: the hash of its images, classes and splits, filled in by `benchmark.matrix.identify`."""
+    """Hash of a folder's images, classes and splits, filled in by `benchmark.matrix.identify`."""
     colour: bool | None = None
-    """Of a folder: whether its images have colour, filled in likewise."""
+    """Whether a folder's images have colour, filled in likewise."""
 
     @property
     def is_folder(self) -> bool:
@@ -48,7 +48,7 @@ class DatasetSource(Frozen):
 
     @property
     def portable(self) -> DatasetSource:
-        """The same without a path of this machine: a folder by its last name; its content tells which it is."""
+        """The same without a path of this machine: a folder is named by its last part and identified by its content."""
         if not self.is_folder:
             return self
         return self.model_copy(update={"name": FOLDER + (PurePath(self.name.removeprefix(FOLDER)).name or "folder")})

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.data.catalogue import CATALOGUE, FOLDER
-from benchmark.data.folders import FEWEST, list_folder
+from benchmark.data.folders import FEWEST, FOLDS, list_folder
 from benchmark.data.listing import Listing
-from benchmark.data.splits.assign import FOLDS
 from benchmark.errors import UserError
 from benchmark.matrix.identify import find_packaged_file
 from benchmark.matrix.matrix import fits_a_table

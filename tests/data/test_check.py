@@ -101,7 +101,7 @@ def test_a_folder_without_any_readable_image_is_checked_too(tmp_path: Path) -> N
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "empty.png").touch()
-    assert findings(tmp_path)["zero-byte"].images == ("a/empty.png", "b/empty.png")
+    assert findings(tmp_path)["zero-byte"].images == ["a/empty.png", "b/empty.png"]
 
 
 def test_a_clean_folder_has_no_findings(tmp_path: Path) -> None:
@@ -123,13 +123,13 @@ def test_leakage_conflicting_labels_and_plain_duplicates_are_told_apart(tmp_path
     with Image.open(root / "train/a/good04.png") as image:
         image.point(lambda value: value * 0.6).save(root / "train/b/darker.png")
     found = findings(root)
-    assert found["duplicates across splits"].images == ("test/a/leak.png", "train/a/good00.png")
+    assert found["duplicates across splits"].images == ["test/a/leak.png", "train/a/good00.png"]
     assert found["duplicates across splits"].severity == "error"
-    assert found["duplicates with conflicting labels"].images == ("train/a/good01.png", "train/b/conflict.png")
-    assert found["duplicates"].images == ("train/a/good02.png", "train/a/twice.png")
-    assert found["near-duplicates across splits"].images == ("test/a/near.jpg", "train/a/good03.png")
+    assert found["duplicates with conflicting labels"].images == ["train/a/good01.png", "train/b/conflict.png"]
+    assert found["duplicates"].images == ["train/a/good02.png", "train/a/twice.png"]
+    assert found["near-duplicates across splits"].images == ["test/a/near.jpg", "train/a/good03.png"]
     assert found["near-duplicates across splits"].severity == "warning"
-    assert found["near-duplicates with conflicting labels"].images == ("train/a/good04.png", "train/b/darker.png")
+    assert found["near-duplicates with conflicting labels"].images == ["train/a/good04.png", "train/b/darker.png"]
 
 
 def test_a_patient_in_two_splits_is_leakage(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_patient_in_two_splits_is_leakage(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     (finding,) = findings(tmp_path).values()
     assert (finding.kind, finding.severity) == ("group across splits", "error")
-    assert finding.images == ("39.png", "40.png", "41.png")
+    assert finding.images == ["39.png", "40.png", "41.png"]
     assert finding.details["39.png"] == "of patient 13, in train"
 
 
@@ -159,13 +159,13 @@ def test_grey_in_a_colour_set_and_colour_in_a_grey_set_are_told(tmp_path: Path) 
     for index in range(3):
         path = tmp_path / "a" / f"good{index:02d}.png"
         save(picture(index, 64).convert("L").convert("RGB"), path)
-    assert findings(tmp_path)["greyscale in a colour set"].images == tuple(f"a/good{k:02d}.png" for k in range(3))
+    assert findings(tmp_path)["greyscale in a colour set"].images == [f"a/good{k:02d}.png" for k in range(3)]
     for path in tmp_path.rglob("*.png"):
         if path.name != "good29.png":
             with Image.open(path) as image:
                 grey = image.convert("L")
             grey.save(path)
-    assert findings(tmp_path)["colour in a greyscale set"].images == ("a/good29.png", "b/good29.png")
+    assert findings(tmp_path)["colour in a greyscale set"].images == ["a/good29.png", "b/good29.png"]
 
 
 def test_a_set_without_any_colour_is_told(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_show_refuses_colour_augmentations_on_grey(data: Path, tmp_path: Path) -
 
 def test_the_cache_is_listed_verified_and_cleared(data: Path, cache: Path, tmp_path: Path) -> None:
     test_prepare_with_a_matrix_decodes_what_it_needs(data, cache, tmp_path)
-    assert invoke("cache", "list").count("whole") == 2
+    assert invoke("cache", "list").count("complete") == 2
     file = next((cache / "images").glob("*-grey-*.npy"))
     file.write_bytes(b"\0" * 10 + file.read_bytes()[10:])
     assert "DAMAGED" in invoke("cache", "list", code=1)

@@ -15,7 +15,7 @@ from benchmark.data.dataset import PreparedDataset
 from benchmark.data.folders import list_folder
 from benchmark.data.load import load_dataset
 from benchmark.data.source import DatasetSource
-from benchmark.data.splits.draw import folds
+from benchmark.data.splits.draw import draw_folds
 from benchmark.errors import UserError
 from benchmark.matrix.identify import identify_folders
 from benchmark.matrix.matrix import Matrix
@@ -64,16 +64,16 @@ def test_a_table_of_paths_and_labels(tmp_path: Path, named: str) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("path,lable\n1.png,cat\n", r"labels\.csv:1: 'lable' is no column \(did you mean 'label'\?\); expected"),
-        ("file,lables\n1.png,cat\n", r":1: 'file' .* mean 'path'\?\); 'lables' .* mean 'label'\?\); expected"),
+        ("path,lable\n1.png,cat\n", r"labels\.csv:1: unknown column 'lable' \(did you mean 'label'\?\); expected"),
+        ("file,lables\n1.png,cat\n", r":1: .* 'file' .* mean 'path'\?\); .* 'lables' .* mean 'label'\?\); expected"),
         (
             "File_Name, label,Subset\n1.png,cat,test\n",
-            r":1: 'File_Name' .*'path'.*; ' label' .*'label'.*; 'Subset' .*'split'",
+            r":1: .* 'File_Name' .*'path'.*; .* ' label' .*'label'.*; .* 'Subset' .*'split'",
         ),
-        ("path,label,width\n1.png,cat,3\n", r":1: 'width' is no column; expected the columns path,label\[,split\]"),
-        ("path\n1.png\n", r":1: there is no column label; expected"),
-        ("path,label,label\n1.png,cat,cat\n", r":1: 'label' stands there 2 times; expected"),
-        ("", r":1: there is no column label; there is no column path; expected"),
+        ("path,label,width\n1.png,cat,3\n", r":1: unknown column 'width'; expected the columns path,label\[,split\]"),
+        ("path\n1.png\n", r":1: column label is missing; expected"),
+        ("path,label,label\n1.png,cat,cat\n", r":1: 'label' is listed 2 times; expected"),
+        ("", r":1: column label is missing; column path is missing; expected"),
         ("path,label\n1.png,cat\n2.png,dog\n", r"labels\.csv:3: .*2\.png does not exist"),
         ("path,label\n1.png,cat\n1.png,dog\n", "named more than once: 1.png"),
         ("path,label,split\n1.png,cat,trian\n", "split 'trian'"),
@@ -142,7 +142,7 @@ def test_other_groups_are_another_folder_for_a_matrix_and_none_are_what_they_wer
 
 def test_a_column_of_patients_is_told_what_it_is_called_here(tmp_path: Path) -> None:
     of_patients(tmp_path, column="Patient_ID")
-    with pytest.raises(UserError, match=r"'Patient_ID' is no column \(did you mean 'group'\?\)"):
+    with pytest.raises(UserError, match=r"unknown column 'Patient_ID' \(did you mean 'group'\?\)"):
         opened(tmp_path)
 
 
@@ -184,9 +184,9 @@ def test_the_folds_keep_near_duplicates_together(tmp_path: Path) -> None:
 
 def test_folds_spread_every_class_evenly() -> None:
     labels = np.array([0] * 50 + [1] * 20 + [2] * 10, dtype=np.int64)
-    dealt = folds(labels, np.arange(80), 5, seed=0)
+    found = draw_folds(labels, np.arange(80), 5, seed=0)
     for label, share in enumerate((10, 4, 2)):
-        assert np.bincount(dealt[labels == label], minlength=5).tolist() == [share] * 5
+        assert np.bincount(found[labels == label], minlength=5).tolist() == [share] * 5
 
 
 def test_three_hundred_test_images_are_enough_for_one_split(tmp_path: Path) -> None:

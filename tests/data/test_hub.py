@@ -39,7 +39,7 @@ print(len(listing.files), max(done for what, done, _ in told if what == "downloa
 ONE_EACH = """
 import sys
 from pathlib import Path
-from benchmark.data import hub
+from benchmark.data.download import hub
 hub._TIMEOUT = 1.0
 *kinds, folder = sys.argv[1:]
 for kind in kinds:

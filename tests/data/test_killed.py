@@ -83,7 +83,7 @@ def test_twenty_kills_at_random_moments_leave_nothing_wrong(command: list[str], 
         assert errors == "", errors
         assert output in ("", reference.stdout), "a result after a kill differs"
         for file in (cache / "images").glob("*.npy"):
-            assert decoded.verify(file), "what has its final name must be whole"
+            assert decoded.is_undamaged(file), "what has its final name must be whole"
     after = subprocess.run(command, env=environment(cache), capture_output=True, text=True, check=True)
     assert after.stdout == reference.stdout
     left = [p for root in (cache, data) for p in root.rglob("*") if p.suffix in (".tmp", ".part", ".zip")]
@@ -98,4 +98,4 @@ def test_two_processes_started_together_end_with_one_correct_copy(command: list[
     assert [process.returncode for process in both] == [0, 0]
     assert len(answers) == 1
     (file,) = (cache / "images").glob("*.npy")
-    assert decoded.verify(file)
+    assert decoded.is_undamaged(file)

@@ -141,12 +141,12 @@ def test_a_damaged_cache_is_built_again(data: Path, cache: Path) -> None:
         (description, description.read_bytes().replace(b"images-4", b"images-3")),
     ):
         path.write_bytes(content)
-        assert not decoded.verify(file)
+        assert not decoded.is_undamaged(file)
         assert (opened("beans", data).images == first).all()
-        assert decoded.verify(file)
+        assert decoded.is_undamaged(file)
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert not decoded.verify(file)
+    assert not decoded.is_undamaged(file)
 
 
 def test_images_without_their_description_are_built_again(data: Path, cache: Path) -> None:
@@ -154,7 +154,7 @@ def test_images_without_their_description_are_built_again(data: Path, cache: Pat
     (file,) = (cache / "images").glob("*.npy")
     file.with_suffix(".json").unlink()
     assert (opened("beans", data).images == first).all()
-    assert decoded.verify(file)
+    assert decoded.is_undamaged(file)
 
 
 def test_who_waited_for_a_build_takes_what_was_built(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,14 +24,22 @@ def scenes(clips: int, frames: int, noise: int, seed: int = 0) -> Thumbnails:
     return (thumbnails + rng.integers(-noise, noise + 1, thumbnails.shape)).astype(np.uint8)
 
 
-def named(count: int) -> tuple[list[str], list[None]]:
-    return [str(k) for k in range(count)], [None] * count
+def groups_of(
+    thumbnails: Thumbnails,
+    labels: NDArray[np.int64],
+    *,
+    sha256: Sequence[str] | None = None,
+    clips: Sequence[str] | None = None,
+    share: float = LARGEST_SHARE,
+) -> NDArray[np.int64]:
+    contents = sha256 or [str(k) for k in range(len(labels))]
+    return find_groups(thumbnails, labels, contents, clips or [None] * len(labels), share)[0]
 
 
 def test_frames_of_one_clip_are_one_group() -> None:
     thumbnails = scenes(clips=20, frames=6, noise=10)
     labels = np.arange(120, dtype=np.int64) // 60
-    groups = find_groups(thumbnails, labels, *named(120)).ids.reshape(20, 6)
+    groups = groups_of(thumbnails, labels).reshape(20, 6)
     assert (groups == groups[:, :1]).all()
     assert len(set(groups[:, 0].tolist())) >= 17
 
@@ -38,23 +48,22 @@ def test_unrelated_images_stay_apart() -> None:
     rng = np.random.default_rng(0)
     thumbnails = rng.integers(0, 256, (300, 576)).astype(np.uint8)
     labels = rng.integers(0, 3, 300)
-    groups = find_groups(thumbnails, labels, *named(300)).ids
+    groups = groups_of(thumbnails, labels)
     assert len(set(groups.tolist())) > 285
 
 
 def test_equal_files_are_one_group_even_under_two_labels() -> None:
     thumbnails = scenes(clips=40, frames=1, noise=0)
     labels = np.arange(40, dtype=np.int64) % 2
-    sha256, clips = named(40)
-    sha256[7] = sha256[20]
-    groups = find_groups(thumbnails, labels, sha256, clips).ids
+    sha256 = [str(7 if k == 20 else k) for k in range(40)]
+    groups = groups_of(thumbnails, labels, sha256=sha256)
     assert groups[7] == groups[20]
 
 
 def test_clips_that_names_tell_are_the_groups() -> None:
     thumbnails = scenes(clips=1, frames=12, noise=1)
     clips = [f"clip{k // 3}" for k in range(12)]
-    groups = find_groups(thumbnails, np.arange(12) % 2, [str(k) for k in range(12)], clips).ids
+    groups = groups_of(thumbnails, np.arange(12) % 2, clips=clips)
     assert len(set(groups.tolist())) == 4
     assert groups.reshape(4, 3).T.tolist() == [list(dict.fromkeys(groups.tolist()))] * 3
 
@@ -62,7 +71,7 @@ def test_clips_that_names_tell_are_the_groups() -> None:
 def test_classes_that_look_nothing_alike_are_not_swallowed_whole() -> None:
     dark, bright = scenes(clips=30, frames=1, noise=0) // 4, 255 - scenes(clips=30, frames=1, noise=0, seed=1) // 4
     labels = np.arange(60, dtype=np.int64) // 30
-    groups = find_groups(np.concatenate([dark, bright]), labels, *named(60)).ids
+    groups = groups_of(np.concatenate([dark, bright]), labels)
     for label in (0, 1):
         assert np.bincount(groups[labels == label]).max() <= LARGEST_SHARE * 30
 
@@ -70,17 +79,13 @@ def test_classes_that_look_nothing_alike_are_not_swallowed_whole() -> None:
 def test_a_group_of_test_images_may_hold_more_of_its_class_than_one_to_be_split() -> None:
     thumbnails = scenes(clips=6, frames=10, noise=3)
     labels = np.arange(60, dtype=np.int64) // 30
-    sizes = [
-        np.bincount(find_groups(thumbnails, labels, *named(60), share).ids).max()
-        for share in (LARGEST_SHARE, LARGEST_SHARE_OF_TEST)
-    ]
-    assert sizes[0] <= LARGEST_SHARE * 30
-    assert sizes[1] == 10
+    assert np.bincount(groups_of(thumbnails, labels)).max() <= LARGEST_SHARE * 30
+    assert np.bincount(groups_of(thumbnails, labels, share=LARGEST_SHARE_OF_TEST)).max() == 10
 
 
 def test_a_dataset_of_one_class_has_groups_of_equal_files_only() -> None:
     thumbnails = scenes(clips=4, frames=2, noise=1)
-    assert len(set(find_groups(thumbnails, np.zeros(8, np.int64), *named(8)).ids.tolist())) == 8
+    assert len(set(groups_of(thumbnails, np.zeros(8, np.int64)).tolist())) == 8
 
 
 def test_the_distance_of_equal_thumbnails_is_zero_and_of_black_and_white_255() -> None:

@@ -24,7 +24,7 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from benchmark.data.decoding.cache import cache_file, open_images
+from benchmark.data.decoding.cache import cache_file, decoded_images
 from benchmark.data.decoding.pool import processors
 from benchmark.data.index import open_index
 from benchmark.data.load import list_files
@@ -80,7 +80,7 @@ def main() -> None:
             loop.append(time.perf_counter() - started)
             name = f"round{number}"
             started = time.perf_counter()
-            images = open_images(name, index.content, files, size=options.size, grey=grey)
+            images = decoded_images(name, index.content, files, size=options.size, grey=grey)
             build.append(time.perf_counter() - started)
             assert (images == expected).all(), "the two do not agree"
             if options.bound:
@@ -94,7 +94,7 @@ def main() -> None:
                 del images, expected
         started = time.perf_counter()
         again = list_files(options.dataset, options.data_dir)
-        open_images(name, open_index(again, 0).content, files, size=options.size, grey=grey)
+        decoded_images(name, open_index(again, 0).content, files, size=options.size, grey=grey)
         opened = time.perf_counter() - started
     count, ratio = len(files), median(plain / ours for plain, ours in zip(loop, build, strict=True))
     what = f"{count} images to {options.size} px, {'grey' if grey else 'RGB'}"

@@ -2,7 +2,7 @@
 
 ``NAME.npy`` holds the pixels, uint8, shape (N, size, size, channels); ``NAME.json`` next to it what they must be: the
 format, the shape, a CRC-32 of the pixels. The JSON is written first and the pixels are on disk before they get their
-name, so images with their final name are complete. Opening checks format and shape, `verify` the checksum too.
+name, so images with their final name are complete. Opening checks format and shape, `is_undamaged` the checksum too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FORMAT = "greyscale-benchmark-images-4"
 
 
 def cache_file(name: str, content: str, size: int, grey: bool) -> Path:
-    """Return where the pixels of a dataset's content are kept.
+    """Return the file of the pixels of a dataset's content.
 
     The name hashes the format, the content, the size, the resize rule, colour or grey, and Pillow's version, whose
     decoders may change their last bits.
@@ -38,7 +38,7 @@ def cache_file(name: str, content: str, size: int, grey: bool) -> Path:
     return cache_directory() / "images" / f"{name}-{size}-{'grey' if grey else 'rgb'}-{key}.npy"
 
 
-def open_images(
+def decoded_images(
     name: str,
     content: str,
     files: Sequence[tuple[Path, str]],
@@ -55,7 +55,7 @@ def open_images(
         files: (path, SHA-256) of every image, in the order of the rows.
         size: both sides after resizing, pixels.
         grey: one channel of luma instead of three of colour.
-        progress: told "decoding".
+        progress: called with "decoding".
 
     Returns:
         uint8, shape (len(files), size, size, 1 or 3), read-only, memory-mapped.
@@ -72,7 +72,7 @@ def open_images(
             if temporary is not None:
                 checksum = _build(name, temporary, files, shape, progress)
                 facts = {"format": _FORMAT, "shape": shape, "crc32": checksum}
-                write_atomically(_facts_file(target), json.dumps(facts).encode())
+                write_atomically(target.with_suffix(".json"), json.dumps(facts).encode())
         images = np.lib.format.open_memmap(target, mode="r")
     return images
 
@@ -87,7 +87,7 @@ def _build(
     """Write the pixels and return their CRC-32. Not through a memory map: there a full disk is a bus error."""
     _, size, _, channels = shape
     checksum, bad = 0, []
-    work = functools.partial(_decoded, size=size, grey=channels == 1)
+    work = functools.partial(_decode, size=size, grey=channels == 1)
     with temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for (path, _), pixels in zip(files, map_files(work, files, stage="decoding", progress=progress), strict=True):
@@ -101,29 +101,24 @@ def _build(
     return checksum
 
 
-def _decoded(file: tuple[Path, str], size: int, grey: bool) -> bytes | BadImage:
-    """Return one file's pixels, size x size x (1 or 3) bytes, row by row; or why there are none."""
+def _decode(file: tuple[Path, str], size: int, grey: bool) -> bytes | BadImage:
+    """Return one file's pixels, size x size x (1 or 3) bytes, row by row, or the reason why it has none."""
     path, sha256 = file
     try:
         content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            return BadImage("its content changed after it was indexed")
+        return resized(read_image(content), size, grey).tobytes()
     except OSError as error:
         return BadImage(f"cannot be read: {error.strerror}")
-    if hashlib.sha256(content).hexdigest() != sha256:
-        return BadImage("its content changed after it was indexed")
-    try:
-        return resized(read_image(content), size, grey).tobytes()
     except BadImage as error:
         return error
-
-
-def _facts_file(path: Path) -> Path:
-    return path.with_suffix(".json")
 
 
 def _stored(path: Path) -> NDArray[np.uint8] | None:
     """Return the images of a cache file, or None if it is missing, cut short or not what its JSON describes."""
     try:
-        facts = json.loads(_facts_file(path).read_bytes())
+        facts = json.loads(path.with_suffix(".json").read_bytes())
         images = np.lib.format.open_memmap(path, mode="r")
         matches = facts["format"] == _FORMAT and tuple(facts["shape"]) == images.shape and images.dtype == np.uint8
     except (OSError, ValueError, TypeError, KeyError):
@@ -131,7 +126,7 @@ def _stored(path: Path) -> NDArray[np.uint8] | None:
     return images if matches else None
 
 
-def verify(path: Path) -> bool:
+def is_undamaged(path: Path) -> bool:
     """Return whether a cache file's pixels are those that were written."""
     images = _stored(path)
-    return images is not None and zlib.crc32(images.data) == json.loads(_facts_file(path).read_bytes())["crc32"]
+    return images is not None and zlib.crc32(images.data) == json.loads(path.with_suffix(".json").read_bytes())["crc32"]

@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 RULE = "bilinear-antialiased-1"
-"""Names the rule above; a change of the rule changes the name, and with it every decode cache."""
+"""Name of the rule above; a change of the rule changes it, and with it every decode cache."""
 
 MAX_PIXELS = 89_478_485
-"""Larger images are refused: Pillow's own limit for a picture that is not an attack."""
+"""Pixels of the largest image that is not refused: Pillow's own limit against attacks."""
 
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below; and filters belong to no thread
 
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112
+"""EXIF tag of the camera's rotation."""
 
 
 class BadImage(Exception):
@@ -44,7 +45,7 @@ def read_image(content: bytes) -> Image.Image:
         if image.width * image.height > MAX_PIXELS:
             raise BadImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
         image.load()
-        turned = image.getexif().get(_ORIENTATION, 1) != 1  # exif_transpose would copy the others
+        turned = image.getexif().get(ORIENTATION, 1) != 1  # exif_transpose would copy the others
         return _opaque(ImageOps.exif_transpose(image) if turned else image, image.format)
     except UnidentifiedImageError:
         raise BadImage("not an image that Pillow knows") from None
@@ -55,7 +56,7 @@ def read_image(content: bytes) -> Image.Image:
 
 
 def has_colour(image: Image.Image) -> bool:
-    """Return whether the red, green and blue of any pixel differ; takes what `read_image` gives."""
+    """Return whether the red, green and blue of any pixel differ; takes a result of `read_image`."""
     if image.mode == "L":
         return False
     red, green, blue = image.split()

@@ -1,7 +1,7 @@
 """Work on image files in threads, one per processor.
 
 Pillow and hashlib release the interpreter's lock while they decode, resize and hash, so that threads share the work as
-processes would, without their start, their pipes and their deaths.
+processes would, without their start, their pipes and their crashes.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def map_ahead(
 ) -> Generator[Result, None, None]:
     """Yield ``work(item)`` for every item, in order, prepared by threads before it is asked for.
 
-    What ``work`` raises is raised in its place. When the generator is closed or raises, what was not begun is dropped
-    and no thread is left.
+    An error of ``work`` is raised in place of its result. When the generator is closed or raises, work that was not
+    begun is dropped and no thread is left.
 
     Args:
         work: called in the threads.
         items: taken one by one, at most ``ahead`` before their turn.
-        threads: how many.
-        ahead: results at most that wait to be taken, or are in progress.
+        threads: their number.
+        ahead: largest number of results that wait to be taken, or are in progress.
         name: of the threads.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
@@ -63,7 +63,7 @@ def map_files(
     """Yield ``work(item)`` for every item, in order, with one thread per processor.
 
     Args:
-        work: called in the threads; what it raises ends the work.
+        work: called in the threads; an error ends the work.
         items: one per image file.
         stage: the word given to ``progress``.
         progress: called after every few items and after the last.

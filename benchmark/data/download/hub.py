@@ -8,13 +8,13 @@ from pathlib import Path
 from benchmark.data.decoding.pool import Progress
 
 SCHEME = "hf://datasets/"
-"""What the address of such a file starts with; ``owner/name/path/in/the/repository`` follows."""
+"""Start of the address of such a file; ``owner/name/path/in/the/repository`` follows."""
 
-_TIMEOUT = 10.0
+_TIMEOUT = 10.0  # seconds
 
 
 class SourceFailed(Exception):
-    """A source did not give the file; the message is one line."""
+    """A source failed to deliver the file; the message is one line."""
 
 
 def fetch_from_hub(address: str, target: Path, progress: Progress | None) -> None:
@@ -26,11 +26,11 @@ def fetch_from_hub(address: str, target: Path, progress: Progress | None) -> Non
 
     Args:
         address: ``hf://datasets/owner/name/path``.
-        target: where the file goes; an existing file is replaced.
+        target: the file to write; an existing one is replaced.
         progress: called at the end with (what was done, bytes, bytes).
 
     Raises:
-        SourceFailed: the hub cannot be reached, does not have the file, or the download broke for good.
+        SourceFailed: the hub cannot be reached or does not have the file, or the download broke for good.
         OSError: the file cannot be written.
     """
     import httpx2

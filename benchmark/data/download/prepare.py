@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from benchmark.data.catalogue import DatasetInfo
+from benchmark.data.catalogue import DatasetInfo, Download
 from benchmark.data.decoding.pool import Progress
 from benchmark.data.download.unpack import UnsafeArchive, unpack
 from benchmark.data.download.web import NotFetched, fetch
@@ -22,9 +22,9 @@ from benchmark.locations import data_directory
 def prepare(info: DatasetInfo, data_dir: Path | None, progress: Progress | None = None) -> Listing:
     """Return a dataset's files, fetched if they are missing.
 
-    Archives go to ``<data>/downloads/<name>/`` and stay there until the dataset stands; a file that the user puts there
-    is used like one that was downloaded. They are unpacked beside the dataset's folder, which appears with one rename.
-    A lock makes processes that prepare the same dataset wait for the first.
+    Archives are kept in ``<data>/downloads/<name>/`` until the dataset is complete; a file that the user puts there is
+    used like one that was downloaded. They are unpacked next to the dataset's folder, which appears with one rename. A
+    lock makes processes that prepare the same dataset wait for the first.
 
     Args:
         info: the catalogue's entry.
@@ -32,26 +32,25 @@ def prepare(info: DatasetInfo, data_dir: Path | None, progress: Progress | None 
         progress: called with (what is being done, done, in all).
 
     Raises:
-        UserError: no source gave a file, an archive is not safe, the dataset's folder is taken by something else, or
-            the data directory cannot be written. Nothing is left where the dataset belongs.
+        UserError: no source delivered a file, an archive is not safe, the dataset's folder is taken by something else,
+            or the data directory cannot be written. Nothing is left in the dataset's place.
     """
-    if not info.downloads:
-        return list_dataset(info, data_dir)
-    data = data_directory(data_dir)
     try:
         return list_dataset(info, data_dir)
     except UserError:
-        pass  # not there, or not whole: that is what this is for
+        if not info.downloads:
+            raise
+    data = data_directory(data_dir)
+    target = data / info.folder
     try:
         data.mkdir(parents=True, exist_ok=True)
         with FileLock(data / f".{info.name}.lock"):
             try:
                 return list_dataset(info, data_dir)
             except UserError as error:
-                target = data / info.folder
                 if target.exists() and any(target.iterdir()):
                     raise UserError(f"{error} {target} exists and is kept as it is: move it away first.") from None
-            _bring(info, data, target, progress)
+            _fetch_and_unpack(info, data, target, progress)
             return list_dataset(info, data_dir)
     except OSError as error:
         raise UserError(
@@ -60,7 +59,7 @@ def prepare(info: DatasetInfo, data_dir: Path | None, progress: Progress | None 
         ) from None
 
 
-def _bring(info: DatasetInfo, data: Path, target: Path, progress: Progress | None) -> None:
+def _fetch_and_unpack(info: DatasetInfo, data: Path, target: Path, progress: Progress | None) -> None:
     downloads = data / "downloads" / info.name
     downloads.mkdir(parents=True, exist_ok=True)
     outer = data / f".unpacking-{info.name}"  # a data directory of its own, so that the layout is checked in it
@@ -70,24 +69,17 @@ def _bring(info: DatasetInfo, data: Path, target: Path, progress: Progress | Non
     try:
         for download in info.downloads:
             path = downloads / download.file
-            try:
-                fetch(download, path, progress)
-            except NotFetched as error:
-                raise UserError(
-                    f"dataset {info.name}: {download.file} cannot be downloaded:\n{error}\n"
-                    f"Get it another way, put it at {path}, and run this again."
-                    + (f" Its hash must be {download.hash}." if download.hash else "")
-                ) from None
+            _fetch(info, download, path, progress)
             if progress is not None:
                 progress(f"unpacking {download.file}", 0, 1)
-            if download.file.endswith((".zip", ".tgz", ".tar.gz")):
-                try:
-                    unpack(path, staging)
-                except UnsafeArchive as error:
-                    path.unlink()
-                    raise UserError(f"dataset {info.name}: {error}. It was removed; nothing was unpacked.") from None
-            else:
+            if not download.file.endswith((".zip", ".tgz", ".tar.gz")):
                 shutil.copyfile(path, staging / download.file)
+                continue
+            try:
+                unpack(path, staging)
+            except UnsafeArchive as error:
+                path.unlink()
+                raise UserError(f"dataset {info.name}: {error}. It was removed; nothing was unpacked.") from None
         list_dataset(info, outer)
         if hasattr(os, "sync"):
             os.sync()
@@ -100,3 +92,14 @@ def _bring(info: DatasetInfo, data: Path, target: Path, progress: Progress | Non
     shutil.rmtree(downloads)
     if not any(downloads.parent.iterdir()):
         downloads.parent.rmdir()
+
+
+def _fetch(info: DatasetInfo, download: Download, path: Path, progress: Progress | None) -> None:
+    try:
+        fetch(download, path, progress)
+    except NotFetched as error:
+        raise UserError(
+            f"dataset {info.name}: {download.file} cannot be downloaded:\n{error}\n"
+            f"Get it another way, put it at {path}, and run this again."
+            + (f" Its hash must be {download.hash}." if download.hash else "")
+        ) from None

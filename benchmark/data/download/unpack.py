@@ -1,4 +1,4 @@
-"""Archives from the network, unpacked without trust in what they say."""
+"""Archives from the network, unpacked without trusting their claims."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALLEST_BOUND = 64 * 2**20
 
 
 class UnsafeArchive(Exception):
-    """The archive is damaged, or holds what an archive of images has no need of."""
+    """The archive is damaged, or holds members that an archive of images does not need."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class _Member:
     """As claimed, bytes."""
     is_folder: bool
     is_file: bool
-    """Neither: a link or a device."""
+    """A member that is neither a folder nor a file is a link or a device."""
     open: Callable[[], IO[bytes] | None]
 
 
@@ -40,12 +40,12 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack a .zip, .tgz or .tar.gz file into an existing folder.
 
     The names and claimed sizes of all members are checked before the first is written; Python's readers stop at the
-    claimed size. Only contents are taken over: no owner, mode or time, so that neither tarfile's extraction filters
+    claimed size. Only contents are copied: no owner, mode or time, so that neither tarfile's extraction filters
     (Python 3.10.12) nor a check after them are needed.
 
     Raises:
-        UnsafeArchive: damaged; or a member is absolute, climbs out with ``..``, is a link or a device, is a duplicate
-            or shorter than it claims; or all together unpack to more than `LARGEST_RATIO` times the archive.
+        UnsafeArchive: it is damaged; or a member is absolute, climbs out with ``..``, is a link or a device, is a
+            duplicate or shorter than it claims; or all together unpack to more than `LARGEST_RATIO` times its size.
         OSError: the folder cannot be written.
     """
     bound = max(SMALLEST_BOUND, LARGEST_RATIO * archive.stat().st_size)

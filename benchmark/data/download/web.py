@@ -1,8 +1,8 @@
-"""One file over HTTP: sources in order, a broken download resumed, the hash verified before anybody sees the file.
+"""One file over HTTP: sources in order, a broken download resumed, the hash verified before the file gets its name.
 
 The hub's files are fetched by its client. pooch hashes files, but does not download: it cannot resume, and takes one
 source; so do torchvision's `OxfordIIITPet` and `Flowers102`, which also unpack in place: after a kill, a part of
-`OxfordIIITPet` passes for the complete dataset. Their addresses and hashes are in the catalogue.
+`OxfordIIITPet` passes for the complete dataset.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from benchmark.data.decoding.pool import Progress
 from benchmark.data.download.hub import SCHEME, SourceFailed, fetch_from_hub
 
 ATTEMPTS = 4
-"""Per source, once a part of the file is there; a source that gives nothing is asked once."""
+"""Attempts per source that has delivered a part of the file; a source that delivers nothing is asked once."""
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to wait for the next bytes."""
 
-_CHUNK = 1 << 16  # bytes; what a broken connection may lose
+_CHUNK = 1 << 16  # bytes that a broken connection may lose
 
 log = logging.getLogger(__name__)
 
 
 class NotFetched(Exception):
-    """No source gave the file; the message has one line per source."""
+    """No source delivered the file; the message has one line per source."""
 
 
 def fetch(download: Download, target: Path, progress: Progress | None = None) -> Path:
     """Return ``target``, downloaded if it is missing; its hash is verified either way.
 
     The part that has arrived stays in ``<target>.part``, and the next attempt, in this process or a later one, asks the
-    server for the rest. A file with the wrong hash is removed. If a source fails and another is left, a warning of one
-    line is logged at that moment; without a logging setup, Python writes it to the error stream.
+    server for the rest. A file with the wrong hash is removed. A source that fails while another is left is logged at
+    once, as a warning of one line; without a logging setup, Python writes it to the error stream.
 
     Args:
-        download: where the file is, and its hash.
-        target: where it goes; its folder exists.
+        download: the file's addresses and its hash.
+        target: the file to write; its folder exists.
         progress: called with (what is being done, bytes done, bytes in all).
 
     Raises:
-        NotFetched: no source gave the file.
-        OSError: it cannot be written.
+        NotFetched: no source delivered the file.
+        OSError: the file cannot be written.
     """
     if target.exists():
         if _matches(target, download.hash):
@@ -93,18 +93,18 @@ def _fetch_from_web(url: str, part: Path, progress: Progress | None) -> None:
 
 
 def _transfer(url: str, part: Path, progress: Progress | None) -> None:
-    """Append what is missing of a file.
+    """Append the missing bytes of a file.
 
     Raises:
         SourceFailed: the server refuses.
-        requests.RequestException, urllib3.exceptions.HTTPError: the connection failed; what has arrived is kept.
+        requests.RequestException, urllib3.exceptions.HTTPError: the connection failed; what arrived is kept.
     """
     done = part.stat().st_size if part.exists() else 0
     asked = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
     with requests.get(url, headers=asked, stream=True, timeout=TIMEOUT) as response:
         sent = response.headers.get("Content-Range", "")
         if response.status_code == 416 and done:
-            if sent != f"bytes */{done}":  # not the end of this file: it is another one by now
+            if sent != f"bytes */{done}":  # not the end of this file: the server has another one
                 part.unlink()
                 _transfer(url, part, progress)
             return

@@ -1,20 +1,16 @@
-"""Which split every image of a dataset is in: the official one, or one that is drawn here."""
+"""The split of every image of a dataset: the official one, or one that is drawn here."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.catalogue import SplitName
+from benchmark.data.catalogue import SPLITS, SplitName
+from benchmark.data.folders import FOLDS
 from benchmark.data.listing import Listing
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-FOLDS = 5
-"""Of the cross-validation of small folders."""
+from benchmark.data.splits.draw import FRACTION, draw, draw_folds
+from benchmark.data.splits.near_duplicates import LARGEST_SHARE, LARGEST_SHARE_OF_TEST, Thumbnails, find_groups
+from benchmark.errors import UserError
 
 
 class Assignment:
@@ -24,54 +20,32 @@ class Assignment:
         splits: n words of `SPLITS`.
         groups: int64, shape (n,); -1 for training and validation images of official splits.
         notes: what was drawn, in words.
-        comparable: under cross-validation, each image's fold: what stands in the fingerprint instead of the split, so
-            that the folds of one dataset count as the same images.
+        comparable: each image's fold, or None without cross-validation. It is part of the fingerprint in place of the
+            split, so that the folds of one dataset count as the same images.
     """
 
-    def __init__(self, listing: Listing, scanned: pa.Table, labels: NDArray[np.int64], sha256: list[str]) -> None:
+    def __init__(self, listing: Listing, thumbnails: Thumbnails, sha256: list[str]) -> None:
         self.splits: list[SplitName] = [file.split or "train" for file in listing.files]
-        self.groups: NDArray[np.int64] = np.full(len(labels), -1, dtype=np.int64)
+        self.groups = np.full(len(sha256), -1, dtype=np.int64)
         self.notes: list[str] = []
         self.comparable: list[str] | None = None
+        self._labels = np.array([file.label for file in listing.files], dtype=np.int64)
         self._clips = [file.clip for file in listing.files]
-        self._scanned, self._labels, self._sha256 = scanned, labels, sha256
+        self._thumbnails, self._sha256 = thumbnails, sha256
 
-    def _thumbnails(self) -> NDArray[np.uint8]:
-        joined = b"".join(self._scanned["thumbnail"].to_pylist())
-        return np.frombuffer(joined, np.uint8).reshape(len(self._labels), -1)
-
-    def _group(self, pool: NDArray[np.int64], *, tested: bool = False) -> str:
-        """Find the groups among some images, to be split or to be tested; return in words what they are."""
-        from benchmark.data.splits.near_duplicates import LARGEST_SHARE, LARGEST_SHARE_OF_TEST, find_groups
-
-        found = find_groups(
-            self._thumbnails()[pool],
-            self._labels[pool],
-            [self._sha256[i] for i in pool],
-            [self._clips[i] for i in pool],
-            LARGEST_SHARE_OF_TEST if tested else LARGEST_SHARE,
-        )
-        self.groups[pool] = found.ids + self.groups.max(initial=-1) + 1
-        how = f"near-duplicates within {found.limit:.1f} grey levels" if found.limit else "clips or equal files"
-        return f"whole groups ({len(set(found.ids.tolist()))} groups of {how} among {len(pool)} images)"
-
-    def deal(self, split_seed: int, fold: int) -> None:
-        """Deal all images into folds; ``fold`` becomes the test split, the rest train."""
-        from benchmark.data.splits.draw import folds
-
-        how = self._group(np.arange(len(self._labels), dtype=np.int64))
-        dealt = folds(self._labels, self.groups, FOLDS, split_seed).tolist()
-        self.splits = ["test" if mine == fold else "train" for mine in dealt]
-        self.comparable = [f"fold {mine}" for mine in dealt]
+    def draw_folds(self, split_seed: int, fold: int) -> None:
+        """Draw the fold of every image; ``fold`` becomes the test split, the others train."""
+        how = self._find_groups(np.arange(len(self._labels)))
+        folds = draw_folds(self._labels, self.groups, FOLDS, split_seed).tolist()
+        self.splits = ["test" if mine == fold else "train" for mine in folds]
+        self.comparable = [f"fold {mine}" for mine in folds]
         self.notes.append(
             f"cross-validation: the seed chooses one of {FOLDS} folds as the test split, stratified, {how}, "
             f"split_seed {split_seed}"
         )
 
-    def complete(self, split_seed: int) -> None:
+    def draw_missing(self, split_seed: int) -> None:
         """Draw the splits that are missing."""
-        from benchmark.data.splits.draw import FRACTION, draw
-
         wanted: list[tuple[SplitName, float]] = []
         if "test" not in self.splits:
             wanted.append(("test", FRACTION))
@@ -80,13 +54,13 @@ class Assignment:
         pool = self._positions("train")
         if not wanted or not len(pool):
             return
-        how = "" if (self.groups[pool] >= 0).all() else self._group(pool)
+        how = "whole groups" if (self.groups[pool] >= 0).all() else self._find_groups(pool)
         for split, fraction in wanted:
             rest = self._positions("train")
             drawn = draw(
                 self._labels[rest],
                 self.groups[rest],
-                self._thumbnails()[rest],
+                self._thumbnails[rest],
                 fraction=fraction,
                 seed=split_seed,
                 purpose=split,
@@ -95,14 +69,55 @@ class Assignment:
                 self.splits[i] = split
             self.notes.append(
                 f"{split} split: drawn here, {int(drawn.sum())} of {len(rest)} images, stratified, "
-                f"{how or 'whole groups'}, split_seed {split_seed}"
+                f"{how}, split_seed {split_seed}"
             )
 
     def group_tests(self) -> None:
         """Find the groups among the test images of an official split; images drawn here have theirs."""
         pool = self._positions("test")
         if len(pool) and (self.groups[pool] < 0).any():
-            self._group(pool, tested=True)
+            self._find_groups(pool, LARGEST_SHARE_OF_TEST)
+
+    def _find_groups(self, pool: NDArray[np.int64], largest_share: float = LARGEST_SHARE) -> str:
+        """Find the groups among some images and return in words what they are."""
+        ids, limit = find_groups(
+            self._thumbnails[pool],
+            self._labels[pool],
+            [self._sha256[i] for i in pool],
+            [self._clips[i] for i in pool],
+            largest_share,
+        )
+        self.groups[pool] = ids + self.groups.max(initial=-1) + 1
+        how = f"near-duplicates within {limit:.1f} grey levels" if limit else "clips or equal files"
+        return f"whole groups ({len(set(ids.tolist()))} groups of {how} among {len(pool)} images)"
 
     def _positions(self, split: SplitName) -> NDArray[np.int64]:
-        return np.array([i for i, word in enumerate(self.splits) if word == split], dtype=np.int64)
+        return np.flatnonzero(np.array(self.splits) == split)
+
+
+def assign(listing: Listing, thumbnails: Thumbnails, sha256: list[str], split_seed: int, fold: int) -> Assignment:
+    """Return the split of every image.
+
+    Missing splits are drawn: test from all images (15 %) if it is missing, then validation (as many) from train; by
+    group, stratified. If the listing asks for cross-validation, all images are spread over `FOLDS` folds; fold ``fold``
+    is the test split, and validation is drawn from the others.
+
+    Args:
+        listing: the dataset's files.
+        thumbnails: uint8, shape (n, pixels), see `pixels.thumbnail`.
+        sha256: n content hashes.
+        split_seed: of the matrix.
+        fold: 0 .. `FOLDS` - 1.
+
+    Raises:
+        UserError: a split is left without images.
+    """
+    assigned = Assignment(listing, thumbnails, sha256)
+    if listing.folds:
+        assigned.draw_folds(split_seed, fold)
+    assigned.draw_missing(split_seed)
+    assigned.group_tests()
+    for split in SPLITS:
+        if split not in assigned.splits:
+            raise UserError(f"dataset {listing.source}: no image is left for the {split} split; it has too few images.")
+    return assigned

@@ -1,8 +1,9 @@
-"""Splits that a dataset lacks are drawn here, and training images limited, both from the matrix's ``split_seed``."""
+"""Random draws from the matrix's ``split_seed``: missing splits, folds, and training images under ``limit``."""
 
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,12 +13,12 @@ from benchmark.data.splits.near_duplicates import Thumbnails, distances
 from benchmark.seeding import derive_seed
 
 FRACTION = 0.15
-"""Of the images of each class, for a drawn split."""
+"""Share of each class in a drawn split."""
 
 DRAWS = 25
-"""Random draws of which the typical one is taken."""
+"""Random draws, of which the typical one is taken."""
 
-_CEILING = 1.2
+_CEILING = 1.2  # times the share of a class
 
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -26,7 +27,7 @@ Mask = NDArray[np.bool_]
 def draw(
     labels: Integers, groups: Integers, thumbnails: Thumbnails, *, fraction: float, seed: int, purpose: str
 ) -> Mask:
-    """Return which images a drawn split holds: whole groups, about ``fraction`` of every class.
+    """Return a mask of the images in a drawn split: complete groups, about ``fraction`` of every class.
 
     One draw of few large groups is easy or hard by luck (on RPS a nearest neighbour scores between 0.1 and 0.7 on
     single draws). So `DRAWS` are made, and of them the one is taken on which a nearest neighbour on thumbnails,
@@ -38,31 +39,36 @@ def draw(
         thumbnails: uint8, shape (n, pixels).
         fraction: 0..1, of each class.
         seed: the matrix's ``split_seed``.
-        purpose: which split, e.g. ``validation``.
+        purpose: name of the split, e.g. ``validation``.
 
     Returns:
         bool, shape (n,). A class of a single group stays out of the drawn split.
     """
+    members = _members(groups)
     draws = [
-        _one_draw(labels, groups, fraction, np.random.default_rng(derive_seed(seed, "split", purpose, index)))
+        _one_draw(labels, groups, members, fraction, np.random.default_rng(derive_seed(seed, "split", purpose, index)))
         for index in range(DRAWS)
     ]
     scores = _nearest_neighbour_scores(labels, thumbnails, draws)
     return draws[int(np.argsort(scores, kind="stable")[DRAWS // 2])]
 
 
-def _one_draw(labels: Integers, groups: Integers, fraction: float, rng: np.random.Generator) -> Mask:
-    """Take groups in random order, class by class, that bring the class nearer to its share.
-
-    First only groups that do not carry it beyond `_CEILING` of its share; then, where it has none that fit, any.
-    """
-    drawn = np.zeros(len(labels), bool)
-    classes = np.unique(labels)
-    sizes = {int(group): int(count) for group, count in zip(*np.unique(groups, return_counts=True), strict=True)}
-    members: dict[int, list[int]] = {group: [] for group in sizes}
+def _members(groups: Integers) -> dict[int, list[int]]:
+    members: dict[int, list[int]] = defaultdict(list)
     for index, group in enumerate(groups.tolist()):
         members[group].append(index)
-    for label in classes:
+    return members
+
+
+def _one_draw(
+    labels: Integers, groups: Integers, members: dict[int, list[int]], fraction: float, rng: np.random.Generator
+) -> Mask:
+    """Take groups in random order, class by class, that bring the class nearer to its share.
+
+    First only groups that do not carry it beyond `_CEILING` of its share; then, if none fit, any.
+    """
+    drawn = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
         of_class = labels == label
         target = fraction * int(of_class.sum())
         order = np.unique(groups[of_class])
@@ -93,11 +99,11 @@ def _nearest_neighbour_scores(labels: Integers, thumbnails: Thumbnails, draws: S
     return [score / max(1, int(drawn.sum())) for score, drawn in zip(correct.tolist(), draws, strict=True)]
 
 
-def folds(labels: Integers, groups: Integers, count: int, seed: int) -> Integers:
-    """Return the fold, 0..count-1, of each image: whole groups, every class spread evenly. int64, shape (n,).
+def draw_folds(labels: Integers, groups: Integers, count: int, seed: int) -> Integers:
+    """Return the fold, 0..count-1, of each image: complete groups, every class spread evenly. int64, shape (n,).
 
-    Groups go, the largest first and in random order among equals, to the fold that has the fewest images of their most
-    frequent class.
+    Groups, the largest first and in random order among equals, are added to the fold with the fewest images of their
+    most frequent class.
 
     Args:
         labels: int64, shape (n,).
@@ -110,7 +116,7 @@ def folds(labels: Integers, groups: Integers, count: int, seed: int) -> Integers
     order = np.unique(groups)
     rng = np.random.default_rng(derive_seed(seed, "folds"))
     rng.shuffle(order)
-    members = {int(group): np.flatnonzero(groups == group) for group in order}
+    members = _members(groups)
     for group in sorted(order.tolist(), key=lambda g: -len(members[g])):
         per_class = np.bincount(labels[members[group]], minlength=len(filled))
         label = int(per_class.argmax())
@@ -121,23 +127,22 @@ def folds(labels: Integers, groups: Integers, count: int, seed: int) -> Integers
 
 
 def limited(labels: Integers, limit: int | None, classes: Sequence[str], seed: int) -> Integers:
-    """Return the positions of the training images that ``limit`` keeps, in ascending order.
+    """Return the positions of the training images that ``limit`` keeps, in ascending order, int64.
 
     Stratified (each class keeps its share, to one image) and nested (a smaller limit keeps a subset of a larger one's):
     every class is put in a random order, and the classes are merged in proportion.
 
     Args:
         labels: int64, shape (n,), positions in ``classes``.
-        limit: images to keep; None or more than there are: all.
+        limit: images to keep, or None for all.
         classes: names; a class's order depends on its name and the seed alone.
         seed: the matrix's ``split_seed``.
     """
     if limit is None or limit >= len(labels):
-        return np.arange(len(labels), dtype=np.int64)
+        return np.arange(len(labels))
     ranks = np.empty(len(labels))
     for label, name in enumerate(classes):
         positions = np.flatnonzero(labels == label)
         rng = np.random.default_rng(derive_seed(seed, "limit", name))
         ranks[rng.permutation(positions)] = (np.arange(len(positions)) + 0.5) / max(1, len(positions))
-    kept: Integers = np.sort(np.lexsort((labels, ranks))[:limit]).astype(np.int64)
-    return kept
+    return np.sort(np.lexsort((labels, ranks))[:limit])

@@ -1,4 +1,4 @@
-"""Which images belong together: near-duplicates, found on small grey thumbnails.
+"""Groups of images that belong together: near-duplicates, found on small grey thumbnails.
 
 Two images of one class are linked when they are nearer to each other than images of different classes come. The
 distance is the root mean square difference of 24-pixel grey thumbnails, in grey levels; the limit is the 1 % quantile,
@@ -11,7 +11,6 @@ limit would swallow a class, it is lowered until no group holds more of its clas
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 QUANTILE = 0.01
+"""Of images, whose distance to the nearest image of another class is below the limit."""
+
 LARGEST_SHARE = 0.225
 """Of a class, for one group of images to be split: 1.5 x the 15 % that a drawn split holds."""
 
 LARGEST_SHARE_OF_TEST = 1 / 3
-"""The same among test images, which are not split: some come as four clips a class (rps), none can be told from two."""
+"""The same among test images, which are not split: clips are found if a class has four (rps), not if it has two."""
 
 _STEP = 0.95
 _BLOCK = 1024
@@ -32,19 +33,6 @@ _TOUCHING = 1e-6  # stands for a distance of 0, which a sparse matrix cannot hol
 Thumbnails = NDArray[np.uint8]
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Groups:
-    """The groups of some images.
-
-    Attributes:
-        ids: int64, shape (n,): the group of each image.
-        limit: the distance below which two images of a class were linked, grey levels.
-    """
-
-    ids: Integers
-    limit: float
 
 
 def distances(some: Thumbnails | Floats, others: Thumbnails | Floats) -> Floats:
@@ -123,21 +111,25 @@ def find_groups(
     labels: Integers,
     sha256: Sequence[str],
     clips: Sequence[str | None],
-    largest_share: float = LARGEST_SHARE,
-) -> Groups:
-    """Return the groups of images that must stand on the same side of a drawn split, and are one unit of a test.
+    largest_share: float,
+) -> tuple[Integers, float]:
+    """Find the groups of images that must be on the same side of a drawn split, and are one unit of a test.
 
     Args:
         thumbnails: uint8, shape (n, pixels).
         labels: int64, shape (n,).
         sha256: n content hashes; equal ones are in one group, whatever the labels.
-        clips: n names of clips; where they are given (none is None) they are the groups, and thumbnails are not used.
+        clips: n names of clips; if none is None they are the groups, and thumbnails are not used.
         largest_share: of a class, that near-duplicates in one group may hold.
+
+    Returns:
+        the group of each image, int64, shape (n,), and the distance below which two images of a class were linked, grey
+        levels.
     """
     count = len(labels)
     always = [_joined_by(sha256), _joined_by(clips)]
     if count == 0 or None not in clips:
-        return Groups(_components(count, always), 0.0)
+        return _components(count, always), 0.0
     limit = chance_limit(thumbnails, labels)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     forests = [_forest(thumbnails[of_class], limit) for of_class in members]
@@ -149,5 +141,5 @@ def find_groups(
         ids = _components(count, [*always, *near])
         largest = max(np.bincount(ids[of_class]).max() / len(of_class) for of_class in members)
         if limit == 0 or largest <= largest_share:
-            return Groups(ids, limit)
+            return ids, limit
         limit = limit * _STEP if limit > 0.5 else 0.0
