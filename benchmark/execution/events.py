@@ -1,4 +1,4 @@
-"""What workers tell while they work. Without torch: the process that passes events on stays small."""
+"""Events of runs under way."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from benchmark.records.record import EpochRecord
 
 @dataclass(frozen=True)
 class Started:
-    """A worker took a run."""
+    """A run started.
+
+    Attributes:
+        title: of the run.
+        epochs: of all stages together, at most.
+        at: time in UTC, ISO 8601.
+    """
 
     run_id: str
     title: str
     epochs: int
-    """At most, all stages together."""
     at: str
 
 
@@ -28,7 +33,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Warned:
-    """The benchmark's own log has a warning about a run that goes on."""
+    """The benchmark's own log has a warning about a run, which continues."""
 
     run_id: str
     message: str

@@ -1,7 +1,7 @@
 """Start processes that have the libraries of a run, whose import takes seconds.
 
 On Linux one process imports them once, and every other is forked from it (the ``forkserver`` of Python's
-multiprocessing). It computes nothing and never uses a GPU, so that what is forked from it is as good as new. Elsewhere,
+multiprocessing). It computes nothing and never uses a GPU, so that its forks are like new processes. Elsewhere,
 where system libraries do not all survive a fork, each process is new and imports them itself; also where the folder of
 temporary files has a name too long for the socket of that one process.
 """
@@ -28,7 +28,7 @@ ATTEMPTS = 3
 """How often the start of a process is tried."""
 
 SERVER_GONE = (EOFError, ConnectionError)
-"""Errors of a start in the middle of which the process to fork from ends."""
+"""Errors of a start during which the process to fork from ends."""
 
 IMPORTED = "benchmark.execution.preloaded"
 
@@ -39,9 +39,9 @@ def are_shared() -> bool:
 
 
 def start_importing() -> None:
-    """Let the libraries be imported in a process of its own, from now on; return at once.
+    """Start the process that imports the libraries, which ends with this one; return at once.
 
-    It ends with this process. Where it exists already, nothing happens.
+    If it exists already, nothing happens.
     """
     if not are_shared():
         return

@@ -13,31 +13,31 @@ from pathlib import Path
 
 from benchmark.execution import worker
 from benchmark.execution.events import Event, Started
-from benchmark.execution.executor import Take
+from benchmark.execution.executor import Take, not_done
 from benchmark.execution.gpus import variables_of_workers
 from benchmark.execution.side_process import Child, ChildEndedError
 from benchmark.matrix.run_spec import RunSpec
-from benchmark.records.record import Failure, UnfinishedRun
+from benchmark.records.record import Failure
 from benchmark.training import out_of_memory
-from benchmark.training.context import Outcome, RunContext, now
+from benchmark.training.context import Outcome, RunContext
 
 LOOK_AGAIN = 60.0
-"""Seconds between looks at processes from which nothing is heard, at most."""
+"""Longest interval of looks at processes that send nothing, seconds."""
 
 ATTEMPTS = 3
-"""How often a process is started for a run that it ends before taking."""
+"""How often a process is started for a run, if it ends before the run starts."""
 
 
 @dataclass(frozen=True)
 class LocalExecutor:
-    """Execute runs in processes of this machine; see `interface.Executor`.
+    """Execute runs in processes of this machine; see `executor.Executor`.
 
-    Each run has a process of its own, which sees one GPU, in turns, where there are any. One that dies, or exceeds its
+    Each run has a process of its own, which sees one GPU, in turns, if there are any. One that dies, or exceeds its
     time, costs its run only, which comes back as ``killed``, ``oom`` or ``timeout``.
 
     Attributes:
         workers: runs at a time.
-        gpus: names of this machine's GPUs, as `benchmark.execution.gpus.list_gpus` gives them.
+        gpus: names of this machine's GPUs, as `gpus.list_gpus` returns them.
     """
 
     workers: int
@@ -46,7 +46,7 @@ class LocalExecutor:
     def __call__(
         self, take: Take, context: RunContext, timeout: float | None, on_event: Callable[[Event], None]
     ) -> Generator[Outcome, None, None]:
-        """Execute runs; see `interface.Executor`."""
+        """Execute runs; see `executor.Executor`."""
         idle = list(variables_of_workers(self.workers, self.gpus))
         running: list[_Run] = []
         with tempfile.TemporaryDirectory(prefix="benchmark-workers-") as folder:
@@ -68,7 +68,7 @@ class LocalExecutor:
                     start()  # before the caller takes its time to write the outcomes
                     yield from (outcome for _, outcome in ended)
             finally:
-                for run in running:  # nobody waits for them any more
+                for run in running:
                     run.child.end()
 
 
@@ -93,7 +93,7 @@ class _Run:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until the run exceeds its time; infinite where it has not begun, or has no limit."""
+        """Seconds until the run exceeds its time; infinite if it has not started, or has no limit."""
         return max(0.0, self._deadline - time.monotonic())
 
     def advance(self, on_event: Callable[[Event], None]) -> Outcome | None:
@@ -108,24 +108,25 @@ class _Run:
             return None
         self.child.end()
         try:
-            outcome = self.child.result() if self.child.is_over else self._late()
+            outcome = self.child.result() if self.child.is_over else self._timed_out()
         except ChildEndedError as error:
             if self._started is None and self._attempts < ATTEMPTS:
                 self._start()
                 return None
-            outcome = self._not_done(*self._how_it_ended(error.code))
+            outcome = not_done(self._spec, self._started, *self._explain_end(error.code))
         except Exception as error:
             trace = "".join(traceback.format_exception(error))
-            outcome = self._not_done("failed", f"{type(error).__name__}: {error}".splitlines()[0], trace)
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            outcome = not_done(self._spec, self._started, "failed", reason, trace)
         if outcome.record.status != "done":
             outcome = replace(outcome, record=outcome.record.model_copy(update={"log": worker.last_lines(self._log)}))
         self._log.unlink(missing_ok=True)
         return outcome
 
-    def _late(self) -> Outcome:
-        return self._not_done("timeout", f"exceeded its time of {self._timeout:g} s")
+    def _timed_out(self) -> Outcome:
+        return not_done(self._spec, self._started, "timeout", f"exceeded its time of {self._timeout:g} s")
 
-    def _how_it_ended(self, code: int | None) -> tuple[Failure, str]:
+    def _explain_end(self, code: int | None) -> tuple[Failure, str]:
         if self._started is None:
             return "killed", f"{ATTEMPTS} times its process died before it took the run; see the system's log"
         if code is None or code >= 0:
@@ -135,17 +136,3 @@ class _Run:
             struck = f" while the kernel's out-of-memory killer struck, at batch size {self._spec.batch_size}"
             return "oom", reason + struck
         return "killed", reason
-
-    def _not_done(self, status: Failure, reason: str, trace: str | None = None) -> Outcome:
-        """Return the record of a run whose process could not make it."""
-        return Outcome(
-            UnfinishedRun(
-                id=self._spec.id,
-                status=status,
-                reason=reason,
-                traceback=trace,
-                spec=self._spec,
-                started_at=self._started.at if self._started else now(),
-                finished_at=now(),
-            )
-        )

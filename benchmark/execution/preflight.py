@@ -1,7 +1,7 @@
 """Checks before the first epoch: datasets, names, weights, and each network with each policy. Trains nothing.
 
-Images are checked in this process, which loads no torch; networks in another one, by `check_networks`. Neither memory
-nor disk is estimated: a run that exceeds its memory is recorded as ``oom``, and a full disk is reported by what writes.
+Images are checked in this process, which imports no torch; networks in another one, by `check_networks`. Neither memory
+nor disk is estimated: a run that exceeds its memory is recorded as ``oom``, and a full disk is a message when writing.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from benchmark.errors import UserError
 from benchmark.execution import forkserver
-from benchmark.execution.side_process import Progress, beside
+from benchmark.execution.side_process import Progress, call_in_side_process
 from benchmark.matrix import file
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.run_spec import RunSpec
@@ -25,31 +25,18 @@ if TYPE_CHECKING:
     from benchmark.matrix.policies import Stage
 
 MOST_NAMED = 5
-"""Classes that one message names at most."""
+"""Limit of classes in one message."""
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A reason why runs would fail, or be worthless.
-
-    Attributes:
-        key: the matrix's top-level key to change.
-        message: what is wrong, and for which part of the matrix.
-    """
+class Problem(NamedTuple):
+    """A reason why runs would fail, or be worthless, with the matrix's top-level key to change."""
 
     key: str
     message: str
 
 
-@dataclass(frozen=True)
-class Checked:
-    """A network with a policy that it can be trained by.
-
-    Attributes:
-        model, input_mode, policy: of the matrix.
-        classes: outputs of the head.
-        trainable: number of parameters that each stage trains.
-    """
+class Checked(NamedTuple):
+    """A network with a policy that can train it; per stage, the number of parameters that it trains."""
 
     model: str
     input_mode: str
@@ -63,7 +50,7 @@ class Preflight:
     """Findings about some runs.
 
     Attributes:
-        problems: what must be fixed first.
+        problems: to be fixed before the runs start.
         checked: networks and policies without a problem.
         test_groups: per dataset (by title), image id -> name of its group.
         gpus: names of this machine's GPUs.
@@ -94,13 +81,13 @@ class Preflight:
 
 
 def preflight(specs: Sequence[RunSpec], data_dir: Path | None, progress: Progress) -> Preflight:
-    """Check every distinct dataset, model and policy of some runs, with their images and weights at hand.
+    """Check every distinct dataset, model and policy of some runs.
 
     Missing images are fetched and decoded, missing weights downloaded, once for all runs. Meanwhile the libraries of
-    the runs are imported, in a process from which workers are forked later.
+    the runs are imported, in the process from which workers are forked later.
 
     Args:
-        specs: the runs to come.
+        specs: the runs.
         data_dir: as given to ``--data-dir``.
         progress: called with (what, done, total).
     """
@@ -117,12 +104,12 @@ def preflight(specs: Sequence[RunSpec], data_dir: Path | None, progress: Progres
         else:
             classes[key] = data.classes
             groups[spec.dataset] = data.test_groups
-    of_networks, checked, gpus = beside(check_networks, specs, data_dir, classes, progress=progress)
+    of_networks, checked, gpus = call_in_side_process(check_networks, specs, data_dir, classes, progress=progress)
     return Preflight(tuple(dict.fromkeys([*problems, *of_networks])), checked, groups, gpus)
 
 
 def images_key(spec: RunSpec) -> Hashable:
-    """Return what runs must share to use the same images in the same splits."""
+    """Return a key that is equal for runs with the same images in the same splits."""
     fold = spec.seed if spec.source.is_folder else None
     return spec.source, spec.split_seed, fold, spec.on_bad_image, spec.image_size, INPUT_MODES[spec.input_mode].grey
 
@@ -150,12 +137,12 @@ def check_splits(dataset: str, data: PreparedDataset) -> None:
 def check_networks(
     specs: Sequence[RunSpec], data_dir: Path | None, classes: Mapping[Hashable, tuple[str, ...]], *, progress: Progress
 ) -> tuple[tuple[Problem, ...], tuple[Checked, ...], tuple[str, ...]]:
-    """Check every distinct precision, model, weights and way to train of some runs. Imports torch.
+    """Check every distinct precision, model, weights and policy of some runs. Imports torch.
 
     Args:
-        specs: the runs to come.
+        specs: the runs.
         data_dir: as given to ``--data-dir``.
-        classes: per usable dataset, by `images_key`. Networks are built for these only.
+        classes: per usable dataset, by `images_key`; networks are built for these only.
         progress: called with (what, done, total).
 
     Returns:
@@ -168,7 +155,7 @@ def check_networks(
     from benchmark.networks.libraries.find import find_architecture
     from benchmark.training.devices import check_precision, choose_device
 
-    torch.set_num_threads(1)  # two images at a time: more threads would only wait for each other
+    torch.set_num_threads(1)  # more are slower for two images
     problems: list[Problem] = []
 
     def passes(key: str, check: Callable[[], object]) -> bool:
@@ -208,7 +195,7 @@ def check_networks(
 
 
 def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[Checked]:
-    """Build a network as its runs will, and take two of its images through every stage of each policy.
+    """Build a network as its runs do, and pass two of its images through every stage of each policy.
 
     Args:
         runs: one per policy of this network.
@@ -219,21 +206,12 @@ def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[C
     """
     import torch
 
-    from benchmark.networks import build
     from benchmark.networks.freezing import set_modes, set_trainable
     from benchmark.training.batches import Normaliser, SplitImages
-    from benchmark.training.run import head_init
+    from benchmark.training.run import build_network
 
     spec = runs[0]
-    built = build.build(
-        spec.model,
-        INPUT_MODES[spec.input_mode],
-        classes=len(data.classes),
-        source=spec.weights,
-        seed=spec.seed,
-        head_init=head_init(spec, data.classes),
-        image_size=spec.input_size,
-    )
+    built = build_network(spec, data.classes)
     where = f"{spec.model}, {spec.input_mode} on {spec.dataset}"
     first = None if built.stem is None else built.network.get_submodule(built.stem)
     channels = first.in_channels if isinstance(first, torch.nn.Conv2d) else INPUT_MODES[spec.input_mode].channels
@@ -244,8 +222,6 @@ def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[C
     device = torch.device("cpu")
     shown = SplitImages(data.images, data.train, Normaliser(built.mean, built.std, device), device, spec.crop_size)
     images, _ = shown.__getitems__(list(range(min(2, len(data.train)))))
-    if images.shape[1] != channels:
-        raise UserError(f"{where}: a batch has {images.shape[1]} channels, the first convolution takes {channels}.")
     for run in runs:
         trainable = []
         for stage in run.stages:

@@ -1,4 +1,4 @@
-"""All that a run needs, imported; `benchmark.execution.forkserver` has it imported once.
+"""Imports of everything that a run needs; `forkserver` makes them once for all processes.
 
 The import takes seconds, in which the process ends with its parent where the system offers that (Linux).
 """
@@ -24,17 +24,17 @@ MODULES = (
     "benchmark.execution.worker",
     *("pandas", "pyarrow.parquet", "pyarrow.dataset"),
 )
-"""The last three: what reading a dataset's index imports when it is called."""
+"""The last three are imported when a dataset's index is read."""
 
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(SIGNAL_WHEN_PARENT_ENDS, signal.SIGKILL)
 
 for name in MODULES:
     importlib.import_module(name)
-for known_from_now_on in (environment.package_versions, environment.cpu_name, environment.git_revision):
-    known_from_now_on()
+for cached_function in (environment.package_versions, environment.cpu_name, environment.git_revision):
+    cached_function()
 
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(SIGNAL_WHEN_PARENT_ENDS, 0)
 
-gc.freeze()  # what is imported is the same in every process that is forked from here: no collection touches its pages
+gc.freeze()  # no collection touches the pages that forks share

@@ -1,11 +1,11 @@
 """Execute runs on a Ray cluster, or on a Ray of this machine alone. Needs the extra ``ray``.
 
-A Ray task per run starts the run's process on its node, as `local` does here, and waits for it: a killed process, a
-time limit and memory that runs out end as on this machine. A task that ends without its run has lost its node, and is
-started again by Ray, with the same seed, to the same end.
+One Ray task per run starts the run's process on its node, as `local` does here: a killed process, a time limit and
+memory that runs out end as on this machine. If the task's node is lost, Ray starts the task again; the run has the same
+seed and the same results.
 
 No file has to be shared with the command: records, predictions, kept weights and exhibits come back as the task's
-value, and images are prepared on each node, once for all of its runs. Checkpoints are kept only where a node sees the
+value, and images are prepared on each node, once for all of its runs. Checkpoints are kept only on nodes that see the
 command's results folder.
 """
 
@@ -31,36 +31,36 @@ from typing import Any
 from benchmark import environment
 from benchmark.errors import UserError
 from benchmark.execution.events import Event, Started, Warned
-from benchmark.execution.executor import Take
+from benchmark.execution.executor import Take, not_done
 from benchmark.execution.local import LocalExecutor
 from benchmark.files import write_atomically
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.protocol import PROTOCOL_VERSION
-from benchmark.records.record import Failure, UnfinishedRun
-from benchmark.training.context import Outcome, RunContext, load_run_images, now
+from benchmark.records.record import Failure
+from benchmark.training.context import Outcome, RunContext, load_run_images
 
 MEMORY = 700 << 20
 """Bytes of main memory reserved per run on nodes without a GPU: Python, torch and what they load."""
 
 OBJECT_STORE = 256 << 20
-"""Bytes that a Ray started here keeps in memory of what travels between processes; more of it goes to the disk."""
+"""Memory of a Ray started here for values between processes, bytes; the rest goes to the disk."""
 
 ANSWER = 5.0
-"""Seconds that a head has to accept a connection, per address of its name; Ray itself would try for minutes."""
+"""Limit for a head to accept a connection, per address of its name, seconds; Ray itself would try for minutes."""
 
 TICK = 0.25
-"""Seconds between looks at events."""
+"""Interval of looks at events, seconds."""
 
 RETRIES = 2
-"""How often a run starts again whose node is lost."""
+"""How often a run starts again after the loss of its node."""
 
 WAIT_FOR_NODES = 60.0
-"""Seconds to wait for a node when the cluster has lost all that take a run."""
+"""Limit for waiting when no node of the cluster takes a run, seconds."""
 
 
 @dataclass(frozen=True)
 class RayExecutor:
-    """Execute runs on Ray; see `interface.Executor`.
+    """Execute runs on Ray; see `executor.Executor`.
 
     Attributes:
         address: of a cluster, or None to start a Ray here, for this command.
@@ -77,10 +77,10 @@ class RayExecutor:
     def __call__(
         self, take: Take, context: RunContext, timeout: float | None, on_event: Callable[[Event], None]
     ) -> Generator[Outcome, None, None]:
-        """Execute runs; see `interface.Executor`.
+        """Execute runs.
 
         Raises:
-            UserError: there is no cluster, no node takes a run, or a node cannot execute runs.
+            UserError: no cluster can be reached, no node takes a run, or a node cannot execute runs.
         """
         first = take()
         if first is None:  # nothing to start a cluster for
@@ -109,7 +109,7 @@ class RayExecutor:
                 scheduling_strategy="SPREAD",
             )(_work)
             events = _queue(ray)
-            start = partial(task.remote, context, timeout, Path.cwd(), Path(mark.name), versions(), events)
+            start = partial(task.remote, context, timeout, Path.cwd(), Path(mark.name), _versions(), events)
             command = _Command(ray, share, context, start, events, take, on_event, [first])
             try:
                 yield from command.outcomes()
@@ -124,11 +124,10 @@ class _Command:
     Attributes:
         share: of a run, see `share_of_a_run`.
         start: starts a task of a run, given ``fits`` of `_work`; returns the reference of its value.
-        events: queue of the runs' events.
-        waiting: runs taken and not started.
-        running: by the reference of their task's value.
-        started: latest starts by the run's id.
-        nodes_seen: time on this process's clock when a node that takes runs was last seen.
+        waiting: runs that are taken and not started.
+        running: by the reference of the task's value.
+        started: latest start by run id.
+        nodes_seen: monotonic time when a node that takes runs was last seen, seconds.
     """
 
     ray: Any
@@ -144,7 +143,7 @@ class _Command:
     nodes_seen: float = -math.inf
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Yield the outcomes of runs until there are none to take and none under way."""
+        """Yield the outcomes of runs until none is left to take and none is under way."""
         while self._start_runs() or self.running:
             ready = []
             if self.running:
@@ -164,11 +163,7 @@ class _Command:
             self.ray.wait(list(self.running), num_returns=len(self.running), timeout=5)
 
     def _start_runs(self) -> bool:
-        """Start runs where there is room; return whether there may be more.
-
-        Raises:
-            UserError: no node takes a run.
-        """
+        """Start as many runs as fit; return whether more may be left."""
         fits = room(self.ray.nodes(), self.share)
         if fits:
             self.nodes_seen = time.monotonic()
@@ -194,11 +189,7 @@ class _Command:
             self.on_event(event)
 
     def _outcome(self, reference: Any, spec: RunSpec) -> Outcome:
-        """Return how a run ended, with its kept weights written.
-
-        Raises:
-            UserError: a node cannot execute runs.
-        """
+        """Write a run's kept weights, and return its outcome."""
         errors = self.ray.exceptions
         status: Failure = "killed"
         try:
@@ -216,13 +207,11 @@ class _Command:
             for name, content in weights.items():
                 write_atomically(self.context.weights_folder / name, content)
             return Outcome(**vars(outcome))
-        began = self.started[spec.id].at if spec.id in self.started else now()
-        record = UnfinishedRun(id=spec.id, status=status, reason=reason, spec=spec, started_at=began, finished_at=now())
-        return Outcome(record)
+        return not_done(spec, self.started.get(spec.id), status, reason)
 
 
 def _queue(ray: Any) -> Any:
-    """Return a queue for events on this node; Ray starts it again, empty, if it ends it to free memory."""
+    """Return a queue for events, on this node; if Ray ends it to free memory, it starts it again, empty."""
     from ray.util.queue import Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -246,18 +235,24 @@ def _work(
         context: with absolute paths; its ``workers`` are the runs at a time on all nodes.
         timeout: seconds per run, or None.
         cwd: the command's working folder, where relative paths start, on nodes that have it.
-        mark: a file by which a node sees whether it has the command's results folder.
-        expected: the command's `versions`.
+        mark: a file that exists on nodes with the command's results folder.
+        expected: `_versions` of the command.
         events: queue for the run's events.
         spec: the run.
-        fits: runs that each node takes at a time, by its id.
+        fits: see `room`.
 
     Raises:
-        UserError: this node has other versions than the command's.
+        UserError: this node has other versions, whose results are not comparable.
     """
     import ray
 
-    require_equal_versions(expected)
+    mine = _versions()
+    different = [f"{name} {mine.get(name)} (not {each})" for name, each in expected.items() if mine.get(name) != each]
+    if different:
+        raise UserError(
+            f"--executor ray: node {platform.node()} has {', '.join(different)}. Its results would not be comparable "
+            "with this machine's: install the same versions on every node."
+        )
     vars(sys.modules["__main__"]).pop("__file__", None)  # Ray's program, which the run's process would import too
     with contextlib.suppress(OSError):
         os.chdir(cwd)
@@ -274,8 +269,8 @@ def _work(
         return outcome, {file.name: file.read_bytes() for file in sorted(weights.glob("*"))}
 
 
-def versions() -> dict[str, str]:
-    """Return what decides results on this machine: the protocol, the libraries, the package's revision."""
+def _versions() -> dict[str, str]:
+    """Return the versions that affect results: of the protocol, the libraries and the package."""
     commit, dirty = environment.git_revision()
     return {
         "protocol": str(PROTOCOL_VERSION),
@@ -284,32 +279,17 @@ def versions() -> dict[str, str]:
     }
 
 
-def require_equal_versions(expected: Mapping[str, str]) -> None:
-    """Check that results of this node may stand in one table with those of a node with other versions.
-
-    Raises:
-        UserError: they may not.
-    """
-    mine = versions()
-    different = [f"{name} {mine.get(name)} (not {each})" for name, each in expected.items() if mine.get(name) != each]
-    if different:
-        raise UserError(
-            f"--executor ray: node {platform.node()} has {', '.join(different)}. Its results could not stand in one "
-            "table with this machine's: install the same versions on every node."
-        )
-
-
 def share_of_a_run(nodes: Sequence[Mapping[str, Any]], threads: int, runs_per_gpu: int) -> dict[str, float]:
-    """Return what a run takes of Ray's resources: part of a GPU where any living node has one, else main memory."""
+    """Return the Ray resources of a run: part of a GPU if any living node has one, else main memory."""
     on_gpus = any(node["Alive"] and node["Resources"].get("GPU") for node in nodes)
     return {"CPU": threads, "GPU": 1 / runs_per_gpu} if on_gpus else {"CPU": threads, "memory": MEMORY}
 
 
 def room(nodes: Sequence[Mapping[str, Any]], share: Mapping[str, float]) -> dict[str, int]:
-    """Return how many runs each living node takes at a time, by its id; nodes that take none are left out.
+    """Return how many runs each living node takes at a time, by its id; nodes that take none are missing.
 
     Args:
-        nodes: as ``ray.nodes()`` lists them.
+        nodes: as listed by ``ray.nodes()``.
         share: of one run.
     """
     fits = {
@@ -339,13 +319,13 @@ def import_ray() -> Any:
 
 
 def require_answer(address: str) -> None:
-    """Make a plain connection to a cluster's head; ``auto`` and other addresses without a port are left to Ray.
+    """Connect to a cluster's head once; ``auto`` and other addresses without a port are left to Ray.
 
     Args:
         address: ``HOST:PORT``, as given to ``--ray-address``.
 
     Raises:
-        UserError: nothing accepts a connection there within `ANSWER` seconds.
+        UserError: no connection is accepted within `ANSWER` seconds.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
@@ -366,14 +346,14 @@ def _unreachable(where: str, error: Exception) -> UserError:
 
 @contextlib.contextmanager
 def connected(address: str | None, cpus: int) -> Iterator[Any]:
-    """Join a cluster, or start a Ray of this machine alone, while the block runs; yield the module ``ray``.
+    """Join a cluster, or start a Ray on this machine alone, during the block; yield the module ``ray``.
 
     Args:
-        address: of the cluster, as given to ``--ray-address``, or None to start one.
-        cpus: processors of a Ray that is started; more than there are where the user asks for them.
+        address: as given to ``--ray-address``, or None to start a Ray.
+        cpus: processors of a Ray that is started, which may be more than the machine has.
 
     Raises:
-        UserError: Ray is not installed, or no cluster is at the address.
+        UserError: Ray is not installed, or no cluster can be reached at the address.
     """
     ray = import_ray()
     if address:
@@ -386,7 +366,7 @@ def connected(address: str | None, cpus: int) -> Iterator[Any]:
         raise _unreachable(f"--ray-address {address}" if address else "--executor ray", error) from error
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray takes it for itself
+            signal.signal(signal.SIGTERM, handler)  # Ray installs its own
     try:
         yield ray
     finally:

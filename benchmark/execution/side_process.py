@@ -1,7 +1,4 @@
-"""A call in a process of its own: the messages it sends, what it returns or raises, and how its process ends.
-
-Such processes have the libraries of a run, of which this one imports none.
-"""
+"""Calls in processes that have the libraries of a run, of which this process imports none."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ Progress = Callable[[str, int, int], None]
 Returned = TypeVar("Returned")
 
 ATTEMPTS = 3
-"""How often a call is made whose process is ended."""
+"""How often a call is made if its process is ended."""
 
 
 class ChildEndedError(Exception):
@@ -52,7 +49,7 @@ class _ElsewhereError(Exception):
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a call returned, or the error it raised with the text of its traceback."""
+    """Return value of a call, or the error that it raised with the text of its traceback."""
 
     returned: Any = None
     error: Exception | None = None
@@ -60,10 +57,10 @@ class _Answer:
 
 
 class Child(Generic[Returned]):
-    """A call in a new process that has a run's libraries and ends with the call and with this process.
+    """A call in a new process that has a run's libraries, and ends with the call and with this process.
 
     Args:
-        call: called there with a function that sends a message here; it and all that is sent is pickled.
+        call: called there with a function that sends messages here; pickled, as are the messages.
         variables: of its environment, in addition to those of this process.
     """
 
@@ -77,7 +74,7 @@ class Child(Generic[Returned]):
 
     def received(self) -> Iterator[Any]:
         """Yield the messages that have arrived; never wait."""
-        ended = self._process.exitcode is not None  # asked first: what a process sent is there before its end is seen
+        ended = self._process.exitcode is not None  # first: what a process has sent arrives before its end
         try:
             while self._answer is None and self._reader.poll():
                 message = self._reader.recv()
@@ -90,7 +87,7 @@ class Child(Generic[Returned]):
         self.is_over = ended or self._answer is not None
 
     def end(self) -> None:
-        """End the process, whatever it does, and wait until it is gone."""
+        """Kill the process, and wait until it has ended."""
         self._process.kill()
         self._process.join()
         self._reader.close()
@@ -115,18 +112,20 @@ class Child(Generic[Returned]):
         connection.wait([each for child in children for each in (child._reader, child._process.sentinel)], timeout)
 
 
-def beside(function: Callable[..., Returned], *arguments: Any, progress: Progress | None = None) -> Returned:
+def call_in_side_process(
+    function: Callable[..., Returned], *arguments: Any, progress: Progress | None = None
+) -> Returned:
     """Call ``function(*arguments)`` in a process of its own; return what it returns, or raise what it raises.
 
     `forkserver.start_importing`, called earlier, saves the time of the import.
 
     Args:
-        function: gets ``progress=progress`` where it is given; everything else is pickled.
+        function: pickled, as are its arguments; called with ``progress=...`` if that is given.
         arguments: of the function.
         progress: called here.
 
     Raises:
-        UserError: the process was ended, each time it was tried.
+        UserError: the process was ended in each of `ATTEMPTS`.
     """
     call = partial(function, *arguments)
     for _ in range(ATTEMPTS):
@@ -134,9 +133,9 @@ def beside(function: Callable[..., Returned], *arguments: Any, progress: Progres
         try:
             while not child.is_over:
                 Child.wait([child])
-                for told in child.received():
+                for given in child.received():
                     assert progress is not None
-                    progress(*told)
+                    progress(*given)
         finally:
             child.end()
         try:
@@ -149,8 +148,8 @@ def beside(function: Callable[..., Returned], *arguments: Any, progress: Progres
     )
 
 
-def _called(call: Callable[..., Returned], tells: bool, send: Callable[[Any], None]) -> Returned:
-    return call(progress=lambda *told: send(told)) if tells else call()
+def _called(call: Callable[..., Returned], with_progress: bool, send: Callable[[Any], None]) -> Returned:
+    return call(progress=lambda *given: send(given)) if with_progress else call()
 
 
 def _work(writer: Connection, variables: Mapping[str, str], call: Callable[[Callable[[Any], None]], Any]) -> None:
@@ -158,27 +157,27 @@ def _work(writer: Connection, variables: Mapping[str, str], call: Callable[[Call
     _end_with_parent()
     try:
         answer = ForkingPickler.dumps(_Answer(call(writer.send)))
-    except Exception as error:  # raised again where it is awaited
+    except Exception as error:  # raised again in the parent
         answer = ForkingPickler.dumps(_Answer(error=_picklable(error), trace=traceback.format_exc()))
     sys.stdout.flush()
     writer.send_bytes(answer)
 
 
 def _set_environment(variables: Mapping[str, str]) -> None:
-    """Give this process, which may have been forked from one with another environment, these variables instead of its.
+    """Replace the variables of this process, which may have been forked from one with another environment.
 
-    Of the variables that count from a program's start only, those stay that its program was started with.
+    `WORKER_VARIABLES` are read when a program starts, and stay.
     """
-    counting = {name: value for name, value in os.environ.items() if name in WORKER_VARIABLES}
+    kept = {name: value for name, value in os.environ.items() if name in WORKER_VARIABLES}
     os.environ.clear()
     os.environ.update({name: value for name, value in variables.items() if name not in WORKER_VARIABLES})
-    os.environ.update(counting)
+    os.environ.update(kept)
 
 
 def _end_with_parent() -> None:
-    """End this process, whatever it does, as soon as the process that started it is gone.
+    """End this process as soon as the process that started it has ended, or the one that it was forked from.
 
-    Also when it was forked from another one for that and this other is gone, which alone could tell how it ended.
+    Only the latter can report its exit code.
     """
     parent = multiprocessing.parent_process()
     if parent is None:

@@ -1,6 +1,6 @@
-"""Execute a run in a process that was started for it: send its events, and write its log.
+"""Execution of a run in a process that was started for it, which sends events and writes a log.
 
-Without torch, whose import takes seconds, in which a process must already end with its parent.
+The import of torch takes seconds, in which the process must already end with its parent: nothing here imports it early.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LAST_LINES = 30
 """Lines of a log in the record of a run that is not done."""
 
 LONGEST_TAIL = 20_000
-"""Bytes at the end of a log that are read for them."""
+"""Bytes at the end of a log in which they are searched."""
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +33,10 @@ def work(log: Path, spec: RunSpec, context: RunContext, send: Callable[[Event], 
     """Execute a run; send, and log, its start, its epochs and its warnings.
 
     Args:
-        log: file that takes what this process prints, its log and its libraries' output included.
+        log: file for all output of this process, of its libraries too.
         spec: the run.
         context: of the run.
-        send: takes its events.
+        send: called with its events.
     """
     _print_into(log)
     importlib.import_module("benchmark.execution.preloaded")  # now, before the time of the run counts
@@ -70,7 +70,7 @@ def _print_into(log: Path) -> None:
 
 
 def last_lines(log: Path) -> tuple[str, ...]:
-    """Return the last lines of a log, none where there is no file."""
+    """Return the last lines of a log, none if the file is missing."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - LONGEST_TAIL))

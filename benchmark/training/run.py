@@ -111,15 +111,7 @@ def train_and_score(
 
     data = open_data()
     data_ready = time.perf_counter()
-    built = build.build(
-        spec.model,
-        INPUT_MODES[spec.input_mode],
-        classes=len(data.classes),
-        source=spec.weights,
-        seed=spec.seed,
-        head_init=head_init(spec, data.classes),
-        image_size=spec.input_size,
-    )
+    built = build_network(spec, data.classes)
     built.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave memory_format out
     model_ready = time.perf_counter()
 
@@ -226,6 +218,19 @@ def _exhibits(spec: RunSpec, context: RunContext, data: PreparedDataset) -> tupl
     if context.exhibits is None or not exhibits.keeps_thumbnails(spec.source, context.keep_thumbnails):
         return ()
     return (exhibits.thumbnails(spec, data, INPUT_MODES[spec.input_mode].grey, context.exhibits),)
+
+
+def build_network(spec: RunSpec, classes: tuple[str, ...]) -> build.BuiltModel:
+    """Build the network of a run on images of these classes, on the CPU."""
+    return build.build(
+        spec.model,
+        INPUT_MODES[spec.input_mode],
+        classes=len(classes),
+        source=spec.weights,
+        seed=spec.seed,
+        head_init=head_init(spec, classes),
+        image_size=spec.input_size,
+    )
 
 
 def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:

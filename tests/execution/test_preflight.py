@@ -30,7 +30,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def call(function: Callable[..., Any], *arguments: Any, progress: Progress) -> Any:
         return function(*arguments, progress=progress)
 
-    monkeypatch.setattr(preflight, "beside", call)
+    monkeypatch.setattr(preflight, "call_in_side_process", call)
     monkeypatch.setattr(forkserver, "start_importing", lambda: None)
 
 
