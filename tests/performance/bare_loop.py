@@ -13,8 +13,7 @@ from tests.performance import common
 
 def main() -> None:
     """Train or evaluate."""
-    parser = common.parser(__doc__)
-    parser.add_argument("--mode", default="grey-3ch")
+    parser = common.parser(__doc__, mode="grey-3ch")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--what", choices=("train", "evaluate"), default="train")
     options = parser.parse_args()

@@ -3,7 +3,7 @@
     python -m tests.performance.checkpoint_cost --data-dir DIR [--epochs 13] [--limit 1034]
 
 One run on beans, everything trained, keeps its state after every second epoch only, so that both kinds take turns. An
-epoch's time goes from one call of `Checkpoints.save` to the next, so that the copy and the writing beside the next
+epoch's time goes from one call of `Checkpoints.save` to the next, so that the copy and the writing during the next
 epoch both fall into the time of that epoch. The first epoch is left out.
 """
 
@@ -31,10 +31,8 @@ class EverySecond(Checkpoints):
 
     called: list[float]
     """When each epoch asked for a checkpoint, seconds."""
-
     copying: list[float]
     """Seconds in which the training waited."""
-
     writing: list[float]
     """Processor seconds of the thread that writes."""
 

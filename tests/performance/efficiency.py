@@ -22,10 +22,8 @@ IMAGES = 1034
 
 def main() -> None:
     """Measure and print."""
-    parser = common.parser(__doc__)
+    parser = common.parser(__doc__, rounds=3, mode="grey-3ch")
     parser.add_argument("--what", choices=("train", "evaluate"), default="train")
-    parser.add_argument("--mode", default="grey-3ch")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="N; each side is run for N and for 2N (default 1; evaluation 4)")
     options = parser.parse_args()
     fixed = ["--data-dir", options.data_dir, "--mode", options.mode, "--what", options.what]
@@ -37,15 +35,14 @@ def main() -> None:
         for measured, short, long in zip(rates.values(), seconds[::2], seconds[1::2], strict=True):
             measured.append(images / (long - short))
     ratios = [ours / floor for ours, floor in zip(rates["harness_run"], rates["bare_loop"], strict=True)]
-    rounds = [
-        {"round": k + 1, "ratio": ratios[k], "harness images/s": ours, "bare loop images/s": floor}
-        for k, (ours, floor) in enumerate(zip(*rates.values(), strict=True))
-    ]
     common.conclude(
         f"efficiency, {options.what}, {options.mode}",
         statistics.median(ratios),
         ">= 0.97",
-        [{key: row[key] for key in ("ratio", "round", "harness images/s", "bare loop images/s")} for row in rounds],
+        [
+            {"ratio": ratio, "harness images/s": ours, "bare loop images/s": floor}
+            for ratio, ours, floor in zip(ratios, *rates.values(), strict=True)
+        ],
         ratios=common.spread(ratios),
         harness=common.spread(rates["harness_run"], 1),
         bare_loop=common.spread(rates["bare_loop"], 1),

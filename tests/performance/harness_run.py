@@ -2,7 +2,8 @@
 
 ``train``: two images are evaluated in each epoch, so that the time is the training's. ``evaluate``: one epoch of two
 images, after which the training images are evaluated ``--epochs`` times over, as the test split. ``all``: the run as
-it is. Progress is kept after each epoch, as always.
+it is. With ``--share K`` it sees every K-th image of each split only, K times over: as many steps and evaluations in
+the same order, on a K-th of the data. Progress is kept after each epoch, as always.
 """
 
 from __future__ import annotations
@@ -27,33 +28,40 @@ def few(split: Split) -> Split:
     return Split(split.rows[:FEW], split.labels[:FEW], split.image_ids[:FEW])
 
 
-def repeated(split: Split, times: int) -> Split:
-    """Return a split's images so many times over."""
-    ids = tuple(f"{number}/{name}" for number in range(times) for name in split.image_ids)
-    return Split(np.tile(split.rows, times), np.tile(split.labels, times), ids)
+def repeated(split: Split, chosen: np.ndarray) -> Split:
+    """Return the images at the chosen positions of a split, with ids of their own."""
+    ids = tuple(f"{number}/{split.image_ids[position]}" for number, position in enumerate(chosen))
+    return Split(split.rows[chosen], split.labels[chosen], ids)
+
+
+def part(split: Split, share: int) -> Split:
+    """Return every so many-th image of a split, as often as it takes for the split's length."""
+    return repeated(split, np.arange(0, len(split.rows), share).repeat(share)[: len(split.rows)])
 
 
 def main() -> None:
     """Execute the run."""
-    parser = common.parser(__doc__)
-    parser.add_argument("--mode", default="grey-3ch")
+    parser = common.parser(__doc__, mode="grey-3ch")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--what", choices=("train", "evaluate", "all"), default="train")
+    parser.add_argument("--share", type=int, default=1)
+    parser.add_argument("--set", dest="others", action="append", default=[], help="other values of the matrix cpu")
     options = parser.parse_args()
-    spec = common.spec(options.mode, 1 if options.what == "evaluate" else options.epochs)
+    spec = common.spec(options.mode, 1 if options.what == "evaluate" else options.epochs, options.others)
 
-    def opened() -> PreparedDataset:
+    def load() -> PreparedDataset:
         data = common.opened(spec, options.data_dir)
-        if options.what == "train":
-            return replace(data, validation=few(data.validation), test=few(data.test))
+        train, validation, test = (part(split, options.share) for split in (data.train, data.validation, data.test))
         if options.what == "evaluate":
-            test = repeated(data.train, options.epochs)
-            return replace(data, train=few(data.train), validation=few(data.validation), test=test)
-        return data
+            test = repeated(train, np.tile(np.arange(len(train.rows)), options.epochs))
+            train, validation = few(train), few(validation)
+        elif options.what == "train":
+            validation, test = few(validation), few(test)
+        return replace(data, train=train, validation=validation, test=test)
 
     with tempfile.TemporaryDirectory() as folder:
         context = RunContext(options.data_dir, Path(folder) / "weights", checkpoints=Path(folder) / "checkpoints")
-        record = train_and_score(spec, context, opened).record
+        record = train_and_score(spec, context, load).record
     assert record.timing is not None
     print(json.dumps(record.timing.model_dump(mode="json")))
 

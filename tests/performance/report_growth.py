@@ -2,7 +2,7 @@
 
     python -m tests.performance.report_growth [--runs 400 1000 2000]
 
-prints a table and one JSON line, and exits with 1 where 10 s (`plan` of 20,000 runs: 3 s) or 500 MB are passed. Each
+exits with 1 where 10 s (`plan` of 20,000 runs: 3 s) or 500 MB are passed. Each
 command runs alone in a process of its own; memory is its peak resident set. The records are those of 8 dataset entries
 x 5 input modes x 5 policies x 2, 5 or 10 seeds, with 372 test images and 3 classes.
 """
@@ -10,7 +10,6 @@ x 5 input modes x 5 policies x 2, 5 or 10 seeds, with 372 test images and 3 clas
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 from benchmark.matrix import file
 from benchmark.matrix.matrix import Matrix
 from tests import factories
+from tests.performance import common
 
 LIMIT_SECONDS = 10.0
 PLANNED = 20_000
@@ -46,21 +46,26 @@ def matrix(runs: int) -> Matrix:
     )
 
 
-def measured(command: list[str], results: Path, name: str) -> dict[str, float]:
-    """Run one command alone; return its wall seconds, processor seconds and peak resident memory (MB)."""
-    kept = str(results / name / "matrix.yaml")
-    where = {"report": [name], "plan": ["--matrix", kept]}.get(command[0], ["--matrix", name])
+def measured(label: str, command: list[str], results: Path, made: Matrix) -> dict[str, Any]:
+    """Run one command alone; return its wall seconds, processor seconds, peak resident memory, and ratio to a limit."""
+    kept = str(results / made.name / "matrix.yaml")
+    where = {"report": [made.name], "plan": ["--matrix", kept]}.get(command[0], ["--matrix", made.name])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     arguments = [sys.executable, "-m", "benchmark", *command, *where, "--results", str(results)]
     started = time.perf_counter()
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env=environment)
     _, status, used = os.wait4(process.pid, 0)
+    seconds, peak = time.perf_counter() - started, used.ru_maxrss / 1024
     if status:
         raise SystemExit(f"{' '.join(arguments)} ended with status {status}")
+    limit = PLAN_SECONDS if label == "plan" else LIMIT_SECONDS
     return {
-        "seconds": round(time.perf_counter() - started, 2),
+        "ratio": max(seconds / limit, peak / LIMIT_MB),
+        "runs": int(made.name.removeprefix("runs-")),
+        "command": label,
+        "seconds": round(seconds, 2),
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
-        "peak_mb": round(used.ru_maxrss / 1024),
+        "peak_mb": round(peak),
     }
 
 
@@ -69,37 +74,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, nargs="+", default=[400, 1000, 2000])
     options = parser.parse_args()
-    found: list[dict[str, Any]] = []
-    print(f"{'runs':>6} {'command':14} {'seconds':>8} {'processor s':>12} {'peak MB':>8}")
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for runs in options.runs:
             made = matrix(runs)
             store = factories.fill(Path(folder), made, factories.latent(images=IMAGES))
             (store.folder / "matrix.yaml").write_text(file.dump(made), encoding="utf-8")
-            for name, command in COMMANDS.items():
-                row = measured(command, Path(folder), made.name)
-                found.append({"runs": runs, "command": name, **row})
-                print(f"{runs:6} {name:14} {row['seconds']:8} {row['cpu_seconds']:12} {row['peak_mb']:8}", flush=True)
+            rows += [measured(name, command, Path(folder), made) for name, command in COMMANDS.items()]
         planned = matrix(PLANNED)
         (Path(folder) / planned.name).mkdir()
         (Path(folder) / planned.name / "matrix.yaml").write_text(file.dump(planned), encoding="utf-8")
-        row = measured(["plan"], Path(folder), planned.name)
-        found.append({"runs": PLANNED, "command": "plan", **row})
-        print(f"{PLANNED:6} {'plan':14} {row['seconds']:8} {row['cpu_seconds']:12} {row['peak_mb']:8}", flush=True)
-    print(
-        json.dumps(
-            {
-                "images": IMAGES,
-                "limit_seconds": LIMIT_SECONDS,
-                "plan_seconds": PLAN_SECONDS,
-                "limit_mb": LIMIT_MB,
-                "measured": found,
-            }
-        )
-    )
-    limits = {"plan": PLAN_SECONDS}
-    over = [r for r in found if r["seconds"] > limits.get(r["command"], LIMIT_SECONDS) or r["peak_mb"] > LIMIT_MB]
-    sys.exit(1 if over else 0)
+        rows.append(measured("plan", ["plan"], Path(folder), planned))
+    worst = max(row["ratio"] for row in rows)
+    goal = f"<= 1 ({LIMIT_SECONDS:.0f} s, plan of {PLANNED} runs {PLAN_SECONDS:.0f} s, {LIMIT_MB:.0f} MB)"
+    common.conclude("seconds and memory of commands as a matrix grows", worst, goal, rows, images=IMAGES, measured=rows)
+    sys.exit(worst > 1)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.training.context import Outcome, RunContext
+from tests.commands import TINY
 from tests.performance import common
 
 SPAWNED = 5
@@ -29,19 +30,7 @@ SPAWNED = 5
 
 def tiny(runs: int) -> list[RunSpec]:
     """Return runs of a tiny network on few generated images."""
-    matrix = Matrix.model_validate(
-        {
-            "name": "tiny",
-            "models": ["timm/test_resnet"],
-            "weights": "none",
-            "datasets": [{"name": "shape-control", "limit": 32}],
-            "input_modes": ["grey-1ch"],
-            "policies": ["scratch"],
-            "seeds": list(range(runs)),
-            "training": {"image_size": 32, "batch_size": 32, "epochs": 2, "head_epochs": 1, "early_stopping": None},
-        }
-    )
-    return list(expand(matrix))
+    return list(expand(Matrix.model_validate({**TINY, "input_modes": ["grey-1ch"], "seeds": list(range(runs))})))
 
 
 def executed(specs: Sequence[RunSpec], folder: Path) -> tuple[float, list[Outcome]]:

@@ -1,20 +1,18 @@
 """What kept features save: the frozen stages of five seeds of `finetune` on beans, with them and with the backbone.
 
-``python -m tests.performance.shared_features --data-dir DIR`` trains stage 1 of each seed both ways, side by side, in
-one process and with no features kept beforehand, compares the heads that come out, and prints a table and a line of
-JSON. Seconds are those of a frozen stage as a record has them: features, training steps, evaluation.
+``python -m tests.performance.shared_features --data-dir DIR`` trains stage 1 of each seed both ways, one after the
+other, in one process and with no features kept beforehand, and compares the heads that come out. Seconds are those of a
+frozen stage as a record has them: features, training steps, evaluation.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from tabulate import tabulate
 
 from benchmark.matrix.expand import expand
 from benchmark.matrix.file import find, load
@@ -26,7 +24,7 @@ from benchmark.networks.heads import head_parameters
 from benchmark.training.batches import Images, Normaliser, SplitImages
 from benchmark.training.stages import Trained, train
 from benchmark.training.trainer import Support
-from tests.performance.common import opened, parser
+from tests.performance import common
 
 SEEDS = 5
 
@@ -38,9 +36,9 @@ def frozen_stages() -> list[RunSpec]:
 
 
 def trained(spec: RunSpec, data_dir: Path, folder: Path | None) -> tuple[Trained, torch.Tensor]:
-    """Return a trained frozen stage and its head's last weights; no folder: the backbone runs in every step."""
+    """Return a trained frozen stage and its head's last weights; without a folder the backbone runs in every step."""
     mode, device = INPUT_MODES[spec.input_mode], torch.device("cpu")
-    data = opened(spec, data_dir)
+    data = common.opened(spec, data_dir)
     built = build.build(spec.model, mode, classes=len(data.classes), source=spec.weights, seed=spec.seed)
     built.network.to(memory_format=torch.channels_last)
     normaliser = Normaliser(built.mean, built.std, device)
@@ -61,9 +59,10 @@ def seconds(result: Trained) -> float:
 
 def main() -> None:
     """Measure and print."""
-    data_dir = parser(__doc__).parse_args().data_dir
+    data_dir = common.parser(__doc__).parse_args().data_dir
     torch.set_num_threads(1)
-    rows, apart, equal = [], 0.0, True
+    rows: list[dict[str, float]] = []
+    apart, equal = 0.0, True
     with tempfile.TemporaryDirectory() as name:
         for spec in frozen_stages():
             running, head = trained(spec, data_dir, None)
@@ -71,22 +70,26 @@ def main() -> None:
             apart = max(apart, float((head - same).abs().max()))
             accuracies = [[epoch.test_accuracy for epoch in way.run_state.history] for way in (running, kept)]
             equal &= accuracies[0] == accuracies[1]
-            rows.append((spec.seed, seconds(running), seconds(kept), accuracies[0][-1], accuracies[1][-1]))
-    with_backbone, with_features = sum(row[1] for row in rows), sum(row[2] for row in rows)
-    ratio = with_backbone / with_features
-    header = ["seed", "backbone, s", "kept features, s", "test accuracy", "test accuracy, kept"]
-    print(f"{ratio:.2f} x: five frozen stages in {with_features:.2f} s, with the backbone {with_backbone:.2f} s")
-    print(tabulate(rows, headers=header, floatfmt=".3f"))
-    print(
-        json.dumps(
-            {
-                "ratio": round(ratio, 2),
-                "seconds_with_backbone": round(with_backbone, 2),
-                "seconds_with_kept_features": round(with_features, 2),
-                "largest_difference_of_a_head_weight": apart,
-                "same_test_accuracy_in_every_epoch": equal,
-            }
-        )
+            rows.append(
+                {
+                    "ratio": seconds(running) / seconds(kept),
+                    "seed": spec.seed,
+                    "backbone, s": seconds(running),
+                    "kept features, s": seconds(kept),
+                    "test accuracy": accuracies[0][-1],
+                    "test accuracy, kept": accuracies[1][-1],
+                }
+            )
+    with_backbone, with_features = (sum(float(row[way]) for row in rows) for way in ("backbone, s", "kept features, s"))
+    common.conclude(
+        f"{SEEDS} frozen stages with the backbone over those with kept features",
+        with_backbone / with_features,
+        "none",
+        rows,
+        seconds_with_backbone=round(with_backbone, 2),
+        seconds_with_kept_features=round(with_features, 2),
+        largest_difference_of_a_head_weight=apart,
+        same_test_accuracy_in_every_epoch=equal,
     )
 
 

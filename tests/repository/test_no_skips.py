@@ -24,7 +24,7 @@ PASS = "def test_other():\n    pass\n"
 
 
 def run(folder: Path, text: str, ci: str) -> subprocess.CompletedProcess[str]:
-    (folder / "conftest.py").write_text(Path(__file__).with_name("conftest.py").read_text(encoding="utf-8"))
+    (folder / "conftest.py").write_text(Path(__file__).parents[1].joinpath("conftest.py").read_text(encoding="utf-8"))
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = gpu: needs one\n")
     (folder / "test_skip.py").write_text(text)
     (folder / "test_passing.py").write_text(PASS)
