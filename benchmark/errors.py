@@ -1,4 +1,4 @@
-"""Errors that are a user's to mend: told in one message, without a traceback, with exit code 2."""
+"""Errors the user can fix: one message, no traceback, exit code 2."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class UserError(Exception):
 
 
 class MisplacedValueError(ValueError):
-    """A value at odds with another one: raised by a validator that sees both.
+    """A value that contradicts another one, raised by a validator that sees both.
 
     Attributes:
-        keys: the dotted keys that are at odds, the one to change first in front.
+        keys: dotted keys of the contradicting values, the one to change first in front.
     """
 
     def __init__(self, message: str, *keys: str) -> None:
@@ -23,18 +23,13 @@ class MisplacedValueError(ValueError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that a misspelt one most likely means; None when none is near."""
+    """Return the known word that a misspelt one most likely means, or None if none is near."""
     near = difflib.get_close_matches(word.lower(), sorted(set(known)), n=1, cutoff=0.6)
     return near[0] if near else None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the nearest known word, or the list of them when none is near.
-
-    Args:
-        word: what the user wrote.
-        known: the words that are accepted.
-    """
+    """Return ``" Did you mean 'x'?"`` for the nearest known word, or their list if none is near."""
     words = sorted(set(known))
     near = nearest(word, words)
     if near is not None:

@@ -1,4 +1,4 @@
-"""Kinds of values that blocks of keys have: the base of all pydantic models, and constrained types."""
+"""The base of all pydantic models, and constrained types of their fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every random number of a run comes from here: one seed and the name of what it is for."""
+"""Seeds of a run's random numbers, from one seed and the name of a purpose."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
 
     Args:
         seed: the run's or the split's seed.
-        purpose: what the numbers are for, e.g. ``("order", epoch)``; any kind of integer (NumPy's too) counts as int.
+        purpose: use of the numbers, e.g. ``("order", epoch)``; any kind of integer (NumPy's too) counts as int.
 
     Raises:
         TypeError: a number that is not an integer.
-        ValueError: a text that holds the separator, U+001F.
+        ValueError: a text with the separator, U+001F.
     """
-    text = "\x1f".join([str(operator.index(seed)), *(_named(part) for part in purpose)])
+    text = "\x1f".join([str(operator.index(seed)), *(_tagged(part) for part in purpose)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def _named(part: str | int) -> str:
+def _tagged(part: str | int) -> str:
     if not isinstance(part, str):
         return f"int:{operator.index(part)}"
     if "\x1f" in part:
-        raise ValueError(f"a purpose cannot hold the separator: {part!r}")
+        raise ValueError(f"a purpose cannot contain the separator: {part!r}")
     return f"str:{part}"

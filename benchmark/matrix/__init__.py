@@ -1,1 +1,1 @@
-"""What is asked for: the file, its vocabulary, the runs that it expands into."""
+"""A matrix of runs: its file, its vocabulary and its expansion."""

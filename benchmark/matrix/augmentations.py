@@ -1,4 +1,4 @@
-"""Augmentations that a matrix can name, with their parameters. Data only; no torch. `augment` carries them out."""
+"""Augmentations that a matrix can name, with their parameters; `benchmark.training.augment` applies them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmark.matrix.choices import Choice, Parameter, Vocabulary
 AUGMENTATIONS: Mapping[str, Mapping[str, Parameter]] = {
     # shrunk to a random resolution and enlarged again; the smallest share of the side, uniform up to 1
     "resize": {"low": Parameter(0.05, 1, default=0.5)},
-    # a random part enlarged to the whole, sides 3:4 to 4:3; the smallest share of the area, uniform up to 1
+    # a random part enlarged to the full size, sides 3:4 to 4:3; the smallest share of the area, uniform up to 1
     "crop": {"area": Parameter(0.05, 1, default=0.7)},
     # left and right, top and bottom exchanged
     "hflip": {"probability": Parameter(0, 1, default=0.5)},
@@ -37,7 +37,7 @@ AUGMENTATIONS: Mapping[str, Mapping[str, Parameter]] = {
 }
 
 NEED_COLOUR = ("saturation", "hue", "random-greyscale")
-"""Augmentations that are refused on a grey input mode, where they would do nothing or add colour."""
+"""Augmentations that are refused on a grey input mode, on which they would do nothing or add colour."""
 
 Step = Choice
 """One augmentation with all of its parameters."""
@@ -47,11 +47,11 @@ parse = _VOCABULARY.parse
 as_entry = _VOCABULARY.entry
 
 
-def in_words(step: Step) -> str:
-    """Return a step for people: the name, and its parameters unless it is a flip of the usual probability."""
+def describe(step: Step) -> str:
+    """Return a step's name, with its parameters unless it is a flip of the usual probability."""
     return step.name if isinstance(as_entry(step), str) else str(step)
 
 
-def needing_colour(steps: Sequence[Step]) -> list[str]:
+def list_needing_colour(steps: Sequence[Step]) -> list[str]:
     """Return the names of the steps that a grey input mode must refuse."""
     return [step.name for step in steps if step.name in NEED_COLOUR]

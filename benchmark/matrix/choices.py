@@ -1,4 +1,4 @@
-"""Words of a matrix that may have parameters: optimizers, learning rate schedules, head initialisations. No torch.
+"""Words of a matrix that may have parameters: optimizers, learning rate schedules, head initialisations.
 
 ``NAME``, or ``{NAME: {PARAMETER: VALUE}}``. Augmentations, in `benchmark.matrix.augmentations`, are written likewise.
 """
@@ -21,30 +21,30 @@ class Parameter:
 
     Attributes:
         low, high: the smallest and the largest value.
-        default: taken if a matrix gives none; None: it must give one.
+        default: used if a matrix gives none, or None if it must give one.
         excluded: one of low and high, if it is not accepted itself.
-        whole: only whole numbers are accepted.
+        integer: only whole numbers are accepted.
     """
 
     low: float
     high: float
     default: float | None = None
     excluded: float | None = None
-    whole: bool = False
+    integer: bool = False
 
     def read(self, value: object) -> float:
-        """Return a value of a matrix as this parameter's number: int if it is whole, else float.
+        """Return a value of a matrix as this parameter's number.
 
         Raises:
             ValueError: it is not a number of this kind, or out of range.
         """
-        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
-            raise ValueError(f"{value!r} is not a {'whole ' if self.whole else ''}number")
+        if isinstance(value, bool) or not isinstance(value, int if self.integer else int | float):
+            raise ValueError(f"{value!r} is not a {'whole number' if self.integer else 'number'}")
         if not self.low <= value <= self.high or value == self.excluded:
             without = "" if self.excluded is None else f", {self.excluded:g} excluded"
             limits = f"{self.low:g} or more" if math.isinf(self.high) else f"in {self.low:g} … {self.high:g}{without}"
             raise ValueError(f"{value} is not {limits}")
-        return value if self.whole else float(value)
+        return value if self.integer else float(value)
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that one key of a matrix accepts.
+    """Words that one key of a matrix accepts.
 
     Attributes:
-        what: they name, for messages.
-        words: the parameters of each by name; a single Parameter: any names, at least one, each with such a value.
+        what: kind of the words, for messages.
+        words: the parameters of each by name, or one Parameter for any names, at least one.
         bare: words that are written without parameters if all of these have their defaults. The parameters of all
-            others are written out, so that an entry keeps its meaning whatever the defaults become.
+            others are written out, so that an entry keeps its meaning if defaults change.
     """
 
     what: str
@@ -84,7 +84,7 @@ class Vocabulary:
     bare: Collection[str] = ()
 
     def parse(self, entry: object) -> Choice:
-        """Return what an entry of a matrix means; a choice is returned as it is.
+        """Return the choice that an entry of a matrix means; a choice is returned as it is.
 
         Raises:
             ValueError: the word or a parameter is unknown or missing, or a value is out of its range.
@@ -132,26 +132,26 @@ class Vocabulary:
 
 
 OPTIMIZERS = Vocabulary("optimizer", {"adamw": {}, "adam": {}, "sgd": {"momentum": Parameter(0, 1, excluded=1)}})
-"""Optimizers of ``torch.optim``; what is not named here has PyTorch's default.
+"""Optimizers of ``torch.optim``; other parameters have PyTorch's defaults.
 
 ``adamw``: weight decay decoupled (Loshchilov and Hutter 2019); ``adam`` and ``sgd``: added to the gradient (L2);
 ``sgd``: without dampening or Nesterov's correction.
 """
 
-_STEP = {"size": Parameter(1, math.inf, whole=True), "gamma": Parameter(0, 1, excluded=0)}
+_STEP = {"size": Parameter(1, math.inf, integer=True), "gamma": Parameter(0, 1, excluded=0)}
 SCHEDULES = Vocabulary("schedule", {"cosine": {}, "step": _STEP, "constant": {}})
-"""The learning rate over a stage, as a factor on the stage's ``lr``.
+"""Learning rates over a stage, as a factor on the stage's ``lr``.
 
 ``cosine``: per step, (1 + cos(pi step / steps)) / 2, to zero over the stage (Loshchilov and Hutter 2017, without
 restarts or warm-up); ``step``: times ``gamma`` after every ``size`` epochs of the stage; ``constant``: 1.
 """
 
-_ROW = Parameter(0, math.inf, whole=True)
+_ROW = Parameter(0, math.inf, integer=True)
 HEADS = Vocabulary("initialisation", {"default": {}, "xavier": {}, "source-rows": _ROW})
-"""What the new head starts from.
+"""Starting values of the new head.
 
 ``default``: PyTorch's own initialisation of the layer; ``xavier``: weights uniform within sqrt(6 / (inputs + outputs))
-(Glorot and Bengio 2010), biases zero; ``source-rows``: for each class of the dataset that is named, a row of the
+(Glorot and Bengio 2010), biases zero; ``source-rows``: for each named class of the dataset, a row of the
 pretrained head, counted from 0; the others as ``default``.
 """
 

@@ -21,7 +21,7 @@ KeyPath = plain_yaml.KeyPath
 
 
 def experiments_folder() -> Path:
-    """Return the folder of the shipped matrices: inside the wheel, or beside the package in a checkout."""
+    """Return the folder of the shipped matrices: inside the wheel, or next to the package in a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "experiments"
     return installed if installed.is_dir() else package.parent / "experiments"
@@ -36,7 +36,7 @@ def find(name_or_file: str) -> Path:
     """Return the path of a matrix given by shipped name or by file.
 
     Raises:
-        UserError: there is neither.
+        UserError: neither exists.
     """
     looks_like_a_file = name_or_file.endswith((".yaml", ".yml")) or os.sep in name_or_file
     path = Path(name_or_file) if looks_like_a_file else experiments_folder() / f"{name_or_file}.yaml"
@@ -44,13 +44,11 @@ def find(name_or_file: str) -> Path:
         return path
     if looks_like_a_file:
         raise UserError(f"{path}: there is no such matrix file.")
-    raise UserError(
-        f"--matrix {name_or_file}: there is no shipped matrix of this name.{did_you_mean(name_or_file, shipped())}"
-    )
+    raise UserError(f"--matrix {name_or_file}: no shipped matrix has this name.{did_you_mean(name_or_file, shipped())}")
 
 
 class _Document:
-    """A YAML mapping as plain data, with the line of every key."""
+    """A YAML mapping as plain data, with the line of each key."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,7 +69,7 @@ class _Document:
             raise UserError(f"{path}: a matrix is a block of keys, this is {kind}.")
 
     def place(self, at: KeyPath) -> str:
-        """Return ``file:line`` of the nearest key that is written in the file."""
+        """Return ``file:line`` of a key, or of the nearest block around it that the file has."""
         for length in range(len(at), 0, -1):
             if at[:length] in self.lines:
                 return f"{self.path}:{self.lines[at[:length]]}"
@@ -94,7 +92,7 @@ def _override(data: dict[str, Any], assignment: str) -> KeyPath:
         if step is None:
             step = target[part] = {}
         if not isinstance(step, dict):
-            raise UserError(f"--set {assignment}: {part!r} is not a block of keys; set it as a whole.")
+            raise UserError(f"--set {assignment}: {part!r} is not a block of keys; set all of it.")
         target = step
     target[parts[-1]] = value
     return tuple(parts)
@@ -116,8 +114,8 @@ def _known_keys(at: KeyPath) -> list[str]:
     return sorted(owner.model_fields)
 
 
-def _meant(at: KeyPath) -> str:
-    """Return what an unknown key may have meant: a key of its block, or one of this name elsewhere."""
+def _suggest(at: KeyPath) -> str:
+    """Return a hint at the key that was meant: one of the same block, or one of this name elsewhere."""
     word, known = str(at[-1]), _known_keys(at[:-1])
     if nearest(word, known) is None:
         for block in ((), ("training",), ("training", "early_stopping")):
@@ -149,17 +147,17 @@ _WRONG = {
     "model_type": "must be a block of keys",
     "model_attributes_type": "must be a block of keys",
 }
-"""What is wrong, by pydantic's type of error, in words that do not presume Python."""
+"""The mistake per pydantic's type of error, in words that do not presume Python."""
 
 
-def _what(problem: ErrorDetails) -> str:
+def _describe(problem: ErrorDetails) -> str:
     at, context = problem["loc"], problem.get("ctx", {})
     context = {name: int(x) if isinstance(x, float) and x.is_integer() else x for name, x in context.items()}
     key = ".".join(str(part) for part in at)
     shown = _shown(problem["input"])
     match problem["type"]:
         case "extra_forbidden":
-            return f"unknown key {key!r}.{_meant(at)}"
+            return f"unknown key {key!r}.{_suggest(at)}"
         case "missing":
             return f"key {key!r} is missing."
         case "value_error":
@@ -172,8 +170,8 @@ def _what(problem: ErrorDetails) -> str:
             return f"{key}: {_WRONG.get(kind, problem['msg']).format(**context)} (it is {shown})."
 
 
-def _follows(problem: ErrorDetails, others: Sequence[ErrorDetails]) -> bool:
-    """Whether a problem only repeats another one: a list short of a bad item, the right key beside its misspelling."""
+def _is_repetition(problem: ErrorDetails, others: Sequence[ErrorDetails]) -> bool:
+    """Whether a problem only repeats another one: a list without its bad item, a key that is misspelt."""
     at = problem["loc"]
     if problem["type"] == "too_short":
         return any(len(other["loc"]) > len(at) and other["loc"][: len(at)] == at for other in others)
@@ -184,7 +182,7 @@ def _follows(problem: ErrorDetails, others: Sequence[ErrorDetails]) -> bool:
 
 
 def _keys(problem: ErrorDetails) -> list[KeyPath]:
-    """Return the keys that a problem is about, the one to change first in front."""
+    """Return the keys of a problem, the one to change first in front."""
     error = problem.get("ctx", {}).get("error")
     if isinstance(error, MisplacedValueError):
         return [tuple(int(part) if part.isdigit() else part for part in key.split(".")) for key in error.keys]
@@ -192,7 +190,7 @@ def _keys(problem: ErrorDetails) -> list[KeyPath]:
 
 
 def _explain(error: ValidationError, document: _Document, overridden: dict[KeyPath, str]) -> str:
-    """Return one line a problem: where, which key, what is wrong, what may be meant."""
+    """Return one line per problem: place, key, mistake, nearest right word."""
 
     def override_of(at: KeyPath) -> str | None:
         above = [text for path, text in overridden.items() if at[: len(path)] == path]
@@ -202,17 +200,17 @@ def _explain(error: ValidationError, document: _Document, overridden: dict[KeyPa
     problems = error.errors()
     lines = []
     for problem in problems:
-        if _follows(problem, problems):
+        if _is_repetition(problem, problems):
             continue
         keys = _keys(problem)
         set_by = next((text for at in keys if (text := override_of(at))), None)
         place = set_by or document.place(keys[0])
-        lines.append(f"{place}: {_what(problem)}")
+        lines.append(f"{place}: {_describe(problem)}")
     return "\n".join(dict.fromkeys(lines))
 
 
 def load(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> Matrix:
-    """Read a matrix file and check all of it.
+    """Read a matrix file and check it completely.
 
     Args:
         path: the YAML file.
@@ -220,7 +218,7 @@ def load(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> 
         name: replaces the matrix's name (``--name``).
 
     Raises:
-        UserError: anything is wrong with the file or an override; every problem is named, each with its place.
+        UserError: the file or an override is wrong; the message names every problem with its place.
     """
     document = _Document(path)
     overridden = {_override(document.data, text): f"--set {text}" for text in overrides}

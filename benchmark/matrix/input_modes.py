@@ -1,4 +1,4 @@
-"""Input modes: what the network is shown. Data only; the arithmetic on batches is in `benchmark.training.batches`."""
+"""Input modes: how images are presented to a network; `benchmark.training.batches` does the arithmetic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Triple = tuple[float, ...]
 Stem = Literal["keep", "sum", "mean", "random", "fold"]
 """How a pretrained first convolution W of three channels becomes one of the mode's channels; `benchmark.networks.stems`
 does it. ``keep``: unchanged. ``sum``: W1 = W_r + W_g + W_b. ``mean``: a third of that. ``random``: weights and bias
-drawn from (seed, tensor name), as scratch has them. ``fold``: W1 = sum over c of (s / s_c) W_c, and where the means
+drawn from (seed, tensor name), as in scratch. ``fold``: W1 = sum over c of (s / s_c) W_c, and if the means
 differ the bias gains sum over c of (m - m_c) / s_c times the sum of W_c over its kernel."""
 
 
@@ -26,29 +26,32 @@ class InputMode:
 
     Attributes:
         name: the word in a matrix's ``input_modes`` list.
-        grey: the image is reduced to luma (ITU-R 601, PIL's ``L``) before it is resized and stored.
-        channels: channels of the network's first convolution.
-        stem: how a pretrained three-channel first convolution becomes one of ``channels`` channels.
+        stem: how a pretrained three-channel first convolution becomes the mode's.
         summary: one line for people.
-        formula: what the network computes from, in the letters above.
+        formula: the network's input, in the letters above.
+        grey: the image is reduced to luma (ITU-R 601, PIL's ``L``) before it is resized and stored.
         shared: normalised by the one pair (m, s) instead of the three pairs (m_c, s_c).
         ablation: takes one idea out of, or puts one into, the three modes that a practitioner chooses from.
     """
 
     name: str
-    grey: bool
-    channels: Literal[1, 3]
     stem: Stem
     summary: str
     formula: str
-    shared: bool
-    ablation: bool = False
+    grey: bool = True
+    shared: bool = True
+    ablation: bool = True
+
+    @property
+    def channels(self) -> Literal[1, 3]:
+        """Channels of the network's first convolution."""
+        return 3 if self.stem == "keep" else 1
 
     def normalisation(self, mean: Triple, std: Triple) -> tuple[Triple, Triple]:
         """Return (mean, std) per network channel, in units of the 0..1 pixel scale.
 
         The pretrained weights' triples as they are, or with ``shared`` the averages of the three on every channel:
-        m = (m_r + m_g + m_b) / 3 and s = (s_r + s_g + s_b) / 3 (where the three are equal, that very number).
+        m = (m_r + m_g + m_b) / 3 and s = (s_r + s_g + s_b) / 3 (if the three are equal, exactly that number).
 
         Args:
             mean: three means of the pretrained weights (timm's ``pretrained_cfg``).
@@ -65,80 +68,61 @@ class InputMode:
 
 
 def average(triple: Triple) -> float:
-    """Return the average of three numbers; of three equal ones that very number, not a bit beside it."""
+    """Return the average of three numbers; of three equal ones exactly that number."""
     return triple[0] if len(set(triple)) == 1 else sum(triple) / 3
 
 
 _KNOWN = (
     InputMode(
         "rgb",
-        grey=False,
-        channels=3,
         stem="keep",
         summary="the colour image, as the weights saw it",
         formula="x_c = (v_c - m_c) / s_c",
+        grey=False,
         shared=False,
+        ablation=False,
     ),
     InputMode(
         "grey-3ch",
-        grey=True,
-        channels=3,
         stem="keep",
         summary="luma, repeated on three channels; weights as they are",
         formula="x_c = (g - m_c) / s_c",
         shared=False,
+        ablation=False,
     ),
     InputMode(
         "grey-1ch",
-        grey=True,
-        channels=1,
         stem="sum",
         summary="luma on one channel; the stem's weights summed",
         formula="x = (g - m) / s, W1 = W_r + W_g + W_b",
-        shared=True,
+        ablation=False,
     ),
     InputMode(
         "grey-3ch-shared-norm",
-        grey=True,
-        channels=3,
         stem="keep",
         summary="luma, repeated on three channels, normalised by the averages of the three means and stds: starts as "
         "exactly the function that `grey-1ch` starts as, but has three times its stem's weights to train",
         formula="x_c = (g - m) / s",
-        shared=True,
-        ablation=True,
     ),
     InputMode(
         "grey-1ch-mean",
-        grey=True,
-        channels=1,
         stem="mean",
         summary="luma on one channel; the stem's weights averaged, a third of `grey-1ch`'s",
         formula="x = (g - m) / s, W1 = (W_r + W_g + W_b) / 3",
-        shared=True,
-        ablation=True,
     ),
     InputMode(
         "grey-1ch-random-stem",
-        grey=True,
-        channels=1,
         stem="random",
         summary="luma on one channel; a random stem of one channel under pretrained layers",
         formula="x = (g - m) / s, W1 and the stem's bias drawn from (seed, tensor name) as scratch draws them",
-        shared=True,
-        ablation=True,
     ),
     InputMode(
         "grey-1ch-folded",
-        grey=True,
-        channels=1,
         stem="fold",
         summary="luma on one channel; the three means and stds folded into the summed stem's weights and bias: "
         "`grey-3ch`'s function wherever the kernel lies inside the image, not where it reaches over a zero-padded "
         "border",
         formula="x = (g - m) / s, W1 = sum_c (s / s_c) W_c, b1 = b + sum_c (m - m_c) / s_c (sum of W_c)",
-        shared=True,
-        ablation=True,
     ),
 )
 
@@ -146,12 +130,9 @@ INPUT_MODES: Mapping[str, InputMode] = MappingProxyType({mode.name: mode for mod
 
 
 def needs_pretrained_stem(mode: str) -> bool:
-    """Return whether a mode is an ablation of how the pretrained stem is adapted, which random weights do not have.
+    """Whether a mode (a key of `INPUT_MODES`) is an ablation of how the pretrained stem is adapted.
 
-    Such a mode with the policy ``scratch`` (or the weights ``none``) is refused: it would be ``grey-1ch`` again.
-
-    Args:
-        mode: a key of `INPUT_MODES`.
+    With the policy ``scratch`` (or the weights ``none``) it is refused: it would be ``grey-1ch`` again.
     """
     return INPUT_MODES[mode].stem in ("mean", "random", "fold")
 
@@ -159,18 +140,18 @@ def needs_pretrained_stem(mode: str) -> bool:
 def group_identical_modes(
     modes: Sequence[str], mean: Triple, std: Triple, *, stem_is_trained: bool
 ) -> tuple[tuple[str, ...], ...]:
-    """Return the groups of modes whose whole training is the same: same parameters, same start, same function of them.
+    """Return the groups of modes whose training is the same: same parameters, same start, same function of them.
 
     Their runs are one experiment, not two pieces of evidence.
 
-    - Where the three means are equal and the three stds are equal: ``grey-3ch`` and ``grey-3ch-shared-norm`` (the same
+    - If the three means are equal and the three stds are equal: ``grey-3ch`` and ``grey-3ch-shared-norm`` (the same
       normalisation), and ``grey-1ch`` and ``grey-1ch-folded`` (s / s_c = 1, no shift, so no bias is added). Bit for
       bit.
-    - Where the policy never trains the stem: ``grey-3ch-shared-norm`` and ``grey-1ch`` too, the same fixed function of
-      the image until rounding. Where the stem is trained they only *start* the same: sum_c W_c has three
+    - If the policy never trains the stem: ``grey-3ch-shared-norm`` and ``grey-1ch`` too, the same fixed function of
+      the image until rounding. If the stem is trained they only *start* the same: sum_c W_c has three
       gradients in one mode and one in the other.
 
-    Not listed, because it hangs on the model: under a frozen stem without padding (a patch embedding)
+    Not listed, because it depends on the model: under a frozen stem without padding (a patch embedding)
     ``grey-1ch-folded`` is ``grey-3ch``'s function everywhere.
 
     Args:
@@ -181,7 +162,7 @@ def group_identical_modes(
             ``freeze-early``).
 
     Returns:
-        Groups of at least two, each in the order given; the group of a mode that is like no other is left out.
+        Groups of at least two, each in the order given.
     """
     uniform = len(set(mean)) == 1 and len(set(std)) == 1
     same: dict[str, str] = {}

@@ -13,7 +13,7 @@ from benchmark.data.catalogue import CATALOGUE, FOLDER
 from benchmark.data.source import DatasetSource
 from benchmark.errors import MisplacedValueError, did_you_mean
 from benchmark.fields import Count, Frozen, Positive, Seed, Some
-from benchmark.matrix.augmentations import needing_colour
+from benchmark.matrix.augmentations import list_needing_colour
 from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
 from benchmark.matrix.policies import POLICIES, Policy, resolve_stages
 from benchmark.matrix.run_spec import FILE
@@ -155,7 +155,7 @@ class Matrix(Frozen):
         for name in self.policies:
             resolve_stages(name, self.policy(name), self.training)
         grey = [mode for mode in self.input_modes if INPUT_MODES[mode].grey]
-        if grey and (coloured := needing_colour(self.training.augment)):
+        if grey and (coloured := list_needing_colour(self.training.augment)):
             message = f"training.augment: {', '.join(coloured)} needs colour, which {', '.join(grey)} does not have"
             raise MisplacedValueError(message, "training.augment", "input_modes")
         if not applicable(self):

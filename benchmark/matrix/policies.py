@@ -1,4 +1,4 @@
-"""Training policies: what is trained, in which stages, at which learning rate. Data only; no torch."""
+"""Training policies: the stages of a run, the parameters that each trains, and its learning rate."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ blocks; every one."""
 
 BatchNorm = Literal["train", "eval", "eval-where-frozen"]
 """Mode of the batch norms: ``train`` uses each batch's statistics, in frozen layers too, and moves the running ones;
-``eval`` uses the running statistics and leaves them as they are, and puts a wholly frozen backbone into eval mode with
-its dropout and stochastic depth; ``eval-where-frozen`` does that in frozen layers and trains the rest."""
+``eval`` uses the running statistics and leaves them as they are, and puts a completely frozen backbone into eval mode,
+dropout and stochastic depth included; ``eval-where-frozen`` does that in frozen layers and trains the rest."""
 
 HEAD_EPOCHS = "head_epochs"
-"""Stands for the number under ``training.head_epochs``."""
+"""Word for the number under ``training.head_epochs``."""
 
 
-def _a_number_of_epochs(value: object) -> object:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if value is None or value == HEAD_EPOCHS or whole:
+def _check_epochs(value: object) -> object:
+    counted = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is None or value == HEAD_EPOCHS or counted:
         return value
     raise ValueError(f"{value!r} is not a number of epochs: write a whole number from 1 on, or {HEAD_EPOCHS}")
 
@@ -53,19 +53,19 @@ class Stage(Frozen):
     weight_decay: float = Field(ge=0)
     scheduler: Schedule
     patience: int | None = Field(ge=1)
-    """Epochs without a better validation accuracy before the stage ends early; None: never."""
+    """Epochs without a better validation accuracy before the stage ends early, or None if it never does."""
 
     def keeps_features(self, augment: Sequence[Step]) -> bool:
-        """Whether kept features are exact: a frozen backbone in eval mode, and no augmentation but the flip."""
+        """Whether stored features are exact: a frozen backbone in eval mode, and no augmentation but the flip."""
         return self.trainable == "head" and self.batch_norm == "eval" and all(step.name == "hflip" for step in augment)
 
 
 class StageRule(Frozen):
-    """One stage as a policy states it, relative to the matrix's ``training`` block."""
+    """One stage of a policy, relative to the matrix's ``training`` block."""
 
     trainable: Trainable
-    epochs: Annotated[int | str | None, BeforeValidator(_a_number_of_epochs)] = None
-    """A number, or that of ``training.head_epochs``; with neither this nor ``share``: all epochs that are left."""
+    epochs: Annotated[int | str | None, BeforeValidator(_check_epochs)] = None
+    """A number, or the word for ``training.head_epochs``; without this and ``share``, all epochs that are left."""
     share: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
     """Share of ``training.epochs``, rounded, at least one."""
     lr_factor: Positive = 1.0
@@ -74,7 +74,7 @@ class StageRule(Frozen):
     """The classifier's, on the stage's."""
     batch_norm: BatchNorm = "train"
     optimizer: Optimizer | None = None
-    """None: the ``training`` block's, as of the next two."""
+    """This and the next two: the ``training`` block's if missing."""
     weight_decay: NotNegative | None = None
     scheduler: Schedule | None = None
 
@@ -86,19 +86,19 @@ class StageRule(Frozen):
 
 
 class Policy(Frozen):
-    """A way to train: where the weights come from and through which stages they go.
+    """A way to train: source of the weights, and stages.
 
-    Early stopping and the choice of the best epoch are the last stage's; the stages before it run all their epochs.
+    Early stopping and the choice of the best epoch belong to the last stage; the others run all their epochs.
     """
 
     pretrained: bool
-    """False: random weights, whatever the matrix says."""
+    """Whether the matrix's weights are used, or random ones."""
     summary: Annotated[str, Field(min_length=1, max_length=200)]
     """One line for people."""
     stages: Annotated[tuple[StageRule, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _one_stage_takes_the_rest(self) -> Policy:
+    def _at_most_one_takes_the_rest(self) -> Policy:
         if sum(rule.epochs is None and rule.share is None for rule in self.stages) > 1:
             raise ValueError("only one stage can take all epochs that are left: give the others epochs or a share")
         return self
@@ -138,11 +138,11 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
         ),
     }
 )
-"""The policies known by name; a matrix can define others under ``own_policies``."""
+"""Policies by name; a matrix can define others under ``own_policies``."""
 
 
 def _length(rule: StageRule, settings: TrainingSettings) -> int | None:
-    """Return the epochs of a stage; None: all that are left."""
+    """Return the epochs of a stage, or None if it takes all that are left."""
     if rule.share is not None:
         return max(1, round(rule.share * settings.epochs))
     return settings.head_epochs if isinstance(rule.epochs, str) else rule.epochs
@@ -171,7 +171,7 @@ def _epochs(name: str, policy: Policy, settings: TrainingSettings) -> list[int]:
 
 
 def _times(lr: float, factor: float) -> float:
-    """Multiply as in decimals: 0.001 x 0.1 is 0.0001, not a bit beside it."""
+    """Multiply as in decimals: 0.001 x 0.1 is exactly the float 0.0001."""
     return float(Decimal(repr(lr)) * Decimal(repr(factor)))
 
 
@@ -191,7 +191,7 @@ def resolve_stages(name: str, policy: Policy, settings: TrainingSettings) -> tup
         for factor in (rule.lr_factor, rule.lr_factor * rule.head_lr_factor):
             if not 0 < _times(settings.lr, factor) < math.inf:
                 raise MisplacedValueError(
-                    f"training.lr ({settings.lr}) times {factor:g}, as policy {name!r} asks, is no learning rate",
+                    f"training.lr ({settings.lr}) times {factor:g}, as policy {name!r} asks, is not a learning rate",
                     "training.lr",
                     f"own_policies.{name}",
                 )

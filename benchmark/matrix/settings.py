@@ -1,4 +1,4 @@
-"""The ``training`` block of a matrix. Pure: no torch, no disk."""
+"""The ``training`` block of a matrix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmark.matrix.augmentations import Step, as_entry, parse
 from benchmark.matrix.choices import ADAMW, COSINE, DEFAULT_HEAD, Head, Optimizer, Schedule
 
 
-def _each_once(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+def _distinct_names(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     distinct(tuple(step.name for step in steps))
     return steps
 
@@ -21,11 +21,11 @@ Augmentation = Annotated[Step, BeforeValidator(parse), PlainSerializer(as_entry)
 """In a file: a name, or a name with its parameters."""
 
 KeepThumbnails = Literal["licensed", "all", "none"]
-"""Datasets whose test images leave thumbnails: those whose licence allows it, all, none."""
+"""Datasets whose test images leave thumbnails: those whose licence allows it, all, or none."""
 
 
 class EarlyStopping(Frozen):
-    """When a stage ends before its last epoch."""
+    """End of a stage before its last epoch."""
 
     patience: Count
     """Epochs without a better validation accuracy."""
@@ -37,7 +37,7 @@ class TrainingSettings(Frozen):
     image_size: Annotated[int, Field(ge=8, le=2048, strict=True)] = 224
     """Both sides after resizing, pixels."""
     crop_size: Annotated[int, Field(ge=8, le=2048, strict=True)] | None = None
-    """The network sees the central part of this many pixels a side; None: everything."""
+    """Pixels per side of the central part that the network sees, or None if it sees everything."""
     batch_size: Count = 32
     epochs: Count = 60
     """At most, all stages together."""
@@ -48,7 +48,7 @@ class TrainingSettings(Frozen):
     weight_decay: NotNegative = 0.01
     scheduler: Schedule = COSINE
     head_init: Head = DEFAULT_HEAD
-    augment: Annotated[tuple[Augmentation, ...], AfterValidator(_each_once)] = (parse("hflip"),)
+    augment: Annotated[tuple[Augmentation, ...], AfterValidator(_distinct_names)] = (parse("hflip"),)
     early_stopping: EarlyStopping | None = EarlyStopping(patience=10)
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
 

@@ -1,1 +1,1 @@
-"""From a model's name and an input mode to a network ready to train."""
+"""Networks ready to train, from a model's name and an input mode."""

@@ -1,4 +1,4 @@
-"""Networks: built by name, the first convolution adapted to the input mode, a new head for the classes."""
+"""A network by name, with its first convolution adapted to the input mode and a new head for the classes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,11 @@ class BuiltModel:
 
     Attributes:
         network: takes float32 (n, ``input_channels``, h, w), gives logits (n, classes).
-        mean: per input channel, on the 0..1 pixel scale.
-        std: likewise.
+        mean, std: per input channel, on the 0..1 pixel scale.
         weights_origin: in words.
-        weights_sha256: of the three-channel checkpoint; None for random weights.
-        pretrained_mean: three means of the pretrained weights, whatever the mode makes of them.
-        pretrained_std: likewise.
-        stem: name of the convolution that is executed first; None where a network has none.
+        weights_sha256: of the three-channel checkpoint, or None for random weights.
+        pretrained_mean, pretrained_std: three of each, of the pretrained weights in every mode.
+        stem: name of the convolution that is executed first, or None if a network has none.
     """
 
     network: nn.Module
@@ -48,21 +46,21 @@ class BuiltModel:
         return len(self.mean)
 
 
-def check_batch(network: nn.Module, channels: int, side: int, classes: int, title: str) -> str | None:
+def check_forward(network: nn.Module, channels: int, side: int, classes: int, title: str) -> str | None:
     """Send one image of noise through a network in eval mode.
 
     Args:
         network: on the CPU; left in train mode.
         channels: of the mode.
-        side: pixels a side.
+        side: pixels per side.
         classes: outputs expected.
         title: the model's, for messages.
 
     Returns:
-        The name of the convolution that was executed first; None where there is none.
+        The name of the convolution that was executed first, or None if there was none.
 
     Raises:
-        UserError: the network does not take such an image, or does not answer with one finite number for each class.
+        UserError: the network does not take such an image, or does not return one finite number per class.
     """
     order: list[str] = []
 
@@ -88,7 +86,7 @@ def check_batch(network: nn.Module, channels: int, side: int, classes: int, titl
         network.train()
     if not isinstance(logits, torch.Tensor) or logits.shape != (1, classes) or not logits.isfinite().all():
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UserError(f"{title} answers one image with {shape}, not with {classes} finite numbers.")
+        raise UserError(f"{title} returns {shape} for one image, not {classes} finite numbers.")
     return order[0] if order else None
 
 
@@ -98,7 +96,7 @@ def load_pretrained(
     """Copy a three-channel checkpoint into a network of the mode's channels, in place; the head keeps its own values.
 
     Afterwards everything outside head and stem is compared with the checkpoint, tensor by tensor, and the stem with
-    what the mode says.
+    the mode's formula.
 
     Raises:
         UserError: a tensor is missing or has another shape, or the stem cannot be adapted.
@@ -130,40 +128,48 @@ def build(
 
     The head, and with ``none`` every tensor, is drawn from (seed, tensor name). The head is one layer in PyTorch's own
     initialisation, uniform within 1 / sqrt(inputs), as in any replaced head, unless ``head_init`` says otherwise.
-    (timm's initialisation of a whole EfficientNet scales the head by 1 / sqrt(classes), meant for a
-    thousand of them: with two classes the first loss is 6 instead of 0.7.) Other random tensors follow the library's
-    own scheme; scratch stems are initialised for their own number of channels. Normalisation follows the model's
-    pretrained configuration in every case.
+    (timm's initialisation of a complete EfficientNet scales the head by 1 / sqrt(classes), meant for a thousand of
+    them: with two classes the first loss is 6 instead of 0.7.) Other random tensors follow the library's own scheme;
+    scratch stems are initialised for their own number of channels. Normalisation follows the model's pretrained
+    configuration in every case.
 
     Args:
         model: ``timm/NAME[.TAG]`` or ``torchvision/NAME``.
         mode: gives the channels and the stem's adaptation.
         classes: outputs of the head.
-        source: where the pretrained weights come from, see `benchmark.networks.weights.load`; ``none``: random ones.
+        source: of the pretrained weights, see `benchmark.networks.weights.load`, or ``none`` for random ones.
         seed: the run's.
         head_init: see `benchmark.networks.heads.initialise_head`.
-        image_size: pixels a side of the images to come, one of which is tried; None: those the weights were made on.
+        image_size: pixels per side of the images, one of which is tried, or None for the weights' own.
 
     Raises:
-        UserError: unknown model, weights that cannot be had, a first convolution that cannot be adapted, a head that
+        UserError: unknown model, missing weights, a first convolution that cannot be adapted, a head that
             cannot be initialised so, or images that the network does not take.
     """
     known = find_architecture(model)
     side = known.native_side if image_size is None else image_size
     if side < known.minimum_side:
         raise UserError(
-            f"{known.title} needs images of {known.minimum_side} pixels a side or more; these have {side}. "
+            f"{known.title} needs images of {known.minimum_side} pixels per side or more; these have {side}. "
             "Raise training.image_size."
         )
     if source == "none" and needs_pretrained_stem(mode.name):
         raise UserError(f"{mode.name} changes a pretrained stem; random weights have none. Leave it out of scratch.")
-    network = _random_network(known, classes, mode.channels, seed)
+    try:
+        network = seeded_build(lambda: known.create(classes, mode.channels), seed)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:  # a library's builder may raise anything
+        raise UserError(
+            f"{known.title} cannot be built for {mode.channels} channels and {classes} classes "
+            f"({type(error).__name__}: {error})."
+        ) from error
     mean, std = mode.normalisation(known.mean, known.std)
     checkpoint = None if source == "none" else weights.load(model, source)
     if checkpoint is not None:
         load_pretrained(network, checkpoint, mode, known)
     initialise_head(network, head_init, seed=seed, pretrained=None if checkpoint is None else checkpoint.state)
-    stem = check_batch(network, mode.channels, side, classes, known.title)
+    stem = check_forward(network, mode.channels, side, classes, known.title)
     return BuiltModel(
         network,
         mean,
@@ -174,15 +180,3 @@ def build(
         pretrained_std=known.std,
         stem=stem,
     )
-
-
-def _random_network(known: Architecture, classes: int, channels: int, seed: int) -> nn.Module:
-    try:
-        return seeded_build(lambda: known.create(classes, channels), seed)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:  # a library's builder may raise anything
-        raise UserError(
-            f"{known.title} cannot be built for {channels} channels and {classes} classes "
-            f"({type(error).__name__}: {error})."
-        ) from error

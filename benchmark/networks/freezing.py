@@ -1,4 +1,4 @@
-"""The parameters that a stage trains, the blocks of a backbone that it may freeze, and the mode of every module."""
+"""Parameters that a stage trains, blocks of a backbone that it may freeze, and modes of the modules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ENCODER = "encoder"
 """torchvision's vision transformers keep their list of blocks in a module of this name."""
 
 
-def _wanted(network: nn.Module, which: Trainable) -> set[str]:
+def _trained_names(network: nn.Module, which: Trainable) -> set[str]:
     if which == "head":
         return set(head_parameters(network))
     everything = {name for name, _ in network.named_parameters()}
@@ -31,23 +31,23 @@ def set_trainable(network: nn.Module, which: Trainable) -> list[nn.Parameter]:
         UserError: half of the network is to be frozen, and no blocks are found in it (`early_half`).
         RuntimeError: the trainable set is not the intended one (a parameter shared between head and backbone).
     """
-    wanted = _wanted(network, which)
+    trained = _trained_names(network, which)
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name in wanted)
+        parameter.requires_grad_(name in trained)
         parameter.grad = None
     actual = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-    if actual != wanted or not wanted:
-        raise RuntimeError(f"trainable parameters are off by {sorted(actual ^ wanted)}")
+    if actual != trained or not trained:
+        raise RuntimeError(f"trainable parameters are off by {sorted(actual ^ trained)}")
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
 def set_modes(network: nn.Module, trainable: Trainable, batch_norm: BatchNorm) -> None:
-    """Put every module into the mode that its stage asks for; call it at the start of each training epoch.
+    """Put every module into its mode of a stage; call it at the start of each training epoch.
 
     The network and its head are in train mode. ``batch_norm="eval"`` puts the batch norms into eval mode (running
-    statistics are used and stay as they are); a frozen backbone (``trainable="head"``) is then in eval mode as a
-    whole, dropout and stochastic depth included. ``eval-where-frozen`` puts every module whose parameters are all
-    frozen into eval mode, with what is inside it, and leaves the others in train mode.
+    statistics are used and stay as they are); a frozen backbone (``trainable="head"``) is then completely in eval
+    mode, dropout and stochastic depth included. ``eval-where-frozen`` puts every module whose parameters are all
+    frozen into eval mode, with the modules inside it, and leaves the others in train mode.
     """
     network.train()
     if batch_norm == "train":
@@ -67,12 +67,12 @@ def set_modes(network: nn.Module, trainable: Trainable, batch_norm: BatchNorm) -
 def early_half(network: nn.Module) -> set[str]:
     """Return the names of the parameters in front of the second half of the backbone's blocks.
 
-    They are the first half of the blocks (of an odd number the smaller half) and all that is in front of these and
-    between them: the stem, embeddings, norms, downsampling. What counts as a block:
+    They are the first half of the blocks (of an odd number the smaller half) and everything in front of these and
+    between them: the stem, embeddings, norms, downsampling. Blocks are:
 
     - timm: a layer of its layer-wise learning rate decay (the model's ``group_matcher``), other than the stem: a
       residual block of a ResNet, an inverted one of an EfficientNet, an encoder block of a ViT; in some hierarchical
-      networks (CoAtNet, GCViT, MViT, PVT) a whole stage.
+      networks (CoAtNet, GCViT, MViT, PVT) a complete stage.
     - torchvision, and the few models of timm without a ``group_matcher`` (PoolFormer, PiT): a module of several weights
       (tensors of two dimensions or more) that is reached from the network through lists of modules and ViT's encoder
       alone: a residual or inverted block, Fire, a dense layer, Inception, an encoder block. Without one
@@ -92,10 +92,10 @@ def early_half(network: nn.Module) -> set[str]:
 
 def block_starts(network: nn.Module) -> list[set[str]]:
     """Return, for each block of the backbone in order, the names of the parameters in front of it."""
-    return _layers_of_timm(network) if hasattr(network, "group_matcher") else _blocks_by_structure(network)
+    return _starts_by_group(network) if hasattr(network, "group_matcher") else _starts_by_structure(network)
 
 
-def _layers_of_timm(network: nn.Module) -> list[set[str]]:
+def _starts_by_group(network: nn.Module) -> list[set[str]]:
     layers = group_parameters(network, cast(Any, network).group_matcher(coarse=False))
     parameters, head = dict(network.named_parameters()), head_parameters(network)
     starts, before = [], set[str]()
@@ -107,8 +107,7 @@ def _layers_of_timm(network: nn.Module) -> list[set[str]]:
     return starts
 
 
-def _blocks_by_structure(network: nn.Module) -> list[set[str]]:
-    """Return, for each block in order, the names of the parameters in front of it: those registered before."""
+def _starts_by_structure(network: nn.Module) -> list[set[str]]:
     head = head_parameters(network)
     units = [(name, _weights(name, module, head)) for name, module in _units("", network)]
     several = [name for name, weights in units if weights > 1]

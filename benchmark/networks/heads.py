@@ -1,4 +1,4 @@
-"""The head: a network's last layer, the one whose outputs are the classes; everything before it is the backbone."""
+"""The head: a network's last layer, whose outputs are the classes; everything before it is the backbone."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from benchmark.seeding import derive_seed
 
 HeadInit = Literal["default", "xavier"] | Sequence[int | None]
 """``default``: PyTorch's own initialisation of the layer. ``xavier``: see `initialise_head`. A sequence: for each class
-in label order the row of the pretrained head (counted from 0) that it starts from; None: as ``default``."""
+in label order the row of the pretrained head (counted from 0) that it starts from, or None for ``default``."""
 
 
 def classifier(network: nn.Module) -> nn.Module:
     """Return the network's classifier.
 
-    Of timm's models that is what ``get_classifier`` names. Of torchvision's it is the last layer: a linear layer, or
+    Of timm's models it is the module of ``get_classifier``. Of torchvision's it is the last layer: a linear layer, or
     SqueezeNet's 1 x 1 convolution. AlexNet and VGG have three linear layers: the last is the head and the two
     before it belong to the backbone, as in PyTorch's tutorial on transfer learning, which replaces and trains the last
     layer alone; they are pretrained, and with them frozen the features are the 4096 numbers that the last one takes.
@@ -65,7 +65,7 @@ def is_headless(network: nn.Module) -> bool:
 def initialise_head(
     network: nn.Module, how: HeadInit, *, seed: int, pretrained: Mapping[str, torch.Tensor] | None = None
 ) -> None:
-    """Set what the head starts from, in place.
+    """Initialise the head, in place.
 
     ``default`` leaves it as it was built. ``xavier``: weights uniform within sqrt(6 / (inputs + outputs)) (Glorot and
     Bengio 2010, PyTorch's ``xavier_uniform_``), drawn from (seed, tensor name), biases zero. Rows: the weights
@@ -79,7 +79,7 @@ def initialise_head(
 
     Raises:
         UserError: the head is not one linear layer or convolution, or the pretrained head has no such row, other
-            inputs, or is not there at all.
+            inputs, or is missing.
     """
     if how == "default":
         return

@@ -1,4 +1,4 @@
-"""Random weights that depend on the seed and on a tensor's own name, and on nothing else."""
+"""Random weights that depend on nothing but the seed and the tensor's own name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _draws_random_numbers(op: Any) -> bool:
 
 
 class _Recorder(TorchDispatchMode):
-    """Notes which storage each random operation fills; keeps the tensors, so that no storage is used twice."""
+    """Collects the tensors that random operations fill; kept alive, so that none shares another's storage."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class _Recorder(TorchDispatchMode):
 
 
 class _Seeder(TorchDispatchMode):
-    """Seeds the generator afresh before each random operation, from the seed and the operation's key."""
+    """Seeds the generator before each random operation, from the seed and the operation's key."""
 
     def __init__(self, seed: int, keys: list[str]) -> None:
         super().__init__()

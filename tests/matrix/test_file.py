@@ -253,9 +253,9 @@ BAD_SETS = [
     ("training={lr: 1, lr: 2}", "key 'lr' is a duplicate."),
     ("seeds=[&a 1, *a]", "aliases are not read here"),
     ("seeds=!!python/name:os.system", "tags are not read here"),
-    ("seeds.0=3", "'seeds' is not a block of keys; set it as a whole."),
-    ("datasets.0.limit=3", "'datasets' is not a block of keys; set it as a whole."),
-    ("training.epochs.x=3", "'epochs' is not a block of keys; set it as a whole."),
+    ("seeds.0=3", "'seeds' is not a block of keys; set all of it."),
+    ("datasets.0.limit=3", "'datasets' is not a block of keys; set all of it."),
+    ("training.epochs.x=3", "'epochs' is not a block of keys; set all of it."),
     ("epochs=3", "unknown key 'epochs'. Did you mean 'training.epochs'?"),
     ("training.epoch=3", "unknown key 'training.epoch'. Did you mean 'epochs'?"),
     ("trainig.epochs=3", "unknown key 'trainig'. Did you mean 'training'?"),
@@ -282,7 +282,7 @@ def test_two_values_at_odds_are_told_at_the_one_that_was_set(file: Path) -> None
 
 
 def test_a_learning_rate_that_a_policy_makes_zero_or_infinite_is_told(file: Path) -> None:
-    told = "training.lr ({}) times {}, as policy '{}' asks, is no learning rate"
+    told = "training.lr ({}) times {}, as policy '{}' asks, is not a learning rate"
     text = TEXT.replace("[scratch]", "[finetune]") + "  lr: 5e-324\n"
     assert refusal(file, text).startswith("m.yaml:9: " + told.format("5e-324", "0.1", "finetune"))
     text = TEXT.replace("[scratch]", "[discriminative]") + "  lr: 1e308\n"

@@ -177,14 +177,14 @@ def freeze_all_first(absence: Absence) -> None:
     "test_a_frozen_backbone_has_no_trainable_parameter_left_over[timm/test_efficientnet]",
 )
 def freeze_batch_norms(absence: Absence) -> None:
-    original = freezing._wanted
+    original = freezing._trained_names
 
     def wanted(network: nn.Module, which: Any) -> set[str]:
         norms = [n for n, module in network.named_modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
         own = {name for name, _ in network.named_parameters() if name.rpartition(".")[0] in norms}
         return original(network, which) | own
 
-    absence.of(freezing, "_wanted", wanted)
+    absence.of(freezing, "_trained_names", wanted)
 
 
 @without(

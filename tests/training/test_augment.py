@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmark.matrix.augmentations import AUGMENTATIONS, NEED_COLOUR, Step, needing_colour, parse
+from benchmark.matrix.augmentations import AUGMENTATIONS, NEED_COLOUR, Step, list_needing_colour, parse
 from benchmark.training.augment import augment
 from tests.factories import picture
 
@@ -129,7 +129,7 @@ def test_steps_are_applied_in_their_order_and_drawn_apart() -> None:
 
 
 def test_colour_steps_are_refused_on_grey_images() -> None:
-    assert needing_colour([parse("hue"), parse("hflip"), parse("saturation")]) == ["hue", "saturation"]
+    assert list_needing_colour([parse("hue"), parse("hflip"), parse("saturation")]) == ["hue", "saturation"]
     with pytest.raises(ValueError, match="hue needs colour"):
         augment(batch(1, mode="L"), [parse("hue")], [0])
 

@@ -1,4 +1,4 @@
-"""What this project asks of a library's classifier."""
+"""Interface to a library's classifiers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Architecture(ABC):
         title: ``LIBRARY/NAME``, as in a matrix.
         mean: three means that the pretrained weights were trained with, on the 0..1 pixel scale.
         std: their three standard deviations.
-        minimum_side: pixels a side below which the library says that the network cannot work; 1 where it says nothing.
-        native_side: pixels a side of the images that the weights were trained on.
-        auxiliary: prefixes of tensors that a checkpoint may hold and that the network does not have: heads that the
-            library uses in training only.
+        minimum_side: pixels per side that the network needs according to the library; 1 if it says nothing.
+        native_side: pixels per side of the images that the weights were trained on.
+        auxiliary: prefixes of tensors of heads that the library uses in training only: checkpoints may have them,
+            the network does not.
     """
 
     title: str
@@ -56,12 +56,12 @@ class Architecture(ABC):
 
     @abstractmethod
     def from_hub(self) -> tuple[State, str]:
-        """Return the library's own pretrained weights under the names of `published`, and where they came from.
+        """Return the library's own pretrained weights under the names of `published`, and their origin in words.
 
         Raises:
-            UserError: they cannot be had.
+            UserError: they cannot be loaded.
         """
 
     def renamed(self, state: State) -> State:
-        """Return a checkpoint with the names that older files of this library use replaced by today's."""
+        """Return a checkpoint with names of older files of this library replaced by today's."""
         return state

@@ -15,7 +15,7 @@ from benchmark.networks.libraries.interface import Architecture, State
 
 
 class TimmModel(Architecture):
-    """``timm/NAME[.TAG]``: without a tag timm's default weights. Mean and std are those of the ``pretrained_cfg``."""
+    """``timm/NAME[.TAG]``, without a tag timm's default weights; mean and std of the ``pretrained_cfg``."""
 
     def __init__(self, name: str) -> None:
         family, _, tag = name.partition(".")
@@ -62,17 +62,18 @@ class TimmModel(Architecture):
                 f"{str(error).splitlines()[0]}). Check the network, or run once where there is one: they are cached."
             ) from error
         state = model.state_dict()
-        left = _still_random(random_state, state, self._published(pretrained=False, seed=1).state_dict())
-        if left:
+        unchanged = _still_random(random_state, state, self._published(pretrained=False, seed=1).state_dict())
+        if unchanged:
             raise UserError(
-                f"hub: the checkpoint of {self.title} left {len(left)} tensors at random values, e.g. {left[0]}."
+                f"hub: the checkpoint of {self.title} left {len(unchanged)} tensors at random values, "
+                f"e.g. {unchanged[0]}."
             )
         config = cast(Mapping[str, object], model.pretrained_cfg)
         return state, f"timm hub {config.get('hf_hub_id') or config.get('url')}"
 
 
 def _still_random(before: State, loaded: State, other_seed: State) -> list[str]:
-    """Return the tensors that are random by nature and that loading did not change."""
+    """Return the names of random tensors that loading did not change."""
     return [
         name
         for name, tensor in before.items()

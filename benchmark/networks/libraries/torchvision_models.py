@@ -35,8 +35,8 @@ class TorchvisionModel(Architecture):
 
     Inception v3 and GoogLeNet are built without their auxiliary heads (training has one loss, as for every other
     model) and without ``transform_input``: their pretrained networks take images normalised with ImageNet's triples
-    and turn them, channel by channel, into (v - 0.5) / 0.5. Here they are normalised with 0.5 and 0.5 in the first
-    place, the same numbers for three channels and the right ones for one.
+    and turn them, channel by channel, into (v - 0.5) / 0.5. Here images are normalised with 0.5 and 0.5, the same
+    numbers for three channels and the right ones for one.
     """
 
     def __init__(self, name: str) -> None:
@@ -113,10 +113,9 @@ def _image_channels(channels: int) -> Iterator[None]:
 
 
 def last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """Return the name and the module of a torchvision classifier's last layer: they register it last.
+    """Return the name and the module of a torchvision classifier's last layer, which is registered last.
 
-    It is a linear layer, or SqueezeNet's 1 x 1 convolution, whose answers are then averaged over the image. Of several
-    linear layers (AlexNet, VGG) it is the last.
+    It is a linear layer, or SqueezeNet's 1 x 1 convolution, whose outputs are then averaged over the image.
     """
     return [(n, m) for n, m in network.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from benchmark.analysis.results import Results
-from benchmark.matrix.augmentations import in_words
+from benchmark.matrix.augmentations import describe
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import CONTENT
@@ -146,7 +146,7 @@ def _setting(matrix: Matrix, key: str) -> str:
     if key == "early_stopping":
         return "off" if value is None else str(value.patience)
     if isinstance(value, tuple):
-        return ", ".join(in_words(step) for step in value) or "none"
+        return ", ".join(describe(step) for step in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
