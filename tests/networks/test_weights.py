@@ -1,8 +1,7 @@
-"""Files of weights: identified by content; what is accepted, and what is refused without running any of it."""
+"""Files of weights: accepted in several forms, or refused without running any of their code."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from benchmark.errors import UserError
-from benchmark.matrix.expand import expand
-from benchmark.matrix.identify import identify_weights
 from benchmark.networks import weights
 from tests import factories
-from tests.factories import matrix
 
 MODEL = "timm/test_resnet"
 
@@ -116,7 +112,7 @@ def test_a_file_of_something_else_is_refused(content: Any, message: str, tmp_pat
         ("weights.h5", b"not weights", r"write a file that ends in \.safetensors"),
     ],
 )
-def test_bytes_that_are_no_weights_are_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+def test_bytes_that_are_not_weights_are_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         weights.load(MODEL, f"file:{tmp_path / name}")
@@ -128,37 +124,3 @@ def test_a_missing_file_and_another_content_than_promised_are_refused(tmp_path: 
     source = factories.write_pretrained(MODEL, tmp_path)
     with pytest.raises(UserError, match=f"has changed: its SHA-256 is .*, not {'0' * 64}"):
         weights.load(MODEL, f"{source}#sha256={'0' * 64}")
-
-
-def identified(weights: str) -> str:
-    return identify_weights(matrix(policies=["finetune-whole"], weights=weights), verify=True).weights
-
-
-def test_a_weights_file_gets_the_hash_of_its_content(tmp_path: Path) -> None:
-    file = tmp_path / "model.safetensors"
-    file.write_bytes(b"weights")
-    digest = hashlib.sha256(b"weights").hexdigest()
-    assert identified(f"file:{file}") == f"file:{file}#sha256={digest}"
-    assert identified(f"file:{file}#sha256={digest}") == f"file:{file}#sha256={digest}"
-    assert identified("hub") == "hub"
-
-
-def test_runs_are_named_by_the_content_of_their_weights_file(tmp_path: Path) -> None:
-    ids = []
-    for name, content in (("a.pth", b"1"), ("b.pth", b"1"), ("a.pth", b"2")):
-        (tmp_path / name).write_bytes(content)
-        made = matrix(policies=["finetune-whole"], weights=f"file:{tmp_path / name}")
-        (run,) = expand(identify_weights(made))
-        ids.append(run.id)
-    assert ids[0] == ids[1] != ids[2]
-
-
-def test_a_missing_weights_file_and_another_content_under_its_name_are_refused(tmp_path: Path) -> None:
-    file = tmp_path / "model.pth"
-    file.write_bytes(b"weights")
-    before = identified(f"file:{file}")
-    file.write_bytes(b"others")
-    with pytest.raises(UserError, match="not the file that the matrix names"):
-        identified(before)
-    with pytest.raises(UserError, match=r"none\.pth cannot be read \(No such file"):
-        identified(f"file:{tmp_path / 'none.pth'}")

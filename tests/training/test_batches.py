@@ -1,0 +1,55 @@
+"""Batches: images normalised, in the epoch's order, some of them mirrored."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from benchmark.training.batches import EpochOrder, Normaliser, mirrored_positions
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def photo(seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (37, 53, 3), dtype=np.uint8))
+
+
+def test_grey_3ch_is_normalised_as_the_three_equal_channels_of_torchvisions_grayscale() -> None:
+    luma = torch.from_numpy(np.asarray(photo().convert("L")).copy())[None, None]
+    theirs = torch.from_numpy(np.asarray(v2.Grayscale(num_output_channels=3)(photo())).copy()).permute(2, 0, 1)[None]
+    normalise = Normaliser(*IMAGENET, torch.device("cpu"))
+    assert torch.equal(normalise(luma), normalise(theirs))
+
+
+def test_normalisation_agrees_with_torchvisions() -> None:
+    image = photo()
+    theirs = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(*IMAGENET)])(image)
+    pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None]
+    ours = Normaliser(*IMAGENET, torch.device("cpu"))(pixels)
+    torch.testing.assert_close(ours[0], theirs, rtol=1e-5, atol=1e-5)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_colour_image_cannot_feed_a_network_of_one_channel() -> None:
+    with pytest.raises(ValueError, match="images of 3 channels cannot feed a network of 1"):
+        Normaliser((0.5,), (0.5,), torch.device("cpu"))(torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
+
+
+def test_an_epochs_order_holds_every_image_once_and_changes_with_seed_and_epoch() -> None:
+    order = EpochOrder(100, 32, seed=3)
+    first = list(order)
+    assert sorted(first) == list(range(100))
+    assert list(order) == first
+    order.epoch = 2
+    assert list(order) != first
+    assert list(EpochOrder(100, 32, seed=4)) != first
+
+
+def test_mirroring_is_fair_and_repeatable() -> None:
+    share = mirrored_positions(10_000, 0, 1).float().mean()
+    assert share == pytest.approx(0.5, abs=0.02)
+    assert torch.equal(mirrored_positions(50, 0, 1), mirrored_positions(50, 0, 1))
+    assert not torch.equal(mirrored_positions(50, 0, 1), mirrored_positions(50, 0, 2))
