@@ -1,4 +1,4 @@
-"""``datasets``: what there is, fetching it, checking it, looking at it, and the cache."""
+"""``datasets``: list, fetch, check and show datasets, find groups of images, and look after the cache."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.dataset_groups import groups
-from benchmark.cli.options import DataDirOption
+from benchmark.cli import options
 from benchmark.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -24,14 +23,13 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="Decoded images and indexes.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
-app.command("groups")(groups)
 
 NameArgument = Annotated[str, typer.Argument(help="A dataset's name, or folder:PATH.")]
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Yield what moves a bar for each thing under way, on the error stream; lines where that is no terminal."""
+    """Yield a function that updates one bar per thing under way, on the error stream; plain lines off a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -40,14 +38,14 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def told(what: str, done: int, total: int) -> None:
+        def update(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
                 if not console.is_terminal:
                     typer.echo(f"{what} …", err=True)
             bars.update(tasks[what], completed=done, total=total)
 
-        yield told
+        yield update
 
 
 def _state(name: str, data_dir: Path | None) -> str:
@@ -64,8 +62,8 @@ def _state(name: str, data_dir: Path | None) -> str:
 
 
 @app.command("list")
-def list_datasets(data_dir: DataDirOption = None) -> None:
-    """List the datasets known by name, and whether they are there."""
+def list_datasets(data_dir: options.DataDir = None) -> None:
+    """List the datasets known by name, and whether they are here."""
     from tabulate import tabulate
 
     from benchmark.data.catalogue import CATALOGUE, SPLITS
@@ -93,9 +91,9 @@ def list_datasets(data_dir: DataDirOption = None) -> None:
 def prepare_datasets(
     names: Annotated[list[str] | None, typer.Argument(help="Datasets to fetch.")] = None,
     matrix: Annotated[str | None, typer.Option("--matrix", help="Those of a matrix, decoded at its size.")] = None,
-    data_dir: DataDirOption = None,
+    data_dir: options.DataDir = None,
 ) -> None:
-    """Fetch datasets, verify and index them; with --matrix, decode them too. What is there is not fetched again."""
+    """Fetch datasets, verify and index them; with --matrix, decode them too. Complete ones are not fetched again."""
     from benchmark.data.catalogue import CATALOGUE
     from benchmark.data.download.prepare import prepare
     from benchmark.data.index import open_index, without_bad_images
@@ -141,10 +139,10 @@ def prepare_datasets(
 @app.command("check")
 def check_dataset(
     name: NameArgument,
-    data_dir: DataDirOption = None,
+    data_dir: options.DataDir = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything found to this file.")] = None,
 ) -> None:
-    """Look for what makes results wrong. Exit code 1 when something does."""
+    """Look for problems that make results wrong. Exit code 1 if there are any."""
     from tabulate import tabulate
 
     from benchmark.data.check import check
@@ -200,7 +198,7 @@ def show_dataset(
     size: Annotated[int, typer.Option(min=8, max=1024, help="Sides of an image, pixels.")] = 96,
     columns: Annotated[int, typer.Option(min=2, max=50, help="Images in a row.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the images.")] = 0,
-    data_dir: DataDirOption = None,
+    data_dir: options.DataDir = None,
 ) -> None:
     """Write a contact sheet: what the network sees, per class and input mode; `--augment all`: every augmentation."""
     from benchmark.data.catalogue import CATALOGUE
@@ -227,6 +225,54 @@ def show_dataset(
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error}).") from None
     typer.echo(f"{path}: {sheet.width} x {sheet.height} pixels")
+
+
+@app.command("groups")
+def find_groups(
+    name: Annotated[str, typer.Argument(help="A results folder.")],
+    results: options.Results = options.DEFAULT_RESULTS,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Find which test images of a results folder's datasets belong together, and add them to its groups.csv.
+
+    `run` does so itself. This command is for results that lack groups: the images must be those of the records.
+    Datasets whose groups are known keep them. `report` reads the file.
+    """
+    from benchmark.data import load
+    from benchmark.matrix import file
+    from benchmark.matrix.expand import expand
+    from benchmark.records import groups_file
+    from benchmark.records.plan import make_plan
+    from benchmark.records.store import find_results
+
+    store = find_results(results, name)
+    matrix = file.load(store.matrix)
+    done = make_plan(expand(matrix), store).done
+    known = groups_file.read(store.folder)
+    for entry in matrix.datasets:
+        if entry.title in known:
+            typer.echo(_summary(entry.title, known[entry.title]) + ", kept as they are")
+            continue
+        found, fingerprint = load.test_groups(
+            entry.source,
+            split_seed=matrix.split_seed,
+            data_dir=data_dir,
+            drop_bad_images=matrix.on_bad_image == "drop",
+        )
+        recorded = {run.dataset.fingerprint for run in done if run.dataset and run.spec.dataset == entry.title}
+        if recorded - {fingerprint}:
+            raise UserError(
+                f"{store.folder}: its records of {entry.title} were made with other images than those at hand "
+                f"(fingerprint {sorted(recorded)[0][:12]}, here {fingerprint[:12]}). Give the right --data-dir."
+            )
+        groups_file.add(store.folder, {entry.title: found})
+        typer.echo(_summary(entry.title, found))
+
+
+def _summary(title: str, found: dict[str, str]) -> str:
+    sizes = Counter(found.values())
+    largest = max(sizes.values(), default=0)
+    return f"{title}: {len(found)} test images in {len(sizes)} groups, the largest of {largest}"
 
 
 @cache_app.command("list")
@@ -259,7 +305,7 @@ def list_cache() -> None:
 def clear_cache(
     name: Annotated[str | None, typer.Argument(help="Only this dataset's files; default: everything.")] = None,
 ) -> None:
-    """Remove decoded images, indexes and generated images; all of it can be made again."""
+    """Remove decoded images, indexes and generated images, all of which can be made again."""
     import shutil
 
     from benchmark.locations import cache_directory

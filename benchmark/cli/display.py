@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from benchmark.execution.events import EpochDone, Event, Started, Warned
 from benchmark.records.record import DoneRun, RunRecord
+from benchmark.words import count
 
 
 def _outcome(record: RunRecord, elsewhere: bool) -> str:
-    """Return one line about a finished run."""
     by = " (by another process)" if elsewhere else ""
     if not isinstance(record, DoneRun):
         return f"{record.spec}: {record.status}: {record.reason}{by}"
@@ -28,8 +28,7 @@ def _outcome(record: RunRecord, elsewhere: bool) -> str:
 
 
 def _waiting(runs: int) -> str:
-    """Return one line about runs that other processes execute."""
-    return f"waiting for {runs} run{'s' if runs != 1 else ''} that other processes execute"
+    return f"waiting for {count(runs, 'run')} that other processes execute"
 
 
 class PlainDisplay:
@@ -47,10 +46,10 @@ class PlainDisplay:
             self._prepared.add(what)
             typer.echo(f"{what} ({total})")
 
-    def starting(self, runs: int, workers: int) -> None:
+    def starting(self, workers: int) -> None:
         """Print that execution begins, and start the clock."""
         self._started = time.monotonic()
-        typer.echo(f"{runs} runs, {workers} at a time")
+        typer.echo(f"{self._runs} runs, {workers} at a time")
 
     def event(self, event: Event) -> None:
         """Print a warning; nothing else is shown while a run is executed."""
@@ -85,7 +84,7 @@ class LiveDisplay:
                 self._prepared[what] = self._progress.add_task(what, total=total, detail="")
             self._progress.update(self._prepared[what], completed=done, visible=done < total)
 
-    def starting(self, runs: int, workers: int) -> None:
+    def starting(self, workers: int) -> None:
         """Start the clock of all runs."""
         self._progress.start_task(self._overall)
         self._progress.update(self._overall, detail=f"{workers} at a time")

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from benchmark.cli.options import (
-    DEFAULT_MATRIX,
-    DEFAULT_RESULTS,
-    DataDirOption,
-    MatrixOption,
-    NameOption,
-    OnlyOption,
-    ResultsOption,
-    SetOption,
-)
+from benchmark.cli import options
 
 SOMETHING_STOPS = 1
 
 
 def doctor(
-    matrix: MatrixOption = DEFAULT_MATRIX,
-    overrides: SetOption = None,
-    only: OnlyOption = None,
-    name: NameOption = None,
-    results: ResultsOption = DEFAULT_RESULTS,
-    data_dir: DataDirOption = None,
+    matrix: options.Matrix = options.DEFAULT_MATRIX,
+    overrides: options.Overrides = None,
+    only: options.Only = None,
+    name: options.Name = None,
+    results: options.Results = options.DEFAULT_RESULTS,
+    data_dir: options.DataDir = None,
 ) -> None:
     """Show versions, device, memory, disk, datasets and weights at hand, and what would stop the runs.
 

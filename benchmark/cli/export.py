@@ -1,4 +1,4 @@
-"""``export``: a trained run as a folder for plain timm or torchvision, and as ONNX."""
+"""``export``: write a trained run as a folder for plain timm or torchvision, and as ONNX."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import DEFAULT_RESULTS, ResultsOption
+from benchmark.cli import options
 from benchmark.cli.predict import BestOption, DatasetOption, RunOption, about, chosen_run
 
 
@@ -16,7 +16,7 @@ def export(
     best: BestOption = None,
     dataset: DatasetOption = None,
     output: Annotated[Path | None, typer.Option("--output", help="The folder; default: export-ID.")] = None,
-    results: ResultsOption = DEFAULT_RESULTS,
+    results: options.Results = options.DEFAULT_RESULTS,
 ) -> None:
     """Write a run's weights (safetensors, ONNX), classes and preprocessing, with a README that shows how to use them.
 

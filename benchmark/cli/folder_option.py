@@ -1,4 +1,4 @@
-"""``run --folder``: the matrix made to fit a folder, and the recommendation at the end."""
+"""``run --folder``: fit a matrix to a folder, and print the recommendation at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def fit_folder(matrix: str | None, folder: Path, overrides: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the matrix for a user's folder, and the overrides that fit it to the images and to this machine.
+    """Return the matrix for a user's folder, and the overrides that fit it to the images and this machine.
 
     Raises:
         UserError: a matrix is named too, or the folder cannot be used.

@@ -1,4 +1,4 @@
-"""Options that several verbs share; `benchmark.cli.selection` resolves them. Imports little."""
+"""Options of several verbs; `selection.select` resolves them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-MatrixOption = Annotated[str, typer.Option("--matrix", help="A shipped matrix's name, or a YAML file.")]
-MatrixOrFolderOption = Annotated[
+Matrix = Annotated[str, typer.Option("--matrix", help="A shipped matrix's name, or a YAML file.")]
+MatrixOrNone = Annotated[
     str | None, typer.Option("--matrix", help="A shipped matrix's name, or a YAML file.", show_default="quick")
 ]
-FolderOption = Annotated[
+Folder = Annotated[
     Path | None,
     typer.Option("--folder", help="Your own images: a folder with one folder per class; ends with a recommendation."),
 ]
-SetOption = Annotated[
+Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the matrix, dotted: training.epochs=3."),
 ]
-OnlyOption = Annotated[
+Only = Annotated[
     list[str] | None,
     typer.Option(
         "--only",
@@ -27,9 +27,9 @@ OnlyOption = Annotated[
         help="Only some runs; keys: dataset, input_mode, policy, model, seed, status. May be repeated.",
     ),
 ]
-NameOption = Annotated[str | None, typer.Option("--name", help="Folder under --results; default: the matrix's name.")]
-ResultsOption = Annotated[Path, typer.Option("--results", help="Parent folder of the results.")]
-DataDirOption = Annotated[
+Name = Annotated[str | None, typer.Option("--name", help="Folder under --results; default: the matrix's name.")]
+Results = Annotated[Path, typer.Option("--results", help="Parent folder of the results.")]
+DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Where datasets are; default: BENCHMARK_DATA_DIR, else the user's data folder."),
 ]

@@ -1,4 +1,4 @@
-"""``plan``: which runs a matrix has, and what is left to do."""
+"""``plan``: list the runs of a matrix, and what they need."""
 
 from __future__ import annotations
 
@@ -7,28 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import (
-    DEFAULT_MATRIX,
-    DEFAULT_RESULTS,
-    DataDirOption,
-    MatrixOption,
-    NameOption,
-    OnlyOption,
-    ResultsOption,
-    SetOption,
-)
+from benchmark.cli import options
 
 if TYPE_CHECKING:
     from benchmark.cli.selection import Selection
 
 
 def plan(
-    matrix: MatrixOption = DEFAULT_MATRIX,
-    overrides: SetOption = None,
-    only: OnlyOption = None,
-    name: NameOption = None,
-    results: ResultsOption = DEFAULT_RESULTS,
-    data_dir: DataDirOption = None,
+    matrix: options.Matrix = options.DEFAULT_MATRIX,
+    overrides: options.Overrides = None,
+    only: options.Only = None,
+    name: options.Name = None,
+    results: options.Results = options.DEFAULT_RESULTS,
+    data_dir: options.DataDir = None,
     preflight: Annotated[
         bool,
         typer.Option("--preflight", help="Check everything the runs need: images, weights, networks."),
@@ -69,7 +60,7 @@ def plan(
 
 
 def _needs(selection: Selection) -> str:
-    """Return a table of the datasets and weights of the listed runs; names that could move the cursor are escaped."""
+    """Return a table of the datasets and weights of the listed runs, with control characters escaped."""
     from tabulate import tabulate
 
     from benchmark.execution.doctor import needs

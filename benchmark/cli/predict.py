@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import DEFAULT_RESULTS, ResultsOption
+from benchmark.cli import options
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
 
@@ -37,12 +37,12 @@ def predict(
     dataset: DatasetOption = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV: path, class, probability of each class.")] = False,
     output: Annotated[Path | None, typer.Option("--output", help="Write the CSV to this file.")] = None,
-    results: ResultsOption = DEFAULT_RESULTS,
+    results: options.Results = options.DEFAULT_RESULTS,
 ) -> None:
     """Classify images with a run's kept weights, decoded and normalised exactly as the run's own images.
 
-    The network is named on the error stream. Files that are not images are named there, the others are still
-    classified, and the exit code is 1. `keep_weights: best` in a matrix keeps the weights.
+    The error stream names the network, and the files that are not images; the others are still classified, and the
+    exit code is 1. `keep_weights: best` in a matrix keeps the weights.
     """
     kept = chosen_run(run, best, dataset, results)
     weights = kept.weights()
@@ -75,7 +75,7 @@ def predict(
         write_atomically(output, written.getvalue().encode())
         typer.echo(f"{output}: {total - bad} predictions", err=True)
     if not total:
-        raise UserError(f"predict: there is no file below {', '.join(str(path) for path in images)}.")
+        raise UserError(f"predict: no files below {', '.join(str(path) for path in images)}.")
     if bad:
         typer.echo(f"{bad} of {total} files could not be read as images.", err=True)
         raise typer.Exit(SOME_IMAGE_IS_BAD)
@@ -107,7 +107,7 @@ def about(kept: KeptRun) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a file's name for a terminal: control characters and bytes that are no text are escaped."""
+    """Return a file's name for a terminal, with control characters and invalid bytes escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -127,6 +127,6 @@ def _row(prediction: Prediction, classes: tuple[str, ...]) -> list[object]:
 
 
 def _cell(path: Path) -> str:
-    """Return a path as UTF-8 text that no spreadsheet takes for a formula: ``=x.png`` is ``./=x.png``."""
+    """Return a path as UTF-8 text that is not a formula in a spreadsheet: ``=x.png`` is ``./=x.png``."""
     text = str(path).encode("utf-8", "backslashreplace").decode()
     return f"./{text}" if text[0] in "=+-@\t\r" else text

@@ -1,4 +1,4 @@
-"""``report``: every output rebuilt from the records."""
+"""``report``: rebuild every output from the records."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import DEFAULT_RESULTS, ResultsOption
+from benchmark.cli import options
 from benchmark.errors import UserError
 
 
 def report(
     names: Annotated[list[str] | None, typer.Argument(help="Results folders; default: all of them.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a file on disk differs.")] = False,
-    results: ResultsOption = DEFAULT_RESULTS,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a file on disk differs.")] = False,
+    results: options.Results = options.DEFAULT_RESULTS,
 ) -> None:
     """Rebuild the report of a matrix from its records, its matrix file and its groups.csv, nothing else.
 
-    A damaged record is no result: it is named, also in the report, and left out of every number. Damaged predictions
-    of a record end the command. Exit code 1 when a record is damaged, or with --check when a file on disk differs.
+    A damaged record is named, also in the report, and left out of every number. Damaged predictions of a record end the
+    command. Exit code 1 if a record is damaged, or with --check if a file on disk differs.
     """
     import gc
 
@@ -31,13 +31,13 @@ def report(
 
     chosen = names or sorted(path.parent.name for path in results.glob("*/matrix.yaml"))
     if not chosen:
-        raise UserError(f"{results}: there are no results here. Make some with: python -m benchmark run")
+        raise UserError(f"{results}: no results here. Make some with: python -m benchmark run")
     drifted = damaged = False
     for name in chosen:
         store = find_results(results, name)
         matrix = file.load(store.matrix)
         plan = make_plan(expand(matrix), store)
-        gc.freeze()  # records and modules stay to the end: no collection need walk them again
+        gc.freeze()  # records and modules stay to the end
         for item in plan.damaged:
             damaged = True
             typer.echo(f"damaged, and left out: {item.path}: {item.reason}", err=True)

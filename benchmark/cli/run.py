@@ -1,4 +1,4 @@
-"""``run``: execute a matrix's runs that are not done, then show the table and write the report."""
+"""``run``: execute the runs of a matrix that are not done, print the table and write the report."""
 
 from __future__ import annotations
 
@@ -12,17 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli.options import (
-    DEFAULT_MATRIX,
-    DEFAULT_RESULTS,
-    DataDirOption,
-    FolderOption,
-    MatrixOrFolderOption,
-    NameOption,
-    OnlyOption,
-    ResultsOption,
-    SetOption,
-)
+from benchmark.cli import options
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,7 +36,7 @@ class Where(str, Enum):
 
 @dataclass(frozen=True)
 class Place:
-    """Where to execute runs, as the options say.
+    """Options of the execution.
 
     Raises:
         UserError: an address of a Ray cluster, and another executor.
@@ -55,7 +45,7 @@ class Place:
     executor: Where
     ray_address: str | None
     workers: int | None
-    """None for auto."""
+    """Runs at a time, or None for ``auto``."""
     runs_per_gpu: int
     data_dir: Path | None
 
@@ -65,10 +55,10 @@ class Place:
 
 
 def run(
-    matrix: MatrixOrFolderOption = None,
-    folder: FolderOption = None,
-    overrides: SetOption = None,
-    only: OnlyOption = None,
+    matrix: options.MatrixOrNone = None,
+    folder: options.Folder = None,
+    overrides: options.Overrides = None,
+    only: options.Only = None,
     executor: Annotated[
         Where, typer.Option("--executor", help="Where runs are executed: on this machine, or on Ray (extra: ray).")
     ] = Where.local,
@@ -91,9 +81,9 @@ def run(
     runs_per_gpu: Annotated[
         int, typer.Option("--runs-per-gpu", min=1, help="Runs that share a GPU; each sees one, in turns.")
     ] = 1,
-    data_dir: DataDirOption = None,
-    results: ResultsOption = DEFAULT_RESULTS,
-    name: NameOption = None,
+    data_dir: options.DataDir = None,
+    results: options.Results = options.DEFAULT_RESULTS,
+    name: options.Name = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what is done.")] = False,
 ) -> None:
     """Execute a matrix's runs that are not done, print the table, write the report.
@@ -109,7 +99,7 @@ def run(
         place = Place(executor, ray_address, _workers(workers), runs_per_gpu, data_dir)
         if folder is not None:
             matrix, overrides = fit_folder(matrix, folder, overrides or ())
-        selection = select(matrix or DEFAULT_MATRIX, overrides, only, name, results, verify=True)
+        selection = select(matrix or options.DEFAULT_MATRIX, overrides, only, name, results, verify=True)
         todo = [planned for planned in selection.selected if force or planned.state != "done"]
         failed = _execute_runs(selection, todo, place, from_scratch=force)
         found = _report(selection)
@@ -124,7 +114,7 @@ def run(
 
 
 def _interrupt(number: int, frame: Any) -> None:
-    signal.signal(number, signal.SIG_DFL)  # the second time at once: workers end with this process
+    signal.signal(number, signal.SIG_DFL)  # a second signal ends this process at once, and workers with it
     raise KeyboardInterrupt
 
 
@@ -151,7 +141,7 @@ def _execute_runs(selection: Selection, todo: list[PlannedRun], place: Place, *,
     from benchmark.records import groups_file
     from benchmark.training.context import RunContext
 
-    if place.executor is Where.ray:  # what is missing is reported before images are prepared
+    if place.executor is Where.ray:  # before images are prepared
         from benchmark.execution.ray_cluster import RayExecutor, import_ray, require_answer
 
         import_ray()
@@ -176,7 +166,7 @@ def _execute_runs(selection: Selection, todo: list[PlannedRun], place: Place, *,
             keep_thumbnails=matrix.keep_thumbnails,
             checkpoints=store.checkpoints,
         )
-        shown.starting(len(todo), number)
+        shown.starting(number)
         executor: Executor
         if place.executor is Where.ray:
             executor = RayExecutor(place.ray_address, number, matrix.threads, place.runs_per_gpu)
@@ -189,10 +179,10 @@ def _execute_runs(selection: Selection, todo: list[PlannedRun], place: Place, *,
 
 
 def _refuse_another_matrix(selection: Selection) -> None:
-    """Refuse a results folder that holds runs which this matrix lacks.
+    """Refuse a results folder with runs that this matrix lacks.
 
     Raises:
-        UserError: it does.
+        UserError: it has such runs.
     """
     from benchmark.matrix import file
     from benchmark.matrix.expand import expand
@@ -208,7 +198,7 @@ def _refuse_another_matrix(selection: Selection) -> None:
 
 
 def _keep_matrix(selection: Selection) -> None:
-    """Write the effective matrix, unless it is there.
+    """Write the effective matrix if the folder lacks it.
 
     Raises:
         UserError: another command has written another matrix meanwhile, or the folder cannot be written.
@@ -237,7 +227,7 @@ def _report(selection: Selection) -> Results:
     from benchmark.report import build
 
     store = selection.store
-    writable = os.access(store.folder, os.W_OK)  # elsewhere a report that agrees with its records is still shown
+    writable = os.access(store.folder, os.W_OK)  # a report that agrees with its records is shown all the same
     with folder_locked(store.folder) if writable else nullcontext():
         plan = make_plan([run.spec for run in selection.plan.runs], store)
         if store.checkpoints.is_dir():

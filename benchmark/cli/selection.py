@@ -1,4 +1,4 @@
-"""A matrix, its results folder and some of its runs, as the options that several verbs share name them. No torch."""
+"""A matrix, its results folder and some of its runs, as named by the options of several verbs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from benchmark.records.store import Store
 
 @dataclass(frozen=True)
 class Selection:
-    """A matrix with its results folder, and those of its runs that a command is about.
+    """A matrix with its results folder, and the runs that a command is about.
 
     Attributes:
-        source: the file that the matrix came from.
+        source: file of the matrix.
         overrides: ``KEY=VALUE``, as given to ``--set``.
     """
 
@@ -41,7 +41,7 @@ def select(
     *,
     verify: bool = False,
 ) -> Selection:
-    """Resolve the options that name a matrix and some of its runs; ``verify``: hash known folders again.
+    """Resolve the options that name a matrix and some of its runs; with ``verify``, hash known folders again.
 
     Raises:
         UserError: the matrix, an override or a selector is wrong, or no run matches.

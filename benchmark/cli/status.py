@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from benchmark.cli.options import (
-    DEFAULT_MATRIX,
-    DEFAULT_RESULTS,
-    MatrixOption,
-    NameOption,
-    OnlyOption,
-    ResultsOption,
-    SetOption,
-)
+from benchmark.cli import options
 
 
 def status(
-    matrix: MatrixOption = DEFAULT_MATRIX,
-    overrides: SetOption = None,
-    only: OnlyOption = None,
-    name: NameOption = None,
-    results: ResultsOption = DEFAULT_RESULTS,
+    matrix: options.Matrix = options.DEFAULT_MATRIX,
+    overrides: options.Overrides = None,
+    only: options.Only = None,
+    name: options.Name = None,
+    results: options.Results = options.DEFAULT_RESULTS,
 ) -> None:
     """Count a matrix's runs by state; list what failed, with the reason, and damaged files.
 
-    A name that is no shipped matrix is looked up under --results, so that `status --matrix NAME` works for any
-    results folder. Exit code 1 when a run failed or a file is damaged.
+    `--matrix NAME` may also be a folder under --results. Exit code 1 if a run failed or a file is damaged.
     """
     from benchmark.cli.selection import select
     from benchmark.execution.forecast import forecast
