@@ -204,7 +204,7 @@ def show_dataset(
     from benchmark.data.catalogue import CATALOGUE
     from benchmark.data.load import list_files
     from benchmark.matrix.input_modes import INPUT_MODES
-    from benchmark.training.contact_sheet import contact_sheet, gallery
+    from benchmark.training.contact_sheet import draw_contact_sheet, draw_gallery
 
     listing = list_files(name, data_dir)
     for word in mode or ():
@@ -215,10 +215,10 @@ def show_dataset(
     if not colour and any(not INPUT_MODES[word].grey for word in modes):
         typer.echo(f"{name} has no colour: rgb is grey-3ch under another name.", err=True)
     if augment == ["all"]:
-        sheet = gallery(listing, size=size, columns=columns, seed=seed)
+        sheet = draw_gallery(listing, size=size, columns=columns, seed=seed)
     else:
         steps = [_step(text) for text in augment or ()]
-        sheet = contact_sheet(listing, modes=modes, size=size, columns=columns, steps=steps, seed=seed)
+        sheet = draw_contact_sheet(listing, modes=modes, size=size, columns=columns, steps=steps, seed=seed)
     path = output or Path(f"{listing.name}.png")
     try:
         sheet.save(path, format="PNG")

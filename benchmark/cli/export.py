@@ -23,7 +23,7 @@ def export(
     The ONNX network is checked against PyTorch by onnxruntime. Needs `pip install -e '.[export]'`.
     """
     kept = chosen_run(run, best, dataset, results)
-    weights = kept.weights()
+    weights = kept.find_weights()
     typer.echo(about(kept), err=True)
 
     import torch
@@ -33,8 +33,7 @@ def export(
     from benchmark.trained.restore import open_run
 
     trained = open_run(kept.record, weights, torch.device("cpu"))
-    written = write(trained, output or Path(f"export-{kept.record.id}"))
-    typer.echo(
-        f"largest difference of a logit between onnxruntime and PyTorch: {written.difference:.1e} (limit {TOLERANCE:g})"
-    )
-    typer.echo(f"wrote {written.folder}; its README.md shows how to load it")
+    folder = output or Path(f"export-{kept.record.id}")
+    difference = write(trained, folder)
+    typer.echo(f"largest difference of a logit between onnxruntime and PyTorch: {difference:.1e} (limit {TOLERANCE:g})")
+    typer.echo(f"wrote {folder}; its README.md shows how to load it")

@@ -45,10 +45,10 @@ def predict(
     exit code is 1. `keep_weights: best` in a matrix keeps the weights.
     """
     kept = chosen_run(run, best, dataset, results)
-    weights = kept.weights()
+    weights = kept.find_weights()
     typer.echo(about(kept), err=True)
 
-    from benchmark.trained.predict import image_files
+    from benchmark.trained.predict import list_images
     from benchmark.trained.predict import predict as predictions
     from benchmark.trained.restore import open_run
 
@@ -58,7 +58,7 @@ def predict(
     table = csv.writer(written, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     table.writerow(["path", "class", *(f"p({name})" for name in classes)])
     total = bad = 0
-    for prediction in predictions(trained, image_files(images)):
+    for prediction in predictions(trained, list_images(images)):
         total += 1
         if prediction.probabilities is None:
             bad += 1
@@ -87,12 +87,12 @@ def chosen_run(run: str | None, best: str | None, dataset: str | None, results: 
     Raises:
         UserError: not exactly one of the first two is given, or the run is missing.
     """
-    from benchmark.trained.find import best_of, by_id
+    from benchmark.trained.find import find_run, find_winner
 
     if run is not None and best is None:
-        return by_id(results, run)
+        return find_run(results, run)
     if best is not None and run is None:
-        return best_of(results, best, dataset)
+        return find_winner(results, best, dataset)
     raise UserError("name the network by --run ID, or by --best NAME for the winner of results; one of them.")
 
 
@@ -101,7 +101,7 @@ def about(kept: KeptRun) -> str:
     record: DoneRun = kept.record
     side = f"{record.spec.input_size} x {record.spec.input_size} pixels"
     return (
-        f"{kept.chosen}. {record.spec.model}, {record.spec}, {side}; on its {record.dataset.test_images} test images "
+        f"{kept.title}. {record.spec.model}, {record.spec}, {side}; on its {record.dataset.test_images} test images "
         f"{100 * record.test.accuracy:.1f} % were right. ({record.id})"
     )
 

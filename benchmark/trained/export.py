@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import timm
 import torch
 import torchvision
-from jinja2 import Environment, StrictUndefined
+from jinja2 import StrictUndefined, Template
 from safetensors.torch import save
 from torch import nn
 
@@ -32,21 +31,8 @@ NEEDED = ("onnx", "onnxscript", "onnxruntime")
 LUMA = "grey = (19595 R + 38470 G + 7471 B + 32768) >> 16 (ITU-R 601; Pillow's convert('L')), before resizing"
 
 
-@dataclass(frozen=True)
-class Exported:
-    """An exported folder.
-
-    Attributes:
-        folder: with ``model.safetensors``, ``config.json``, ``model.onnx`` and ``README.md``.
-        difference: the largest difference of a logit between PyTorch and onnxruntime on the probes.
-    """
-
-    folder: Path
-    difference: float
-
-
-def config(run: TrainedRun) -> dict[str, Any]:
-    """Return everything needed to build the network and to prepare an image, as JSON values."""
+def make_config(run: TrainedRun) -> dict[str, Any]:
+    """Return all that is needed to build the network and to prepare an image, as JSON values."""
     spec, mode = run.record.spec, INPUT_MODES[run.record.spec.input_mode]
     library, _, name = spec.model.partition("/")
     return {
@@ -56,7 +42,7 @@ def config(run: TrainedRun) -> dict[str, Any]:
         "classes": list(run.record.dataset.classes),
         "channels": run.record.model.input_channels,
         "input_size": [run.record.model.input_channels, spec.input_size, spec.input_size],
-        "changed_tensors": _changed(run),
+        "changed_tensors": _find_changed(run),
         "preprocessing": {
             "rotate_by_exif": True,
             "alpha": "composited on white",
@@ -78,21 +64,24 @@ def config(run: TrainedRun) -> dict[str, Any]:
     }
 
 
-def readme(settings: Mapping[str, Any]) -> str:
-    """Return the folder's README, Markdown, from what `config` returns; its code is complete."""
+def render_readme(settings: Mapping[str, Any]) -> str:
+    """Return the folder's README, Markdown, from the return value of `make_config`; its code is complete."""
     template = Path(__file__).with_name("README.md.j2").read_text(encoding="utf-8")
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    return environment.from_string(template).render(settings)
+    readme: str = Template(
+        template, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    ).render(settings)
+    return readme
 
 
-def export(run: TrainedRun, folder: Path) -> Exported:
-    """Write a run's folder; the network is checked against onnxruntime before anything is written.
+def export(run: TrainedRun, folder: Path) -> float:
+    """Write ``model.safetensors``, ``model.onnx``, ``config.json`` and ``README.md``, after a check by onnxruntime.
 
     Args:
         run: the trained network, on the CPU, in fp32.
         folder: created; one that contains something else is refused.
+
+    Returns:
+        The largest difference of a logit between PyTorch and onnxruntime on `PROBES` images of noise.
 
     Raises:
         UserError: a package is missing, the folder contains something else, the network cannot be written as ONNX,
@@ -102,25 +91,25 @@ def export(run: TrainedRun, folder: Path) -> Exported:
     if missing:
         raise UserError(f"export: {', '.join(missing)} not installed. Run: pip install -e '.[export]'")
     run.network.to(memory_format=torch.contiguous_format)
-    settings = config(run)
+    settings = make_config(run)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file():
         raise UserError(f"{folder}: contains something else already. Name another folder with --output.")
-    program = _onnx(run.network, settings)
+    program = _to_onnx(run.network, settings)
     difference = _check(run.network, program, settings)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in run.network.state_dict().items()}
     written = {
         "model.safetensors": save(state),
         "model.onnx": program,
         "config.json": (json.dumps(settings, indent=1, ensure_ascii=False) + "\n").encode(),
-        "README.md": readme(settings).encode(),
+        "README.md": render_readme(settings).encode(),
     }
     for name, content in written.items():
         write_atomically(folder / name, content)
-    return Exported(folder, difference)
+    return difference
 
 
-def _changed(run: TrainedRun) -> dict[str, list[int]]:
-    """Return the shapes of the tensors that a network built by the library's own call lacks or has in another shape.
+def _find_changed(run: TrainedRun) -> dict[str, list[int]]:
+    """Return the shapes of the tensors that the library's own network lacks or has in another shape.
 
     They are a bias of the stem (`grey-1ch-folded`), and the stem's weights of a torchvision network of one channel.
     """
@@ -139,7 +128,7 @@ def _changed(run: TrainedRun) -> dict[str, list[int]]:
     }
 
 
-def _onnx(network: nn.Module, settings: dict[str, Any]) -> bytes:
+def _to_onnx(network: nn.Module, settings: dict[str, Any]) -> bytes:
     """Return the network as an ONNX model with the preprocessing in its metadata."""
     import onnx
 
@@ -171,7 +160,7 @@ def _onnx(network: nn.Module, settings: dict[str, Any]) -> bytes:
 
 
 def _check(network: nn.Module, program: bytes, settings: dict[str, Any]) -> float:
-    """Return the largest difference of a logit on normalised noise, one image and several at a time."""
+    """Return the largest difference of a logit on normalised noise: one image, then several at a time."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(program, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""Done runs and their kept weights, found by id or as the winner of a matrix. Without torch."""
+"""Done runs and their kept weights, found by id or as the winner of a matrix."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.analysis.results import load
+from benchmark.analysis.winner import best_seed, winners
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import file
 from benchmark.matrix.expand import expand
@@ -22,20 +24,20 @@ class KeptRun:
     Attributes:
         record: of the run.
         store: of the results folder.
-        chosen: how it was chosen, in words.
+        title: the choice in words.
     """
 
     record: DoneRun
     store: Store
-    chosen: str
+    title: str
 
-    def weights(self) -> Path:
+    def find_weights(self) -> Path:
         """Return the file of the best epoch's weights, safetensors.
 
         Raises:
             UserError: they were not kept; the message ends with the command that makes them.
         """
-        path = self.store.folder / "weights" / f"{self.record.id}.safetensors"
+        path = _weights_file(self.store, self.record.id)
         if path.is_file():
             return path
         spec, folder = self.record.spec, self.store.folder
@@ -46,8 +48,12 @@ class KeptRun:
         raise UserError(f"{path}: the weights of this run were not kept. Make them with:\n{shlex.join(command)}")
 
 
-def by_id(results: Path, run_id: str) -> KeptRun:
-    """Return the done run of an id from any results folder, preferring one with its weights.
+def _weights_file(store: Store, run_id: str) -> Path:
+    return store.folder / "weights" / f"{run_id}.safetensors"
+
+
+def find_run(results: Path, run_id: str) -> KeptRun:
+    """Return the done run of an id from any results folder, preferably from one with its weights.
 
     Args:
         results: parent of the results folders.
@@ -63,9 +69,7 @@ def by_id(results: Path, run_id: str) -> KeptRun:
             f"--run {run_id}: no such run under {results}.{did_you_mean(run_id, known)} "
             "`python -m benchmark plan --matrix NAME` lists the ids of a matrix."
         )
-    stores = [Store(path.parents[1]) for path in paths]
-    kept = [store for store in stores if (store.folder / "weights" / f"{run_id}.safetensors").is_file()]
-    store = (kept or stores)[0]
+    store = max((Store(path.parents[1]) for path in paths), key=lambda store: _weights_file(store, run_id).is_file())
     record = store.load(store.path(run_id))
     if isinstance(record, DamagedRecord):
         raise UserError(f"{record.path}: damaged ({record.reason}). Run it again.")
@@ -76,8 +80,8 @@ def by_id(results: Path, run_id: str) -> KeptRun:
     return KeptRun(record, store, f"run {run_id}")
 
 
-def best_of(results: Path, name: str, dataset: str | None = None) -> KeptRun:
-    """Return the winner of a matrix: the run with the best validation accuracy in the cell that its report recommends.
+def find_winner(results: Path, name: str, dataset: str | None = None) -> KeptRun:
+    """Return the run with the best validation accuracy in the cell that a matrix's report recommends.
 
     Args:
         results: parent of the results folders.
@@ -85,11 +89,8 @@ def best_of(results: Path, name: str, dataset: str | None = None) -> KeptRun:
         dataset: label of the dataset, or None for the only one.
 
     Raises:
-        UserError: no such results, several datasets and none named, or no cell with all its seeds.
+        UserError: there are no such results, several datasets and none is named, or no cell has all its seeds.
     """
-    from benchmark.analysis.results import load
-    from benchmark.analysis.winner import best_seed, winners
-
     store = find_results(results, name)
     matrix = file.load(store.matrix)
     titles = [entry.title for entry in matrix.datasets]
@@ -105,13 +106,11 @@ def best_of(results: Path, name: str, dataset: str | None = None) -> KeptRun:
             f"--best {name}: no cell of {wanted} has all its seeds. Finish it with: python -m benchmark run --matrix "
             f"{shlex.quote(str(store.matrix))} --results {shlex.quote(str(results))}"
         )
-    seed = best_seed(best[0])
+    seed, seeds = best_seed(best[0]), len(best[0].seeds)
     record = best[0].records[seed]
-    seeds = len(best[0].seeds)
-    chosen = (
-        f"the winner of {name}: {record.spec.input_mode} with {record.spec.policy}, which has the highest mean "
-        f"validation accuracy; seed {seed}, the highest of its {seeds} ({100 * record.validation.accuracy:.1f} %)"
-        if seeds > 1
-        else f"the winner of {name}: {record.spec.input_mode} with {record.spec.policy}, seed {seed}"
-    )
-    return KeptRun(record, store, chosen)
+    title = f"the winner of {name}: {record.spec.input_mode} with {record.spec.policy}"
+    if seeds == 1:
+        return KeptRun(record, store, f"{title}, seed {seed}")
+    accuracy = f"{100 * record.validation.accuracy:.1f} %"
+    chosen = f"which has the highest mean validation accuracy; seed {seed}, the highest of its {seeds} ({accuracy})"
+    return KeptRun(record, store, f"{title}, {chosen}")

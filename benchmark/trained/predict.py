@@ -23,9 +23,9 @@ class Prediction:
     """Result for one file.
 
     Attributes:
-        path: as it was given, or below the folder that was given.
+        path: as given, or below the folder that was given.
         probabilities: float32, shape (classes,), or None if the file is bad.
-        problem: why it is bad, or None.
+        problem: the reason why it is bad, or None.
     """
 
     path: Path
@@ -33,8 +33,8 @@ class Prediction:
     problem: str | None = None
 
 
-def image_files(given: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files to predict: each file as it is, and of a folder everything below it that is not hidden."""
+def list_images(given: Sequence[Path]) -> Iterator[Path]:
+    """Yield the files to predict: each file as given, and of a folder everything below it that is not hidden."""
     for path in given:
         if path.is_dir():
             yield from files_below(path)
@@ -43,14 +43,9 @@ def image_files(given: Sequence[Path]) -> Iterator[Path]:
 
 
 def predict(run: TrainedRun, paths: Iterable[Path]) -> Iterator[Prediction]:
-    """Yield one prediction per file, in the order given; a few hundred images are in memory at a time.
+    """Yield one prediction per file, in the order given; a few hundred images are in memory at a time."""
 
-    Args:
-        run: the trained network.
-        paths: files; one that cannot be read or decoded is returned with its problem.
-    """
-
-    def decoded(path: Path) -> NDArray[np.uint8] | str:
+    def decode(path: Path) -> NDArray[np.uint8] | str:
         if path.exists() and not path.is_file():
             return "is not a file"
         try:
@@ -63,7 +58,7 @@ def predict(run: TrainedRun, paths: Iterable[Path]) -> Iterator[Prediction]:
     left = iter(paths)
     with ThreadPoolExecutor(processors()) as threads:
         while chunk := list(islice(left, EVALUATION_BATCHES[run.device.type])):
-            pixels = list(threads.map(decoded, chunk))
+            pixels = list(threads.map(decode, chunk))
             good = [each for each in pixels if not isinstance(each, str)]
             shares = iter(run.probabilities(np.stack(good)) if good else ())
             for path, each in zip(chunk, pixels, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,34 +22,6 @@ from benchmark.training.batches import EVALUATION_BATCHES, Normaliser, SplitImag
 from benchmark.training.devices import choose_device, resolve_precision
 
 
-def restore(model: str, channels: int, classes: int, state: Mapping[str, Tensor], title: str) -> nn.Module:
-    """Return a network with a trained state, on the CPU, in eval mode.
-
-    A convolution with a bias in the state but not in the library's network (the stem of ``grey-1ch-folded``) is given
-    one.
-
-    Args:
-        model: ``timm/NAME[.TAG]`` or ``torchvision/NAME``.
-        channels: of the first convolution.
-        classes: outputs of the head.
-        state: every tensor of the network.
-        title: source of the state, for messages.
-
-    Raises:
-        UserError: no such model, or the state does not fit it.
-    """
-    network = find_architecture(model).create(classes, channels)
-    for name in sorted(set(state) - set(network.state_dict())):
-        layer = dict(network.named_modules()).get(name.removesuffix(".bias"))
-        if name.endswith(".bias") and isinstance(layer, nn.Conv2d) and layer.bias is None:
-            layer.bias = nn.Parameter(torch.zeros(layer.out_channels))
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise UserError(f"{title}: not the weights of {model} for this run ({str(error).splitlines()[-1]}).") from None
-    return network.eval()
-
-
 @dataclass(frozen=True)
 class TrainedRun:
     """A run's network with its preprocessing.
@@ -59,8 +30,8 @@ class TrainedRun:
         record: of the run.
         network: in eval mode, on ``device``, channels-last.
         device: where it computes.
-        precision: ``fp32``, ``fp16`` or ``bf16``: meaning of the run's setting on this device; fp32 on a CPU for a run
-            that was trained on a GPU.
+        precision: ``fp32``, ``fp16`` or ``bf16``: the run's on this device; fp32 on a CPU for a run that was trained on
+            a GPU.
     """
 
     record: DoneRun
@@ -82,35 +53,20 @@ class TrainedRun:
         """
         return to_array(read_image(content), self.record.spec.image_size, INPUT_MODES[self.record.spec.input_mode].grey)
 
-    def normalised(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """Return the network's input: cropped and normalised as in the run's evaluation.
+    def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Return logits, float32, shape (n, classes), on the CPU, of images treated as in the run's evaluation.
 
         Args:
             pixels: uint8, shape (n, image_size, image_size, 1 or 3), from `decode`.
-
-        Returns:
-            float32, shape (n, input channels, input size, input size), on the device, channels-last.
         """
         rows = np.arange(len(pixels))
         split = Split(rows, np.zeros_like(rows), tuple(str(row) for row in rows))
         normaliser = Normaliser(self.record.model.mean, self.record.model.std, self.device)
-        shown = SplitImages(pixels, split, normaliser, self.device, self.record.spec.crop_size)
-        return shown.plain(rows.tolist())
-
-    def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """Return logits: float32, shape (n, classes), on the CPU.
-
-        Args:
-            pixels: uint8, shape (n, image_size, image_size, 1 or 3), from `decode`.
-        """
+        images = SplitImages(pixels, split, normaliser, self.device, self.record.spec.crop_size)
         dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision)
-        answers = []
+        parts = torch.split(torch.from_numpy(rows), EVALUATION_BATCHES[self.device.type])
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            size = EVALUATION_BATCHES[self.device.type]
-            for first in range(0, len(pixels), size):
-                inputs = self.normalised(pixels[first : first + size])
-                answers.append(self.network(inputs).float().cpu())
-        return torch.cat(answers)
+            return torch.cat([self.network(images.plain(part.tolist())).float().cpu() for part in parts])
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the classes' probabilities as in a record's predictions: float32, shape (n, classes)."""
@@ -121,10 +77,13 @@ class TrainedRun:
 def open_run(record: DoneRun, weights: Path, device: torch.device | None = None) -> TrainedRun:
     """Load a done run's network.
 
+    A convolution with a bias in the weights but not in the library's network (the stem of ``grey-1ch-folded``) is given
+    one.
+
     Args:
         record: of a done run.
         weights: its kept weights, safetensors.
-        device: where to compute; None: the GPU if there is one.
+        device: where to compute, or None for the GPU if there is one.
 
     Raises:
         UserError: the file is not a safetensors file, or not this run's.
@@ -133,9 +92,19 @@ def open_run(record: DoneRun, weights: Path, device: torch.device | None = None)
         state = load_file(weights)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{weights}: cannot be read as safetensors ({error}). Run it again with --force.") from None
-    network = restore(record.spec.model, record.model.input_channels, len(record.dataset.classes), state, str(weights))
+    model = record.spec.model
+    network = find_architecture(model).create(len(record.dataset.classes), record.model.input_channels)
+    for name in sorted(set(state) - set(network.state_dict())):
+        layer = dict(network.named_modules()).get(name.removesuffix(".bias"))
+        if name.endswith(".bias") and isinstance(layer, nn.Conv2d) and layer.bias is None:
+            layer.bias = nn.Parameter(torch.zeros(layer.out_channels))
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1]
+        raise UserError(f"{weights}: not the weights of {model} for this run ({reason}).") from None
     where = device or choose_device()
-    network.to(device=where, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave memory_format out
+    network.eval().to(device=where, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave memory_format out
     elsewhere = where.type == "cpu" and record.environment.device != "cpu"
     precision = "fp32" if elsewhere else resolve_precision(record.spec.precision, where)
     return TrainedRun(record, network, where, precision)

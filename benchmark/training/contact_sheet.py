@@ -1,4 +1,4 @@
-"""Pictures of a dataset: what the network sees in each input mode, and what each augmentation does to one image."""
+"""Pictures of a dataset: its images in each input mode, and one image under each augmentation."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _MOST_CLASSES = 12
 Pixels = NDArray[np.uint8]
 
 
-def contact_sheet(
+def draw_contact_sheet(
     listing: Listing, *, modes: Sequence[str], size: int, columns: int, steps: Sequence[Step] = (), seed: int = 0
 ) -> Image.Image:
-    """Return one picture: for each class and input mode a row of images as the network sees them, before normalisation.
+    """Return one picture with a row per class and input mode: images as the network sees them, before normalisation.
 
     Args:
         listing: the dataset's files; at most a dozen classes are shown, spread over all.
         modes: keys of `INPUT_MODES`; the same images in each.
         size: sides after resizing, pixels.
-        columns: images in a row.
+        columns: images per row.
         steps: augmentations, applied after greying as in a run.
-        seed: chooses the images, and what the augmentations do.
+        seed: of the choice of images and of the augmentations.
 
     Raises:
         UserError: a chosen image cannot be decoded.
@@ -48,44 +48,44 @@ def contact_sheet(
         rng = np.random.default_rng(derive_seed(seed, "contact sheet", label))
         chosen = [of_class[k] for k in sorted(rng.permutation(len(of_class))[:columns].tolist())]
         for mode in modes:
-            images = np.stack([_decoded(path, size, INPUT_MODES[mode].grey) for path in chosen])
-            rows.append((f"{listing.classes[label]}\n{mode}", list(_augmented(images, steps, seed))))
-    return _grid(rows, size)
+            images = np.stack([_decode(path, size, INPUT_MODES[mode].grey) for path in chosen])
+            rows.append((f"{listing.classes[label]}\n{mode}", list(_augment(images, steps, seed))))
+    return _draw(rows, size)
 
 
-def gallery(listing: Listing, *, size: int, columns: int, seed: int = 0) -> Image.Image:
-    """Return one picture: for each augmentation, at its defaults, one image treated by several seeds; first as it is.
+def draw_gallery(listing: Listing, *, size: int, columns: int, seed: int = 0) -> Image.Image:
+    """Return one picture with a row per augmentation, at its defaults: one image unchanged, then under several seeds.
 
-    What happens by chance happens here to every tile: its probability is 1, and the caption says so.
+    Probabilities are 1 here, and the captions say so.
 
     Args:
-        listing: the dataset's files; the seed chooses the image.
+        listing: the dataset's files; the seed chooses one.
         size: sides after resizing, pixels.
-        columns: images in a row.
-        seed: chooses the image, and the seeds.
+        columns: images per row.
+        seed: of the choice of the image and of the augmentations.
 
     Raises:
         UserError: the chosen image cannot be decoded.
     """
     file = listing.files[derive_seed(seed, "gallery") % len(listing.files)]
-    original = _decoded(file.path, size, grey=False)
+    original = _decode(file.path, size, grey=False)
     rows = []
     for name, parameters in AUGMENTATIONS.items():
         step = parse({name: {"probability": 1} if "probability" in parameters else {}})
-        treated = _augmented(np.stack([original] * (columns - 1)), [step], seed)
+        treated = _augment(np.stack([original] * (columns - 1)), [step], seed)
         values = ", ".join(f"{key} {value:g}" for key, value in step.parameters)
         rows.append((f"{name}\n{values}", [original, *treated]))
-    return _grid(rows, size)
+    return _draw(rows, size)
 
 
-def _decoded(path: Path, size: int, grey: bool) -> Pixels:
+def _decode(path: Path, size: int, grey: bool) -> Pixels:
     try:
         return to_array(read_image(path.read_bytes()), size, grey)
     except (BadImage, OSError) as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def _augmented(images: Pixels, steps: Sequence[Step], seed: int) -> Pixels:
+def _augment(images: Pixels, steps: Sequence[Step], seed: int) -> Pixels:
     batch = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     seeds = [derive_seed(seed, "sheet", index) for index in range(len(images))]
     try:
@@ -95,7 +95,7 @@ def _augmented(images: Pixels, steps: Sequence[Step], seed: int) -> Pixels:
     return result
 
 
-def _grid(rows: Sequence[tuple[str, list[Pixels]]], size: int) -> Image.Image:
+def _draw(rows: Sequence[tuple[str, list[Pixels]]], size: int) -> Image.Image:
     height = max(size, 2 * _LINE) + _MARGIN
     width = _LABEL + max(len(images) for _, images in rows) * (size + _MARGIN)
     sheet = Image.new("RGB", (width, height * len(rows) + _MARGIN), "white")

@@ -21,18 +21,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in _SAID_BY_THE_ALLOCATOR)
 
 
-def out_of_memory(error: BaseException, batch_size: int) -> str:
-    """Return one line with the error, the batch size, and the memory in use."""
+def memory_in_use() -> str:
+    """Return the memory of this process, or of the GPU if there is one, in words."""
     import torch
 
-    process = psutil.Process().memory_info()
-    used = f"{process.rss // MEGABYTE:,} MB resident, {process.vms // MEGABYTE:,} MB mapped"
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         peak = torch.cuda.max_memory_allocated()
-        used = f"{peak // MEGABYTE:,} MB allocated at most, {free // MEGABYTE:,} of {total // MEGABYTE:,} MB free"
-    first = f"{type(error).__name__}: {error}".splitlines()[0]
-    return f"out of memory at batch size {batch_size} ({used}): {first}"
+        return f"{peak // MEGABYTE:,} MB allocated at most, {free // MEGABYTE:,} of {total // MEGABYTE:,} MB free"
+    process = psutil.Process().memory_info()
+    return f"{process.rss // MEGABYTE:,} MB resident, {process.vms // MEGABYTE:,} MB mapped"
 
 
 def kills() -> int | None:

@@ -44,7 +44,7 @@ from benchmark.training.context import Outcome, RunContext, load_run_images, now
 from benchmark.training.devices import check_precision, choose_device, keeps_images, resolve_precision
 from benchmark.training.isolation import make_deterministic
 from benchmark.training.metrics import score
-from benchmark.training.out_of_memory import is_out_of_memory, out_of_memory
+from benchmark.training.out_of_memory import is_out_of_memory, memory_in_use
 from benchmark.training.progress import RunState
 from benchmark.training.stages import Trained, train
 from benchmark.training.trainer import Diverged, Support
@@ -56,7 +56,7 @@ SATURATED_EPOCHS = 3
 def execute_run(
     spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord], None] = lambda _: None
 ) -> Outcome:
-    """Execute one run. Whatever goes wrong in it is returned as a record, never raised.
+    """Execute one run. An error in it is returned as a record, never raised.
 
     Args:
         spec: the run.
@@ -69,8 +69,8 @@ def execute_run(
     except Exception as error:
         status: Failure = "diverged" if isinstance(error, Diverged) else "failed"
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        if status == "failed" and is_out_of_memory(error):
-            status, reason = "oom", out_of_memory(error, spec.batch_size)
+        if is_out_of_memory(error):
+            status, reason = "oom", f"out of memory at batch size {spec.batch_size} ({memory_in_use()}): {reason}"
         record = UnfinishedRun(
             id=spec.id,
             status=status,
@@ -87,7 +87,7 @@ def execute_run(
 def train_and_score(
     spec: RunSpec,
     context: RunContext,
-    open_data: Callable[[], PreparedDataset],
+    load_images: Callable[[], PreparedDataset],
     on_epoch: Callable[[EpochRecord], None] = lambda _: None,
 ) -> Outcome:
     """Train and score one run on given images.
@@ -95,7 +95,7 @@ def train_and_score(
     Args:
         spec: the run.
         context: weights folder, workers.
-        open_data: returns the decoded images.
+        load_images: returns the decoded images.
         on_epoch: called after each epoch.
 
     Raises:
@@ -109,7 +109,7 @@ def train_and_score(
     check_precision(spec.precision, device)
     precision = resolve_precision(spec.precision, device)
 
-    data = open_data()
+    data = load_images()
     data_ready = time.perf_counter()
     built = build_network(spec, data.classes)
     built.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave memory_format out
@@ -127,9 +127,10 @@ def train_and_score(
         kept = Checkpoints(context.checkpoints, spec.id, checkpoint_key(spec, about, built))
     support = Support(on_epoch, kept, cache_directory() / "features", about)
     trained = train(built.network, spec, images, precision, support)
-    if context.keep_weights != "none":
-        _keep_weights(spec, context, trained)
-    shown = _exhibits(spec, context, data)
+    _keep_weights(spec, context, trained)
+    shown: tuple[Exhibit, ...] = ()
+    if context.exhibits is not None and exhibits.keeps_thumbnails(spec.source, context.keep_thumbnails):
+        shown = (exhibits.thumbnails(spec, data, INPUT_MODES[spec.input_mode].grey, context.exhibits),)
     timing = _timing(trained.run_state, data_ready - started, model_ready - data_ready, on_cpu=device.type == "cpu")
     record = _done_record(spec, context, started_at, data, built, trained, timing, shown)
     predictions = PredictionTable(
@@ -195,10 +196,9 @@ def _done_record(
 
 
 def _timing(state: RunState, data_seconds: float, model_seconds: float, *, on_cpu: bool) -> Timing:
+    images, seconds = state.images_trained, state.train_seconds
     if state.whole_network_images:
-        rate = state.whole_network_images / state.whole_network_seconds
-    else:
-        rate = state.images_trained / state.train_seconds
+        images, seconds = state.whole_network_images, state.whole_network_seconds
     return Timing(
         data_seconds=data_seconds,
         model_seconds=model_seconds,
@@ -206,18 +206,11 @@ def _timing(state: RunState, data_seconds: float, model_seconds: float, *, on_cp
         feature_seconds=state.feature_seconds,
         eval_seconds=state.eval_seconds,
         total_seconds=data_seconds + model_seconds + state.seconds(),
-        train_images_per_second=rate,
+        train_images_per_second=images / seconds,
         eval_images_per_second=state.images_evaluated / state.eval_seconds,
         contended=state.stopwatch.contended(on_cpu=on_cpu),
         resumed_after=tuple(state.resumed_after),
     )
-
-
-def _exhibits(spec: RunSpec, context: RunContext, data: PreparedDataset) -> tuple[Exhibit, ...]:
-    """Return the thumbnails for the report, or nothing if none are kept of this dataset."""
-    if context.exhibits is None or not exhibits.keeps_thumbnails(spec.source, context.keep_thumbnails):
-        return ()
-    return (exhibits.thumbnails(spec, data, INPUT_MODES[spec.input_mode].grey, context.exhibits),)
 
 
 def build_network(spec: RunSpec, classes: tuple[str, ...]) -> build.BuiltModel:
@@ -251,7 +244,7 @@ def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
 def _about_images(
     spec: RunSpec, data: PreparedDataset, built: build.BuiltModel, device: torch.device
 ) -> dict[str, object]:
-    """Return everything that decides the network's inputs, as JSON values."""
+    """Return all that decides the network's inputs, as JSON values."""
     rows = hashlib.sha256()
     for split in (data.train, data.validation, data.test):
         rows.update(f"{len(split)} ".encode() + split.rows.tobytes())
@@ -267,7 +260,7 @@ def _about_images(
 
 
 def checkpoint_key(spec: RunSpec, about: dict[str, object], built: build.BuiltModel) -> dict[str, str]:
-    """Return what a checkpoint and a run must share for the run to resume from it with the same bits."""
+    """Return all that a run must share with a checkpoint to resume from it with the same bits."""
     commit, dirty = environment.git_revision()
     return {
         "run": spec.id,
@@ -300,10 +293,11 @@ def _environment(spec: RunSpec, context: RunContext) -> Environment:
 
 
 def _keep_weights(spec: RunSpec, context: RunContext, trained: Trained) -> None:
-    def write(name: str, state: dict[str, Tensor]) -> None:
+    kept: dict[str, dict[str, Tensor]] = {}
+    if context.keep_weights != "none":
+        kept[f"{spec.id}.safetensors"] = trained.best.state
+    if context.keep_weights == "all":
+        kept[f"{spec.id}.last.safetensors"] = trained.last_state
+    for name, state in kept.items():
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
         write_atomically(context.weights_folder / name, save(tensors))
-
-    write(f"{spec.id}.safetensors", trained.best.state)
-    if context.keep_weights == "all":
-        write(f"{spec.id}.last.safetensors", trained.last_state)

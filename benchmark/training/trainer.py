@@ -1,4 +1,4 @@
-"""pytorch-accelerated's Trainer, one per stage, with the library's traps closed."""
+"""A Trainer of pytorch-accelerated per stage, with the library's traps closed."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Support:
 
     Attributes:
         on_epoch: called after each epoch.
-        checkpoints: where the state after each epoch is kept, or None.
+        checkpoints: of the state after each epoch, or None.
         features: folder of the features that runs share, or None if each run computes its own.
-        about_images: what decides the normalised images, as JSON values, to find shared features by.
+        about_images: all that decides the normalised images, as JSON values, to find shared features by.
     """
 
     on_epoch: Callable[[EpochRecord], None] = lambda record: None
@@ -62,12 +62,12 @@ class _QuietAccelerator(Accelerator):
 
 
 def make_accelerator(precision: str) -> Accelerator:
-    """Return an accelerator of a precision: ``fp32``, ``fp16`` or ``bf16``."""
+    """Return an accelerator for a precision: ``fp32``, ``fp16`` or ``bf16``."""
     return _QuietAccelerator(mixed_precision="no" if precision == "fp32" else precision)
 
 
 class StageTrainer(Trainer):
-    """Trains one stage of a policy; ``train()`` drives every epoch.
+    """The trainer of one stage of a policy; ``train()`` drives every epoch.
 
     Differs from the library where its defaults corrupt results or cost time: the run's seed is set after the library's
     own 42, a new optimizer and scheduler belong to each stage, frozen modules are put into eval mode in each epoch,
@@ -77,11 +77,11 @@ class StageTrainer(Trainer):
 
     Args:
         network: on the images' device; frozen as the stage says.
-        trained: what the images go through: the network, or the head alone where ``images`` are features.
-        stage: what is trained, and how.
-        spec: the run.
+        trained: the network, or its head alone where ``images`` are features.
+        stage: to train.
+        spec: of the run.
         images: the splits, or their features.
-        state: filled in.
+        state: of the run; filled in.
         precision: ``fp32``, ``fp16`` or ``bf16``.
         support: see `Support`.
         resumed: the content of a checkpoint in the middle of this stage, or None.
@@ -114,6 +114,7 @@ class StageTrainer(Trainer):
         self.best = Best(**resumed["best"]) if resumed and resumed["best_epoch"] is not None else None
         self._epochs_before = len(state.history)
         self._stage_number = len(state.stages) + 1
+        self._whole_network = not isinstance(images.train, FeatureImages)
         self._order = EpochOrder(len(images.train), spec.batch_size, spec.seed)
         self._applied_lr: list[float] = []
         self._validation_logits: list[Tensor] = []
@@ -121,7 +122,7 @@ class StageTrainer(Trainer):
         super().__init__(trained, nn.CrossEntropyLoss(), make_optimizer(network, stage), callbacks=())
 
     def run(self) -> None:
-        """Train the stage, or what is left of it; the history and `best` are filled on return.
+        """Train the stage, or the rest of it; the history and `best` are filled on return.
 
         Raises:
             Diverged: the training or validation loss is not finite at the end of an epoch.
@@ -146,10 +147,6 @@ class StageTrainer(Trainer):
                 cached_features=not self._whole_network,
             )
         )
-
-    @property
-    def _whole_network(self) -> bool:
-        return not isinstance(self._images.train, FeatureImages)
 
     def _create_accelerator(self) -> Accelerator:
         return make_accelerator(self._precision)

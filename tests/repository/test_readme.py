@@ -8,7 +8,7 @@ import pytest
 from benchmark.execution.forecast import REFERENCE_RATES, run_times
 from benchmark.matrix import file
 from benchmark.matrix.expand import expand
-from benchmark.trained.export import readme
+from benchmark.trained.export import render_readme
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def test_the_readme_shows_the_ten_lines_that_an_export_is_loaded_by() -> None:
     run = {"library": "timm", "architecture": "", "input_mode": "rgb", "policy": "", "run": "", "seed": 0}
     images = {"classes": ["a", "b"], "input_size": [3, 8, 8], "preprocessing": preprocessing}
     lines, *_ = re.findall(
-        r"```python\n.*?```", readme({**run, **images, "changed_tensors": {}, "test_accuracy": 1}), re.S
+        r"```python\n.*?```", render_readme({**run, **images, "changed_tensors": {}, "test_accuracy": 1}), re.S
     )
     assert lines in README
     assert len(lines.splitlines()) <= 10 + 2

@@ -71,7 +71,7 @@ def test_exported_folders_answer_as_their_runs_by_their_readmes_alone(applied: T
     for mode in modes:
         run = open_run(applied.record(mode), applied.weights(mode), CPU)
         expected.append(run.logits(np.stack([run.decode(path.read_bytes()) for path in paths])).numpy())
-        assert export(run, tmp_path / mode).difference <= 1e-4
+        assert export(run, tmp_path / mode) <= 1e-4
         assert np.ptp(expected[-1][:, 0]) > 0.1, "the images must differ in their answers, or nothing is compared"
         settings = json.loads((tmp_path / mode / "config.json").read_text(encoding="utf-8"))
         assert bool(settings["changed_tensors"]) == (mode == "grey-1ch-folded")

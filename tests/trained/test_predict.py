@@ -14,8 +14,8 @@ import pytest
 from benchmark.cli.predict import printable
 from benchmark.errors import UserError
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.trained.find import best_of, by_id
-from benchmark.trained.predict import image_files, predict
+from benchmark.trained.find import find_run, find_winner
+from benchmark.trained.predict import list_images, predict
 from benchmark.trained.restore import open_run
 from tests.factories import TrainedRuns
 
@@ -35,7 +35,7 @@ def test_predictions_of_the_test_images_are_the_records(applied: TrainedRuns, mo
 
 
 def test_the_command_prints_what_the_record_holds(applied: TrainedRuns) -> None:
-    record = best_of(applied.results, "applied").record
+    record = find_winner(applied.results, "applied").record
     stored = applied.store.predictions(record).to_frame()
     paths = [str(applied.images / name) for name in stored["image_id"]]
     done = applied.command("predict", "--best", "applied", *paths, "--csv")
@@ -102,10 +102,10 @@ def test_best_takes_the_recommended_cell_and_its_seed_of_the_best_validation_acc
     means = {mode: (scores[mode, 0].accuracy + scores[mode, 1].accuracy) / 2 for mode in INPUT_MODES}
     mode = next(mode for mode in INPUT_MODES if means[mode] == max(means.values()))
     seed = min((0, 1), key=lambda s: (-scores[mode, s].accuracy, scores[mode, s].log_loss))
-    chosen = best_of(applied.results, "applied")
+    chosen = find_winner(applied.results, "applied")
     assert (chosen.record.spec.input_mode, chosen.record.spec.seed) == (mode, seed)
-    assert f"{mode} with finetune-whole" in chosen.chosen
-    assert f"seed {seed}, the highest of its 2" in chosen.chosen
+    assert f"{mode} with finetune-whole" in chosen.title
+    assert f"seed {seed}, the highest of its 2" in chosen.title
 
 
 def test_missing_weights_are_told_with_the_command_that_makes_them(applied: TrainedRuns, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_missing_weights_are_told_with_the_command_that_makes_them(applied: Trai
     shutil.copytree(applied.store.folder, folder, ignore=shutil.ignore_patterns("weights"))
     record = applied.record("grey-3ch")
     with pytest.raises(UserError) as error:
-        by_id(tmp_path / "results", record.id).weights()
+        find_run(tmp_path / "results", record.id).find_weights()
     words = shlex.split(str(error.value).splitlines()[1])
     assert words[:5] == ["python", "-m", "benchmark", "run", "--matrix"]
     for word in ("keep_weights=best", "--force", "dataset=my images", "input_mode=grey-3ch", "seed=0"):
@@ -124,10 +124,10 @@ def test_what_cannot_be_found_is_told_with_what_is_there(applied: TrainedRuns) -
     run = applied.record("rgb").id
     wrong = f"{'0' if run[0] != '0' else '1'}{run[1:]}"
     for call, words in (
-        (lambda: by_id(applied.results, wrong), run),
-        (lambda: by_id(applied.results, "*"), "no such run"),
-        (lambda: best_of(applied.results, "aplied"), "'applied'"),
-        (lambda: best_of(applied.results, "applied", "images"), "'my images'"),
+        (lambda: find_run(applied.results, wrong), run),
+        (lambda: find_run(applied.results, "*"), "no such run"),
+        (lambda: find_winner(applied.results, "aplied"), "'applied'"),
+        (lambda: find_winner(applied.results, "applied", "images"), "'my images'"),
     ):
         with pytest.raises(UserError, match=words):
             call()
@@ -145,7 +145,7 @@ def test_hidden_files_of_a_folder_are_no_images(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     for name in (".hidden.png", "a/b.png", "Thumbs.db"):
         (tmp_path / name).touch()
-    assert list(image_files([tmp_path])) == [tmp_path / "a" / "b.png"]
+    assert list(list_images([tmp_path])) == [tmp_path / "a" / "b.png"]
 
 
 def test_control_characters_and_bytes_without_meaning_are_escaped_for_a_terminal() -> None:
