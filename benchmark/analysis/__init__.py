@@ -1,1 +1,1 @@
-"""From records to numbers with their uncertainty: cells, paired differences, statistics. No torch."""
+"""From records to numbers with their uncertainty: cells, paired differences, published claims."""

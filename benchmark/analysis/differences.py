@@ -10,8 +10,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from benchmark.analysis.results import Cell, CellKey, Results
+from benchmark.analysis.scores import Quality
+from benchmark.analysis.uncertainty.bootstrap import mean_scores
+from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.analysis.uncertainty.folds import UNTESTED
-from benchmark.analysis.uncertainty.inference import SIGNIFICANCE, equivalent, holm, p_value, pooled
+from benchmark.analysis.uncertainty.inference import SIGNIFICANCE, holm, is_equivalent, p_value, pool
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.means import mean_difference
 from benchmark.matrix.input_modes import INPUT_MODES
@@ -19,7 +22,7 @@ from benchmark.words import listed
 
 Question = Literal["colour", "channels", "pretraining", "stages"]
 Family = Literal[Question, "policies"]
-"""A question, or what published claims say of policies."""
+"""One of the questions, or the comparisons of policies that published claims need."""
 
 QUESTIONS: dict[Family, str] = {
     "pretraining": "Pretrained weights or training from scratch?",
@@ -33,17 +36,17 @@ QUESTIONS: dict[Family, str] = {
 
 @dataclass(frozen=True)
 class Contrast:
-    """What is subtracted from what.
+    """A comparison: one cell minus another, or the mean of several such pairs.
 
     Attributes:
         family: the question it belongs to.
         dataset: title of the dataset.
         model: name of the model.
-        first: what a positive difference speaks for.
-        second: what is subtracted.
-        context: what both sides share, in words.
-        pairs: pairs of cells; several: the mean of their differences.
-        headline: the one of its family, dataset and model that answers the question.
+        first: the side that a positive difference favours.
+        second: the side that is subtracted.
+        context: conditions that both sides share, in words.
+        pairs: pairs of cells; of several, the mean of their differences is taken.
+        headline: whether it answers the question for its dataset and model.
     """
 
     family: Family
@@ -58,15 +61,15 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Difference:
-    """A contrast as measured.
+    """A measured contrast.
 
     Attributes:
-        contrast: what was compared.
-        interval: first - second, in shares of correct images (-1..1); None where no seed is done on all sides.
+        contrast: the comparison.
+        interval: first - second, in shares of correct images (-1..1), or None if no seed is done on all sides.
         seeds: the seeds of the pairs, ascending; of a mean over datasets those of the dataset with the fewest.
         asked: seeds that the matrix asks for.
         adjusted_p: Holm's p-value: of a headline among the headlines of its family, of any other among all of its
-            family; None where the interval carries no verdict.
+            family; None if the interval carries no verdict.
         margin: the matrix's margin of equivalence, in shares.
     """
 
@@ -79,31 +82,31 @@ class Difference:
 
     @property
     def sign(self) -> Literal[-1, 0, 1]:
-        """1 where first is better, -1 where second is, 0 where that is not shown after Holm's correction."""
+        """1 if first is better, -1 if second is, 0 if neither is shown after Holm's correction."""
         if self.interval is None or self.adjusted_p is None or self.adjusted_p >= SIGNIFICANCE:
             return 0
         return self.interval.sign
 
     @property
-    def equivalent(self) -> bool:
+    def is_equivalent(self) -> bool:
         """Whether the difference is shown to be smaller than the margin, whichever its sign."""
-        return self.interval is not None and equivalent(self.interval, self.margin)
+        return self.interval is not None and is_equivalent(self.interval, self.margin)
 
 
 def differences(results: Results) -> list[Difference]:
-    """Return every paired difference that the matrix holds, by family, dataset and model; means over datasets last."""
+    """Return every paired difference of the matrix, by family, dataset and model; means over datasets last."""
     measured = [measure(contrast, results) for contrast in contrasts(results)]
     found: list[Difference] = []
     for family in _MAKERS:
         own = [difference for difference in measured if difference.contrast.family == family]
-        found += adjusted(own + _over_datasets(own, results))
+        found += adjust(own + _over_datasets(own, results))
     return found
 
 
 def _over_datasets(own: Sequence[Difference], results: Results) -> list[Difference]:
-    """Return the mean over datasets of each headline that all of them have; generated controls are left out.
+    """Return the mean over datasets of each headline, if at least two have it; generated controls are left out.
 
-    None where one dataset stands in the matrix several times: its test images would count more than once.
+    Empty if the matrix has one dataset several times: its test images would count more than once.
     """
     names = [entry.name for entry in results.matrix.datasets]
     if len(set(names)) < len(names):
@@ -114,7 +117,7 @@ def _over_datasets(own: Sequence[Difference], results: Results) -> list[Differen
         if contrast.headline and contrast.dataset not in results.controls:
             key = (contrast.model, contrast.first, contrast.second, contrast.context)
             groups.setdefault(key, []).append(difference)
-    pooled_ones = []
+    means = []
     for group in groups.values():
         intervals = [d.interval for d in group if d.interval is not None and d.interval.df is not None]
         if len(group) < 2 or len(intervals) < len(group):
@@ -125,11 +128,11 @@ def _over_datasets(own: Sequence[Difference], results: Results) -> list[Differen
             pairs=tuple(pair for difference in group for pair in difference.contrast.pairs),
         )
         fewest = min((difference.seeds for difference in group), key=len)
-        pooled_ones.append(Difference(contrast, pooled(intervals), fewest, group[0].asked, group[0].margin))
-    return pooled_ones
+        means.append(Difference(contrast, pool(intervals), fewest, group[0].asked, group[0].margin))
+    return means
 
 
-def adjusted(own: Sequence[Difference]) -> list[Difference]:
+def adjust(own: Sequence[Difference]) -> list[Difference]:
     """Return a family's differences with Holm's p-values."""
     p_values = [None if d.interval is None else p_value(d.interval) for d in own]
 
@@ -143,7 +146,7 @@ def adjusted(own: Sequence[Difference]) -> list[Difference]:
 
 
 def contrasts(results: Results) -> list[Contrast]:
-    """Return the comparisons that a matrix makes possible, done or not, in the report's order."""
+    """Return the comparisons that a matrix allows, done or not, in the report's order."""
     places = [(dataset, model) for dataset in results.datasets for model in results.matrix.models]
     return [contrast for make in _MAKERS.values() for place in places for contrast in make(*place, results)]
 
@@ -153,9 +156,9 @@ class Paired(NamedTuple):
 
     Attributes:
         values: integers, shape (seeds, images): sum over pairs of first - second, `UNTESTED` where a seed's fold does
-            not hold the image.
-        seeds: done in every cell, ascending.
-        groups: int64, shape (images,), equal for images of one group; None: nothing is known of groups.
+            not contain the image.
+        seeds: those done in every cell, ascending.
+        groups: int64, shape (images,), equal for images of one group, or None if groups are unknown.
     """
 
     values: np.ndarray
@@ -163,10 +166,10 @@ class Paired(NamedTuple):
     groups: np.ndarray | None
 
 
-def paired_values(pairs: Sequence[tuple[Cell, Cell]]) -> Paired:
+def pair_values(pairs: Sequence[tuple[Cell, Cell]]) -> Paired:
     """Return the summed differences of pairs of (first, second) cells of one dataset.
 
-    Images are those present in every cell, in ascending order of their names.
+    Images are those that every cell has, in ascending order of their ids.
     """
     cells = [cell for pair in pairs for cell in pair]
     seeds = sorted(set.intersection(*(set(cell.seeds) for cell in cells)))
@@ -196,12 +199,35 @@ def paired_values(pairs: Sequence[tuple[Cell, Cell]]) -> Paired:
 
 
 def measure(contrast: Contrast, results: Results) -> Difference:
-    """Return a contrast as its cells' done runs give it, without a p-value."""
-    pairs = [(results.by_key[first], results.by_key[second]) for first, second in contrast.pairs]
-    values, seeds, groups = paired_values(pairs)
+    """Measure a contrast on its cells' done runs, without a p-value."""
+    pairs = _cells(contrast, results)
+    values, seeds, groups = pair_values(pairs)
     interval = mean_difference(values, pairs[0][0].folds, len(pairs), groups) if values.size else None
     margin = results.matrix.equivalence_margin / 100
     return Difference(contrast, interval, seeds, asked=len(results.matrix.seeds), margin=margin)
+
+
+def measure_scores(contrast: Contrast, results: Results) -> Mapping[str, Interval]:
+    """Measure a contrast in each of `SCORES`, on the same resamples of all seeds; empty without a common seed.
+
+    These scores are not means over images, so their intervals are those of the crossed bootstrap.
+    """
+    pairs = _cells(contrast, results)
+    values, seeds, groups = pair_values(pairs)
+    if not seeds:
+        return {}
+    own = []
+    for seed in seeds:
+        both = [(first.tests[seed].quality, second.tests[seed].quality) for first, second in pairs]
+        macro_f1, log_loss, error = (sum(a.scores[k] - b.scores[k] for a, b in both) / len(pairs) for k in range(3))
+        resampled = np.sum([a.resampled - b.resampled for a, b in both], axis=0) / len(pairs)
+        own.append(Quality((macro_f1, log_loss, error), resampled))
+    informative = int(np.count_nonzero(((values != 0) & (values != UNTESTED)).any(axis=0)))
+    return mean_scores(own, values.shape[1], pairs[0][0].folds, informative, as_groups(groups))
+
+
+def _cells(contrast: Contrast, results: Results) -> list[tuple[Cell, Cell]]:
+    return [(results.by_key[first], results.by_key[second]) for first, second in contrast.pairs]
 
 
 def _contrasts(
@@ -213,10 +239,10 @@ def _contrasts(
     """Yield a contrast per place, and the means over several places.
 
     Args:
-        base: what is compared, without context and pairs.
+        base: the contrast without context and pairs.
         places: place -> its pair of cells.
-        headline: the places of which the mean, or the only one, answers the question.
-        averaged: the groups of places to average, those of one place left out.
+        headline: the places whose mean answers the question (or the place itself, if it is the only one).
+        averaged: groups of places to average; groups of one place are left out.
     """
     for place, pair in places.items():
         yield replace(base, context=place, pairs=(pair,), headline=[place] == headline)
@@ -229,7 +255,7 @@ def _contrasts(
 def _modes_compared(
     family: Family, first: str, second: str, dataset: str, model: str, results: Results
 ) -> Iterator[Contrast]:
-    """Yield first - second with each policy that both modes have, and in the mean of the pretrained policies."""
+    """Yield first - second for each policy that both modes have, and for the mean of the pretrained policies."""
     if not {first, second} <= set(results.modes(dataset)):
         return
     every = {p: ((dataset, first, p, model), (dataset, second, p, model)) for p in results.matrix.policies}
@@ -241,7 +267,7 @@ def _modes_compared(
 def policies_compared(
     family: Family, first: str, second: str, dataset: str, model: str, results: Results
 ) -> Iterator[Contrast]:
-    """Yield first - second in each input mode of a dataset that both have, and in the mean of its grey modes."""
+    """Yield first - second for each input mode that both policies have, and for the mean of the grey modes."""
     every = {m: ((dataset, m, first, model), (dataset, m, second, model)) for m in results.modes(dataset)}
     places = {mode: pair for mode, pair in every.items() if set(pair) <= set(results.by_key)}
     modes, grey = list(places), [mode for mode in places if INPUT_MODES[mode].grey]

@@ -1,7 +1,7 @@
 """Results as pandas DataFrames: cells, paired differences, published claims and runs.
 
 Scores, differences and ends of intervals are shares (0..1, or -1..1), log losses nats per image, times seconds. Text is
-``string``, whole numbers ``Int64``, truth values ``boolean``, all else ``float64``; what is not known is missing.
+``string``, integers ``Int64``, booleans ``boolean``, all else ``float64``; unknown values are missing.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ _TYPES = (
 
 
 def cells(results: Results) -> pd.DataFrame:
-    """Return one row per cell, cells without a done run and combinations without a meaning included.
+    """Return one row per cell, including cells without a done run and combinations that do not apply.
 
-    Columns: `CELL_COLUMNS`. Scores are means over the done seeds; ``test_groups`` is missing where each image is a unit
-    of its own. Times are means over the runs that did not wait for a processor, missing where all did.
+    Columns: `CELL_COLUMNS`. Scores are means over the done seeds; ``test_groups`` is missing where images are not
+    grouped. Times are means over the runs that did not wait for a processor, missing where all waited.
     """
     best = {key for dataset in results.datasets for key in results.best(dataset)}
     rows = [_cell(cell, results, best) for cell in results.by_key.values()]
@@ -75,13 +75,13 @@ def cells(results: Results) -> pd.DataFrame:
 def differences(
     found: Iterable[Difference], scores: Mapping[Contrast, Mapping[str, Interval]] | None = None
 ) -> pd.DataFrame:
-    """Return one row per paired difference, those without a common seed included.
+    """Return one row per paired difference, including those without a common seed.
 
     Columns: `DIFFERENCE_COLUMNS`. ``difference`` is the accuracy of first minus that of second.
 
     Args:
-        found: the differences.
-        scores: the differences in the other scores, by contrast.
+        found: differences in accuracy.
+        scores: differences in the other scores, by contrast.
     """
     return _frame([_difference(each, (scores or {}).get(each.contrast, {})) for each in found], DIFFERENCE_COLUMNS)
 
@@ -168,7 +168,7 @@ def _difference(difference: Difference, scores: Mapping[str, Interval]) -> dict[
             "smallest_visible_difference": smallest_visible(interval),
             "equivalence_margin": difference.margin,
             "p_value_equivalence": equivalence_p_value(interval, difference.margin),
-            "equivalent_within_margin": difference.equivalent,
+            "equivalent_within_margin": difference.is_equivalent,
         }
     )
 

@@ -1,4 +1,4 @@
-"""Which test images are hard: those that a mode's runs get wrong most often, and those on which two modes part."""
+"""The hardest test images: those most often wrong in a mode, and those on which two modes disagree."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from benchmark.analysis.predictions import Tested
+from benchmark.analysis.predictions import TestResults
 from benchmark.analysis.results import Cell
 
 
 @dataclass(frozen=True)
 class Hard:
-    """One test image as a group of runs saw it.
+    """The answers of a group of runs on one test image.
 
     Attributes:
-        image_id: its name.
+        image_id: id of the image.
         label: its class.
-        said: the class that the runs that were wrong said most often (the lowest number of several).
-        wrong: runs of the group that were wrong on it.
-        runs: runs of the group that were tested on it.
-        others_wrong: runs of the group that it is compared with that were wrong on it; None without one.
-        others_runs: runs of that group that were tested on it.
+        said: the most frequent wrong answer (the lowest class at a tie).
+        wrong: number of runs that were wrong.
+        runs: number of runs tested on the image.
+        others_wrong: wrong runs of the group compared with, or None if there is no such group.
+        others_runs: runs of that group tested on the image.
     """
 
     image_id: str
@@ -34,30 +34,27 @@ class Hard:
     others_runs: int = 0
 
 
-def hardest(cells: Sequence[Cell], kept: Collection[str], most: int) -> list[Hard]:
-    """Return the images that the runs of these cells got wrong most often, at most ``most``; none that all got right.
-
-    By share of wrong runs, then by id.
+def find_hardest(cells: Sequence[Cell], kept: Collection[str], most: int) -> list[Hard]:
+    """Return the images that runs got wrong most often, by share of wrong runs, then by id.
 
     Args:
-        cells: of one dataset; every done seed counts.
-        kept: the images to choose among.
-        most: at most so many.
+        cells: cells of one dataset; every done seed counts.
+        kept: ids of the images to choose from.
+        most: largest number of images to return.
     """
     images = _images([test for cell in cells for test in cell.tests.values()])
     return _chosen(images, images["wrong"] / images["runs"], kept, most)
 
 
-def parted(right: Sequence[Cell], wrong: Sequence[Cell], kept: Collection[str], most: int) -> list[Hard]:
-    """Return the images on which ``wrong`` errs more often than ``right``, those of the largest gap first, then by id.
+def find_disagreements(right: Sequence[Cell], wrong: Sequence[Cell], kept: Collection[str], most: int) -> list[Hard]:
+    """Return the images that ``wrong`` gets wrong more often than ``right``, by the gap in their shares, then by id.
 
-    Only the pairs of policy and seed that are done in every mode of both sides count.
+    Only pairs of policy and seed that are done in every mode of both sides count.
 
     Args:
         right: cells of one side.
-        wrong: cells of the other, of the same dataset; `Hard.said` is what these answered.
-        kept: the images to choose among.
-        most: at most so many.
+        wrong: cells of the other, of the same dataset; `Hard.said` is their answer.
+        kept, most: as in `find_hardest`.
     """
     every = [*right, *wrong]
     done = [
@@ -74,7 +71,7 @@ def parted(right: Sequence[Cell], wrong: Sequence[Cell], kept: Collection[str], 
     return _chosen(both, gap, kept, most)
 
 
-def _images(tests: Sequence[Tested]) -> pd.DataFrame:
+def _images(tests: Sequence[TestResults]) -> pd.DataFrame:
     """Return label, most frequent wrong answer (`Hard.said`), wrong runs and runs by image id."""
     if not tests:
         return pd.DataFrame(columns=["label", "wrong", "runs", "said"], dtype=float).rename_axis("image_id")

@@ -1,4 +1,4 @@
-"""One run's test predictions, read and checked against its record and the other runs on the same images."""
+"""Test predictions of one run, checked against its record and the other runs on the same images."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ SAME_ACCURACY = 1e-6
 """Largest difference between a record's accuracy and the one counted from its predictions: float32's rounding."""
 
 SAME_SCORE = 1e-4
-"""The same for macro F1 and, relative to 1 nat, for log loss: they are computed from float32 probabilities here."""
+"""The same for macro F1 and, in nats per image, log loss: predictions hold float32 probabilities."""
 
 
 @dataclass(frozen=True)
 class TestImages:
-    """The test images that runs share.
+    """Test images that runs share.
 
     Attributes:
         ids: ascending, shape (images,).
-        labels: by image.
-        groups: int64, shape (images,), equal for images of one group, for one dataset the same in all its folds; None:
-            nothing is known of groups.
+        labels: int64, shape (images,).
+        groups: int64, shape (images,), equal for images of one group, the same in all folds of a dataset, or None if
+            groups are unknown.
     """
 
     ids: np.ndarray
@@ -42,18 +42,18 @@ class TestImages:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """How often each image stands in each resample of the images, or of their groups; float64."""
+        """Count of each image in each resample of the images, or of their groups; see `resample_counts`."""
         return resample_counts(len(self.ids), as_groups(self.groups))
 
 
 @dataclass(frozen=True)
-class Tested:
-    """What one run's predictions give, images in ascending order of their ids.
+class TestResults:
+    """Test results of one run, images in ascending order of their ids.
 
     Attributes:
         images: the test images; one object for all runs that share them.
-        correct: int8, 1 where the prediction is the label, else 0.
-        predicted: class by image.
+        correct: int8, shape (images,): 1 where the prediction is the label, else 0.
+        predicted: int32, shape (images,).
         confusion: images by true class (row) and predicted class (column).
         quality: macro F1, log loss and calibration error, with their resamples.
     """
@@ -65,19 +65,19 @@ class Tested:
     quality: Quality
 
 
-def checked(
+def read_results(
     record: DoneRun, store: Store, known: dict[str, TestImages], groups: Mapping[str, int] | None = None
-) -> Tested:
-    """Return a done run's test results.
+) -> TestResults:
+    """Read and check a done run's test results.
 
     Args:
-        record: of the run.
-        store: that holds its predictions.
-        known: collects each test split as first seen.
-        groups: image id -> group, of every test image of the run's dataset; None: nothing is known of groups.
+        record: the run's record.
+        store: where its predictions are.
+        known: test images of the runs read before, by dataset and fold; this run's are added.
+        groups: image id -> group, for every test image of the run's dataset, or None if groups are unknown.
 
     Raises:
-        UserError: the predictions are damaged, or do not agree with the record, with the other runs' images or with the
+        UserError: the predictions are damaged, or disagree with the record, with the other runs' images or with the
             groups; the file is named.
     """
     table = store.predictions(record)
@@ -93,7 +93,7 @@ def checked(
     ids, label, predicted = listed[order], table.label[order], table.predicted[order]
     for name, values in (("label", label), ("predicted", predicted)):
         if values.min() < 0 or values.max() >= classes:
-            raise UserError(f"{path}: a {name} lies outside the {classes} classes. Run it again with --force.")
+            raise UserError(f"{path}: a {name} is outside the {classes} classes. Run it again with --force.")
     images = known.get(key := _key(record))
     if images is None:
         images = known[key] = _test_images(ids, label, path, groups)
@@ -115,29 +115,29 @@ def checked(
     ):
         if abs(stated - again) > tolerance:
             raise UserError(
-                f"{path}: says test {name} {stated:.6f}, its predictions count to {again:.6f}. "
+                f"{path}: says test {name} {stated:.6f}, but its predictions give {again:.6f}. "
                 "Run it again with --force."
             )
-    return Tested(images, correct, predicted.astype(np.int32), confusion(label, predicted, classes), found)
+    return TestResults(images, correct, predicted.astype(np.int32), confusion(label, predicted, classes), found)
 
 
 def _test_images(ids: np.ndarray, labels: np.ndarray, path: Path, groups: Mapping[str, int] | None) -> TestImages:
     if (twice := ids[1:][ids[1:] == ids[:-1]]).size:
-        raise UserError(f"{path}: image {twice[0]!r} is predicted twice. Run it again with --force.")
+        raise UserError(f"{path}: image {twice[0]!r} has two predictions. Run it again with --force.")
     codes = None
     if groups is not None:
         folder = path.parent.parent
         if absent := [name for name in ids.tolist() if name not in groups]:
             raise UserError(
                 f"{folder / groups_file.FILE}: {len(absent)} of {len(ids)} test images of {path} have no "
-                f"group there, e.g. {absent[0]!r}. Add them, or remove the dataset's rows: then "
-                f"`python -m benchmark datasets groups {folder.name}` makes them again."
+                f"group there, e.g. {absent[0]!r}. Add them, or remove the dataset's rows and run "
+                f"`python -m benchmark datasets groups {folder.name}` to make them again."
             )
         codes = np.array([groups[name] for name in ids.tolist()], dtype=np.int64)
     return TestImages(ids, labels, codes)
 
 
 def _key(record: DoneRun) -> str:
-    """Return a key that runs share which were tested on the same images."""
+    """Return a key of the run's test images: its dataset and fold."""
     fold = None if record.dataset.folds is None else record.spec.seed % record.dataset.folds
     return json.dumps([record.spec.dataset, record.spec.source.model_dump(mode="json"), fold], sort_keys=True)

@@ -1,6 +1,6 @@
-"""Claims and numbers that others have published, as data, next to what a matrix measured.
+"""Published claims and figures as data, compared with the results of a matrix.
 
-A figure here is a number that a source states; in `benchmark.report` it is a picture.
+A figure is a number that a source states; in `benchmark.report` it is a picture.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from benchmark.analysis.differences import Contrast, Difference, Question, adjusted, measure, policies_compared
+from benchmark.analysis.differences import Contrast, Difference, Question, adjust, measure, policies_compared
 from benchmark.analysis.results import Cell, Results
 from benchmark.analysis.uncertainty.interval import CONFIDENCE, SEEDS_FOR_A_VERDICT, t_quantile
 from benchmark.errors import UserError
@@ -22,35 +22,31 @@ from benchmark.fields import Frozen
 from benchmark.matrix import file, plain_yaml
 from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import RunSpec
-from benchmark.records.record import DoneRun
 
 Metric = Literal["last_epoch_test_accuracy", "last_epoch_train_loss"]
-"""Test accuracy after the last epoch, 0..1; mean cross-entropy over the last epoch's training images, each as it was in
-its step, nats."""
+"""Test accuracy after the last epoch, 0..1; mean cross-entropy of the last epoch's training steps, nats per image."""
 
 
 class QuestionClaim(Frozen):
-    """One sentence of a source, as the answer to one of the report's questions."""
+    """A source's answer to one of the report's questions."""
 
     text: str
     question: Question
-    """Which family of differences tests it."""
+    """The family of differences that tests it."""
     better: Literal["first", "second"]
-    """Which side it says is better."""
+    """The side that is better, according to the source."""
     datasets: tuple[str, ...]
-    """Catalogue names on which the source says it."""
+    """Catalogue names of the source's own datasets."""
 
 
 class PolicyClaim(Frozen):
-    """One sentence of a source, as a policy that is better than another."""
+    """A source's claim that one policy is better than another."""
 
     text: str
     better: str
-    """A policy's name."""
     than: str
-    """Another's."""
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Titles of a matrix's datasets (a label, else a name): those that stand for the source's case."""
+    """Titles (label or name) of the matrix's datasets that represent the source's case."""
 
 
 _OF_A_QUESTION, _OF_POLICIES = "(of a question)", "(of policies)"
@@ -79,7 +75,7 @@ class Figure(Frozen):
 
 
 class Source(Frozen):
-    """One file: what one publication says."""
+    """Claims and figures of one publication, one file."""
 
     source: str
     """Author, title, place."""
@@ -88,9 +84,9 @@ class Source(Frozen):
     """The shipped matrix that repeats the experiment behind the figures."""
     figures: tuple[Figure, ...] = ()
     not_compared: tuple[str, ...] = ()
-    """Figures that our records hold no counterpart of, with the reason, a sentence each."""
+    """Figures without a counterpart in our records, with the reason, one sentence per entry."""
     differs: tuple[str, ...] = ()
-    """What the matrix does otherwise than the source, a sentence each."""
+    """Differences between the matrix and the source's experiment, one sentence per entry."""
 
     @model_validator(mode="after")
     def _figures_of_a_matrix(self) -> Source:
@@ -100,10 +96,10 @@ class Source(Frozen):
 
 
 def load_sources(folder: Path) -> list[Source]:
-    """Read every ``*.yaml`` in a folder, by name.
+    """Read every ``*.yaml`` in a folder, in order of their names.
 
     Raises:
-        UserError: a file is not what one source says; the file and the key are named.
+        UserError: a file is not a valid source; the file and the key are named.
     """
     sources = []
     for path in sorted(folder.glob("*.yaml")):
@@ -124,14 +120,13 @@ Verdict = Literal["supported", "contradicted", "undecided", "not run"]
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim on one comparison.
+    """A claim's verdict on one comparison.
 
     Attributes:
         difference: the headline that tests it.
-        verdict: supported where the claimed side is better after Holm's correction; contradicted where the other side
-            is, or where the two are shown to differ by less than the margin of equivalence; else undecided, or not run.
-        by_the_source: whether the source says it of this dataset, and not of a part of it or of a case that the dataset
-            stands for.
+        verdict: supported if the claimed side is better after Holm's correction; contradicted if the other side is, or
+            if the two are shown to differ by less than the margin of equivalence; else undecided, or not run.
+        by_the_source: whether the source's claim is about this dataset itself, not about a part of it or another case.
     """
 
     difference: Difference
@@ -140,19 +135,19 @@ class Judged:
 
 
 def judge(claims: Sequence[Claim], found: Sequence[Difference], results: Results) -> dict[Claim, tuple[Judged, ...]]:
-    """Return the verdicts on each claim of one source, none where the matrix does not hold the comparison.
+    """Return the verdicts on each claim of one source, empty if the matrix does not contain the comparison.
 
-    Generated controls are no evidence. A claim about a question is judged on that question's headlines, a claim about
-    policies on differences of its own, with Holm's correction among those of the source.
+    Generated controls do not count as evidence. A claim about a question is judged on that question's headlines, a
+    claim about policies on its own differences, with Holm's correction among those of the source.
 
     Args:
-        claims: of one source.
+        claims: claims of one source.
         found: the matrix's differences.
-        results: its runs.
+        results: the matrix's results.
     """
     named = [claim for claim in claims if isinstance(claim, PolicyClaim)]
     contrasts = [(claim, contrast) for claim in named for contrast in _between_policies(claim, results)]
-    measured = adjusted([measure(contrast, results) for _, contrast in contrasts])
+    measured = adjust([measure(contrast, results) for _, contrast in contrasts])
     own = [(claim, difference) for (claim, _), difference in zip(contrasts, measured, strict=True)]
     whole = {e.title: e.name for e in results.matrix.datasets if e.limit is None and e.classes is None}
 
@@ -177,13 +172,13 @@ def _between_policies(claim: PolicyClaim, results: Results) -> Iterator[Contrast
 
 
 def verdict(claim: Claim, difference: Difference) -> Verdict:
-    """Return what one paired difference says about a claim."""
+    """Return the verdict of one paired difference on a claim."""
     if difference.interval is None:
         return "not run"
     claimed = -1 if isinstance(claim, QuestionClaim) and claim.better == "second" else 1
     if difference.sign == claimed:
         return "supported"
-    if difference.sign == -claimed or difference.equivalent:
+    if difference.sign == -claimed or difference.is_equivalent:
         return "contradicted"
     return "undecided"
 
@@ -193,11 +188,11 @@ class Compared:
     """A published figure and ours.
 
     Attributes:
-        figure: what the source states.
-        values: ours, by seed; empty where no run of the cell is done.
-        asked: seeds that the matrix asks for.
-        as_published: whether the cell's runs are those of the source's matrix, seeds and threads apart; where it is
-            not, `values` is empty.
+        figure: the published figure.
+        values: ours, by seed; empty if no run of the cell is done.
+        asked: number of seeds in the matrix.
+        as_published: whether the cell's runs are those of the source's matrix apart from seeds and threads; if not,
+            `values` is empty.
     """
 
     figure: Figure
@@ -219,9 +214,9 @@ class Compared:
     def half_width(self) -> float | None:
         """Half the 95 % prediction interval of one more run: t(0.975, S - 1) s sqrt(1 + 1 / S).
 
-        The source shows one run, on the same test images: what separates it from the mean of our S runs, if nothing
-        else differs, is the seed, its own and ours. s is the standard deviation of ours. None below three seeds.
-        (Hahn and Meeker 1991, "Statistical Intervals", ch. 4.)
+        The source has one run on the same test images: if nothing else differs, only seeds separate it from the mean
+        of our S runs. s is the standard deviation of ours. None below three seeds. (Hahn and Meeker 1991, "Statistical
+        Intervals", ch. 4.)
         """
         seeds = len(self.values)
         if seeds < SEEDS_FOR_A_VERDICT:
@@ -231,7 +226,7 @@ class Compared:
 
     @property
     def within(self) -> bool | None:
-        """Whether theirs lies within the interval; None where there is none."""
+        """Whether theirs is within the interval, or None without an interval."""
         if self.difference is None or self.half_width is None:
             return None
         return abs(self.difference) <= self.half_width
@@ -241,7 +236,7 @@ def compare(source: Source, results: Results) -> list[Compared]:
     """Return the figures of a source whose cells the matrix has, in the order of the file.
 
     Raises:
-        UserError: the source names a matrix that there is not.
+        UserError: the source names a matrix that does not exist.
     """
     if source.matrix is None or not source.figures:
         return []
@@ -262,10 +257,7 @@ def _setting(spec: RunSpec) -> str:
 
 
 def _values(cell: Cell, metric: Metric) -> tuple[float, ...]:
-    return tuple(_value(record, metric) for record in cell.records.values())
-
-
-def _value(record: DoneRun, metric: Metric) -> float:
+    records = cell.records.values()
     if metric == "last_epoch_test_accuracy":
-        return record.last_epoch_test_accuracy
-    return record.history[-1].train_loss
+        return tuple(record.last_epoch_test_accuracy for record in records)
+    return tuple(record.history[-1].train_loss for record in records)

@@ -13,15 +13,15 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from benchmark.analysis.predictions import Tested, TestImages, checked
+from benchmark.analysis.predictions import TestImages, TestResults, read_results
 from benchmark.analysis.uncertainty.bootstrap import mean_scores
 from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.analysis.uncertainty.folds import UNTESTED
 from benchmark.analysis.uncertainty.interval import Interval
-from benchmark.analysis.uncertainty.means import mean_accuracy, telling_images
+from benchmark.analysis.uncertainty.means import count_informative, mean_accuracy
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.matrix.input_modes import INPUT_MODES, Triple, group_identical_modes
-from benchmark.matrix.matrix import Matrix, NotApplicable, list_not_applicable
+from benchmark.matrix.matrix import DatasetEntry, Matrix, NotApplicable, list_not_applicable
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.records import groups_file
 from benchmark.records.plan import STATES, Plan, State
@@ -30,7 +30,6 @@ from benchmark.records.store import Store
 
 CellKey: TypeAlias = tuple[str, str, str, str]
 """(dataset, input mode, policy, model), as `RunSpec.cell`."""
-
 
 TimeField = Literal["train_seconds", "train_images_per_second", "eval_images_per_second"]
 """Field of `benchmark.records.record.Timing`."""
@@ -42,7 +41,7 @@ class MeanTime:
 
     Attributes:
         value: seconds, or images per second.
-        bound: whether every run was contended, so that the seconds are at most these, the images per second at least.
+        bound: whether every run was contended: then the true seconds are at most, images per second at least, this.
     """
 
     value: float
@@ -57,13 +56,13 @@ class Cell:
         key: (dataset, input mode, policy, model).
         asked: the matrix's seeds.
         records: done records by seed, seeds ascending.
-        tests: what their predictions give, by seed, in the same order.
+        tests: test results by seed, in the same order.
     """
 
     key: CellKey
     asked: tuple[int, ...]
     records: Mapping[int, DoneRun]
-    tests: Mapping[int, Tested] = field(repr=False)
+    tests: Mapping[int, TestResults] = field(repr=False)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -72,19 +71,24 @@ class Cell:
 
     @property
     def folds(self) -> int | None:
-        """Folds of the cross-validation that the seeds stand for; None where all were tested on the same images."""
+        """Folds of the cross-validation, or None if all seeds were tested on the same images."""
         return next((record.dataset.folds for record in self.records.values()), None)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes in label order, empty if no run is done."""
+        return next((record.dataset.classes for record in self.records.values()), ())
 
     @cached_property
     def images(self) -> np.ndarray:
-        """Ids of the images that any done seed was tested on, ascending."""
+        """Ids of the images of any done seed, ascending."""
         distinct = {id(test.images): test.images.ids for test in self.tests.values()}
         ids = list(distinct.values())
         return ids[0] if len(ids) == 1 else np.unique(np.concatenate(ids)) if ids else np.zeros(0, dtype=object)
 
     @cached_property
     def groups(self) -> np.ndarray | None:
-        """int64, shape (images,), equal for test images of one group; None: nothing is known of groups."""
+        """int64, shape (images,), equal for images of one group, or None if groups are unknown."""
         codes: dict[str, int] = {}
         for test in {id(test.images): test.images for test in self.tests.values()}.values():
             if test.groups is None:
@@ -94,7 +98,7 @@ class Cell:
 
     @cached_property
     def correct(self) -> np.ndarray:
-        """int8, shape (seeds, images): 1 right, 0 wrong, `UNTESTED` where the seed's fold does not hold the image."""
+        """int8, shape (seeds, images): 1 right, 0 wrong, `UNTESTED` where the seed's fold lacks the image."""
         rows = np.full((len(self.tests), len(self.images)), UNTESTED, dtype=np.int8)
         for row, test in zip(rows, self.tests.values(), strict=True):
             own = test.images.ids
@@ -103,22 +107,22 @@ class Cell:
 
     @cached_property
     def accuracy(self) -> Interval | None:
-        """Test accuracy of the chosen checkpoint, 0..1, with its interval; None where no run is done."""
+        """Test accuracy of the best epoch, 0..1, with its interval, or None if no run is done."""
         return mean_accuracy(self.correct, self.folds, self.groups) if self.records else None
 
     def mean(self, field: str) -> float | None:
         """Return the mean over the done runs of a record's field, or None if no run is done or one lacks it.
 
         Args:
-            field: dotted, e.g. ``validation.accuracy``; of times see `mean_time`.
+            field: dotted, e.g. ``validation.accuracy``; for times see `mean_time`.
         """
         values = [attrgetter(field)(record) for record in self.records.values()]
         return None if not values or None in values else math.fsum(values) / len(values)
 
     def mean_time(self, field: TimeField) -> MeanTime | None:
-        """Return the mean of a time over the done runs that were not contended, or over all if each was.
+        """Return the mean time of the runs that were not contended, of all if every run was, None if no run is done.
 
-        Runs whose waiting could not be measured count as undisturbed. None if no run is done.
+        Runs whose waiting could not be measured count as not contended.
         """
         timings = [record.timing for record in self.records.values()]
         quiet = [timing for timing in timings if timing.contended is not True]
@@ -133,24 +137,24 @@ class Cell:
 
     @cached_property
     def scores(self) -> Mapping[str, Interval]:
-        """Macro F1, log loss and calibration error of the chosen checkpoint, by `SCORES`; empty without a done run."""
+        """Scores of the best epoch by name (`SCORES`), empty if no run is done."""
         if not self.tests:
             return {}
         own = [test.quality for test in self.tests.values()]
-        return mean_scores(own, len(self.images), self.folds, telling_images(self.correct), as_groups(self.groups))
+        return mean_scores(own, len(self.images), self.folds, count_informative(self.correct), as_groups(self.groups))
 
 
 @dataclass(frozen=True)
 class Results:
-    """The results of a matrix, loaded once: all that tables, figures and reports are made from.
+    """The results of a matrix, loaded once: the input of all tables, figures and reports.
 
     Attributes:
         matrix: the matrix.
-        plan: every run of it with its state.
+        plan: its runs with their states.
         store: the records, with their predictions and exhibits.
-        by_key: the cells in the matrix's order (dataset, model, input mode, policy), those without a done run included.
+        by_key: cells in the matrix's order (dataset, model, input mode, policy), including those without a done run.
         not_applicable: combinations that have no runs, with the reason.
-        repeated: cells left out of ``by_key``, each with the one that it repeats by construction.
+        repeated: cells left out of ``by_key``, each with the cell that it repeats by construction.
     """
 
     matrix: Matrix
@@ -167,7 +171,7 @@ class Results:
 
     @property
     def controls(self) -> frozenset[str]:
-        """Titles of the generated datasets: they test the benchmark and are no evidence about real images."""
+        """Titles of the generated datasets: they test the benchmark and say nothing about real images."""
         generated = {name for name, info in CATALOGUE.items() if info.source == "generated"}
         return frozenset(entry.title for entry in self.matrix.datasets if entry.name in generated)
 
@@ -178,26 +182,35 @@ class Results:
 
     @cached_property
     def states(self) -> Mapping[CellKey, Mapping[State, int]]:
-        """Number of runs in each state that any is in, by cell, in the order of `STATES`."""
+        """Number of runs per state, by cell, in the order of `STATES`; states without a run are left out."""
         counted: dict[CellKey, Counter[State]] = {}
         for run in self.plan.runs:
             counted.setdefault(run.spec.cell, Counter())[run.state] += 1
         return {key: {state: own[state] for state in STATES if own[state]} for key, own in counted.items()}
 
+    def entry(self, dataset: str) -> DatasetEntry:
+        """Return a dataset of the matrix by its title."""
+        return next(entry for entry in self.matrix.datasets if entry.title == dataset)
+
+    def done_cells(self, dataset: str | None = None, model: str | None = None) -> list[Cell]:
+        """Return the cells with a done run, of a dataset and a model if given, in the order of ``by_key``."""
+        done = (cell for cell in self.by_key.values() if cell.records)
+        return [cell for cell in done if dataset in (None, cell.key[0]) and model in (None, cell.key[3])]
+
     def modes(self, dataset: str) -> tuple[str, ...]:
-        """Return the input modes that a dataset can be shown in, in the matrix's order."""
+        """Return the input modes that apply to a dataset, in the matrix's order."""
         everything = self.matrix.policies
         left_out = {i.input_mode for i in self.not_applicable if i.dataset == dataset and i.policies == everything}
         return tuple(mode for mode in self.matrix.input_modes if mode not in left_out)
 
     def test_groups(self, dataset: str) -> int | None:
-        """Return the number of groups of a dataset's test images, those of one image included; None: not known."""
-        known = [cell.groups for key, cell in self.by_key.items() if key[0] == dataset and cell.records]
+        """Return the number of groups of a dataset's test images, or None if groups are unknown."""
+        known = [cell.groups for cell in self.done_cells(dataset)]
         return max((len(np.unique(groups)) for groups in known if groups is not None), default=None)
 
     def best(self, dataset: str) -> tuple[CellKey, ...]:
-        """Return the keys of the dataset's highest mean accuracy, several at a tie, none without a done run."""
-        means = {key: cell.accuracy.mean for key, cell in self.by_key.items() if key[0] == dataset and cell.accuracy}
+        """Return the cells of a dataset's highest mean accuracy: several at a tie, none without a done run."""
+        means = {cell.key: cell.accuracy.mean for cell in self.done_cells(dataset) if cell.accuracy}
         return tuple(key for key, mean in means.items() if mean == max(means.values()))
 
 
@@ -205,8 +218,8 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
     """Read the predictions of a plan's done runs, and the groups of their images, and check them.
 
     Raises:
-        UserError: predictions are damaged, or do not agree with their record or with the dataset's other runs; the file
-            is named. A wrong number is worse than no report. (A damaged record is no done run: the ledger names it.)
+        UserError: predictions are damaged, or disagree with their record or the dataset's other runs; the file is
+            named. A wrong number is worse than no report. (A damaged record does not count as done: the ledger has it.)
     """
     groups = {title: _codes(of_image) for title, of_image in groups_file.read(store.folder).items()}
     done = {record.id: record for record in plan.done}
@@ -218,7 +231,7 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
         if key in repeated:
             continue
         records = {spec.seed: done[spec.id] for spec in specs if spec.id in done}
-        tests = {seed: checked(record, store, images, groups.get(key[0])) for seed, record in records.items()}
+        tests = {seed: read_results(record, store, images, groups.get(key[0])) for seed, record in records.items()}
         cells[key] = Cell(key=key, asked=tuple(spec.seed for spec in specs), records=records, tests=tests)
     return Results(matrix, plan, store, cells, tuple(list_not_applicable(matrix)), repeated)
 
@@ -243,9 +256,8 @@ def _by_cell(matrix: Matrix, plan: Plan) -> dict[CellKey, list[RunSpec]]:
 def _repeated(cells: Mapping[CellKey, Sequence[RunSpec]], records: Iterable[DoneRun]) -> dict[CellKey, CellKey]:
     """Return, for each cell that repeats another one, the first cell that it repeats.
 
-    Which do hangs on the mean and std of the model's weights
-    (`benchmark.matrix.input_modes.group_identical_modes`): they are read from the model's records, so nothing is
-    known to be identical before any run is done.
+    That depends on the mean and std of the model's weights (`benchmark.matrix.input_modes.group_identical_modes`). They
+    are read from the model's records, so no cell is known to repeat another before a run is done.
 
     Args:
         cells: the runs of each cell, in the matrix's order.

@@ -1,4 +1,4 @@
-"""What accuracy alone does not tell: F1, log loss, calibration, and which classes are taken for which."""
+"""Scores in addition to accuracy: F1, log loss, calibration error, and the confusion of classes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from scipy import sparse
 BINS = 15
 """Bins of the calibration error."""
 
-
 SCORES = ("macro_f1", "log_loss", "calibration_error")
 """The scores of `Quality`, in its order."""
 
 UNIT = 2.0**-24
-"""Log losses and confidences are rounded to multiples of it: their weighted sums are then exact in any order."""
+"""Log losses and confidences are rounded to multiples of this, so that weighted sums are exact in any order."""
 
 LEAST_PROBABILITY = 2.0**-126
-"""Of float32, in which predictions are kept: a smaller one became zero there."""
+"""The smallest normal float32, in which predictions are kept."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,7 @@ def quality(label: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray,
         label: int, 0..classes-1, shape (images,).
         predicted: the same for predictions.
         probabilities: shape (images, classes).
-        counts: how often each image stands in each resample, float64, shape (images, resamples); of whole groups of
-            images resamples differ in size.
+        counts: count of each image in each resample, float64, shape (images, resamples).
 
     Raises:
         ValueError: no image, or shapes that do not belong together.
@@ -85,22 +83,12 @@ def quality(label: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray,
 
 
 def confusion(label: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Return counts of images, int64, shape (classes, classes): row = true class, column = predicted class.
-
-    Args:
-        label: int, 0..classes-1, shape (images,).
-        predicted: the same for predictions.
-        classes: number of classes.
-    """
+    """Return counts of images, int64, shape (classes, classes): row = true class, column = predicted class."""
     counts = np.bincount(label.astype(np.int64) * classes + predicted.astype(np.int64), minlength=classes**2)
     return counts.reshape(classes, classes)
 
 
 def recalls(counts: np.ndarray) -> list[float | None]:
-    """Return for each class the share of its images that are right, 0..1; None for a class without a test image.
-
-    Args:
-        counts: of `confusion`, also summed over seeds.
-    """
+    """Return each class's share of right test images, 0..1, or None without one; counts are those of `confusion`."""
     totals = counts.sum(axis=1)
     return [int(counts[k, k]) / int(n) if (n := totals[k]) else None for k in range(len(counts))]

@@ -1,4 +1,4 @@
-"""Which cell of a dataset to take: the winner that the report recommends and that ``predict --best`` uses."""
+"""The winning cell of a dataset: the report recommends it, and ``predict --best`` uses it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ from benchmark.matrix.input_modes import INPUT_MODES
 
 
 def candidates(dataset: str, results: Results) -> list[Cell]:
-    """Return the cells that a winner may come from, done or not, in the matrix's order.
+    """Return the cells that compete, done or not, in the matrix's order.
 
-    The grey modes: which of them to take is what this benchmark asks. Colour competes with them on a user's own
-    folder, whose owner may choose it, and where a matrix shows the dataset in colour alone.
+    They are the grey ones: the benchmark asks which of those to use. Colour competes on a user's own folder, whose
+    owner may choose it, and if the matrix has the dataset in colour only.
     """
     cells = [cell for key, cell in results.by_key.items() if key[0] == dataset]
-    (entry,) = (entry for entry in results.matrix.datasets if entry.title == dataset)
     grey = [cell for cell in cells if INPUT_MODES[cell.key[1]].grey]
-    return cells if entry.is_folder or not grey else grey
+    return cells if results.entry(dataset).is_folder or not grey else grey
 
 
 def winners(dataset: str, results: Results) -> list[Cell]:
-    """Return the candidates of the highest mean validation accuracy: several at a tie, none where none is complete.
+    """Return the candidates of the highest mean validation accuracy: several at a tie, none if none is complete.
 
-    Only cells with all their seeds compete. The choice is made on validation, so that the test accuracies that stand
-    beside it are not flattered by it.
+    Only cells with all their seeds compete. The choice is made on validation, so that it does not bias test accuracies.
     """
     complete = [cell for cell in candidates(dataset, results) if cell.records and len(cell.seeds) == len(cell.asked)]
     means = {cell.key: cell.mean("validation.accuracy") or 0.0 for cell in complete}

@@ -1,4 +1,4 @@
-"""The report of a matrix: a function of its records and its matrix file. No torch, no clock."""
+"""The report of a matrix: a function of its records and its matrix file, without dates."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from pathlib import Path
 from tabulate import tabulate
 
 from benchmark.analysis import frames
-from benchmark.analysis.differences import differences
+from benchmark.analysis.differences import differences, measure_scores
 from benchmark.analysis.published import load_sources
 from benchmark.analysis.results import Results
-from benchmark.analysis.score_differences import score_differences
 from benchmark.files import write_atomically
 from benchmark.matrix.file import experiments_folder
 from benchmark.report import tables
-from benchmark.report.figures.charts import pictures
-from benchmark.report.figures.images import image_pictures
+from benchmark.report.figures import charts, images
 from benchmark.report.figures.picture import Picture
 from benchmark.report.formats import page, runs_parquet
 from benchmark.report.formats.latex import latex
@@ -27,28 +25,28 @@ from benchmark.report.text import plain
 from benchmark.words import count
 
 FIGURES = "figures"
-"""Folder of the pictures inside the results folder; nothing else belongs there."""
+"""Folder of the figures in the results folder; nothing else belongs there."""
 
 DIGESTS = "figures.json"
-"""Figure name -> SHA-256 of the data that its files show."""
+"""File of figure names with the SHA-256 of the data that their files show."""
 
 PAGE = "report.html"
 """The report as one file with its figures inside."""
 
 RUNS = "runs.parquet"
-"""One row a run."""
+"""Table with one row per run."""
 
 
 def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture]]:
-    """Return the text files (relative path -> content) and the pictures, which are not drawn yet.
+    """Return the text files (relative path -> content) and the figures, not yet drawn.
 
     Raises:
-        UserError: a file that a run left for the report is damaged.
+        UserError: a file that a run kept for the report is damaged.
     """
     found = differences(results)
-    figures = [*pictures(results, found), *image_pictures(results)]
+    figures = [*charts.make_pictures(results, found), *images.make_pictures(results)]
     own = (d.contrast for d in found if d.contrast.headline and d.contrast.dataset in results.datasets)
-    scores = {contrast: score_differences(contrast, results) for contrast in own}
+    scores = {contrast: measure_scores(contrast, results) for contrast in own}
     sources = load_sources(experiments_folder() / "published")
     texts = {
         "report.md": markdown(results, found, scores, figures, sources),
@@ -60,7 +58,7 @@ def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture
 
 
 def write(results: Results, folder: Path) -> list[Path]:
-    """Write the report into a folder, each file atomically, and remove pictures it no longer has.
+    """Write the report into a folder, each file atomically, and remove figures it no longer has.
 
     A figure is drawn if one of its files is missing or ``figures.json`` has another hash for its data.
 
@@ -68,15 +66,15 @@ def write(results: Results, folder: Path) -> list[Path]:
         The paths, ``report.md`` first.
 
     Raises:
-        UserError: a file that a run left for the report is damaged, or the folder cannot be written.
+        UserError: a file that a run kept for the report is damaged, or the folder cannot be written.
     """
     texts, figures = texts_and_pictures(results)
     digests = _read_digests(folder)
     stale = [f for f in figures if digests.get(f.name) != f.digest or not all(p.is_file() for p in _paths(f, folder))]
-    if stale:  # killed while it draws, a report has no figures.json and is drawn from the start
+    if stale:  # after a kill while drawing, figures.json is missing: all is drawn from scratch
         (folder / DIGESTS).unlink(missing_ok=True)
     for picture in stale:
-        for path, content in zip(_paths(picture, folder), picture.drawn(), strict=True):
+        for path, content in zip(_paths(picture, folder), picture.draw_files(), strict=True):
             write_atomically(path, content)
     files = texts | {
         PAGE: _page(results, texts, figures, folder),
@@ -92,16 +90,16 @@ def write(results: Results, folder: Path) -> list[Path]:
 
 
 def check(results: Results, folder: Path) -> list[str]:
-    """Compare the report in a folder with what the records give, without drawing.
+    """Compare the report in a folder with the records, without drawing.
 
-    Texts are compared byte by byte, ``report.html`` with the SVG files on disk in it, ``runs.parquet`` by its content,
-    figures by the hashes of their data in ``figures.json``.
+    Texts are compared byte by byte, ``report.html`` with the SVG files on disk inserted, ``runs.parquet`` by its
+    content, figures by the hashes of their data in ``figures.json``.
 
     Returns:
         One line per file that differs, empty if all agree.
 
     Raises:
-        UserError: a file that a run left for the report is damaged.
+        UserError: a file that a run kept for the report is damaged.
     """
     texts, figures = texts_and_pictures(results)
     lines = {
@@ -141,7 +139,7 @@ def recommendation(results: Results) -> str:
 
 
 def _page(results: Results, texts: Mapping[str, bytes], figures: Sequence[Picture], folder: Path) -> bytes:
-    """Return report.html with the figures' SVG files on disk in it."""
+    """Return report.html with the figures' SVG files on disk inserted."""
     drawings = {picture.name: _paths(picture, folder)[1].read_bytes().decode(errors="replace") for picture in figures}
     title = f"Greyscale transfer benchmark: {results.matrix.name}"
     return page.page(texts["report.md"].decode(), title, drawings).encode()
@@ -152,7 +150,7 @@ def _digests(figures: Sequence[Picture]) -> bytes:
 
 
 def _read_digests(folder: Path) -> dict[str, str]:
-    """Return what figures.json says, or nothing if it is missing or damaged."""
+    """Return the content of figures.json, empty if it is missing or damaged."""
     try:
         found = json.loads(_read(folder, DIGESTS) or b"{}")
     except ValueError:
@@ -172,6 +170,6 @@ def _paths(picture: Picture, folder: Path) -> tuple[Path, Path]:
 
 
 def _surplus(folder: Path, figures: Sequence[Picture]) -> list[Path]:
-    """Return files in the figures folder that the report does not have."""
+    """Return the files in the figures folder that do not belong to the report."""
     wanted = {path for picture in figures for path in _paths(picture, folder)}
     return sorted(set((folder / FIGURES).glob("*.[ps][nv]g")) - wanted)

@@ -1,4 +1,4 @@
-"""report.md: the answer first, then the numbers, then how they came about."""
+"""report.md: the answer first, then the numbers, then the method."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from benchmark.analysis.results import Results
 from benchmark.analysis.uncertainty.inference import smallest_visible
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.report import tables
-from benchmark.report.figures.charts import drawn_note
-from benchmark.report.figures.images import without_thumbnails
+from benchmark.report.figures.charts import describe_drawn
+from benchmark.report.figures.images import explain_missing
 from benchmark.report.figures.picture import Picture, Section
 from benchmark.report.sections import method
 from benchmark.report.sections.answer import answer, cautions, details, families_in, reading
@@ -30,7 +30,7 @@ def markdown(
     figures: Sequence[Picture],
     sources: Sequence[Source],
 ) -> str:
-    """Return the whole report as GitHub's Markdown."""
+    """Return the complete report as GitHub's Markdown."""
     done = bool(results.plan.done)
 
     def figures_of(*sections: Section) -> list[str]:
@@ -58,13 +58,13 @@ def markdown(
     ]
     if done:
         parts += [
-            *("## Learning curves", *figures_of("curves"), drawn_note(results)),
+            *("## Learning curves", *figures_of("curves"), describe_drawn(results)),
             *("## Accuracy against cost", *figures_of("cost"), costs(results)),
             *("## Confusion", *figures_of("confusion"), "### Recall by class", recall_tables(results)),
             *("## Other scores", other_scores(results)),
             *(["### Differences in other scores", text] if (text := score_differences_table(scores, results)) else []),
-            *("## What the network sees", *figures_of("modes"), *without_thumbnails(results, figures, "modes")),
-            *("## The hardest test images", *figures_of("hardest"), *without_thumbnails(results, figures, "hardest")),
+            *("## What the network sees", *figures_of("modes"), *explain_missing(results, figures, "modes")),
+            *("## The hardest test images", *figures_of("hardest"), *explain_missing(results, figures, "hardest")),
         ]
     if text := published(sources, found, results):
         parts += ["## Published claims and figures", text]
@@ -73,7 +73,7 @@ def markdown(
         method.protocol(results),
         "### Settings",
         'The article is C. Hughes, "Transfer Learning on Greyscale Images: How to Fine-Tune Pretrained Models on '
-        'Black-and-White Datasets" (2022). Its script is not available; what it leaves open is our choice.',
+        'Black-and-White Datasets" (2022). Its script is not available; what it does not state is our choice.',
         method.settings(results.matrix),
     ]
     if done:
@@ -90,7 +90,7 @@ def markdown(
 
 
 def _damaged(results: Results) -> str:
-    """Return what a reader must know before any number: which records could not be read."""
+    """Return a warning, before any number, that names the records that could not be read."""
     names = [f"`records/{item.path.name}`" for item in results.plan.damaged]
     if not names:
         return ""
@@ -101,10 +101,10 @@ def _ledger(results: Results) -> str:
     parts = [f"{count(len(results.plan.runs), 'run')} asked for: {tables.ledger(results)}."]
     if results.plan.foreign:
         ids = ", ".join(f"`{run_id}`" for run_id in results.plan.foreign)
-        parts.append(f"Records that belong to no run of this matrix, left out: {ids}.")
+        parts.append(f"Records that do not belong to this matrix, left out: {ids}.")
     if results.plan.damaged:
         files = "\n".join(f"- `records/{item.path.name}`: {escape(item.reason)}" for item in results.plan.damaged)
-        parts.append(f"Damaged files among the records, refused; delete them and run the matrix again:\n\n{files}")
+        parts.append(f"Damaged records, left out; delete them and run the matrix again:\n\n{files}")
     wrong = [
         f"- {escape(str(run.spec))} (`{run.spec.id}`): {run.state}{_reason(run.record.reason)}"
         for run in results.plan.runs
@@ -124,13 +124,13 @@ def _comparison(results: Results) -> str:
     seeds = count(len(results.matrix.seeds), "seed")
     note = (
         f"Accuracy on the test split in percent: mean over {seeds}, in brackets the 95 % interval. "
-        f"{tables.BEST} is the dataset's highest mean. n: seeds done, where fewer than asked. More columns: "
-        "[table.csv](table.csv). Each figure of this report lies in `figures/` as PNG and as SVG."
+        f"{tables.BEST} is the dataset's highest mean. n: seeds done, if fewer than asked. More columns: "
+        "[table.csv](table.csv). Each figure of this report is in `figures/` as PNG and as SVG."
     )
     if results.repeated:
         note += (
             " = MODE: the same training as in that mode by construction (same parameters, same start, same function of "
-            "them), so it is shown once and is no second piece of evidence."
+            "them), so it is shown once and does not count as more evidence."
         )
     return f"{table(header, shown, left=names)}\n\n{note}"
 
@@ -149,7 +149,7 @@ def _differences(results: Results, found: Sequence[Difference]) -> str:
                 unmeasured += 1
                 continue
             visible = smallest_visible(interval)
-            row = tables.compared(results, contrast) | {
+            row = tables.comparison_columns(results, contrast) | {
                 "points": points_with_interval(interval),
                 "p (Holm)": p_text(difference.adjusted_p),
                 "visible": "" if visible is None else percent(visible),
@@ -160,18 +160,18 @@ def _differences(results: Results, found: Sequence[Difference]) -> str:
             rows.append({title: f"{bold}{text}{bold}" if text else "" for title, text in row.items()})
         body = [tables.table_of(rows, right=5)] if rows else []
         if unmeasured:
-            body.append(f"{count(unmeasured, 'comparison')} not measured yet: no seed is done on both sides.")
+            body.append(f"{count(unmeasured, 'comparison')} not measured: no seed is done on both sides.")
         parts.append("\n\n".join([f"### {QUESTIONS[family]}", *body]))
     if not parts:
-        return "This matrix holds none of the four comparisons."
+        return "This matrix has none of the four comparisons."
     margin = margin_in_words(found[0].margin)
     note = (
         "First minus second, in percent points of test accuracy ± half-width of the 95 % interval, on the same seeds "
-        "and the same images. Bold: the rows that answer the question, with Holm's p-values among themselves; those of "
-        "the other rows are among all rows of the question. Visible: the smallest true difference (points) that this "
-        f"comparison would have shown with 80 % power. *No difference beyond {margin}*: shown by two one-sided tests "
-        "at 5 % (the margin is the matrix's `equivalence_margin`). A mean of datasets weighs each the same, generated "
-        "controls left out. More numbers: [differences.csv](differences.csv)."
+        "and the same images. Bold: the rows that answer the question; their p-values are corrected (Holm) among "
+        "themselves, those of the other rows among all rows of the question. Visible: the smallest true difference "
+        f"(points) that this comparison would have shown with 80 % power. *No difference beyond {margin}*: shown by "
+        "two one-sided tests at 5 % (the margin is the matrix's `equivalence_margin`). A mean of datasets gives each "
+        "the same weight and leaves out generated controls. More columns: [differences.csv](differences.csv)."
     )
     return "\n\n".join([note, *parts])
 
@@ -185,11 +185,11 @@ def _reproduce(results: Results) -> str:
     name = results.matrix.name
     return (
         "```\n"
-        f"python -m benchmark run --matrix results/{name}/matrix.yaml    # only what is not done\n"
-        f"python -m benchmark report {name}    # rebuilds this file from the records\n"
-        f"python -m benchmark report --check {name}    # exit code 1 where this file differs from them\n"
+        f"python -m benchmark run --matrix results/{name}/matrix.yaml    # only missing runs\n"
+        f"python -m benchmark report {name}    # rebuild this file from the records\n"
+        f"python -m benchmark report --check {name}    # exit code 1 if this file differs from them\n"
         "```\n\n"
-        "Datasets that do not come with a package are read from `--data-dir`. On the same kind of processor "
-        "and the same versions a run gives the same weights again, bit for bit; elsewhere the last bits "
-        "differ, and numbers with them."
+        "Datasets that do not come with a package are read from `--data-dir`. With the same kind of processor "
+        "and the same versions a run gives the same weights, bit for bit; otherwise the last bits differ, and "
+        "so do the numbers."
     )

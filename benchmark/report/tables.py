@@ -1,4 +1,4 @@
-"""Tables that several parts of the report share: the ledger, the comparison in the article's shape, CSV files."""
+"""Tables that several parts of the report share: the ledger, the comparison as in the article, CSV files."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from benchmark.records.plan import STATES
 from benchmark.report.text import escape, table, with_interval
 
 BEST = "★"
-"""Marks the highest mean accuracy of a dataset."""
+"""Mark of a dataset's highest mean accuracy."""
 
 _DECIMALS = {"degrees_of_freedom": 1, "train_seconds": 2, "train_images_per_second": 2, "eval_images_per_second": 2}
-"""Of columns in CSV files that have not five."""
+"""Decimals of columns in CSV files, if not five."""
 
 
 def ledger(results: Results) -> str:
-    """Return the number of runs per state: done, failed, stale and pending always, the others if there are any."""
+    """Return the number of runs per state: done, failed, stale and pending always, the others if any."""
     counts = results.plan.counts()
     always = ("done", "failed", "stale", "pending")
     return ", ".join(f"{counts.get(state, 0)} {state}" for state in STATES if state in always or counts.get(state))
 
 
 def comparison(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows: dataset x input mode (x model where there are several) against policies; plain text."""
+    """Return header and rows, plain text: dataset x input mode (x model if there are several) against policies."""
     reasons = {(i.dataset, i.input_mode, policy): i.reason for i in results.not_applicable for policy in i.policies}
     rows = []
     for dataset in results.datasets:
@@ -44,9 +44,9 @@ def comparison(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def _cell(results: Results, key: CellKey, best: bool) -> str:
-    """Return ``91.4 (88.9–93.5)`` in percent, with ``n=2`` where seeds are missing, or the missing runs' states.
+    """Return ``91.4 (88.9–93.5)`` in percent, with ``n=2`` if seeds are missing; else the runs' states.
 
-    A cell that is another one by construction is named after it.
+    A cell that repeats another by construction names it.
     """
     if key in results.repeated:
         return f"= {results.repeated[key][1]}"
@@ -64,24 +64,24 @@ def cell_in_words(results: Results, key: CellKey) -> str:
 
 
 def place(results: Results, dataset: str, model: str, **more: str) -> dict[str, str]:
-    """Return the columns that say where a row belongs, as Markdown: dataset, model if there are several, and more."""
+    """Return the columns that identify a row, as Markdown: dataset, model if there are several, and more."""
     models = {"model": model} if results.several_models else {}
     return {title.replace("_", " "): escape(name) for title, name in ({"dataset": dataset} | models | more).items()}
 
 
-def compared(results: Results, contrast: Contrast) -> dict[str, str]:
-    """Return the columns that say what a row compares, as Markdown."""
+def comparison_columns(results: Results, contrast: Contrast) -> dict[str, str]:
+    """Return the columns of a row's comparison, as Markdown."""
     difference = {"difference": escape(f"{contrast.first} − {contrast.second}"), "in": escape(contrast.context)}
     return place(results, contrast.dataset, contrast.model) | difference
 
 
 def table_of(rows: Sequence[Mapping[str, str]], right: int) -> str:
-    """Return a Markdown table of rows by column title, the last columns aligned right; nothing without a row."""
+    """Return a Markdown table of rows by column title, the last columns aligned right; empty without rows."""
     return table(list(rows[0]), (list(row.values()) for row in rows), len(rows[0]) - right) if rows else ""
 
 
 def csv(frame: pd.DataFrame) -> str:
-    """Return a table as CSV: fixed decimals, ``yes`` and ``no``, nothing where a value is missing."""
+    """Return a table as CSV: fixed decimals, ``yes`` and ``no``, missing values empty."""
     shown = frame.copy()
     for name, dtype in frame.dtypes.items():
         if dtype == "boolean":

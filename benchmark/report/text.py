@@ -1,4 +1,4 @@
-"""Numbers and names as text: fixed decimals, a true minus sign, Markdown that no name can break."""
+"""Numbers and names as text: fixed decimals, a real minus sign, escaped Markdown."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _LINE = re.compile(r"\s+")
 
 
 def escape(name: str) -> str:
-    """Return a name that Markdown shows as it is, on one line, also inside a table."""
+    """Return a name escaped for Markdown, on one line, also inside a table."""
     return _SPECIAL.sub(r"\\\1", _LINE.sub(" ", name.strip()))
 
 
 def plain(markdown: str) -> str:
-    """Return sentences of Markdown as a terminal shows them: without stars around bold words and without escapes."""
+    """Return Markdown without the stars of bold words and without escapes, for a terminal."""
     return re.sub(r"\\(.)", r"\1", re.sub(r"(?<!\\)\*\*", "", markdown))
 
 
@@ -27,16 +27,16 @@ def percent(share: float) -> str:
 
 
 def with_interval(interval: Interval) -> str:
-    """Return a share in percent with the ends of its interval: ``91.4 (88.9–93.5)``, ``?`` where there are none."""
+    """Return a share in percent with its interval: ``91.4 (88.9–93.5)``, or ``91.4 (?)`` without ends."""
     if interval.low is None or interval.high is None:
         return f"{percent(interval.mean)} (?)"
     return f"{percent(interval.mean)} ({percent(interval.low)}–{percent(interval.high)})"
 
 
 def points_with_interval(interval: Interval) -> str:
-    """Return a difference of shares in percent points with its sign: ``+2.1 ± 1.0``, ``0.0 ± ?`` without an end."""
+    """Return a difference of shares in percent points with its sign: ``+2.1 ± 1.0``, or ``0.0 ± ?`` without ends."""
     half_width = "?" if interval.half_width is None else f"{100 * interval.half_width:.1f}"
-    return f"{shown(interval.mean, 0.01, 1, sign=True)} ± {half_width}"
+    return f"{format_value(interval.mean, 0.01, 1, sign=True)} ± {half_width}"
 
 
 def margin_in_words(share: float) -> str:
@@ -45,14 +45,14 @@ def margin_in_words(share: float) -> str:
 
 
 def p_text(p: float | None) -> str:
-    """Return a p-value with three decimals, ``< 0.001`` below them, nothing where there is none."""
+    """Return a p-value with three decimals, ``< 0.001`` below that, or nothing for None."""
     if p is None:
         return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def shown(value: float | None, unit: float, decimals: int, sign: bool = False) -> str:
-    """Return a value in a unit with fixed decimals, with a plus where asked, nothing where there is none."""
+def format_value(value: float | None, unit: float, decimals: int, sign: bool = False) -> str:
+    """Return a value in a unit with fixed decimals, with a plus sign if wanted, or nothing for None."""
     if value is None:
         return ""
     text = f"{value / unit:{'+' if sign else ''}.{decimals}f}"
@@ -64,7 +64,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -
 
     Args:
         header: column titles.
-        rows: one text a column.
+        rows: one text per column.
         left: number of columns aligned left; the others are aligned right.
     """
     rule = [":---" if index < left else "---:" for index in range(len(header))]

@@ -53,7 +53,7 @@ class Coverage:
         cell_half_width: of them.
         supported: of intervals of the difference that lie above zero.
         contradicted: of intervals of the difference that lie below zero.
-        telling: images on which the two cells differ in any seed.
+        informative: images on which the two cells differ in any seed.
         cell_telling: images that any seed got wrong in the first cell.
     """
 
@@ -63,13 +63,13 @@ class Coverage:
     cell_half_width: float
     supported: float
     contradicted: float
-    telling: float
+    informative: float
     cell_telling: float
 
     @property
     def few(self) -> bool:
         """Whether in half of the simulations fewer images tell than the rule of three asks for."""
-        return self.telling < FEW_IMAGES
+        return self.informative < FEW_IMAGES
 
 
 def _holds(interval: Interval, truth: float) -> bool:
@@ -172,9 +172,9 @@ def scored_coverage(
 
 
 def _interval(
-    points: np.ndarray, resampled: np.ndarray, score: int, images: int, telling: int, groups: Groups | None
+    points: np.ndarray, resampled: np.ndarray, score: int, images: int, informative: int, groups: Groups | None
 ) -> Interval:
-    few = telling if SCORES[score] == "macro_f1" else None
+    few = informative if SCORES[score] == "macro_f1" else None
     return bootstrap.mean_score(points[:, score].tolist(), resampled[:, score], images, None, few, groups)
 
 
@@ -285,7 +285,7 @@ def table(rows: list[Row]) -> list[str]:
         shares = (100 * c.difference, 100 * c.half_width, 100 * c.supported, 100 * c.contradicted)
         numbers = [
             *(f"{x:.1f}" for x in shares),
-            f"{c.telling:.0f}",
+            f"{c.informative:.0f}",
             f"{100 * c.cell:.1f}",
             f"{100 * c.cell_half_width:.1f}",
         ]

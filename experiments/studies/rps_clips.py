@@ -25,7 +25,7 @@ from PIL import Image
 from scipy.cluster.vq import kmeans2
 from tabulate import tabulate
 
-from benchmark.analysis.differences import contrasts, paired_values
+from benchmark.analysis.differences import contrasts, pair_values
 from benchmark.analysis.results import load
 from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.analysis.uncertainty.crossed import crossed
@@ -107,7 +107,7 @@ def main() -> None:
     rows = []
     for contrast in contrasts(results):
         if contrast.dataset == "rps" and contrast.headline:
-            values, _, groups = paired_values(
+            values, _, groups = pair_values(
                 [(results.by_key[first], results.by_key[second]) for first, second in contrast.pairs]
             )
             pairs = len(contrast.pairs)

@@ -65,7 +65,7 @@ def test_one_seed_leaves_the_images_alone_and_one_image_nothing() -> None:
 
 def test_scores_that_never_change_do_not_claim_to_be_certain_where_few_images_tell() -> None:
     same = np.ones((3, RESAMPLES))
-    assert mean_score([1.0] * 3, same, 128, None, telling=0).half_width == pytest.approx(3 / 128)
+    assert mean_score([1.0] * 3, same, 128, None, informative=0).half_width == pytest.approx(3 / 128)
     assert mean_score([1.0] * 3, same, 128, None).half_width == 0
 
 

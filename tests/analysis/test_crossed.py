@@ -37,7 +37,7 @@ def test_variance_and_degrees_of_freedom_agree_with_a_computation_by_hand() -> N
     share = seed / combined  # the seeds' mean square lies above the residual: it counts in full
     df = 1 / (share**1.5 / 2 + (1 - share) / 3)
     found = crossed(BY_HAND)
-    assert (found.mean, found.seeds, found.images, found.observations, found.telling) == (0.5, 3, 4, 12, 3)
+    assert (found.mean, found.seeds, found.images, found.observations, found.informative) == (0.5, 3, 4, 12, 3)
     assert found.variance == pytest.approx(combined / 12)
     assert found.df == pytest.approx(df)
 

@@ -14,10 +14,10 @@ from scipy import stats
 
 from benchmark.analysis.uncertainty.inference import (
     equivalence_p_value,
-    equivalent,
     holm,
+    is_equivalent,
     p_value,
-    pooled,
+    pool,
     smallest_visible,
 )
 from benchmark.analysis.uncertainty.interval import Interval
@@ -47,7 +47,7 @@ def test_the_p_value_is_below_five_percent_where_the_interval_excludes_zero(
 
 def test_two_seeds_have_no_p_value_and_show_nothing() -> None:
     made = interval(0.0, 1e-5, seeds=2)
-    assert (p_value(made), smallest_visible(made), equivalent(made, 0.01)) == (None, None, False)
+    assert (p_value(made), smallest_visible(made), is_equivalent(made, 0.01)) == (None, None, False)
 
 
 def test_holm_agrees_with_a_computation_by_hand() -> None:
@@ -80,9 +80,9 @@ def test_the_smallest_visible_difference_is_seen_in_four_of_five_repetitions() -
 
 def test_equivalence_is_the_ninety_percent_interval_within_the_margin() -> None:
     limit = (0.01 - 0.002) / stats.t.ppf(0.95, 8)
-    assert equivalent(interval(0.002, limit * 0.999), 0.01)
-    assert equivalent(interval(-0.002, limit * 0.999), 0.01)
-    assert not equivalent(interval(0.002, limit * 1.001), 0.01)
+    assert is_equivalent(interval(0.002, limit * 0.999), 0.01)
+    assert is_equivalent(interval(-0.002, limit * 0.999), 0.01)
+    assert not is_equivalent(interval(0.002, limit * 1.001), 0.01)
 
 
 def test_the_p_value_of_equivalence_is_the_larger_of_two_one_sided_t_tests() -> None:
@@ -95,7 +95,7 @@ def test_the_p_value_of_equivalence_is_the_larger_of_two_one_sided_t_tests() -> 
 
 
 def test_pooling_weighs_each_dataset_the_same() -> None:
-    made = pooled([interval(0.02, 0.01, df=4), interval(0.06, 0.02, df=10, seeds=3)])
+    made = pool([interval(0.02, 0.01, df=4), interval(0.06, 0.02, df=10, seeds=3)])
     assert made.mean == pytest.approx(0.04)
     assert made.standard_error == pytest.approx(math.sqrt(0.0001 + 0.0004) / 2)
     assert made.df == pytest.approx(0.0005**2 / (0.0001**2 / 4 + 0.0004**2 / 10))
@@ -104,13 +104,13 @@ def test_pooling_weighs_each_dataset_the_same() -> None:
 
 def test_a_pooled_interval_stands_on_the_weakest_of_its_parts() -> None:
     one = interval(0.05, 0.02)
-    assert pooled([one, replace(one, basis="folds")]).basis == "folds"
-    assert pooled([replace(one, basis="folds"), replace(one, basis="images")]).basis == "images"
+    assert pool([one, replace(one, basis="folds")]).basis == "folds"
+    assert pool([replace(one, basis="folds"), replace(one, basis="images")]).basis == "images"
 
 
 def test_pooling_copies_of_one_interval_keeps_the_mean_and_narrows_it() -> None:
     one = interval(0.05, 0.02)
-    made = pooled([one] * 4)
+    made = pool([one] * 4)
     assert made.mean == pytest.approx(0.05)
     assert made.standard_error == pytest.approx(0.01)
     assert made.df == pytest.approx(32)
@@ -120,7 +120,7 @@ def test_the_mean_of_datasets_is_welchs_interval() -> None:
     """Welch's test of two samples is the same sum of variances with Satterthwaite's degrees of freedom."""
     random = np.random.default_rng(7)
     first, second = random.integers(-1, 2, size=(1, 50)), random.integers(-1, 2, size=(1, 80))
-    found = pooled([mean_difference(first, None), mean_difference(second, None)])
+    found = pool([mean_difference(first, None), mean_difference(second, None)])
     welch = stats.ttest_ind(first[0], -second[0], equal_var=False)
     by_scipy = welch.confidence_interval(0.95)
     assert found.df == pytest.approx(welch.df)

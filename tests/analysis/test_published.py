@@ -205,7 +205,7 @@ def test_two_seeds_judge_no_figure_and_none_is_not_run(tmp_path: Path) -> None:
 def test_another_experiment_under_the_same_names_is_not_compared(tmp_path: Path) -> None:
     other, text = compared(tmp_path, [0.2, 0.3, 0.4], ["training.epochs=2"])
     assert {(item.as_published, item.ours) for item in other} == {(False, None)}
-    assert "not run: this matrix trains otherwise" in text
+    assert "not run: this matrix trains differently" in text
     same, _ = compared(tmp_path / "threads", [0.2, 0.3, 0.4], ["threads=2", "seeds=[0, 1, 2, 3]"])
     assert {item.as_published for item in same} == {True}
     assert [len(item.values) for item in same] == [3] * 4

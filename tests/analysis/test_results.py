@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.analysis.differences import contrasts, differences, paired_values
+from benchmark.analysis.differences import contrasts, differences, pair_values
 from benchmark.analysis.uncertainty.inference import holm, p_value
 from benchmark.errors import UserError
 from benchmark.matrix.expand import expand
@@ -106,7 +106,7 @@ def test_images_that_only_one_cell_has_are_left_out_of_the_pair(tmp_path: Path) 
     shorter = replace(
         second, tests={s: replace(t, images=fewer, correct=t.correct[kept]) for s, t in second.tests.items()}
     )
-    values, seeds, _ = paired_values([(first, shorter)])
+    values, seeds, _ = pair_values([(first, shorter)])
     assert values.shape == (3, 126)
     assert seeds == (0, 1, 2)
     assert np.array_equal(values, first.correct[:, kept].astype(int) - second.correct[:, kept])
@@ -150,7 +150,7 @@ def test_an_image_predicted_twice_is_refused(tmp_path: Path) -> None:
     record, predictions = factories.record_of(spec, factories.latent()(spec))
     twice = factories.reordered(predictions, [0, 0, *range(2, 128)])
     store.save(record, twice)
-    with pytest.raises(UserError, match="is predicted twice"):
+    with pytest.raises(UserError, match="has two predictions"):
         factories.results_of(PAIR, store)
 
 

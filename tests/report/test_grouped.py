@@ -25,12 +25,12 @@ def test_groups_of_test_images_widen_intervals_and_are_told(tmp_path: Path) -> N
 
     store = factories.fill(tmp_path, matrix, correct)
     alone = factories.texts(matrix, store)
-    assert "| not looked for |" in alone["report.md"]
-    assert "rps: intervals take each test image as independent of the others." in alone["report.md"]
+    assert "| unknown |" in alone["report.md"]
+    assert "rps: intervals assume independent test images." in alone["report.md"]
     groups = {name: f"hand {number // 8:02}" for number, name in enumerate(factories.image_ids(128))}
     groups_file.add(store.folder, {"rps": groups})
     grouped = factories.texts(matrix, store)
-    assert "four hands a class. The units of its intervals are 16 groups." in grouped["report.md"]
+    assert "four hands a class. Its intervals have 16 groups as units." in grouped["report.md"]
     assert "| 128 | 16 |" in grouped["report.md"].replace("`", "")
     for name in ("table.csv", "differences.csv"):
         before, after = (list(csv.DictReader(io.StringIO(made[name]))) for made in (alone, grouped))

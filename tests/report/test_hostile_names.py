@@ -18,7 +18,7 @@ from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.report import build
-from benchmark.report.figures.charts import own_name, slug
+from benchmark.report.figures.charts import file_name, slug
 from tests import factories
 
 SCRIPT = "<script>alert(1)</script>"
@@ -145,5 +145,5 @@ def test_figures_of_a_dataset_and_a_model_share_no_name() -> None:
         datasets=beans, models=["timm/resnet18", "timm/resnet18-timm-resnet18"], policies=["finetune"]
     )
     results = factories.results_of(matrix, Store(Path("nowhere")))
-    made = [own_name("curves", d, m, results) for d in results.datasets for m in matrix.models]
+    made = [file_name("curves", m, results, d) for d in results.datasets for m in matrix.models]
     assert len({name.lower() for name in made}) == 6

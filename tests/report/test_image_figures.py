@@ -92,7 +92,7 @@ def test_the_figure_of_modes_holds_what_runs_recorded(tmp_path: Path) -> None:
     assert [row["name"] for row in figures["modes-beans"].data["modes"]] == ["rgb", "grey-3ch", "grey-1ch"]
     assert figures["modes-beans"].data["span"] == 1.0
     for name in ("modes-beans", "hardest-beans"):
-        assert b"<image" in figures[name].drawn()[1]
+        assert b"<image" in figures[name].draw_files()[1]
 
 
 def test_without_thumbnails_the_report_says_why(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_without_thumbnails_the_report_says_why(tmp_path: Path) -> None:
     lost = filled(tmp_path / "lost", MATRIX)
     for path in lost.exhibits.iterdir():
         path.unlink()
-    assert "beans: no images are shown; its runs left none, or their files" in shown(MATRIX, lost)[0]
+    assert "beans: no images are shown; its runs kept none, or their files" in shown(MATRIX, lost)[0]
 
 
 def test_a_dataset_whose_name_begins_another_ones_is_told_to_have_no_images(tmp_path: Path) -> None:
@@ -130,5 +130,5 @@ def test_figures_of_single_datasets_are_capped_and_the_cap_is_told(
     text, figures = shown(matrix, factories.fill(tmp_path, matrix, factories.latent()))
     assert {"curves-beans", "confusion-beans"} <= set(figures)
     assert not [name for name in figures if name.endswith("-elpv")]
-    assert "are drawn for 8 cells at most: here of beans, 1 of 2." in text
+    assert "are drawn for at most 8 cells: here for beans, 1 of 2." in text
     assert "| elpv | grey-1ch | scratch |" in text

@@ -164,7 +164,7 @@ def test_without_a_done_run_it_says_so(tmp_path: Path) -> None:
     store = Store(tmp_path / "empty")
     results = factories.results_of(MATRIX, store)
     made = factories.texts(MATRIX, store)
-    assert "Nothing is measured yet" in made["report.md"]
+    assert "No results yet" in made["report.md"]
     assert f"{len(results.plan.runs)} pending" in made["report.md"]
     build.write(results, store.folder)
     assert build.check(results, store.folder) == []
@@ -185,7 +185,7 @@ def test_what_ties_test_images_together_is_told_under_the_answer_of_what_is_done
     store = factories.fill(tmp_path, matrix, factories.latent(), keep=lambda spec: spec.dataset != "few")
     told = factories.texts(matrix, store)["report.md"].partition("## The answer")[2].partition("### Recommendation")[0]
     assert "**Read with care, rps:** the 372 test images are 31 frames each of 12 rendered clips" in told
-    assert "take each image as independent: they are too narrow." in told
+    assert "assume independent images: the intervals are too narrow." in told
     assert told.count("Read with care") == 1
     only = factories.grid()
     made = factories.texts(only, factories.fill(tmp_path / "beans", only, factories.latent()))["report.md"]
@@ -205,7 +205,7 @@ def test_missing_failed_and_stale_runs_are_counted_named_and_lower_n(tmp_path: P
     assert "(n=1)" in made
     assert "(n=2)" in made
     assert "3 of 6 runs are not done" in made
-    assert "could not tell" not in made.partition("*Could not tell*")[0]
+    assert "inconclusive" not in made.partition("*Inconclusive*")[0]
 
 
 def test_a_damaged_record_is_named_on_top_and_left_out(small: Store) -> None:
@@ -223,7 +223,7 @@ def test_a_damaged_record_is_named_on_top_and_left_out(small: Store) -> None:
 def test_a_pretrained_network_that_is_better_is_called_better_and_twins_are_not_told_apart(filled: Store) -> None:
     head = factories.texts(MATRIX, filled)["report.md"].partition("## Runs")[0]
     assert "finetune − scratch (mean of grey-3ch and grey-1ch): finetune is better on beans" in head
-    assert "grey-3ch − grey-1ch (mean of finetune and finetune-whole): could not tell on beans" in head
+    assert "grey-3ch − grey-1ch (mean of finetune and finetune-whole): inconclusive on beans" in head
 
 
 def test_the_answer_about_many_datasets_counts_them(tmp_path: Path) -> None:

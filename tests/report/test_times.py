@@ -54,7 +54,7 @@ def test_a_cell_of_which_every_run_waited_has_bounds_and_is_not_drawn(tmp_path: 
     assert cost_row(files["report.md"], "grey-3ch")[3:6] == ["≤ 400.0", "≥ 20", "≥ 50"]
     assert cost_row(files["report.md"], "grey-1ch")[3:6] == ["40.0", "200", "500"]
     assert "at most 400 s of training" in files["report.md"]
-    assert "Not drawn: 1 cell of which every run waited." in files["report.md"]
+    assert "Not drawn: 1 cell in which every run waited." in files["report.md"]
     for row in csv.DictReader(io.StringIO(files["table.csv"])):
         assert row["train_seconds"] == ("" if row["input_mode"] == "grey-3ch" else "40.00")
 

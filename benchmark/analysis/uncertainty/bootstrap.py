@@ -1,6 +1,6 @@
-"""Intervals for scores that are no means over images: the crossed bootstrap, seeded.
+"""Intervals for scores other than means over images: the crossed bootstrap, seeded.
 
-Seeds and images are resampled independently of each other, with replacement, each image and each seed with its whole
+Seeds and images are resampled independently of each other, with replacement, each image and each seed with its entire
 row of results: the pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1;
 McCullagh 2000, "Resampling and exchangeable arrays"). Let ``theta_bs`` be seed s's score on the b-th resample of the
 images. The bootstrap variance of the mean over seeds, its expectation over the draws of seeds taken exactly, is::
@@ -11,8 +11,8 @@ images. The bootstrap variance of the mean over seeds, its expectation over the 
 
     pigeonhole = images + (S - 1) / S (seeds + residual)
 
-Owen shows what that estimates: the part of the residual that seeds and images have together counts three times, and of
-few seeds the seeds' part is too small by (S - 1) / S. Both are known here, so that they are set right::
+Owen shows what that estimates: the joint part of seeds and images in the residual counts three times, and the seeds'
+part is too small by (S - 1) / S. Both factors are known here, so they are corrected::
 
     V = max(images - residual, 0) + max(seeds - residual, 0) + residual
 
@@ -21,9 +21,9 @@ bootstrap's own error, and so is V; degrees of freedom are taken as there. In a 
 image, the residual is all that images do, and the rest of the seeds' part counts 1 + S / (K - 1) times
 (`benchmark.analysis.uncertainty.folds`).
 
-Where test images come in groups whole groups are resampled (Davison and Hinkley 1997, "Bootstrap Methods and their
+Where test images come in groups, groups are resampled (Davison and Hinkley 1997, "Bootstrap Methods and their
 Application", 3.8). Of G groups of one size that makes the parts of the images and of the residual too small by
-(G - 1) / G, of others by 1 - sum of n_g^2 / I^2, which is set right where there are groups: they may be few.
+(G - 1) / G, of others by 1 - sum of n_g^2 / I^2. That is corrected, because groups may be few.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ from benchmark.analysis.uncertainty.crossed import degrees_of_freedom
 from benchmark.analysis.uncertainty.interval import Basis, Estimate, Interval, symmetric
 
 RESAMPLES = 500
-"""Of the images. The standard error is itself known to 1 / sqrt(2 x 500) = 3 %."""
+"""Number of resamples of the images; the standard error is then known to 1 / sqrt(2 x 500) = 3 %."""
 
 LARGEST_SHARE = 0.9
-"""Of the images' squares in one group, where the correction for few groups ends: from one group nothing can be said."""
+"""Largest share of the sum of squares in one group that the correction for few groups takes into account."""
 
 SEED = 2007
-"""Of all draws: the same images are drawn in every run and every report."""
+"""Seed of all draws: the same images are drawn in every run and every report."""
 
 
 @lru_cache(maxsize=16)
 def image_counts(units: int) -> np.ndarray:
-    """Return how often each unit, image or group, stands in each resample: float64, shape (units, RESAMPLES).
+    """Return the count of each unit (image or group) in each resample: float64, shape (units, RESAMPLES).
 
-    Drawn from the raw stream of PCG64, which NumPy keeps from version to version (NEP 19), not from its distributions,
-    which it does not. The array is shared: it must not be changed.
+    Drawn from the raw stream of PCG64, which NumPy keeps from version to version (NEP 19), unlike its distributions.
+    The array is shared and read-only.
     """
     raw = np.random.PCG64([SEED, units]).random_raw(RESAMPLES * units).reshape(RESAMPLES, units)
     drawn = ((raw >> np.uint64(11)).astype(np.float64) * 2.0**-53 * units).astype(np.int64)
@@ -66,10 +66,9 @@ def image_counts(units: int) -> np.ndarray:
 
 
 def resample_counts(images: int, groups: Groups | None) -> np.ndarray:
-    """Return how often each image stands in each resample, of whole groups where there are any.
+    """Return the count of each image in each resample: float64, shape (images, RESAMPLES).
 
-    Returns:
-        float64, shape (images, RESAMPLES), columns adding up to ``images`` where each image is its own group.
+    If there are groups, they are the units that are drawn: resamples then differ in their number of images.
     """
     return image_counts(images) if groups is None else image_counts(groups.count)[groups.of_image]
 
@@ -79,18 +78,18 @@ def mean_score(
     resampled: np.ndarray,
     images: int,
     folds: int | None,
-    telling: int | None = None,
+    informative: int | None = None,
     groups: Groups | None = None,
 ) -> Interval:
     """Return the mean over seeds of a score, or of a paired difference of scores, with its symmetric interval.
 
     Args:
-        scores: of each seed on the images as they are.
+        scores: each seed's score on the original images.
         resampled: the same on each resample, float64, shape (seeds, RESAMPLES).
-        images: distinct test images.
-        folds: None: every seed was tested on the same images; else the K of a cross-validation.
-        telling: images that show anything, as in `Estimate`; None: all.
-        groups: of the images, whole in each resample; None: each is its own.
+        images: number of distinct test images.
+        folds: the K of a cross-validation, or None if every seed was tested on the same images.
+        informative: as in `Estimate`, or None for all images.
+        groups: groups that were resampled, or None if images were.
 
     Raises:
         ValueError: shapes that do not belong together.
@@ -121,7 +120,7 @@ def mean_score(
             seeds=seeds,
             images=images,
             observations=seeds * images,
-            telling=images if telling is None else telling,
+            informative=images if informative is None else informative,
             basis=basis,
             groups=None if groups is None else groups.count,
         )
@@ -129,14 +128,14 @@ def mean_score(
 
 
 def mean_scores(
-    qualities: Sequence[Quality], images: int, folds: int | None, telling: int, groups: Groups | None
+    qualities: Sequence[Quality], images: int, folds: int | None, informative: int, groups: Groups | None
 ) -> dict[str, Interval]:
     """Return the means over seeds of each of `SCORES`, or of paired differences of them, with their intervals.
 
     Args:
-        qualities: of each seed.
+        qualities: one per seed.
         images, folds, groups: as in `mean_score`.
-        telling: images that show anything of macro F1; of the other scores every image does.
+        informative: as in `mean_score`, for macro F1; every image informs the other scores.
     """
     return {
         name: mean_score(
@@ -144,7 +143,7 @@ def mean_scores(
             np.stack([quality.resampled[k] for quality in qualities]),
             images,
             folds,
-            telling if name == "macro_f1" else None,
+            informative if name == "macro_f1" else None,
             groups,
         )
         for k, name in enumerate(SCORES)
@@ -152,7 +151,7 @@ def mean_scores(
 
 
 def _correction(groups: Groups, folds: int) -> float:
-    """Return what takes the bias off a variance over resampled groups (see the module), shared out by some folds."""
+    """Return the factor that removes the bias of a variance over resampled groups (see the module)."""
     share = folds * sum(int(size) ** 2 for size in groups.sizes) / len(groups.of_image) ** 2
     return 1 / (1 - min(share, LARGEST_SHARE))
 

@@ -1,7 +1,7 @@
-"""Test images that come in groups: frames of a clip, images of one patient, near-duplicates. Groups are then the units.
+"""Variance with grouped test images (frames of a clip, images of one patient, near-duplicates): groups are the units.
 
-Images of one group go right or wrong together, so that a variance over single images is too small. As in survey
-statistics the sum of what a group's images add to the mean is taken as one observation (cluster-robust variance: Liang
+Images of one group tend to be right or wrong together, so a variance over single images is too small. As in survey
+statistics, the sum of what a group's images add to the mean is one observation (cluster-robust variance: Liang
 and Zeger 1986, "Longitudinal data analysis using generalized linear models"), crossed with the seeds (two-way
 clustering: Cameron, Gelbach and Miller 2011, "Robust inference with multiway clustering"). With ``Z_sg`` the sum of
 seed s over the n_g images of group g, ``m_s`` and ``m`` the means of seed s and of all, S seeds and I images::
@@ -36,7 +36,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Groups:
-    """Which images belong together.
+    """A partition of images into groups.
 
     Attributes:
         of_image: int64, shape (images,): 0..groups-1.
@@ -53,7 +53,7 @@ class Groups:
 
     @property
     def effective(self) -> float:
-        """As many groups of equal size would know the variance as well (see the module)."""
+        """Number of groups of equal size that would give the variance as precisely (see the module)."""
         return effective_number(self.sizes)
 
     def sums(self, values: np.ndarray) -> np.ndarray:
@@ -64,11 +64,7 @@ class Groups:
 
 
 def as_groups(codes: np.ndarray | None) -> Groups | None:
-    """Return the groups of some images; None where each is its own.
-
-    Args:
-        codes: integers, shape (images,), equal for images of one group; None: nothing is known.
-    """
+    """Return groups from integers that are equal for images of one group, shape (images,), or None if all differ."""
     if codes is None:
         return None
     _, of_image, sizes = np.unique(codes, return_inverse=True, return_counts=True)
@@ -83,7 +79,7 @@ def effective_number(sizes: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Parts:
-    """What seeds, groups, and the two together make a mean vary; variances of the mean."""
+    """Parts of the variance of a mean: of seeds, of groups, and of both together."""
 
     seeds: float
     groups: float

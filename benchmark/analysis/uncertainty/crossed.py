@@ -1,10 +1,10 @@
-"""A mean whose uncertainty comes from two crossed places, seeds and test images, with its estimated variance.
+"""The mean over two crossed random effects, seeds and test images, with its estimated variance.
 
 Model, for the value of seed s on image i (0 or 1 for a cell; -1, 0 or 1 for a paired difference of two cells)::
 
     Y_si = mu + seed_s + image_i + residual_si
 
-Seeds and images are random and crossed: every seed sees every image, so that images are no fresh sample under each seed
+Seeds and images are random and crossed: every seed sees every image, so seeds do not draw images of their own
 (Baayen, Davidson and Bates 2008, "Mixed-effects modeling with crossed random effects for subjects and items"). With
 S seeds and I images the mean squares of the two-way analysis of variance without replication have the expectations::
 
@@ -58,15 +58,15 @@ class MeanSquares:
 
 
 def mean_squares(values: np.ndarray) -> MeanSquares:
-    """Return the mean squares over seeds, images and what is left.
+    """Return the mean squares over seeds, images and the residual.
 
-    The sums are taken in integers, so that their result does not depend on the order of summation.
+    Sums are of integers, so their result does not depend on the order of summation.
 
     Args:
         values: integers, shape (seeds, images), both at least 2.
 
     Raises:
-        ValueError: another shape, or not integers.
+        ValueError: the shape is smaller, or values are not integers.
     """
     seeds, images = as_scores(values).shape
     if seeds < 2 or images < 2:
@@ -87,13 +87,13 @@ def crossed(values: np.ndarray, scale: int = 1, groups: Groups | None = None) ->
     """Return the mean of ``values / scale`` with its variance for crossed random seeds and images.
 
     Args:
-        values: integers, shape (seeds, images): row s and column i hold one seed's value on one image. For a cell 1 is
-            right and 0 is wrong; for differences 1, 0 or -1, or sums of such over ``scale`` pairs of cells.
-        scale: what the values are divided by.
-        groups: of the images; None: each is its own.
+        values: integers, shape (seeds, images). For a cell 1 is right and 0 is wrong; for differences 1, 0 or -1, or
+            sums of such over ``scale`` pairs of cells.
+        scale: divisor of the values.
+        groups: groups of images, or None if each image is its own.
 
     Raises:
-        ValueError: no seed or no image, a scale below one, or values that are not integers.
+        ValueError: no seed, no image, a scale below one, or values that are not integers.
     """
     seeds, images = as_scores(values).shape
     if scale < 1:
@@ -124,7 +124,7 @@ def crossed(values: np.ndarray, scale: int = 1, groups: Groups | None = None) ->
         seeds=seeds,
         images=images,
         observations=seeds * images,
-        telling=int(np.count_nonzero(values.any(axis=0))),
+        informative=int(np.count_nonzero(values.any(axis=0))),
         basis=basis,
         groups=None if groups is None else groups.count,
     )
@@ -134,8 +134,8 @@ def degrees_of_freedom(of_seeds: float, of_residual: float, variance: float, see
     """Return the degrees of freedom of a variance in which the seeds have a part (see the module).
 
     Args:
-        of_seeds: what the seeds' mean square adds to the variance before the residual is taken off.
-        of_residual: what the residual's would add in its place; the same unit.
+        of_seeds: the seeds' part of the variance before the residual is subtracted.
+        of_residual: the part that the residual's mean square would have instead; the same unit.
         variance: of the mean; the same unit.
         seeds: number of seeds, at least two.
         others: degrees of freedom of the rest.
@@ -146,10 +146,10 @@ def degrees_of_freedom(of_seeds: float, of_residual: float, variance: float, see
 
 
 def as_scores(values: np.ndarray) -> np.ndarray:
-    """Return the array, checked.
+    """Return the array if it is valid.
 
     Raises:
-        ValueError: not of the shape (seeds, images) with one of each at least, or not of integers.
+        ValueError: the shape is not (seeds, images) with at least one of each, or values are not integers.
     """
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(f"values must have the shape (seeds, images), got {values.shape}")

@@ -1,4 +1,4 @@
-"""The mean of a cross-validation, in which each seed is tested on another part of the images, with its variance."""
+"""The mean of a cross-validation, in which each seed is tested on one fold of the images, with its variance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmark.analysis.uncertainty.crossed import as_scores, degrees_of_freedom
 from benchmark.analysis.uncertainty.interval import Estimate
 
 UNTESTED = -128
-"""Stands for a value that was not measured: the image was not in the seed's fold. Beyond any sum of differences."""
+"""Mark of a value that was not measured because the image was not in the seed's fold; beyond any sum of differences."""
 
 
 def over_folds(values: np.ndarray, folds: int, scale: int = 1, groups: Groups | None = None) -> Estimate:
@@ -20,7 +20,7 @@ def over_folds(values: np.ndarray, folds: int, scale: int = 1, groups: Groups | 
     A fold's mean differs from another's by its images and by its training set (and seed). The images of two folds are
     not the same, but most of their training images are: the part of the training sets counts with 1/S + 1/(K-1) instead
     of 1/S, the correction of Nadeau and Bengio (2003, "Inference for the generalization error"; n_test / n_train =
-    1/(K-1)). They apply it to the whole variance of the fold means, the images' part included, which made intervals
+    1/(K-1)). They apply it to the entire variance of the fold means, the images' part included, which made intervals
     that covered 98 to 100 % (`experiments/studies/interval_coverage.md`)::
 
         V = within / I + max(between - within_fold, 0) (1/S + 1/(K-1))
@@ -28,18 +28,16 @@ def over_folds(values: np.ndarray, folds: int, scale: int = 1, groups: Groups | 
     with ``between`` the variance of the S fold means, ``within`` the variance within folds of the images' values
     (means over the seeds that saw an image), ``within_fold`` what images alone make fold means vary, I the number of
     distinct images. Degrees of freedom as in `benchmark.analysis.uncertainty.crossed`: S - 1 and I - S in shares
-    of V. Beyond K seeds folds come back with other seeds (repeated cross-validation; Bouckaert and Frank 2004,
-    "Evaluating the
-    replicability of significance tests for comparing learning algorithms").
+    of V. Beyond K seeds folds are used again with other seeds (repeated cross-validation; Bouckaert and Frank 2004,
+    "Evaluating the replicability of significance tests for comparing learning algorithms").
 
-    Where images come in groups, the squares of their groups' sums take the place of those of the images, as in
-    `benchmark.analysis.uncertainty.clusters`: no group stands in two folds.
+    Where images come in groups, the squares of their groups' sums replace those of the images, as in
+    `benchmark.analysis.uncertainty.clusters`: no group is in two folds.
 
     Args:
         values: integers, shape (seeds, images), at least two seeds; `UNTESTED` where a seed did not see an image.
         folds: K.
-        scale: what the values are divided by.
-        groups: of the images; None: each is its own.
+        scale, groups: as in `crossed`.
 
     Raises:
         ValueError: fewer than two seeds or folds, or a seed with fewer than two images.
@@ -54,10 +52,10 @@ def over_folds(values: np.ndarray, folds: int, scale: int = 1, groups: Groups | 
     mean = math.fsum(means) / seeds
     between = math.fsum((own - mean) ** 2 for own in means) / (seeds - 1)
     units = None if groups is None else groups.of_image
-    telling = int(np.count_nonzero(scores.any(axis=0)))
+    informative = int(np.count_nonzero(scores.any(axis=0)))
     if units is not None and min(len(np.unique(units[seen])) for seen in tested) < 2:
         images, observations = int(tested.any(axis=0).sum()), int(tested.sum())
-        return Estimate(mean, None, None, seeds, images, observations, telling, "folds", len(np.unique(units)))
+        return Estimate(mean, None, None, seeds, images, observations, informative, "folds", len(np.unique(units)))
     within_fold = math.fsum(
         _variance_of_mean(row[seen], None if units is None else units[seen])
         for row, seen in zip(scores, tested, strict=True)
@@ -72,14 +70,14 @@ def over_folds(values: np.ndarray, folds: int, scale: int = 1, groups: Groups | 
         seeds=seeds,
         images=images,
         observations=int(tested.sum()),
-        telling=telling,
+        informative=informative,
         basis="folds",
         groups=None if groups is None else groups.count,
     )
 
 
 def _within(scores: np.ndarray, tested: np.ndarray, units: np.ndarray | None) -> tuple[float, int, float]:
-    """Return what images within folds make the mean vary, the number of distinct images, and degrees of freedom."""
+    """Return the variance of the mean from images within folds, the number of images, and degrees of freedom."""
     folds: dict[bytes, list[int]] = {}
     for seed, seen in enumerate(tested):
         folds.setdefault(seen.tobytes(), []).append(seed)
@@ -100,7 +98,7 @@ def _within(scores: np.ndarray, tested: np.ndarray, units: np.ndarray | None) ->
 
 
 def _variance_of_mean(values: np.ndarray, units: np.ndarray | None) -> float:
-    """Return the variance of the mean of integers, by the units that they come in; of these two at least."""
+    """Return the variance of the mean of integers, by their units, of which there are at least two."""
     groups = as_groups(units)
     if groups is None:
         return _sample_variance(values) / len(values)
@@ -108,6 +106,6 @@ def _variance_of_mean(values: np.ndarray, units: np.ndarray | None) -> float:
 
 
 def _sample_variance(values: np.ndarray) -> float:
-    """Return the variance of integers, with n - 1; their sums are exact."""
+    """Return the variance of integers (n - 1) from exact sums."""
     n, total, squares = len(values), int(values.sum()), int((values * values).sum())
     return (n * squares - total**2) / (n * (n - 1))

@@ -1,4 +1,4 @@
-"""What may be concluded from an interval: p-values, Holm's correction, the smallest visible difference, equivalence."""
+"""Conclusions from intervals: p-values, Holm's correction, the smallest visible difference, equivalence, means."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmark.analysis.uncertainty.interval import CONFIDENCE, Basis, Interval,
 
 SIGNIFICANCE = 1 - CONFIDENCE
 POWER = 0.80
-"""Of the smallest difference that a comparison could have shown."""
+"""Power of the smallest visible difference."""
 
 _WEAKEST_FIRST: tuple[Basis, ...] = ("images", "folds", "seeds and images")
 
@@ -19,7 +19,7 @@ _WEAKEST_FIRST: tuple[Basis, ...] = ("images", "folds", "seeds and images")
 def p_value(interval: Interval) -> float | None:
     """Return the two-sided p-value of a mean of zero, from the same t that the interval is made of.
 
-    It is below 0.05 exactly where the interval excludes zero. None where the interval carries no verdict.
+    It is below 0.05 exactly if the interval excludes zero. None if the interval carries no verdict.
     """
     error = interval.standard_error
     if error is None or not interval.carries_a_verdict:
@@ -43,7 +43,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def smallest_visible(interval: Interval) -> float | None:
     """Return the true difference that this comparison would have shown in 80 % of its repetitions.
 
-    (t(0.975, df) + t(0.80, df)) x standard error: Bloom 1995, "Minimum detectable effects". None where the interval
+    (t(0.975, df) + t(0.80, df)) x standard error: Bloom 1995, "Minimum detectable effects". None if the interval
     carries no verdict.
     """
     error = interval.standard_error
@@ -56,11 +56,7 @@ def equivalence_p_value(interval: Interval, margin: float) -> float | None:
     """Return the p-value of two one-sided tests that the difference is at least ``margin``, whichever its sign.
 
     The larger of the two (Schuirmann 1987, "A comparison of the two one-sided tests procedure and the power approach"):
-    below 0.05 exactly where the 90 % interval lies within the margin. None where the interval carries no verdict.
-
-    Args:
-        interval: of a difference, in shares.
-        margin: in shares, above zero.
+    below 0.05 exactly if the 90 % interval is within the margin (shares). None if the interval carries no verdict.
     """
     error = interval.standard_error
     if error is None or not interval.carries_a_verdict:
@@ -68,18 +64,18 @@ def equivalence_p_value(interval: Interval, margin: float) -> float | None:
     return float(special.stdtr(interval.df, (abs(interval.mean) - margin) / error))
 
 
-def equivalent(interval: Interval, margin: float) -> bool:
+def is_equivalent(interval: Interval, margin: float) -> bool:
     """Return whether the difference is shown to be smaller than ``margin`` (shares): both one-sided tests at 5 %."""
     p = equivalence_p_value(interval, margin)
     return p is not None and p < SIGNIFICANCE
 
 
-def pooled(intervals: Sequence[Interval]) -> Interval:
+def pool(intervals: Sequence[Interval]) -> Interval:
     """Return the unweighted mean of independent means with its interval: each dataset counts the same.
 
-    V = sum(V_d) / D^2 with Satterthwaite's degrees of freedom, sum(V_d)^2 / sum(V_d^2 / df_d). The datasets are
-    taken as fixed: the interval is about their mean, not about datasets in general. Seeds are the fewest of them,
-    images the sum, groups of images too (an image that is its own counts as one).
+    V = sum(V_d) / D^2 with Satterthwaite's degrees of freedom, sum(V_d)^2 / sum(V_d^2 / df_d). Datasets are fixed: the
+    interval is about their mean, not about datasets in general. Seeds are the fewest of any dataset, images and groups
+    the sums (an image without a group counts as one).
 
     Raises:
         ValueError: nothing to pool, or an interval without a half-width.

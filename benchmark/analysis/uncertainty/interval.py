@@ -9,15 +9,13 @@ from typing import Literal
 from scipy import special
 
 CONFIDENCE = 0.95
-"""Two-sided coverage that the intervals aim at."""
+"""Nominal two-sided coverage of the intervals."""
 
 SEEDS_FOR_A_VERDICT = 3
-"""Seeds from which the intervals cover what they state (below: see `experiments/studies/interval_coverage.md`)."""
+"""Fewest seeds with which intervals cover as stated (`experiments/studies/interval_coverage.md`)."""
 
 FEW_IMAGES = 10
-"""Images that show anything, below which a variance estimated from them is not trusted.
-
-See `experiments/studies/interval_coverage.md`."""
+"""Informative images below which their variance is unreliable (`experiments/studies/interval_coverage.md`)."""
 
 RULE_OF_THREE = 3
 """A test of n images that never shows an event cannot exclude one that happens to 3 of n (Hanley and Lippman-Hand 1983,
@@ -32,16 +30,16 @@ class Interval:
 
     Attributes:
         mean: over all seeds and images.
-        low: lower end; None, as the next three, where it cannot be estimated (fewer than two images).
+        low: lower end, or None, as the next three, if it cannot be estimated (fewer than two images).
         high: upper end.
-        standard_error: of the mean; the floor of a symmetric interval counts in it.
+        standard_error: of the mean, with the floor of a symmetric interval included.
         df: degrees of freedom.
         seeds: number of seeds.
         images: number of test images.
-        basis: ``seeds and images``; ``images`` where one seed leaves the seed's part unseen; ``folds`` where each seed
-            was tested on another fold of a cross-validation.
-        floored: too few images showed anything: the rule of three stands in for the estimate.
-        groups: number of groups that the test images come in, the units of the interval; None: each image is its own.
+        basis: ``seeds and images``; ``images`` if there is one seed, so that seeds' part is unknown; ``folds`` if each
+            seed was tested on another fold of a cross-validation.
+        floored: whether too few images were informative, so that the rule of three replaces the estimate.
+        groups: number of groups of test images, the units of the interval, or None if each image is its own.
     """
 
     mean: float
@@ -57,7 +55,7 @@ class Interval:
 
     @property
     def half_width(self) -> float | None:
-        """Half the length; of a symmetric interval what stands after the sign ±."""
+        """Half the length; for a symmetric interval the number after ±."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
     @property
@@ -67,7 +65,7 @@ class Interval:
 
     @property
     def sign(self) -> Literal[-1, 0, 1]:
-        """1 where the interval lies above zero, -1 below, 0 where it holds zero or may not be read as evidence."""
+        """1 if the interval is above zero, -1 if below, 0 if it contains zero or carries no verdict."""
         if not self.carries_a_verdict or self.low is None or self.high is None:
             return 0
         return 1 if self.low > 0 else -1 if self.high < 0 else 0
@@ -79,15 +77,14 @@ class Estimate:
 
     Attributes:
         mean: over all seeds and images.
-        variance: of the mean; None where it cannot be estimated.
+        variance: of the mean, or None if it cannot be estimated.
         df: degrees of freedom of the variance.
         seeds: number of seeds.
         images: number of distinct test images.
-        observations: values that the mean is over.
-        telling: images that any seed saw as an event: on which two cells differ; of a proportion the wrong ones, or the
-            right ones where they are fewer.
-        basis: what the variance is over.
-        groups: number of groups of the images; None: each is its own.
+        observations: number of values in the mean.
+        informative: images on which any seed has an event: for a difference those on which two cells differ, for a
+            proportion the wrong ones, or the right ones if fewer.
+        basis, groups: as in `Interval`.
     """
 
     mean: float
@@ -96,13 +93,13 @@ class Estimate:
     seeds: int
     images: int
     observations: int
-    telling: int
+    informative: int
     basis: Basis
     groups: int | None = None
 
     @property
     def units(self) -> int:
-        """Groups of images, or images where each is its own."""
+        """Number of groups, or of images if they are not grouped."""
         return self.images if self.groups is None else self.groups
 
     def within(self, low: float, high: float, standard_error: float, floored: bool) -> Interval:
@@ -124,38 +121,37 @@ def t_quantile(quantile: float, df: float) -> float:
 
 
 def symmetric(estimate: Estimate) -> Interval:
-    """Return ``mean ± t(0.975, df) sqrt(variance)``, no half-width below 3 / units where fewer than ten images tell.
+    """Return ``mean ± t(0.975, df) sqrt(variance)``, at least ± 3 / units if fewer than ten images are informative.
 
-    Without that floor a comparison in which two cells never differ would claim to be certain, and one in which they
-    differ on a handful of images would cover as little as 74 % (the one-sided worlds of
-    `experiments/studies/interval_coverage.md`). Units are images, or their groups: a group that
-    was not drawn may be another one as a whole.
+    Without that floor, the interval of two cells that never differ would have no width, and of two that differ on a
+    handful of images would cover as little as 74 % (the one-sided worlds of
+    `experiments/studies/interval_coverage.md`). Units are images, or their groups.
     """
     if estimate.variance is None or estimate.df is None:
         return estimate.without_ends()
     t = t_quantile((1 + CONFIDENCE) / 2, estimate.df)
     half_width = t * math.sqrt(estimate.variance)
-    floor = RULE_OF_THREE / estimate.units if estimate.telling < FEW_IMAGES else 0.0
+    floor = RULE_OF_THREE / estimate.units if estimate.informative < FEW_IMAGES else 0.0
     floored = half_width < floor
     half_width = max(half_width, floor)
     return estimate.within(estimate.mean - half_width, estimate.mean + half_width, half_width / t, floored)
 
 
 def score_interval(estimate: Estimate) -> Interval:
-    """Return the interval of a proportion: Wilson's with the effective sample size of correlated observations.
+    """Return Wilson's interval of a proportion with the effective sample size of correlated observations.
 
     ``n = p (1 - p) / variance`` independent images would make the mean p as uncertain as it is (Korn and Graubard 1998,
     "Confidence intervals for proportions with small expected number of positive counts estimated from survey data");
     Wilson's score interval (1927, "Probable inference, the law of succession, and statistical inference") is taken at
     that n, with t in the place of z (Dean and Pagano 2015, "Evaluating confidence interval methods for binomial
-    proportions in clustered surveys"). It stays within 0..1, and near them it is not symmetric, as it must be. Where
-    fewer than ten images are wrong (or right), n is at most the number of images, or of their groups.
+    proportions in clustered surveys"). It stays within 0..1 and is not symmetric near the ends. If fewer than ten
+    images are wrong (or right), n is at most the number of images, or of their groups.
     """
     if estimate.variance is None or estimate.df is None:
         return estimate.without_ends()
     p, t = estimate.mean, t_quantile((1 + CONFIDENCE) / 2, estimate.df)
     n = p * (1 - p) / estimate.variance if estimate.variance > 0 else math.inf
-    floored = estimate.telling < FEW_IMAGES and n > estimate.units
+    floored = estimate.informative < FEW_IMAGES and n > estimate.units
     n = min(n, estimate.units if floored else estimate.observations)
     centre = (p + t**2 / (2 * n)) / (1 + t**2 / n)
     half_width = t / (1 + t**2 / n) * math.sqrt(p * (1 - p) / n + t**2 / (4 * n**2))

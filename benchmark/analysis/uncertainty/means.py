@@ -1,4 +1,4 @@
-"""Means of cells and of paired differences with their intervals, whichever way the seeds were tested."""
+"""Means of cells and of paired differences with their intervals, for crossed seeds and for cross-validation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from benchmark.analysis.uncertainty.interval import Estimate, Interval, score_in
 def mean_difference(
     values: np.ndarray, folds: int | None, scale: int = 1, groups: np.ndarray | None = None
 ) -> Interval:
-    """Return the mean of paired differences with its symmetric interval, whichever way the seeds were tested.
+    """Return the mean of paired differences with its symmetric interval.
 
     Args:
         values: integers, shape (seeds, images): 1, 0 or -1, or sums of such over ``scale`` pairs of cells; `UNTESTED`
             where a seed did not see an image.
-        folds: None: every seed was tested on every image (`crossed`); else K (`over_folds`).
-        scale: what the values are divided by.
-        groups: integers, shape (images,), equal for images of one group; None: each is its own.
+        folds: K of a cross-validation (`over_folds`), or None if every seed was tested on every image (`crossed`).
+        scale: divisor of the values.
+        groups: integers, shape (images,), equal for images of one group, or None if each image is its own.
 
     Raises:
         ValueError: without folds, a value is missing.
@@ -31,21 +31,20 @@ def mean_difference(
 
 
 def mean_accuracy(correct: np.ndarray, folds: int | None, groups: np.ndarray | None = None) -> Interval:
-    """Return the share of right images with its score interval, whichever way the seeds were tested.
+    """Return the share of right images with its score interval.
 
     Args:
-        correct: integers, shape (seeds, images): 1 where the image is right, 0 where not; `UNTESTED` where a seed did
-            not see it.
+        correct: integers, shape (seeds, images): 1 where right, 0 where wrong; `UNTESTED` where a seed did not see it.
         folds, groups: as in `mean_difference`.
 
     Raises:
         ValueError: without folds, a value is missing.
     """
-    return score_interval(replace(_estimate(correct, folds, 1, groups), telling=telling_images(correct)))
+    return score_interval(replace(_estimate(correct, folds, 1, groups), informative=count_informative(correct)))
 
 
-def telling_images(correct: np.ndarray) -> int:
-    """Return the number of images that any seed got wrong, or that any got right where these are fewer."""
+def count_informative(correct: np.ndarray) -> int:
+    """Return the number of images that any seed got wrong, or of those that any got right if these are fewer."""
     return min(int(np.count_nonzero((correct == value).any(axis=0))) for value in (0, 1))
 
 

@@ -1,8 +1,9 @@
-"""What the figures show, taken from the results; drawing is in `benchmark.report.figures.draw_charts`."""
+"""Data of the figures made of numbers; `benchmark.report.figures.draw_charts` draws them."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -16,101 +17,79 @@ from benchmark.report.text import escape
 from benchmark.words import count, listed
 
 DECIMALS = 5
-"""Of shares and losses in a figure's data."""
+"""Decimals of shares and losses in a figure's data."""
 
-CLASSES_IN_A_CONFUSION = 10
-"""Most classes that a confusion matrix can show with readable numbers."""
+MOST_CLASSES = 10
+"""Largest number of classes that a confusion matrix can show with readable numbers."""
 
 CELLS_DRAWN = 40
-"""Cells of which learning curves, confusion matrices and images are drawn; the tables have all."""
+"""Number of cells with learning curves, confusion matrices and images; the tables have all."""
 
 
-def pictures(results: Results, found: Sequence[Difference]) -> list[Picture]:
-    """Return the report's figures in its order; none where no run is done."""
-    made: list[Picture] = []
-    drawn = drawn_one_by_one(results)
+def make_pictures(results: Results, found: Sequence[Difference]) -> list[Picture]:
+    """Return the report's charts, by model."""
+    made: list[Picture | None] = []
+    drawn = choose_drawn(results)
     for model in results.matrix.models:
-        cells = [cell for cell in results.by_key.values() if cell.key[3] == model and cell.records]
-        if not cells:
-            continue
-        suffix, named = model_suffix(model, results)
-        made.append(_accuracy(results, cells, suffix, named))
-        made.extend(_forest([d for d in found if d.contrast.model == model], suffix, named))
-        made.extend(_cost(results, cells, suffix, named))
-        for dataset in results.datasets:
-            if (dataset, model) in drawn:
-                own = done_cells(results, dataset, model)
-                made.append(_curves(dataset, own, own_name("curves", dataset, model, results), named))
-                made.extend(_confusion(dataset, own, own_name("confusion", dataset, model, results), named))
-    return made
+        if cells := results.done_cells(model=model):
+            own = [difference for difference in found if difference.contrast.model == model]
+            made += [_accuracy(cells, model, results), _forest(own, model, results), _cost(cells, model, results)]
+        for dataset in (dataset for dataset, other in drawn if other == model):
+            made += [_curves(dataset, model, results), _confusion(dataset, model, results)]
+    return [picture for picture in made if picture is not None]
 
 
-def done_cells(results: Results, dataset: str, model: str) -> list[Cell]:
-    """Return a dataset's cells with one model of which a run is done."""
-    return [cell for cell in results.by_key.values() if (cell.key[0], cell.key[3]) == (dataset, model) and cell.records]
-
-
-def classes_of(cell: Cell) -> tuple[str, ...]:
-    """Return the names of the classes of a cell of which a run is done, in label order."""
-    record = next(iter(cell.records.values()))
-    return record.dataset.classes
-
-
-def measured(results: Results) -> list[tuple[str, str]]:
+def _done_pairs(results: Results) -> list[tuple[str, str]]:
     """Return the (dataset, model) pairs with a done run, by model, in the matrix's order."""
-    return [(d, m) for m in results.matrix.models for d in results.datasets if done_cells(results, d, m)]
+    return [(d, m) for m in results.matrix.models for d in results.datasets if results.done_cells(d, m)]
 
 
-def drawn_one_by_one(results: Results) -> list[tuple[str, str]]:
-    """Return the (dataset, model) pairs that have figures of their own: the first, and on to `CELLS_DRAWN` cells."""
-    chosen: list[tuple[str, str]] = []
-    cells = 0
-    for dataset, model in measured(results):
-        cells += len(done_cells(results, dataset, model))
-        if chosen and cells > CELLS_DRAWN:
-            break
-        chosen.append((dataset, model))
-    return chosen
+def choose_drawn(results: Results) -> list[tuple[str, str]]:
+    """Return the (dataset, model) pairs that have their own figures: the first one, and more up to `CELLS_DRAWN`."""
+    pairs = _done_pairs(results)
+    totals = itertools.accumulate(len(results.done_cells(*pair)) for pair in pairs)
+    fitting = [pair for pair, total in zip(pairs, totals, strict=True) if total <= CELLS_DRAWN]
+    return fitting or pairs[:1]
 
 
-def drawn_note(results: Results) -> str:
-    """Return which datasets have figures of their own, where not all have; else nothing."""
-    every, chosen = measured(results), drawn_one_by_one(results)
+def describe_drawn(results: Results) -> str:
+    """Return a sentence on the datasets that have their own figures, empty if all have."""
+    every, chosen = _done_pairs(results), choose_drawn(results)
     if len(chosen) == len(every):
         return ""
     several = results.several_models
     names = [escape(dataset) + (f" with {escape(model)}" if several else "") for dataset, model in chosen]
     return (
-        f"Learning curves, confusion matrices and images are drawn for {CELLS_DRAWN} cells at most: here of "
+        f"Learning curves, confusion matrices and images are drawn for at most {CELLS_DRAWN} cells: here for "
         f"{listed(names)}, {len(chosen)} of {len(every)}. The tables and `runs.parquet` have all."
     )
 
 
-def own_name(kind: str, dataset: str, model: str, results: Results) -> str:
-    """Return the file name, without extension, of the figure of a kind that one dataset has with one model."""
-    return f"{kind}-{slug(dataset)}{model_suffix(model, results)[0]}"
+def file_name(kind: str, model: str, results: Results, dataset: str | None = None) -> str:
+    """Return the file name, without extension, of the figure of a kind for one model, and for one dataset if given."""
+    of_dataset = "" if dataset is None else f"-{slug(dataset)}"
+    return f"{kind}{of_dataset}" + (f"--{slug(model)}" if results.several_models else "")
 
 
-def model_suffix(model: str, results: Results) -> tuple[str, str]:
-    """Return what names a model in file names and in titles; nothing where the matrix has one model."""
-    return (f"--{slug(model)}", f" ({model})") if results.several_models else ("", "")
+def add_model(title: str, model: str, results: Results) -> str:
+    """Return a figure's title, with the model in brackets if the matrix has several."""
+    return f"{title} ({model})" if results.several_models else title
 
 
-def _accuracy(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> Picture:
+def _accuracy(cells: Sequence[Cell], model: str, results: Results) -> Picture:
     return Picture(
-        name=f"accuracy{suffix}",
+        name=file_name("accuracy", model, results),
         section="accuracy",
-        title=f"Test accuracy by policy and input mode{named}",
-        caption="Points: means over seeds. Bars: 95 % intervals for crossed seeds and test images; a dotted bar is "
-        "over the images alone (one seed). Bars that overlap may still belong to cells that differ: the paired "
-        "differences tell.",
+        title=add_model("Test accuracy by policy and input mode", model, results),
+        caption="Points: means over seeds. Bars: 95 % intervals for crossed seeds and test images; dotted bars are "
+        "over the images alone (one seed). Cells whose bars overlap may still differ: see the paired differences.",
         data=_panels(results, [_point(cell) for cell in cells]),
         draw=draw_charts.accuracy,
     )
 
 
 def _panels(results: Results, points: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the data of a figure with one panel per dataset: the points, and which names they have, in order."""
+    """Return the data of a figure with one panel per dataset: the points, and the names in them in order."""
 
     def occurring(key: str, names: Iterable[str]) -> list[str]:
         return [name for name in names if any(point[key] == name for point in points)]
@@ -126,18 +105,11 @@ def _panels(results: Results, points: list[dict[str, Any]]) -> dict[str, Any]:
 def _point(cell: Cell) -> dict[str, Any]:
     assert cell.accuracy is not None
     dataset, mode, policy, _ = cell.key
-    return {
-        "dataset": dataset,
-        "mode": mode,
-        "policy": policy,
-        "mean": _round(cell.accuracy.mean),
-        "low": _round(cell.accuracy.low),
-        "high": _round(cell.accuracy.high),
-        "seeds": cell.accuracy.seeds,
-    }
+    ends = {end: _round(getattr(cell.accuracy, end)) for end in ("mean", "low", "high")}
+    return {"dataset": dataset, "mode": mode, "policy": policy, **ends, "seeds": cell.accuracy.seeds}
 
 
-def _forest(found: Sequence[Difference], suffix: str, named: str) -> list[Picture]:
+def _forest(found: Sequence[Difference], model: str, results: Results) -> Picture | None:
     rows = [
         {
             "question": QUESTIONS[d.contrast.family],
@@ -154,45 +126,38 @@ def _forest(found: Sequence[Difference], suffix: str, named: str) -> list[Pictur
         if d.interval is not None and d.contrast.headline
     ]
     if not rows:
-        return []
-    return [
-        Picture(
-            name=f"differences{suffix}",
-            section="differences",
-            title=f"Paired differences that answer the questions{named}",
-            caption="Mean difference in test accuracy on the same seeds and the same images, with its 95 % interval. "
-            "Filled: shown to differ, after Holm's correction. Hollow: could not tell, or too few seeds for a verdict.",
-            data=rows,
-            draw=draw_charts.forest,
-        )
-    ]
+        return None
+    return Picture(
+        name=file_name("differences", model, results),
+        section="differences",
+        title=add_model("Paired differences that answer the questions", model, results),
+        caption="Mean difference in test accuracy on the same seeds and the same images, with its 95 % interval. "
+        "Filled: shown to differ, after Holm's correction. Hollow: inconclusive, or too few seeds for a verdict.",
+        data=rows,
+        draw=draw_charts.forest,
+    )
 
 
-def _cost(results: Results, cells: Sequence[Cell], suffix: str, named: str) -> list[Picture]:
-    points = []
-    for cell in cells:
-        seconds = cell.mean_time("train_seconds")
-        if seconds is not None and not seconds.bound:
-            points.append({**_point(cell), "seconds": round(seconds.value, 2)})
+def _cost(cells: Sequence[Cell], model: str, results: Results) -> Picture | None:
+    times = [(cell, cell.mean_time("train_seconds")) for cell in cells]
+    points = [_point(cell) | {"seconds": round(time.value, 2)} for cell, time in times if time and not time.bound]
     if not points:
-        return []
+        return None
     left_out = len(cells) - len(points)
-    return [
-        Picture(
-            name=f"time{suffix}",
-            section="cost",
-            title=f"Test accuracy against training time{named}",
-            caption="Seconds of training steps, mean over the done runs that did not wait for a processor, evaluation "
-            "and loading left out. Bars: 95 % intervals of the accuracy, over all done seeds. Times on different "
-            "hardware do not compare."
-            + (f" Not drawn: {count(left_out, 'cell')} of which every run waited." if left_out else ""),
-            data=_panels(results, points) | {"policies": list(results.matrix.policies)},  # the markers go by all
-            draw=draw_charts.cost,
-        )
-    ]
+    return Picture(
+        name=file_name("time", model, results),
+        section="cost",
+        title=add_model("Test accuracy against training time", model, results),
+        caption="Seconds of training steps, mean over the done runs that did not wait for a processor, without "
+        "evaluation and loading. Bars: 95 % intervals of the accuracy, over all done seeds. Times on different "
+        "hardware are not comparable."
+        + (f" Not drawn: {count(left_out, 'cell')} in which every run waited." if left_out else ""),
+        data=_panels(results, points) | {"policies": list(results.matrix.policies)},  # markers depend on all of them
+        draw=draw_charts.cost,
+    )
 
 
-def _curves(dataset: str, cells: Sequence[Cell], name: str, named: str) -> Picture:
+def _curves(dataset: str, model: str, results: Results) -> Picture:
     data = [
         {
             "mode": cell.key[1],
@@ -201,45 +166,43 @@ def _curves(dataset: str, cells: Sequence[Cell], name: str, named: str) -> Pictu
             "train_loss": _band(cell, "train_loss"),
             "val_accuracy": _band(cell, "val_accuracy"),
         }
-        for cell in cells
+        for cell in results.done_cells(dataset, model)
     ]
     return Picture(
-        name=name,
+        name=file_name("curves", model, results, dataset),
         section="curves",
-        title=f"Learning curves on {dataset}{named}",
-        caption="Lines: means over seeds, drawn as far as every seed of the cell ran. Bands: lowest to highest seed.",
+        title=add_model(f"Learning curves on {dataset}", model, results),
+        caption="Lines: means over seeds, up to the end of the cell's shortest run. Bands: lowest to highest seed.",
         data=data,
         draw=draw_charts.curves,
     )
 
 
-def _confusion(dataset: str, cells: Sequence[Cell], name: str, named: str) -> list[Picture]:
-    """Return the confusion matrices of a dataset's cells; none where there are too many classes to read."""
-    classes = classes_of(cells[0])
-    if len(classes) > CLASSES_IN_A_CONFUSION:
-        return []
-    data = {
-        "classes": list(classes),
-        "cells": [{"mode": c.key[1], "policy": c.key[2], "counts": c.confusion.tolist()} for c in cells],
-    }
-    return [
-        Picture(
-            name=name,
-            section="confusion",
-            title=f"Confusion on the test images of {dataset}{named}",
-            caption="Percent of the images of a true class (row) that were taken for a class (column), over the done "
-            f"seeds together. Datasets of more than {CLASSES_IN_A_CONFUSION} classes have the table of recalls only.",
-            data=data,
-            draw=draw_charts.confusion,
-        )
-    ]
+def _confusion(dataset: str, model: str, results: Results) -> Picture | None:
+    """Return the confusion matrices of a dataset's cells, or None if there are too many classes to read."""
+    cells = results.done_cells(dataset, model)
+    classes = cells[0].classes
+    if len(classes) > MOST_CLASSES:
+        return None
+    return Picture(
+        name=file_name("confusion", model, results, dataset),
+        section="confusion",
+        title=add_model(f"Confusion on the test images of {dataset}", model, results),
+        caption="Percentage of the images of a true class (row) that were predicted as a class (column), over all done "
+        f"seeds. Datasets of more than {MOST_CLASSES} classes have the table of recalls only.",
+        data={
+            "classes": list(classes),
+            "cells": [{"mode": c.key[1], "policy": c.key[2], "counts": c.confusion.tolist()} for c in cells],
+        },
+        draw=draw_charts.confusion,
+    )
 
 
-def _band(cell: Cell, what: str) -> list[list[float]]:
+def _band(cell: Cell, field: str) -> list[list[float]]:
     """Return [epoch, mean, lowest, highest] for the epochs that every seed reached."""
     band = []
     for epochs in zip(*(record.history for record in cell.records.values()), strict=False):
-        values = [float(getattr(epoch, what)) for epoch in epochs]
+        values = [float(getattr(epoch, field)) for epoch in epochs]
         ends = (math.fsum(values) / len(values), min(values), max(values))
         band.append([epochs[0].epoch, *(round(end, DECIMALS) for end in ends)])
     return band
@@ -252,8 +215,8 @@ def _round(value: float | None) -> float | None:
 def slug(name: str) -> str:
     """Return a name as part of a file name: lower-case letters, digits and single hyphens between them.
 
-    A name that is not such a text already, or that ends like a hash, gets the start of its SHA-256 as well: no two
-    names share a file, on no file system.
+    A name that does not have that form already, or that ends like a hash, also gets the start of its SHA-256: no two
+    names share a file on any file system.
     """
     if re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) and not re.search(r"(^|-)[0-9a-f]{8}$", name):
         return name

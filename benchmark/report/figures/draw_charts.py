@@ -1,4 +1,4 @@
-"""How the figures look: one colour per mode, one marker per policy, everywhere; legends and titles outside the axes."""
+"""Drawing of the charts: one colour per mode and one marker per policy everywhere, legends outside the axes."""
 
 from __future__ import annotations
 
@@ -15,50 +15,49 @@ from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.policies import POLICIES
 
 _OKABE_ITO = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
-"""Okabe and Ito (2008), "Color Universal Design": told apart with any colour vision."""
+"""Okabe and Ito (2008), "Color Universal Design": distinguishable with any colour vision."""
 
 MODE_COLOURS = {mode: _OKABE_ITO[index % len(_OKABE_ITO)] for index, mode in enumerate(INPUT_MODES)}
-"""One colour a mode in every figure."""
+"""Colour of each mode in every figure."""
 
 _MARKERS = "osD^vPX*"
 
 
-def policy_marker(policy: str, shown: Sequence[str]) -> str:
-    """Return the policy's marker: the same in every figure; own policies of a matrix take theirs by position."""
-    known = list(POLICIES)
-    return _MARKERS[(known.index(policy) if policy in known else shown.index(policy)) % len(_MARKERS)]
-
-
-PANELS_A_ROW = 3
+PANELS_PER_ROW = 3
 GREY = "#666666"
 
 
+def _marker(policy: str, policies: Sequence[str]) -> str:
+    """Return a policy's marker, the same in every figure; a matrix's own policies have theirs by position."""
+    known = list(POLICIES)
+    return _MARKERS[(known.index(policy) if policy in known else policies.index(policy)) % len(_MARKERS)]
+
+
 def accuracy(data: Any) -> Figure:
-    """Draw accuracy (%) against policy, one panel a dataset, one colour a mode."""
-    figure, panels = _panels(data["datasets"], width=1.1 + 0.75 * len(data["policies"]), height=2.9)
-    step = 0.7 / max(len(data["modes"]), 1)
-    for axes, dataset in zip(panels, data["datasets"], strict=True):
-        cells = [c for c in data["cells"] if c["dataset"] == dataset]
-        offsets = [(data["modes"].index(c["mode"]) - (len(data["modes"]) - 1) / 2) * step for c in cells]
-        places = [data["policies"].index(c["policy"]) + offset for c, offset in zip(cells, offsets, strict=True)]
+    """Draw accuracy (%) against policy, one panel per dataset, one colour per mode."""
+    modes, policies = data["modes"], data["policies"]
+    figure, panels = _panels(data, width=1.1 + 0.75 * len(policies))
+    step = 0.7 / max(len(modes), 1)
+    for axes, cells in panels:
+        offsets = [(modes.index(cell["mode"]) - (len(modes) - 1) / 2) * step for cell in cells]
+        places = [policies.index(cell["policy"]) + offset for cell, offset in zip(cells, offsets, strict=True)]
         _bars(axes, places, cells, ["o"] * len(cells))
-        axes.set_xticks(range(len(data["policies"])), [policy.replace("-", "-\n", 1) for policy in data["policies"]])
-        axes.set_xlim(-0.5, len(data["policies"]) - 0.5)
+        axes.set_xticks(range(len(policies)), [policy.replace("-", "-\n", 1) for policy in policies])
+        axes.set_xlim(-0.5, len(policies) - 0.5)
         axes.xaxis.set_tick_params(length=0)
-        for edge in range(1, len(data["policies"])):
+        for edge in range(1, len(policies)):
             axes.axvline(edge - 0.5, color="#dddddd", linewidth=0.8, zorder=0)
     _accuracy_axis(panels)
-    _legend(figure, _mode_handles(data["modes"], "o"))
+    _legend(figure, _mode_handles(modes, "o"))
     return figure
 
 
 def cost(data: Any) -> Figure:
-    """Draw accuracy (%) against training seconds, one panel a dataset, colour = mode, marker = policy."""
-    figure, panels = _panels(data["datasets"], width=3.2, height=2.9)
-    for axes, dataset in zip(panels, data["datasets"], strict=True):
-        cells = [c for c in data["cells"] if c["dataset"] == dataset]
+    """Draw accuracy (%) against training seconds, one panel per dataset, colour = mode, marker = policy."""
+    figure, panels = _panels(data, width=3.2)
+    for axes, cells in panels:
         seconds = [cell["seconds"] for cell in cells]
-        _bars(axes, seconds, cells, [policy_marker(cell["policy"], data["policies"]) for cell in cells])
+        _bars(axes, seconds, cells, [_marker(cell["policy"], data["policies"]) for cell in cells])
         if min(seconds) > 0 and max(seconds) > 10 * min(seconds):
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -71,7 +70,7 @@ def cost(data: Any) -> Figure:
         axes.set_xlabel("training time (s, mean of the seeds)")
     _accuracy_axis(panels)
     markers = [
-        Line2D([], [], color=GREY, marker=policy_marker(p, data["policies"]), linestyle="", markersize=5, label=p)
+        Line2D([], [], color=GREY, marker=_marker(p, data["policies"]), linestyle="", markersize=5, label=p)
         for p in data["policies"]
         if any(cell["policy"] == p for cell in data["cells"])
     ]
@@ -80,7 +79,7 @@ def cost(data: Any) -> Figure:
 
 
 def curves(data: Any) -> Figure:
-    """Draw training loss and validation accuracy against the epoch, one column a policy, one colour a mode."""
+    """Draw training loss and validation accuracy against the epoch, one column per policy, one colour per mode."""
     policies = list(dict.fromkeys(cell["policy"] for cell in data))
     modes = list(dict.fromkeys(cell["mode"] for cell in data))
     figure = Figure(figsize=(max(2.6 * len(policies) + 0.6, 3.8), 4.8), layout="constrained")
@@ -89,13 +88,12 @@ def curves(data: Any) -> Figure:
         for row, (what, factor) in enumerate((("train_loss", 1), ("val_accuracy", 100))):
             axes: Axes = grid[row][column]
             for cell in (c for c in data if c["policy"] == policy):
-                epochs, mean, low, high = zip(*cell[what], strict=True)
+                epochs, *shares = zip(*cell[what], strict=True)
+                mean, low, high = ([factor * y for y in values] for values in shares)
                 colour = MODE_COLOURS[cell["mode"]]
                 width = 1.1 + 0.7 * (len(modes) - 1 - modes.index(cell["mode"]))  # lines that coincide stay visible
-                axes.plot(epochs, [factor * y for y in mean], color=colour, linewidth=width)
-                axes.fill_between(
-                    epochs, [factor * y for y in low], [factor * y for y in high], color=colour, alpha=0.18, linewidth=0
-                )
+                axes.plot(epochs, mean, color=colour, linewidth=width)
+                axes.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
             axes.grid(axis="y")
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         grid[0][column].set_title(policy, fontsize=10)
@@ -139,14 +137,14 @@ def forest(data: Any) -> Figure:
 
 
 def confusion(data: Any) -> Figure:
-    """Draw confusion matrices in percent of the true class, one row a mode, one column a policy.
+    """Draw confusion matrices in percent of the true class, one row per mode, one column per policy.
 
-    All stand on one pair of axes, a class one unit wide: axes of their own cost a second for 25 matrices.
+    They share one pair of axes, on which a class is one unit wide: separate axes cost a second for 25 matrices.
     """
     classes, cells = data["classes"], {(c["mode"], c["policy"]): c["counts"] for c in data["cells"]}
     modes = list(dict.fromkeys(mode for mode, _ in cells))
     policies = list(dict.fromkeys(policy for _, policy in cells))
-    names = [shortened(name, 14) for name in classes]
+    names = [shorten(name, 14) for name in classes]
     count, inch = len(names), 0.36
     longest = max(len(name) for name in (*modes, *policies))
     across = max(count + 0.5, (0.075 * longest + 0.1) / inch)  # from one matrix to the next, in classes
@@ -173,7 +171,7 @@ def confusion(data: Any) -> Figure:
                     ink = "white" if share > 65 else "black"
                     place = (left + j, top + i)
                     number = axes.text(*place, f"{share:.0f}", ha="center", va="center", color=ink, fontsize=7)
-                    number.set_in_layout(False)  # it lies inside the axes: the layout need not measure it
+                    number.set_in_layout(False)  # inside the axes: the layout need not measure it
     axes.set_aspect("equal")
     side = max(across - 0.5 - count, 0) / 2  # of a title wider than its matrix
     axes.set(xlim=(-0.5 - side, width - 0.5 - side), ylim=(height - 1.45, -1.45))
@@ -190,24 +188,24 @@ def confusion(data: Any) -> Figure:
     return figure
 
 
-def _panels(titles: Sequence[str], width: float, height: float) -> tuple[Figure, list[Axes]]:
-    columns = min(len(titles), PANELS_A_ROW)
-    rows = math.ceil(len(titles) / PANELS_A_ROW)
-    size = (max(width * columns + 0.5, 3.8), height * rows + 0.5)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    every: list[Axes] = [axes for line in grid for axes in line]
+def _panels(data: Any, width: float) -> tuple[Figure, list[tuple[Axes, list[Any]]]]:
+    """Return a figure with one panel per dataset, and each panel with its dataset's cells; the width is in inches."""
+    titles = data["datasets"]
+    columns, rows = min(len(titles), PANELS_PER_ROW), math.ceil(len(titles) / PANELS_PER_ROW)
+    figure = Figure(figsize=(max(width * columns + 0.5, 3.8), 2.9 * rows + 0.5), layout="constrained")
+    every = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten().tolist()
     for axes in every[len(titles) :]:
         axes.remove()
     for axes, title in zip(every, titles, strict=False):
-        axes.set_title(shortened(title, 28), fontsize=10)
+        axes.set_title(shorten(title, 28), fontsize=10)
         axes.grid(axis="y")
         axes.set_axisbelow(True)
-    return figure, every[: len(titles)]
+    own = [[cell for cell in data["cells"] if cell["dataset"] == title] for title in titles]
+    return figure, list(zip(every, own, strict=False))
 
 
 def _bars(axes: Axes, places: Sequence[float], cells: Sequence[Any], markers: Sequence[str]) -> None:
-    """Draw means with their intervals, few artists for all of them: a report has thousands."""
+    """Draw means with their intervals, with few artists: a report has thousands of means."""
     colours = [MODE_COLOURS[cell["mode"]] for cell in cells]
     lows, highs = ([100 * (c["mean"] if c[end] is None else c[end]) for c in cells] for end in ("low", "high"))
     _intervals(axes.vlines, places, lows, highs, colours, [cell["seeds"] for cell in cells])
@@ -235,7 +233,7 @@ def _intervals(
     colours: Sequence[str],
     seeds: Sequence[int],
 ) -> None:
-    """Draw intervals by `Axes.vlines` or `Axes.hlines`, dotted where they are over the images alone (one seed)."""
+    """Draw intervals by `Axes.vlines` or `Axes.hlines`, dotted if they are over the images alone (one seed)."""
     for style, dotted in (("-", False), (":", True)):
         own = [k for k, count in enumerate(seeds) if (count == 1) == dotted]
         if own:
@@ -243,16 +241,16 @@ def _intervals(
             draw(at, low, high, colors=colors, linewidth=1.4, linestyle=style)
 
 
-def shortened(text: str, most: int) -> str:
-    """Return a text of at most ``most`` characters, the last of which says that more are left out."""
+def shorten(text: str, most: int) -> str:
+    """Return a text of at most ``most`` characters, cut with an ellipsis."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _accuracy_axis(panels: Sequence[Axes]) -> None:
-    for index, axes in enumerate(panels):
+def _accuracy_axis(panels: Sequence[tuple[Axes, object]]) -> None:
+    for index, (axes, _) in enumerate(panels):
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, 0), min(high, 100.5))
-        if index % PANELS_A_ROW == 0:
+        if index % PANELS_PER_ROW == 0:
             axes.set_ylabel("test accuracy (%)")
 
 
@@ -261,9 +259,9 @@ def _mode_handles(modes: Sequence[str], marker: str) -> list[Line2D]:
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """Put a legend below the panels, in height of its own: it takes none of theirs."""
+    """Put a legend below the panels and make the figure higher by its height."""
     longest = max(len(str(handle.get_label())) for handle in handles)
-    inches = 0.7 + 0.075 * longest  # of one entry: its line and its letters at 9 points
+    inches = 0.7 + 0.075 * longest  # width of an entry: its line and its letters at 9 points
     width, height = figure.get_size_inches()
     columns = max(1, min(len(handles), int(width / inches)))
     figure.set_size_inches(width, height + 0.19 * (math.ceil(len(handles) / columns) - 1))

@@ -1,4 +1,4 @@
-"""How the figures made of images look: tiles on a grid, text in room of its own."""
+"""Drawing of the figures made of images: tiles on a grid, with room for text."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from benchmark.report.figures.draw_charts import MODE_COLOURS, shortened
+from benchmark.report.figures.draw_charts import MODE_COLOURS, shorten
 
 _SMALL = 6.5
-"""Points, of the text at a tile."""
+"""Size of the text at a tile, points."""
 
 
 def modes(data: Any) -> Figure:
-    """Draw what the network is given, one row per mode, one column per image."""
+    """Draw the network's input, one row per mode, one column per image."""
     span, label, columns = data["span"], 2.9, len(data["examples"])
     figure, axes = _canvas(label + 1.08 * columns, 1.08 * len(data["modes"]) + 0.3, inches=0.92)
     for column, example in enumerate(data["examples"]):
         axes.text(
-            label + 1.08 * column + 0.5, 0.16, shortened(example["class"], 16), ha="center", va="center", fontsize=7
+            label + 1.08 * column + 0.5, 0.16, shorten(example["class"], 16), ha="center", va="center", fontsize=7
         )
     for row, mode in enumerate(data["modes"]):
         top = 0.3 + 1.08 * row
@@ -40,7 +40,7 @@ def modes(data: Any) -> Figure:
 
 
 def hardest(data: Any) -> Figure:
-    """Draw rows of test images, each with its class and what was said of it."""
+    """Draw rows of test images, each with its class and the answers on it."""
     pitch, row_height = 1.45, 1.95
     columns = max(len(row["images"]) for row in data)
     figure, axes = _canvas(max(pitch * columns, 4.6), row_height * len(data), inches=0.95)
@@ -51,7 +51,7 @@ def hardest(data: Any) -> Figure:
             left = pitch * column
             _tile(axes, left, top + 0.27, _pixels(image["jpeg"]) / 255)
             for line, text in enumerate(image["lines"]):
-                axes.text(left, top + 1.31 + 0.16 * line, shortened(text, 24), va="top", fontsize=_SMALL)
+                axes.text(left, top + 1.31 + 0.16 * line, shorten(text, 24), va="top", fontsize=_SMALL)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""A figure as data and a way to draw it, so that a figure that shows other data is known without drawing."""
+"""A figure as data and a function that draws it, so that changed data are noticed without drawing."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DRAWING_VERSION = 5
-"""Raised when a figure shows the same data in another way, so that committed pictures count as changed."""
+"""Version of the drawing code, raised when the same data look different: committed pictures then count as changed."""
 
 DPI = 144
-"""Of the PNG, dots per inch."""
+"""Resolution of the PNG, dots per inch."""
 
 Section = Literal["accuracy", "differences", "curves", "cost", "confusion", "modes", "hardest"]
-"""The part of the report that has a figure."""
+"""A part of the report with figures."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Picture:
 
     Attributes:
         name: file name without extension.
-        section: the part of the report that has it.
+        section: the part of the report that shows it.
         title: one line, also the alternative text.
-        caption: what is seen and how to read it, Markdown.
-        data: everything that is drawn: plain JSON types, numbers rounded.
-        draw: data -> matplotlib figure.
+        caption: explanation, Markdown.
+        data: everything that is drawn, as plain JSON types with rounded numbers.
+        draw: function from data to a Matplotlib figure.
     """
 
     name: str
@@ -45,16 +45,12 @@ class Picture:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the data and of the way it is drawn."""
+        """SHA-256 of the data, the title and the version of the drawing code."""
         text = json.dumps([DRAWING_VERSION, self.title, self.data], sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def drawn(self) -> tuple[bytes, bytes]:
-        """Draw the figure, once for both files.
-
-        Returns:
-            The PNG file, and the SVG file: one ``svg`` element with a title for screen readers. Neither has a date.
-        """
+    def draw_files(self) -> tuple[bytes, bytes]:
+        """Return the PNG file and the SVG file (one ``svg`` element with a title for screen readers), without dates."""
         import matplotlib
 
         settings: Any = {
@@ -64,9 +60,9 @@ class Picture:
             "axes.spines.right": False,
             "grid.color": "#e5e5e5",
             "grid.linewidth": 0.6,
-            "figure.dpi": DPI,  # the layout is made at the resolution of the PNG: hinted letters change width with it
+            "figure.dpi": DPI,  # hinted letters, and so the layout, depend on the resolution
             "svg.hashsalt": self.name,
-            "text.parse_math": False,  # a name may hold dollar signs
+            "text.parse_math": False,  # names may contain dollar signs
         }
         with matplotlib.rc_context(settings):
             figure = self.draw(self.data)

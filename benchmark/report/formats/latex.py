@@ -11,7 +11,7 @@ from benchmark.report import tables
 from benchmark.words import count
 
 _SIGNS = {"±": r"$\pm$", "−": "$-$", "–": "--", "|": r"\textbar{}"}
-"""Those that tabulate leaves as they are."""
+"""LaTeX of signs that tabulate leaves unchanged."""
 
 _BEST = re.compile(rf"(?<=& )([^&\n]+?) {tables.BEST}")
 

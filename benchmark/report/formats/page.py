@@ -1,4 +1,4 @@
-"""report.html: the same report as one file without any request, its figures as SVG inside it."""
+"""report.html: the report as one self-contained file, with its figures as SVG."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def page(markdown: str, title: str, drawings: Mapping[str, str]) -> str:
 
     Args:
         markdown: report.md.
-        title: of the page, plain text.
-        drawings: ``svg`` element of each figure in it, by the figure's name.
+        title: title of the page, plain text.
+        drawings: ``svg`` element of each figure, by the figure's name.
     """
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     body = _IMAGE.sub(

@@ -17,7 +17,7 @@ def encode(frame: pd.DataFrame) -> bytes:
 
 
 def agrees(content: bytes, frame: pd.DataFrame) -> bool:
-    """Return whether a Parquet file, of any version of pyarrow, holds exactly this table."""
+    """Return whether a Parquet file, of any version of pyarrow, contains exactly this table."""
     try:
         found, expected = (ParquetFile(BufferReader(each)).read(use_threads=False) for each in (content, encode(frame)))
     except (OSError, ValueError):  # pyarrow's ArrowInvalid is a ValueError

@@ -1,4 +1,4 @@
-"""The answer in sentences, computed from the paired intervals and honest about what they cannot tell."""
+"""The answer in sentences, from the paired intervals, with a caution where they are inconclusive."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from benchmark.report.tables import cell_in_words
 from benchmark.report.text import escape, margin_in_words, points_with_interval, with_interval
 from benchmark.words import count, listed
 
-UNDECIDED = "could not tell"
+INCONCLUSIVE = "inconclusive"
+
+MOST_NAMED = 3
+"""Datasets that a sentence of the answer names; for more it gives their number."""
 
 
 def reading(difference: Difference) -> str:
-    """Return what a paired difference shows, in a few words: who is better, or why nobody can say."""
+    """Return the reading of a paired difference: the side that is better, or why no verdict is given."""
     interval, contrast = difference.interval, difference.contrast
     if interval is None:
         return "not measured"
@@ -27,44 +30,40 @@ def reading(difference: Difference) -> str:
     if difference.sign:
         return f"{contrast.first if difference.sign > 0 else contrast.second} is better"
     if interval.sign:
-        return f"{UNDECIDED} after Holm's correction"
-    if difference.equivalent:
+        return f"{INCONCLUSIVE} after Holm's correction"
+    if difference.is_equivalent:
         return f"no difference beyond {margin_in_words(difference.margin)}"
-    return UNDECIDED
-
-
-MOST_NAMED = 3
-"""Datasets that a sentence of the answer names; of more it gives the number."""
+    return INCONCLUSIVE
 
 
 def answer(results: Results, found: Sequence[Difference]) -> str:
-    """Return the answer as Markdown, in three sentences at most: pretraining, the grey channels, the highest means."""
+    """Return the answer in at most three sentences, Markdown: pretraining, the grey channels, the highest means."""
     if not results.plan.done:
-        return "Nothing is measured yet: no run of this matrix is done."
+        return "No results yet: no run of this matrix is done."
     asked = [family for family in QUESTIONS if any(d.contrast.family == family and d.contrast.headline for d in found)]
     return "\n\n".join([*(_sentence(family, found, results) for family in asked[:2]), _highest(results)])
 
 
 _UNGROUPED = (
-    "Its intervals, p-values and verdicts, those of means over datasets too, take each image as independent: they are "
-    "too narrow."
+    "Its intervals, p-values and verdicts, and those of means over datasets, assume independent images: the intervals "
+    "are too narrow."
 )
 
 
 def cautions(results: Results) -> str:
-    """Return what is known to tie the images of the done runs' datasets together, a sentence or two each; Markdown."""
-    measured = {cell.key[0] for cell in results.by_key.values() if cell.records}
-    told: dict[str, list[str]] = {}
+    """Return a caution for each dataset with done runs whose images are known to depend on each other; Markdown."""
+    by_text: dict[str, list[str]] = {}
     for entry in results.matrix.datasets:
-        if entry.title in measured and not entry.is_folder and (caution := CATALOGUE[entry.name].caution):
+        known = not entry.is_folder and results.done_cells(entry.title)
+        if known and (caution := CATALOGUE[entry.name].caution):
             groups = results.test_groups(entry.title)
-            units = _UNGROUPED if groups is None else f"The units of its intervals are {count(groups, 'group')}."
-            told.setdefault(f"{caution} {units}", []).append(entry.title)
-    return "\n\n".join(f"**Read with care, {escape(listed(titles))}:** {text}" for text, titles in told.items())
+            units = _UNGROUPED if groups is None else f"Its intervals have {count(groups, 'group')} as units."
+            by_text.setdefault(f"{caution} {units}", []).append(entry.title)
+    return "\n\n".join(f"**Read with care, {escape(listed(titles))}:** {text}" for text, titles in by_text.items())
 
 
 def _sentence(question: Family, found: Sequence[Difference], results: Results) -> str:
-    """Return one sentence on a question: each comparison with what it shows, and on which datasets."""
+    """Return one sentence on a question: each comparison with its reading and the datasets."""
     parts = []
     for what, shows in _by_comparison(question, found, results).items():
         number = sum(len(places) for places in shows.values())
@@ -77,7 +76,7 @@ def _sentence(question: Family, found: Sequence[Difference], results: Results) -
 
 
 def _highest(results: Results) -> str:
-    """Return the sentence on the highest means, with what stands against them."""
+    """Return the sentence on the highest means, with the number of missing runs."""
     best = {dataset: keys for dataset in results.datasets if (keys := results.best(dataset))}
     named = len(best) <= MOST_NAMED
     parts: dict[str, list[str]] = {}
@@ -96,9 +95,9 @@ def _highest(results: Results) -> str:
 
 
 def details(results: Results, found: Sequence[Difference]) -> str:
-    """Return what the answer rests on, as Markdown: one item per question, its datasets grouped by what they show.
+    """Return the details of the answer as a Markdown list: one item per question, its datasets grouped by reading.
 
-    Of each comparison a sentence like ``a − b (mean of x and y): a is better on d (+3.0 ± 1.0).``
+    A comparison is a sentence like ``a − b (mean of x and y): a is better on d (+3.0 ± 1.0).``
     """
     if not results.plan.done:
         return ""
@@ -112,16 +111,16 @@ def details(results: Results, found: Sequence[Difference]) -> str:
             lines.append(f"- **{QUESTIONS[family]}** {' '.join(sentences)}")
     lines.append(
         "- Differences are percent points of test accuracy ± half-width of the 95 % interval. *Better* holds after "
-        "Holm's correction for the number of comparisons that answer a question. *Could not tell* does not mean that "
-        "there is no difference: it may be as large as the interval's ends. "
-        f"Below {SEEDS_FOR_A_VERDICT} seeds no verdict is given. The highest of several means flatters itself: what is "
-        "better than what stands in the paired differences."
+        "Holm's correction for the number of comparisons that answer a question. *Inconclusive* does not mean that "
+        "the two are equal: the difference may be as large as the interval's ends. "
+        f"Below {SEEDS_FOR_A_VERDICT} seeds no verdict is given. The highest of several means is biased upwards; use "
+        "the paired differences to compare cells."
     )
     return "\n".join(lines)
 
 
 def _by_comparison(question: Family, found: Sequence[Difference], results: Results) -> dict[str, dict[str, list[str]]]:
-    """Return, of a question's headlines, comparison -> what it shows -> the datasets with their differences."""
+    """Return the headlines of a question: comparison -> reading -> datasets with their differences."""
     compared: dict[str, dict[str, list[str]]] = {}
     for difference in found:
         contrast = difference.contrast
@@ -135,6 +134,6 @@ def _by_comparison(question: Family, found: Sequence[Difference], results: Resul
 
 
 def families_in(found: Sequence[Difference]) -> list[Family]:
-    """Return the questions that a matrix asks, in the report's order."""
+    """Return the questions of a matrix, in the report's order."""
     asked = {difference.contrast.family for difference in found}
     return [family for family in QUESTIONS if family in asked]

@@ -1,4 +1,4 @@
-"""How it was measured: protocol, settings, hardware, versions, time, flags. All from the matrix and the records."""
+"""Method of a report, from the matrix and the records: protocol, settings, hardware, versions, time, flags."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from benchmark.report.text import escape, table
 from benchmark.words import count, duration, listed
 
 PROTOCOL = """\
-- The checkpoint is chosen on validation accuracy (ties: lower validation loss, then the earlier epoch); the tables show
-  its accuracy on the test split. `table.csv` has two more readings beside it: the test accuracy after the last epoch,
-  and `article_accuracy`, the best test accuracy over all epochs. The latter is the article's way, and optimistic: it
-  chooses on the images that it reports.
-- A seed gives the head's weights, the order of the batches and the flips, the same in every cell that shares it. Splits
-  come from `split_seed`, never from the run's seed: every cell sees the same images.
-- An interval is 95 %, for seeds and test images as two crossed random effects: variance components by analysis of
-  variance (negative ones taken as zero), t with degrees of freedom after Satterthwaite. Of a cell's accuracy it is
-  Wilson's score interval with the effective number of images, so that a cell without an error does not claim to be
-  certain; of a difference it is symmetric, and where fewer than ten images tell two cells apart no half-width is below
+- The best epoch is chosen by validation accuracy (ties: lower validation loss, then the earlier epoch); the tables show
+  its accuracy on the test split. `table.csv` also has the test accuracy after the last epoch, and `article_accuracy`,
+  the best test accuracy over all epochs. The latter is the article's reading, and optimistic: it chooses by the images
+  that it reports.
+- A seed determines the head's weights, the order of the batches and the flips, the same in every cell that shares it.
+  Splits come from `split_seed`, never from the run's seed: every cell sees the same images.
+- Intervals are 95 %, for seeds and test images as two crossed random effects: variance components by analysis of
+  variance (negative ones set to zero), t with degrees of freedom after Satterthwaite. A cell's accuracy has Wilson's
+  score interval with the effective number of images, so that a cell without errors does not appear certain. The
+  interval of a difference is symmetric, and if two cells differ on fewer than ten images, its half-width is at least
   3 / test images (the rule of three). Other scores: the crossed bootstrap, seeds and images resampled independently.
-  Where test images come in groups (frames of a clip, images of a patient, near-duplicates; `groups.csv`) whole groups
-  take the place of images in all of this: cluster-robust variances, degrees of freedom by the effective number of
-  groups, 3 / groups. With one seed the interval is over the images alone: the seeds' part is missing. The intervals say
-  nothing about other splits, other hyperparameters or other datasets, and they are not widened for the number of
-  comparisons; verdicts are corrected for it (Holm).
-- How often such intervals hold the truth was simulated for many designs; the repository of the benchmark has the table
-  (`experiments/studies/interval_coverage.md`). More than 95 % hold it where few images tell two cells apart, fewer
-  where seeds differ much and are few, or where few groups of images decide.
-- A paired difference uses only the seeds done, and the images present, on both sides. Where its interval holds zero, it
-  could not tell. Below three seeds no verdict is given."""
+  If test images come in groups (frames of a clip, images of a patient, near-duplicates; `groups.csv`), groups replace
+  images in all of this: cluster-robust variances, degrees of freedom by the effective number of groups, 3 / groups.
+  With one seed the interval is over the images alone, without the seeds' part. The intervals say nothing about other
+  splits, other hyperparameters or other datasets, and they are not widened for the number of comparisons; verdicts are
+  corrected for it (Holm).
+- The coverage of these intervals was simulated for many designs; the benchmark's repository has the table
+  (`experiments/studies/interval_coverage.md`). It is above 95 % where two cells differ on few images, and below where
+  seeds are few and differ much, or where few groups of images decide.
+- A paired difference uses only the seeds done, and the images present, on both sides. If its interval contains zero, it
+  is inconclusive. Below three seeds no verdict is given."""
 
 CROSS_VALIDATION = """\
-- {dataset} is small and evaluated by {folds}-fold cross-validation: the seed chooses the fold that is tested. Its
-  intervals count that training sets overlap, as in the corrected resampled t-test (Nadeau and Bengio 2003)."""
+- {dataset} is small and evaluated by {folds}-fold cross-validation: the seed chooses the test fold. Its intervals
+  account for overlapping training sets, as in the corrected resampled t-test (Nadeau and Bengio 2003)."""
 
 _NAMES: dict[str, str] = {
     "image_size": "image size (px, both sides)",
     "batch_size": "batch size",
     "epochs": "epochs, at most",
-    "head_epochs": "epochs of the head's stage in finetune",
+    "head_epochs": "epochs of finetune's head stage",
     "optimizer": "optimizer",
     "lr": "learning rate of the first step",
     "weight_decay": "weight decay",
@@ -68,7 +68,7 @@ _ARTICLE: dict[str, str] = {
     "augment": "hflip",
     "early_stopping": "10",
 }
-"""What the article's text says (`experiments/full.yaml` comments on each key); the rest it leaves open."""
+"""Settings that the article states (`experiments/full.yaml` comments on each key)."""
 
 _ARTICLES_DATASETS = ("beans", "rps", "pets")
 
@@ -76,14 +76,14 @@ OURS = "our choice"
 
 
 def summary(results: Results) -> str:
-    """Return protocol, hardware, versions and dates in a few lines; more is said further down. Markdown."""
+    """Return protocol, hardware, versions and dates in a few lines, Markdown."""
     training = results.matrix.training
     lines = [
-        f"- Protocol {PROTOCOL_VERSION}: the checkpoint is chosen on validation accuracy and reported on test; every "
+        f"- Protocol {PROTOCOL_VERSION}: the best epoch is chosen by validation accuracy and reported on test; every "
         "cell sees the same images, and cells that share a seed the same batches.",
         f"- {listed([escape(model) for model in results.matrix.models])}, {training.image_size} px, at most "
         f"{count(training.epochs, 'epoch')}, batches of {training.batch_size}; "
-        f"{count(len(results.matrix.seeds), 'seed')} a cell.",
+        f"{count(len(results.matrix.seeds), 'seed')} per cell.",
     ]
     known = [record.environment for record in results.plan.done]
     if known:
@@ -101,7 +101,7 @@ def summary(results: Results) -> str:
 
 
 def protocol(results: Results) -> str:
-    """Return the rules of measurement and the words for modes and policies, Markdown."""
+    """Return the protocol with descriptions of modes and policies, Markdown."""
     words = [f"- `{mode}`: {INPUT_MODES[mode].summary}." for mode in results.matrix.input_modes]
     words += [f"- `{policy}`: {escape(results.matrix.policy(policy).summary)}." for policy in results.matrix.policies]
     folded = {cell.key[0]: cell.folds for cell in results.by_key.values() if cell.folds}
@@ -119,20 +119,20 @@ def settings(matrix: Matrix) -> str:
         ["weights", _weights(matrix.weights), OURS],
         ["seeds", ", ".join(str(seed) for seed in matrix.seeds), OURS],
         ["split seed", str(matrix.split_seed), OURS],
-        ["threads a run", str(matrix.threads), OURS],
+        ["threads per run", str(matrix.threads), OURS],
     ]
     for entry in matrix.datasets:
         taken = "all training images" if entry.limit is None else f"{entry.limit} training images"
         classes = "" if entry.classes is None else f", classes {listed([escape(name) for name in entry.classes])}"
         name = f"the folder with content {(entry.content or '')[:12]}" if entry.is_folder else escape(entry.name)
-        whole = entry.limit is None and entry.classes is None
-        origin = "the same" if entry.name in _ARTICLES_DATASETS and whole else OURS
+        is_complete = entry.limit is None and entry.classes is None
+        origin = "the same" if entry.name in _ARTICLES_DATASETS and is_complete else OURS
         rows.append([f"dataset {escape(entry.title)}", f"{name}, {taken}{classes}", origin])
     return table(["setting", "here", "the article"], rows, left=3)
 
 
 def _weights(source: str) -> str:
-    """Return where weights come from; a file by its content, whatever its path is here."""
+    """Return the origin of weights; files are named by their content."""
     path, marked, content = source.rpartition(CONTENT)
     return f"a file with SHA-256 {content[:12]}…" if marked and path else source
 
@@ -167,11 +167,11 @@ def datasets(results: Results) -> str:
         classes = ", ".join(escape(name) for name in data.classes[:12]) + (", …" if len(data.classes) > 12 else "")
         sizes = [str(n) for n in (data.train_images, data.validation_images, data.test_images)]
         groups = results.test_groups(dataset)
-        units = "not looked for" if groups is None else str(groups)
+        units = "unknown" if groups is None else str(groups)
         rows.append([escape(dataset), f"{len(data.classes)} ({classes})", *sizes, units, f"`{data.fingerprint[:12]}`"])
         notes += [f"- {escape(dataset)}: {escape(note)}" for note in data.notes]
         if groups is None:
-            notes.append(f"- {escape(dataset)}: intervals take each test image as independent of the others.")
+            notes.append(f"- {escape(dataset)}: intervals assume independent test images.")
     header = ["dataset", "classes", "train", "validation", "test", "groups of test images", "fingerprint"]
     return "\n\n".join([table(header, rows, left=2), *(["\n".join(notes)] if notes else [])])
 
@@ -184,8 +184,8 @@ def machine(records: Sequence[DoneRun]) -> str:
         ("processor", lambda e: e.cpu if e.instruction_set is None else f"{e.cpu}, {e.instruction_set}"),
         ("platform", lambda e: e.platform),
         ("precision", lambda e: e.precision),
-        ("threads a run", lambda e: str(e.threads)),
-        ("runs at a time", lambda e: str(e.workers)),
+        ("threads per run", lambda e: str(e.threads)),
+        ("runs at once", lambda e: str(e.workers)),
         ("Python", lambda e: e.python),
         ("code", _revision),
     )
@@ -202,7 +202,7 @@ def machine(records: Sequence[DoneRun]) -> str:
 
 
 def _version_of(package: str) -> Callable[[Environment], str]:
-    return lambda environment: environment.packages.get(package, "absent")
+    return lambda environment: environment.packages.get(package, "missing")
 
 
 def _revision(environment: Environment) -> str:
@@ -219,7 +219,7 @@ def _distinct(known: Sequence[Environment], value: Callable[[Environment], str])
 
 
 def flags(records: Sequence[DoneRun]) -> str:
-    """Return what speaks against single numbers: contended, saturated, stopped early, floored; a Markdown list."""
+    """Return a Markdown list of flags: runs that were contended, saturated or stopped early."""
     contended = sum(r.timing.contended is True for r in records)
     unknown = sum(r.timing.contended is None for r in records)
     saturated = sum(r.validation_saturated is True for r in records)
@@ -228,9 +228,9 @@ def flags(records: Sequence[DoneRun]) -> str:
     return "\n".join(
         [
             f"- {contended} {of_all} waited for a processor, or were stopped, for more than 5 % of their time: their "
-            "seconds are too high." + (f" For {unknown} it could not be measured." if unknown else ""),
-            f"- {saturated} {of_all} had a validation accuracy of 1.0 in three epochs or more: it no longer chose "
-            "between epochs.",
+            "seconds are too high." + (f" For {unknown} this could not be measured." if unknown else ""),
+            f"- {saturated} {of_all} had a validation accuracy of 1.0 in three epochs or more, which then cannot "
+            "choose between epochs.",
             f"- {stopped} {of_all} stopped early.",
         ]
     )

@@ -1,4 +1,4 @@
-"""Published claims and figures next to what was measured, as Markdown."""
+"""Published claims and figures compared with the results, as Markdown."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from benchmark.analysis.published import Claim, Compared, Judged, Metric, Source
 from benchmark.analysis.results import Results
 from benchmark.analysis.uncertainty.inference import smallest_visible
 from benchmark.report import tables
-from benchmark.report.text import escape, margin_in_words, percent, points_with_interval, shown
+from benchmark.report.text import escape, format_value, margin_in_words, percent, points_with_interval
 from benchmark.words import count, listed
 
 METRICS: dict[Metric, tuple[str, float, int]] = {
     "last_epoch_test_accuracy": ("last epoch's test accuracy, %", 0.01, 1),
     "last_epoch_train_loss": ("last epoch's training loss", 1.0, 3),
 }
-"""Name of a metric with its unit, the unit, decimals."""
+"""Metric -> (name with unit, unit, decimals)."""
 
 
 def published(sources: Sequence[Source], found: Sequence[Difference], results: Results) -> str:
-    """Return the sources that the matrix touches: claims with their verdicts, figures next to ours.
+    """Return the sources that the matrix can be compared with: claims with verdicts, figures next to ours.
 
-    Nothing where it holds no comparison and no cell of any source.
+    Empty if the matrix has neither a comparison nor a cell of any source.
     """
-    touched: list[str] = []
+    parts: list[str] = []
     judges = False
     for source in sources:
         judged, compared = judge(source.claims, found, results), compare(source, results)
         holds = any(judged.values())
         judges |= holds
         if compared or holds:
-            touched += [f"Source: {escape(source.source)}", *_claims(judged, results), *_figures(source, compared)]
-    return "\n\n".join([*([_legend(results)] if judges else []), *touched])
+            parts += [f"Source: {escape(source.source)}", *_claims(judged, results), *_figures(source, compared)]
+    return "\n\n".join([*([_legend(results)] if judges else []), *parts])
 
 
 def _legend(results: Results) -> str:
     margin = results.matrix.equivalence_margin / 100
     return (
         "Supported: the claimed side is better after Holm's correction. Contradicted: the other side is, or the two "
-        f"are shown to differ by less than {margin_in_words(margin)}. Undecided: neither; then the smallest true "
-        "difference that this matrix would have shown with 80 % power stands beside it."
+        f"are shown to differ by less than {margin_in_words(margin)}. Undecided: neither; in brackets the smallest "
+        "true difference that this matrix would have shown with 80 % power."
     )
 
 
@@ -50,7 +50,7 @@ def _claims(judged: Mapping[Claim, Sequence[Judged]], results: Results) -> Itera
     for claim, comparisons in judged.items():
         text = escape(claim.text)
         if not comparisons:
-            yield f"**{text}**: not run, this matrix does not hold the comparison."
+            yield f"**{text}**: not run, this matrix does not have the comparison."
             continue
         counted = Counter(comparison.verdict for comparison in comparisons)
         summary = listed([f"{word} in {counted[word]}" for word in get_args(Verdict) if counted[word]])
@@ -80,7 +80,7 @@ def _figures(source: Source, compared: Sequence[Compared]) -> Iterator[str]:
     if not compared:
         return
     yield (
-        "Published figures, each of one run, beside the mean of ours. The interval around ours is the 95 % prediction "
+        "Published figures, each of one run, next to the mean of ours. The interval around ours is the 95 % prediction "
         "interval of one more run with another seed on the same test images."
     )
     yield tables.table_of([_figure(item) for item in compared], right=6)
@@ -99,10 +99,10 @@ def _figure(item: Compared) -> dict[str, str]:
         "input mode": escape(figure.input_mode),
         "policy": escape(figure.policy),
         "figure": escape(name),
-        "theirs": shown(figure.value, unit, decimals),
-        "ours": shown(item.ours, unit, decimals),
-        "ours − theirs": shown(item.difference, unit, decimals, sign=True),
-        "interval": "" if item.half_width is None else f"± {shown(item.half_width, unit, decimals)}",
+        "theirs": format_value(figure.value, unit, decimals),
+        "ours": format_value(item.ours, unit, decimals),
+        "ours − theirs": format_value(item.difference, unit, decimals, sign=True),
+        "interval": "" if item.half_width is None else f"± {format_value(item.half_width, unit, decimals)}",
         "seeds": f"{len(item.values)} of {item.asked}",
-        "theirs is": words[item.within] if item.as_published else "not run: this matrix trains otherwise",
+        "theirs is": words[item.within] if item.as_published else "not run: this matrix trains differently",
     }
