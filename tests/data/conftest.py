@@ -1,19 +1,19 @@
-"""What the tests of the data layer share: a cache of their own, and small datasets in the archives' layouts."""
+"""Shared by the tests of datasets: a cache of their own, small datasets in the archives' layouts, a server."""
 
 from __future__ import annotations
 
 import hashlib
 import http.server
+import io
 import threading
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.factories import picture, save
-
-Maker = Callable[[str, int], Path]
 
 
 @pytest.fixture(autouse=True)
@@ -28,19 +28,45 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Return a data directory with beans in its archives' layout: 18, 6 and 9 images."""
-    folder = tmp_path / "data"
-    seed = 0
     for split, count in (("train", 6), ("validation", 2), ("test", 3)):
-        for name in ("angular_leaf_spot", "bean_rust", "healthy"):
-            for index in range(count):
-                seed += 1
-                save(picture(seed), folder / "beans" / split / name / f"{name}_{split}.{index}.png")
-    return folder
+        names = [
+            f"{c}/{c}_{split}.{k}.png" for c in ("angular_leaf_spot", "bean_rust", "healthy") for k in range(count)
+        ]
+        write(tmp_path / "data" / "beans" / split, *names, first=100 * count)
+    return tmp_path / "data"
+
+
+def write(root: Path, *names: str, first: int = 0, side: int = 32) -> Path:
+    """Write images unlike each other below a folder and return it."""
+    for index, name in enumerate(names):
+        save(picture(first + index, side), root / name)
+    return root
+
+
+def zipped(names: list[str]) -> bytes:
+    """Return a zip archive of different images."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for index, name in enumerate(names):
+            image = io.BytesIO()
+            picture(index).save(image, "PNG")
+            archive.writestr(name, image.getvalue())
+    return buffer.getvalue()
+
+
+def sha256(content: bytes) -> str:
+    """Return a content's hash as the catalogue writes it."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def files_in(data: Path) -> list[str]:
+    """Return the files in a data directory, locks aside."""
+    return sorted(p.relative_to(data).as_posix() for p in data.rglob("*") if p.is_file() and p.suffix != ".lock")
 
 
 @dataclass
 class Server:
-    """What is served: bodies by path, how paths misbehave, and every GET request that came (path, Range)."""
+    """A server's bodies by path, the misbehaviour of paths, and every GET request that came (path, Range)."""
 
     address: str = ""
     bodies: dict[str, bytes] = field(default_factory=dict)

@@ -12,17 +12,23 @@ from PIL import Image
 from benchmark.data.check import KINDS, Finding, check
 from benchmark.data.folders import list_folder
 from benchmark.data.load import list_files
+from tests.data.conftest import write
 from tests.factories import picture, save
 
 
 def good(root: Path, count: int = 30) -> None:
     for label, name in enumerate(("a", "b")):
-        for index in range(count):
-            save(picture(1000 * label + index, 64), root / name / f"good{index:02d}.png")
+        write(root / name, *(f"good{index:02d}.png" for index in range(count)), first=1000 * label, side=64)
 
 
 def findings(root: Path) -> dict[str, Finding]:
     return {finding.kind: finding for finding in check(list_folder(root))}
+
+
+def grey(path: Path) -> None:
+    with Image.open(path) as image:
+        converted = image.convert("L")
+    converted.save(path)
 
 
 def _animated(path: Path, seed: int) -> None:
@@ -32,8 +38,8 @@ def _animated(path: Path, seed: int) -> None:
 
 def _truncated(path: Path, seed: int) -> None:
     picture(seed, 200).save(path.with_suffix(".jpg"))
-    whole = path.with_suffix(".jpg").read_bytes()
-    path.with_suffix(".jpg").write_bytes(whole[: len(whole) // 2])
+    content = path.with_suffix(".jpg").read_bytes()
+    path.with_suffix(".jpg").write_bytes(content[: len(content) // 2])
 
 
 def _unreadable(path: Path, seed: int) -> None:
@@ -98,9 +104,8 @@ def test_sixty_bad_files_are_all_named_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_any_readable_image_is_checked_too(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "empty.png").touch()
+    for path in write(tmp_path, "a/empty.png", "b/empty.png").rglob("*.png"):
+        path.write_bytes(b"")
     assert findings(tmp_path)["zero-byte"].images == ["a/empty.png", "b/empty.png"]
 
 
@@ -110,11 +115,9 @@ def test_a_clean_folder_has_no_findings(tmp_path: Path) -> None:
 
 
 def test_leakage_conflicting_labels_and_plain_duplicates_are_told_apart(tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        good(tmp_path / split)
-        for path in (tmp_path / split).rglob("*.png"):
-            save(picture(2000 * len(split) + 500 * ord(path.parent.name) + int(path.stem[4:]), 64), path)
     root = tmp_path
+    names = [f"{split}/{name}/good{k:02}.png" for split in ("train", "test") for name in ("a", "b") for k in range(30)]
+    write(root, *names, side=64)
     shutil.copy(root / "train/a/good00.png", root / "test/a/leak.png")
     shutil.copy(root / "train/a/good01.png", root / "train/b/conflict.png")
     shutil.copy(root / "train/a/good02.png", root / "train/a/twice.png")
@@ -133,19 +136,16 @@ def test_leakage_conflicting_labels_and_plain_duplicates_are_told_apart(tmp_path
 
 
 def test_a_patient_in_two_splits_is_leakage(tmp_path: Path) -> None:
-    rows = ["path,label,split,group"]
-    for index in range(60):
-        split = "train" if index < 40 else "test"
-        save(picture(7000 + index, 64), tmp_path / f"{index:02}.png")
-        rows.append(f"{index:02}.png,{'ab'[index % 2]},{split},patient {index // 3}")
-    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    write(tmp_path, *(f"{index:02}.png" for index in range(60)), side=64)
+    rows = [f"{k:02}.png,{'ab'[k % 2]},{'train' if k < 40 else 'test'},patient {k // 3}" for k in range(60)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,split,group", *rows]))
     (finding,) = findings(tmp_path).values()
     assert (finding.kind, finding.severity) == ("group across splits", "error")
     assert finding.images == ["39.png", "40.png", "41.png"]
     assert finding.details["39.png"] == "of patient 13, in train"
 
 
-def test_few_images_and_imbalance_are_told(tmp_path: Path) -> None:
+def test_few_images_and_imbalance_are_reported(tmp_path: Path) -> None:
     good(tmp_path)
     for index in range(2, 30):
         (tmp_path / "b" / f"good{index:02d}.png").unlink()
@@ -154,7 +154,7 @@ def test_few_images_and_imbalance_are_told(tmp_path: Path) -> None:
     assert "a has 30" in found["class imbalance"].meaning
 
 
-def test_grey_in_a_colour_set_and_colour_in_a_grey_set_are_told(tmp_path: Path) -> None:
+def test_grey_in_a_colour_set_colour_in_a_grey_set_and_no_colour_at_all_are_reported(tmp_path: Path) -> None:
     good(tmp_path)
     for index in range(3):
         path = tmp_path / "a" / f"good{index:02d}.png"
@@ -162,18 +162,10 @@ def test_grey_in_a_colour_set_and_colour_in_a_grey_set_are_told(tmp_path: Path) 
     assert findings(tmp_path)["greyscale in a colour set"].images == [f"a/good{k:02d}.png" for k in range(3)]
     for path in tmp_path.rglob("*.png"):
         if path.name != "good29.png":
-            with Image.open(path) as image:
-                grey = image.convert("L")
-            grey.save(path)
+            grey(path)
     assert findings(tmp_path)["colour in a greyscale set"].images == ["a/good29.png", "b/good29.png"]
-
-
-def test_a_set_without_any_colour_is_told(tmp_path: Path) -> None:
-    good(tmp_path)
-    for path in tmp_path.rglob("*.png"):
-        with Image.open(path) as image:
-            grey = image.convert("L")
-        grey.save(path)
+    for name in ("a", "b"):
+        grey(tmp_path / name / "good29.png")
     assert findings(tmp_path)["no colour"].severity == "note"
 
 

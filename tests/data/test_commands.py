@@ -14,6 +14,7 @@ from benchmark.cli.datasets import app
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.errors import UserError
 from benchmark.matrix.augmentations import AUGMENTATIONS
+from tests.data.conftest import write
 from tests.factories import picture, save
 
 
@@ -23,6 +24,14 @@ def invoke(*words: str, code: int = 0) -> str:
         raise result.exception
     assert result.exit_code == code, result.output
     return result.stdout
+
+
+def write_matrix(folder: Path, dataset: str, *lines: str) -> str:
+    """Write a matrix over one dataset and return its path."""
+    head = f"name: m\nmodels: [timm/test_resnet]\nweights: none\ndatasets: ['{dataset}']\n"
+    training = "policies: [scratch]\nseeds: [0]\ntraining: {image_size: 24, epochs: 2, head_epochs: 1}\n"
+    (folder / "m.yaml").write_text(head + training + "".join(f"{line}\n" for line in lines))
+    return str(folder / "m.yaml")
 
 
 def test_list_names_every_dataset_and_its_state(data: Path) -> None:
@@ -35,18 +44,13 @@ def test_list_names_every_dataset_and_its_state(data: Path) -> None:
     assert next(line for line in lines if line.startswith("pets")).endswith("not there")
 
 
-def test_prepare_tells_the_splits_of_what_is_there(data: Path) -> None:
+def test_prepare_prints_the_splits_of_a_dataset_that_exists(data: Path) -> None:
     assert "18 train, 6 validation, 9 test images" in invoke("prepare", "beans", "--data-dir", str(data))
 
 
 def test_prepare_with_a_matrix_decodes_what_it_needs(data: Path, cache: Path, tmp_path: Path) -> None:
-    matrix = tmp_path / "m.yaml"
-    matrix.write_text(
-        "name: m\nmodels: [timm/test_resnet]\nweights: none\ndatasets: [beans]\n"
-        "input_modes: [rgb, grey-1ch, grey-3ch]\n"
-        "policies: [scratch]\nseeds: [0]\ntraining: {image_size: 24, epochs: 2, head_epochs: 1}\n"
-    )
-    invoke("prepare", "--matrix", str(matrix), "--data-dir", str(data))
+    matrix = write_matrix(tmp_path, "beans", "input_modes: [rgb, grey-1ch, grey-3ch]")
+    invoke("prepare", "--matrix", matrix, "--data-dir", str(data))
     assert sorted(path.name.rsplit("-", 1)[0] for path in (cache / "images").glob("*.npy")) == [
         "beans-24-grey",
         "beans-24-rgb",
@@ -56,31 +60,23 @@ def test_prepare_with_a_matrix_decodes_what_it_needs(data: Path, cache: Path, tm
 def test_prepare_takes_a_folder_of_grey_images_and_drops_bad_ones_when_the_matrix_says_so(
     cache: Path, tmp_path: Path
 ) -> None:
-    for label, name in enumerate(("a", "b")):
-        for index in range(12):
-            save(picture(100 * label + index).convert("L"), tmp_path / "mine" / name / f"{index}.png")
+    for index in range(24):
+        save(picture(index).convert("L"), tmp_path / "mine" / "ab"[index % 2] / f"{index}.png")
     (tmp_path / "mine" / "a" / "bad.png").write_bytes(b"")
-    matrix = tmp_path / "m.yaml"
-    matrix.write_text(
-        f"name: m\nmodels: [timm/test_resnet]\nweights: none\ndatasets: ['folder:{tmp_path / 'mine'}']\n"
-        "input_modes: [rgb, grey-1ch]\npolicies: [scratch]\nseeds: [0]\non_bad_image: drop\n"
-        "training: {image_size: 24, epochs: 2, head_epochs: 1}\n"
-    )
-    output = invoke("prepare", "--matrix", str(matrix))
+    lines = ("input_modes: [rgb, grey-1ch]", "on_bad_image: drop")
+    output = invoke("prepare", "--matrix", write_matrix(tmp_path, f"folder:{tmp_path / 'mine'}", *lines))
     assert "1 of 25 images dropped" in output
     assert [path.name.rsplit("-", 1)[0] for path in (cache / "images").glob("*.npy")] == ["mine-24-grey"]
 
 
 @pytest.mark.parametrize("words", [["prepare", "baens"], ["check", "baens"], ["show", "baens"]])
-def test_a_misspelt_dataset_is_told_with_the_right_word(words: list[str]) -> None:
+def test_the_right_word_is_suggested_for_a_misspelt_dataset(words: list[str]) -> None:
     with pytest.raises(UserError, match="Did you mean 'beans'"):
         invoke(*words)
 
 
 def test_check_ends_with_1_where_results_would_be_wrong_and_writes_all_it_found(tmp_path: Path) -> None:
-    for label, name in enumerate(("a", "b")):
-        for index in range(12):
-            save(picture(100 * label + index, 48), tmp_path / "images" / name / f"{index}.png")
+    write(tmp_path / "images", *(f"{c}/{k}.png" for c in ("a", "b") for k in range(12)), side=48)
     invoke("check", f"folder:{tmp_path / 'images'}")
     (tmp_path / "images" / "a" / "bad.png").write_bytes(b"")
     report = tmp_path / "report.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmark.data.controls import PER_CLASS, control_folder, encode_png
+from benchmark.data.dataset import PreparedDataset
 from benchmark.data.load import load_dataset
 from benchmark.data.source import DatasetSource
 from tests.factories import picture
@@ -40,24 +42,29 @@ def test_both_hues_hold_byte_for_byte_the_same_grey_images_in_every_split() -> N
     assert 2 * PER_CLASS["test"] >= 400
 
 
+def loaded(name: str, size: int, *, grey: bool) -> PreparedDataset:
+    return load_dataset(DatasetSource(name=name), split_seed=0, image_size=size, grey=grey)
+
+
 @pytest.mark.parametrize("size", [32, 75, 128])
 def test_whatever_the_size_each_grey_test_image_of_the_hue_control_has_a_twin_of_the_other_class(size: int) -> None:
-    hue = load_dataset(DatasetSource(name="hue-control"), split_seed=0, image_size=size, grey=True)
-    pixels = [hue.images[row].tobytes() for row in hue.test.rows]
-    red = sorted(p for p, label in zip(pixels, hue.test.labels, strict=True) if label == 0)
-    blue = sorted(p for p, label in zip(pixels, hue.test.labels, strict=True) if label == 1)
+    hue = loaded("hue-control", size, grey=True)
+    red, blue = (
+        sorted(hue.images[row].tobytes() for row in hue.test.rows[hue.test.labels == label]) for label in (0, 1)
+    )
     assert red == blue
 
 
-def test_the_mean_colour_alone_tells_the_hues_apart() -> None:
-    hue = load_dataset(DatasetSource(name="hue-control"), split_seed=0, image_size=32, grey=False)
+def test_the_mean_colour_alone_separates_the_hues_and_each_image_is_its_own_group() -> None:
+    hue = loaded("hue-control", 32, grey=False)
+    assert len(set(hue.test_groups.values())) == len(hue.test) == 400
     means = hue.images[hue.test.rows].mean(axis=(1, 2))
     assert ((means[:, 2] > means[:, 0]) == (hue.test.labels == 1)).all()
 
 
 @pytest.mark.slow
 def test_mean_colour_and_luma_say_nothing_of_the_shape() -> None:
-    shape = load_dataset(DatasetSource(name="shape-control"), split_seed=0, image_size=32, grey=False)
+    shape = loaded("shape-control", 32, grey=False)
     means = shape.images[shape.train.rows].mean(axis=(1, 2))
     for channel in range(3):
         lying, standing = (means[shape.train.labels == label, channel] for label in (0, 1))
@@ -66,16 +73,11 @@ def test_mean_colour_and_luma_say_nothing_of_the_shape() -> None:
 
 
 def test_generated_files_are_the_same_bytes_everywhere() -> None:
-    found = {
-        name: load_dataset(DatasetSource(name=name), split_seed=0, image_size=8, grey=True).fingerprint[:16]
-        for name in ("hue-control", "shape-control")
-    }
-    assert found == {"hue-control": "46b12ca7967235b1", "shape-control": "5d645638b87c0f33"}
+    assert loaded("hue-control", 8, grey=True).fingerprint[:16] == "46b12ca7967235b1"
+    assert loaded("shape-control", 8, grey=True).fingerprint[:16] == "5d645638b87c0f33"
 
 
-def test_a_png_of_any_size_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_png_of_any_size_is_read_back_as_it_was_written() -> None:
     pixels = np.asarray(picture(1, 200))
-    path = tmp_path / "a.png"
-    path.write_bytes(encode_png(pixels))
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(encode_png(pixels))) as image:
         assert (np.asarray(image) == pixels).all()

@@ -1,4 +1,4 @@
-"""Anybody's images: folder:PATH."""
+"""A user's own images: folder:PATH."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from benchmark.data.dataset import PreparedDataset
 from benchmark.data.folders import list_folder
@@ -19,6 +18,7 @@ from benchmark.data.splits.draw import draw_folds
 from benchmark.errors import UserError
 from benchmark.matrix.identify import identify_folders
 from benchmark.matrix.matrix import Matrix
+from tests.data.conftest import write
 from tests.factories import clips, picture, save
 
 
@@ -32,26 +32,21 @@ def labelled(path: Path) -> Counter[tuple[str, str | None]]:
     return Counter((listing.classes[file.label], file.split) for file in listing.files)
 
 
-def write(root: Path, *names: str) -> Path:
-    for index, name in enumerate(names):
-        save(picture(index), root / name)
-    return root
-
-
 def test_class_folders_without_splits(tmp_path: Path) -> None:
     write(tmp_path, "cat/1.png", "cat/deeper/2.png", "dog/1.png")
     assert labelled(tmp_path) == {("cat", None): 2, ("dog", None): 1}
     assert list_folder(tmp_path).folds
 
 
-def test_three_split_folders(tmp_path: Path) -> None:
-    write(tmp_path, *(f"{s}/{c}/1.png" for s in ("Train", "valid", "test") for c in ("a", "b")))
-    assert labelled(tmp_path) == {(c, s): 1 for s in ("train", "validation", "test") for c in ("a", "b")}
-
-
-def test_of_two_split_folders_the_second_is_the_test_split(tmp_path: Path) -> None:
-    write(tmp_path, *(f"{s}/{c}/1.png" for s in ("train", "val") for c in ("a", "b")))
-    assert labelled(tmp_path) == {(c, s): 1 for s in ("train", "test") for c in ("a", "b")}
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [(("Train", "valid", "test"), ("train", "validation", "test")), (("train", "val"), ("train", "test"))],
+)
+def test_of_two_split_folders_the_second_is_the_test_split(
+    folders: tuple[str, ...], splits: tuple[str, ...], tmp_path: Path
+) -> None:
+    write(tmp_path, *(f"{folder}/{c}/1.png" for folder in folders for c in ("a", "b")))
+    assert labelled(tmp_path) == {(c, split): 1 for split in splits for c in ("a", "b")}
 
 
 @pytest.mark.parametrize("named", ["labels.csv", ""])
@@ -81,7 +76,7 @@ def test_a_table_of_paths_and_labels(tmp_path: Path, named: str) -> None:
         ("path,label\n1.png,cat\n", "1 class found"),
     ],
 )
-def test_what_is_wrong_with_a_table_is_told_with_its_line(tmp_path: Path, table: str, message: str) -> None:
+def test_a_mistake_in_a_table_is_reported_with_its_line(tmp_path: Path, table: str, message: str) -> None:
     write(tmp_path, "1.png")
     (tmp_path / "labels.csv").write_text(table)
     with pytest.raises(UserError, match=message):
@@ -90,11 +85,9 @@ def test_what_is_wrong_with_a_table_is_told_with_its_line(tmp_path: Path, table:
 
 def of_patients(folder: Path, column: str = "group", shift: int = 0) -> Path:
     """Write 60 unlike images with a table that says which 20 patients they are of."""
-    rows = [f"path,label,{column}"]
-    for index in range(60):
-        save(picture(index), folder / f"{index:02}.png")
-        rows.append(f"{index:02}.png,{'ab'[index // 3 % 2]},patient {(index + shift) // 3}")
-    (folder / "labels.csv").write_text("\n".join(rows))
+    write(folder, *(f"{index:02}.png" for index in range(60)))
+    rows = [f"{k:02}.png,{'ab'[k // 3 % 2]},patient {(k + shift) // 3}" for k in range(60)]
+    (folder / "labels.csv").write_text("\n".join([f"path,label,{column}", *rows]))
     return folder
 
 
@@ -140,27 +133,29 @@ def test_other_groups_are_another_folder_for_a_matrix_and_none_are_what_they_wer
     assert len(set(contents)) == 3
 
 
-def test_a_column_of_patients_is_told_what_it_is_called_here(tmp_path: Path) -> None:
+def test_the_right_name_is_suggested_for_a_column_of_patients(tmp_path: Path) -> None:
     of_patients(tmp_path, column="Patient_ID")
     with pytest.raises(UserError, match=r"unknown column 'Patient_ID' \(did you mean 'group'\?\)"):
         opened(tmp_path)
 
 
-def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such folder"):
-        list_folder(tmp_path / "nowhere")
-    write(tmp_path, "only/1.png")
-    with pytest.raises(UserError, match="1 class found"):
-        list_folder(tmp_path)
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "no such folder"),
+        (["only/1.png"], "1 class found"),
+        (["train/a/1.png", "train/b/1.png", "test/a/2.png"], "test has no folder for class b"),
+        (["test/a/1.png", "test/b/1.png"], "one must be train"),
+    ],
+)
+def test_a_folder_of_another_layout_is_refused(names: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        list_folder(write(tmp_path / "mine", *names))
 
 
-def test_a_class_that_a_split_lacks_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/2.png")
-    with pytest.raises(UserError, match="test has no folder for class b"):
-        list_folder(tmp_path)
-
-
-def test_a_small_folder_is_cross_validated_the_seed_chooses_the_fold(tmp_path: Path) -> None:
+def test_a_small_folder_is_cross_validated_the_seed_chooses_the_fold_near_duplicates_stay_together(
+    tmp_path: Path,
+) -> None:
     clips(tmp_path, ("a", "b"), clips_per_class=15, frames=3)
     runs = [opened(tmp_path, seed=seed) for seed in range(5)]
     tests = [set(run.test.image_ids) for run in runs]
@@ -172,11 +167,7 @@ def test_a_small_folder_is_cross_validated_the_seed_chooses_the_fold(tmp_path: P
         assert len(run.train) + len(run.validation) + len(run.test) == 90
         assert any("cross-validation" in note for note in run.notes)
     assert opened(tmp_path, seed=5).test.image_ids == runs[0].test.image_ids
-
-
-def test_the_folds_keep_near_duplicates_together(tmp_path: Path) -> None:
-    clips(tmp_path, ("a", "b"), clips_per_class=15, frames=3)
-    run = opened(tmp_path, seed=2)
+    run = runs[2]
     others = run.images[np.concatenate([run.train.rows, run.validation.rows])].astype(np.int64)
     for row in run.test.rows:
         assert np.abs(others - run.images[row]).mean(axis=(1, 2, 3)).min() > 4
@@ -190,18 +181,12 @@ def test_folds_spread_every_class_evenly() -> None:
 
 
 def test_three_hundred_test_images_are_enough_for_one_split(tmp_path: Path) -> None:
-    for split, count in (("train", 20), ("test", 150)):
-        for name in ("a", "b"):
-            for index in range(count):
-                save(picture(hash_of(split, name, index), 8), tmp_path / split / name / f"{index}.png")
+    for first, (split, count) in enumerate((("train", 20), ("test", 150))):
+        write(tmp_path / split, *(f"{c}/{k}.png" for c in ("a", "b") for k in range(count)), first=1000 * first, side=8)
     run = opened(tmp_path)
     assert len(run.test) == 300
     assert not any("cross-validation" in note for note in run.notes)
     assert len(run.validation) == 6
-
-
-def hash_of(split: str, name: str, index: int) -> int:
-    return ("train", "test").index(split) * 10_000 + ("a", "b").index(name) * 1000 + index
 
 
 def test_the_same_folder_elsewhere_has_the_same_fingerprint(tmp_path: Path) -> None:
@@ -232,8 +217,5 @@ def test_colour_of_a_grey_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_photographs_keeps_its_colours(tmp_path: Path) -> None:
-    for name, colour in (("a", "red"), ("b", "blue")):
-        for index in range(10):
-            save(Image.new("RGB", (20 + index, 20), colour), tmp_path / name / f"{index}.png")
-    run = opened(tmp_path, grey=False)
-    assert run.images.shape[-1] == 3
+    write(tmp_path, *(f"{c}/{k}.png" for c in ("a", "b") for k in range(10)))
+    assert opened(tmp_path, grey=False).images.shape[-1] == 3

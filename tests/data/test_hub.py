@@ -13,10 +13,10 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.data.conftest import Server
-from tests.data.test_prepare import left_over, sha256, zipped
+from tests.data.conftest import Server, files_in, sha256, zipped
 
 CLASSES = ("angular_leaf_spot", "bean_rust", "healthy")
+HUB = "hf://datasets/AI-Lab-Makerere/beans/data"
 SCRIPT = """
 import sys
 from dataclasses import replace
@@ -29,12 +29,12 @@ downloads = tuple(
     replace(download, urls=(download.urls[0], f"{mirror}/ibeans/{download.file}"), hash=digest)
     for download, digest in zip(CATALOGUE["beans"].downloads, hashes, strict=True)
 )
-told = []
+reported = []
 try:
-    listing = prepare(replace(CATALOGUE["beans"], downloads=downloads), Path(data), lambda *what: told.append(what))
+    listing = prepare(replace(CATALOGUE["beans"], downloads=downloads), Path(data), lambda *now: reported.append(now))
 except UserError as error:
     sys.exit(f"refused: {error}")
-print(len(listing.files), max(done for what, done, _ in told if what == "downloading train.zip"))
+print(len(listing.files), max(done for what, done, _ in reported if what == "downloading train.zip"))
 """
 ONE_EACH = """
 import sys
@@ -92,7 +92,7 @@ def test_beans_come_from_the_hub_a_cut_connection_is_resumed(
     assert done.stdout.split() == ["9", str(len(archives["train"]))], done.stderr
     assert not any("ibeans" in path for path, _ in server.requests)
     assert [path for path, _ in server.requests].count(on_hub("test")) == 2
-    assert all(name.startswith("beans/") for name in left_over(tmp_path / "data"))
+    assert all(name.startswith("beans/") for name in files_in(tmp_path / "data"))
 
 
 @pytest.mark.slow
@@ -106,7 +106,7 @@ def test_beans_come_from_the_hub_a_cut_connection_is_resumed(
         ("is switched off", "OfflineModeIsEnabled: Cannot reach http"),
     ],
 )
-def test_where_the_hub_fails_the_second_source_is_used_and_the_user_told(
+def test_where_the_hub_fails_the_second_source_is_used_and_a_warning_says_so(
     hub: str, reason: str, server: Server, archives: dict[str, bytes], tmp_path: Path
 ) -> None:
     server.bodies |= {f"ibeans/{split}.zip": body for split, body in archives.items()}
@@ -117,9 +117,9 @@ def test_where_the_hub_fails_the_second_source_is_used_and_the_user_told(
         server, archives, tmp_path / "data", endpoints.get(hub, server.address), offline=hub == "is switched off"
     )
     assert done.stdout.startswith("9 "), done.stderr
-    told = [line for line in done.stderr.splitlines() if "; trying " in line]
-    for split, line in zip(("train", "validation", "test"), told, strict=True):
-        assert line.startswith(f"{split}.zip: hf://datasets/AI-Lab-Makerere/beans/data/{split}.zip: {reason}")
+    warnings = [line for line in done.stderr.splitlines() if "; trying " in line]
+    for split, line in zip(("train", "validation", "test"), warnings, strict=True):
+        assert line.startswith(f"{split}.zip: {HUB}/{split}.zip: {reason}")
         assert line.endswith(f"; trying {server.address}/ibeans/{split}.zip")
     assert sum(path.startswith("ibeans/") for path, _ in server.requests) == 3
 
@@ -130,9 +130,9 @@ def test_when_hub_and_mirror_fail_each_says_why(server: Server, archives: dict[s
     done = prepare(server, archives, tmp_path / "data", server.address)
     assert done.returncode == 1
     assert "; trying None" not in done.stderr
-    assert "hf://datasets/AI-Lab-Makerere/beans/data/train.zip: the file does not have the expected hash" in done.stderr
+    assert f"{HUB}/train.zip: the file does not have the expected hash" in done.stderr
     assert "/ibeans/train.zip: the server answers 404" in done.stderr
-    assert left_over(tmp_path / "data") == []
+    assert files_in(tmp_path / "data") == []
 
 
 ANSWERS = {
@@ -193,7 +193,7 @@ class Broken(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.slow
-def test_every_way_in_which_a_hub_fails_is_told_in_a_line_and_a_full_disk_is_not_one(tmp_path: Path) -> None:
+def test_every_way_in_which_a_hub_fails_has_a_message_of_one_line_and_a_full_disk_is_not_one(tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,)).start()
         address = f"http://127.0.0.1:{server.server_address[1]}"

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import http.server
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmark.data.decoding import cache as decoded
-from tests.data.test_prepare import sha256, zipped
+from tests.data.conftest import Server, sha256, zipped
 
 SCRIPT = """
 import hashlib, sys
@@ -34,29 +30,15 @@ print(rps.fingerprint, hashlib.sha256(rps.images.tobytes()).hexdigest(), len(rps
 """
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def command(tmp_path: Path) -> Iterator[list[str]]:
+def command(server: Server, tmp_path: Path) -> list[str]:
     """Return the command that fetches, indexes and decodes a small RPS from a server on this machine."""
-    served = tmp_path / "served"
-    served.mkdir()
     pairs = []
     for name in ("rps", "rps-test-set"):
         names = [f"{name}/{c}/{k:04d}.png" for c in ("paper", "rock", "scissors") for k in range(60)]
-        (served / f"{name}.zip").write_bytes(zipped(names))
-        pairs.append(f"{name}.zip={sha256((served / f'{name}.zip').read_bytes())}")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(served)))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_address[1]}"
-    yield [sys.executable, "-c", SCRIPT, address, str(tmp_path / "data"), *pairs]
-    server.shutdown()
-    server.server_close()
-    thread.join()
+        server.bodies[f"{name}.zip"] = zipped(names)
+        pairs.append(f"{name}.zip={sha256(server.bodies[f'{name}.zip'])}")
+    return [sys.executable, "-c", SCRIPT, server.address, str(tmp_path / "data"), *pairs]
 
 
 def environment(cache: Path) -> dict[str, str]:
@@ -68,7 +50,7 @@ def environment(cache: Path) -> dict[str, str]:
 def test_twenty_kills_at_random_moments_leave_nothing_wrong(command: list[str], tmp_path: Path) -> None:
     started = time.monotonic()
     reference = subprocess.run(command, env=environment(tmp_path / "c"), capture_output=True, text=True, check=True)
-    whole = time.monotonic() - started
+    seconds = time.monotonic() - started
     data = Path(command[4])
     data.rename(tmp_path / "data of the reference")
     cache = tmp_path / "killed"
@@ -77,13 +59,13 @@ def test_twenty_kills_at_random_moments_leave_nothing_wrong(command: list[str], 
         process = subprocess.Popen(
             command, env=environment(cache), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        time.sleep(rng.uniform(0.2, 1.0) * whole)
+        time.sleep(rng.uniform(0.2, 1.0) * seconds)
         process.kill()
         output, errors = process.communicate()
         assert errors == "", errors
         assert output in ("", reference.stdout), "a result after a kill differs"
         for file in (cache / "images").glob("*.npy"):
-            assert decoded.is_undamaged(file), "what has its final name must be whole"
+            assert decoded.is_undamaged(file), "files with their final name are complete"
     after = subprocess.run(command, env=environment(cache), capture_output=True, text=True, check=True)
     assert after.stdout == reference.stdout
     left = [p for root in (cache, data) for p in root.rglob("*") if p.suffix in (".tmp", ".part", ".zip")]

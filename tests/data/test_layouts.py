@@ -10,8 +10,10 @@ import scipy.io
 
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.data.listing import Listing
-from benchmark.data.load import list_files
+from benchmark.data.load import list_files, load_dataset
+from benchmark.data.source import DatasetSource
 from benchmark.errors import UserError
+from tests.data.conftest import write
 from tests.factories import picture, save
 
 
@@ -42,24 +44,26 @@ def test_pets_take_label_and_split_from_the_lists(tmp_path: Path) -> None:
         assert name.startswith(f"images/{breed}_")
 
 
-def test_a_list_whose_classes_contradict_the_names_is_refused(tmp_path: Path) -> None:
-    path = pets(tmp_path / "oxford-iiit-pet") / "annotations" / "test.txt"
-    path.write_text(path.read_text().replace("Abyssinian_2 1 ", "Abyssinian_2 2 "))
-    with pytest.raises(UserError, match=r"test\.txt:2 gives Abyssinian_2 class 2"):
-        list_files("pets", tmp_path)
-
-
-def test_a_listed_image_that_is_missing_is_named(tmp_path: Path) -> None:
-    (pets(tmp_path / "oxford-iiit-pet") / "images" / "Bombay_1.jpg").unlink()
+def test_a_list_that_contradicts_the_images_is_refused(tmp_path: Path) -> None:
+    root = pets(tmp_path / "oxford-iiit-pet")
+    (root / "images" / "Bombay_1.jpg").unlink()
     with pytest.raises(UserError, match=r"Bombay_1\.jpg is missing"):
+        list_files("pets", tmp_path)
+    table = root / "annotations" / "trainval.txt"
+    text = table.read_text()
+    for wrong, message in (("Abyssinian_1 2 ", "trainval.txt:2 gives Abyssinian_1 class 2"), ("x ", "2 is not `name")):
+        table.write_text(text.replace("Abyssinian_1 1 ", wrong))
+        with pytest.raises(UserError, match=message):
+            list_files("pets", tmp_path)
+    table.unlink()
+    with pytest.raises(UserError, match=r"trainval\.txt cannot be read"):
         list_files("pets", tmp_path)
 
 
 def test_flowers_take_label_and_split_from_the_mat_files(tmp_path: Path) -> None:
     root = tmp_path / "flowers-102"
     labels = np.array([*range(1, 103), 1, 2, 3], dtype=np.uint8)
-    for number in range(1, len(labels) + 1):
-        save(picture(number, 8), root / "jpg" / f"image_{number:05d}.jpg")
+    write(root / "jpg", *(f"image_{number:05d}.jpg" for number in range(1, len(labels) + 1)), side=8)
     scipy.io.savemat(root / "imagelabels.mat", {"labels": labels[None]})
     scipy.io.savemat(
         root / "setid.mat",
@@ -75,8 +79,7 @@ def test_flowers_take_label_and_split_from_the_mat_files(tmp_path: Path) -> None
 @pytest.mark.parametrize("inner", ["hotdog/hotdog", "hotdog"])
 def test_hotdog_is_found_with_and_without_a_folder_around_it(tmp_path: Path, inner: str) -> None:
     for split in ("train", "test"):
-        for name in ("hotdog", "not-hotdog"):
-            save(picture(1), tmp_path / inner / split / name / "1.png")
+        write(tmp_path / inner / split, "hotdog/1.png", "not-hotdog/1.png")
     found = summary(list_files("hotdog", tmp_path))
     assert found["train/hotdog/1.png"] == ("hotdog", "train")
     assert found["test/not-hotdog/1.png"] == ("not-hotdog", "test")
@@ -84,10 +87,8 @@ def test_hotdog_is_found_with_and_without_a_folder_around_it(tmp_path: Path, inn
 
 def test_the_val_folder_of_hymenoptera_is_the_test_split_and_its_stray_gif_is_ignored(tmp_path: Path) -> None:
     root = tmp_path / "hymenoptera" / "hymenoptera_data"
-    for split in ("train", "val"):
-        for name in ("ants", "bees"):
-            save(picture(1), root / split / name / "1.jpg")
-    save(picture(1), root / "train" / "ants" / "imageNotFound.gif")
+    write(root, *(f"{split}/{name}/1.jpg" for split in ("train", "val") for name in ("ants", "bees")))
+    write(root, "train/ants/imageNotFound.gif")
     found = summary(list_files("hymenoptera", tmp_path))
     assert found == {
         "train/ants/1.jpg": ("ants", "train"),
@@ -122,3 +123,15 @@ def test_each_missing_dataset_names_the_folder_the_layout_and_the_command(tmp_pa
     assert str(tmp_path) in message
     assert CATALOGUE[name].source in message
     assert f"datasets prepare {name}" in message
+
+
+@pytest.mark.slow
+def test_elpv_has_2223_images_in_three_drawn_splits() -> None:
+    elpv = load_dataset(DatasetSource(name="elpv"), split_seed=0, image_size=32, grey=True)
+    splits = (elpv.train, elpv.validation, elpv.test)
+    assert [len(split) for split in splits] == [1557, 333, 333]
+    assert np.bincount(np.concatenate([split.labels for split in splits])).tolist() == [1508, 715]
+    rows = np.concatenate([split.rows for split in splits])
+    assert sorted(rows.tolist()) == list(range(2223))
+    assert elpv.classes == ("functional", "defective")
+    assert len(elpv.notes) == 2

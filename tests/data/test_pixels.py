@@ -40,26 +40,30 @@ def test_grey_is_taken_before_resizing() -> None:
     assert (to_array(read_image(encoded(original)), 24, grey=True)[:, :, 0] == np.asarray(luma_first)).all()
 
 
-def test_resizing_is_antialiased() -> None:
-    stripes = np.zeros((96, 96, 3), np.uint8)
+def test_both_sides_are_resized_whatever_the_shape_and_antialiased() -> None:
+    stripes = np.zeros((48, 96, 3), np.uint8)
     stripes[:, ::2] = 255
-    shrunk = to_array(Image.fromarray(stripes), 12, grey=False)
-    assert shrunk.min() > 110
-    assert shrunk.max() < 145
+    for grey in (False, True):
+        shrunk = to_array(Image.fromarray(stripes), 12, grey)
+        assert shrunk.shape == (12, 12, 1 if grey else 3)
+        assert shrunk.min() > 110
+        assert shrunk.max() < 145
 
 
-def test_both_sides_are_resized_whatever_the_shape() -> None:
-    assert to_array(Image.new("RGB", (50, 20)), 16, grey=False).shape == (16, 16, 3)
-    assert to_array(Image.new("RGB", (50, 20)), 16, grey=True).shape == (16, 16, 1)
-
-
-def test_alpha_is_composited_on_white() -> None:
-    half_black = Image.new("RGBA", (4, 4), (0, 0, 0, 128))
-    assert (pixels_of(encoded(half_black)) == 127).all()
-    clear_red = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
-    assert (pixels_of(encoded(clear_red)) == 255).all()
-    grey_with_alpha = Image.new("LA", (4, 4), (0, 0))
-    assert (pixels_of(encoded(grey_with_alpha), grey=True) == 255).all()
+@pytest.mark.parametrize(
+    ("image", "grey", "expected"),
+    [
+        (Image.new("RGBA", (4, 4), (0, 0, 0, 128)), False, 127),
+        (Image.new("RGBA", (4, 4), (255, 0, 0, 0)), False, 255),
+        (Image.new("LA", (4, 4), (0, 0)), True, 255),
+        (Image.new("1", (4, 4), 1), True, 255),
+        (Image.new("L", (4, 4), 77), False, 77),
+        (Image.fromarray(np.full((4, 4), 200, np.uint16)), True, 1),
+    ],
+    ids=["half black", "clear red", "grey with alpha", "bilevel", "grey as rgb", "dark 16 bits"],
+)
+def test_every_mode_becomes_opaque_grey_or_rgb_of_8_bits(image: Image.Image, grey: bool, expected: int) -> None:
+    assert (pixels_of(encoded(image), grey) == expected).all()
 
 
 def test_a_transparent_palette_colour_becomes_white() -> None:
@@ -85,11 +89,6 @@ def test_sixteen_bit_grey_is_scaled_to_eight() -> None:
     assert (tiff == scaled).all()
 
 
-def test_a_dark_sixteen_bit_image_stays_dark() -> None:
-    dark = np.full((8, 8), 200, np.uint16)
-    assert pixels_of(encoded(Image.fromarray(dark)), grey=True).max() == 1
-
-
 def test_cmyk_is_converted_to_rgb() -> None:
     ink = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
     for file_format, apart in (("TIFF", 0), ("JPEG", 1)):  # a JPEG of inks holds them inverted, and says so
@@ -97,13 +96,6 @@ def test_cmyk_is_converted_to_rgb() -> None:
         red, green, blue = pixels_of(encoded(ink, file_format))[0, 0].astype(int)
         assert red >= 255 - apart
         assert max(green, blue) <= apart
-
-
-def test_bilevel_and_grey_files_are_read_in_both_ways() -> None:
-    white = Image.new("1", (4, 4), 1)
-    assert (pixels_of(encoded(white), grey=True) == 255).all()
-    grey = Image.new("L", (4, 4), 77)
-    assert (pixels_of(encoded(grey)) == 77).all()
 
 
 def test_the_first_frame_of_an_animation_is_taken() -> None:

@@ -24,10 +24,10 @@ def test_every_item_is_answered_once_and_in_order(monkeypatch: pytest.MonkeyPatc
         time.sleep(0.002 * (number % 3))
         return number
 
-    told: list[tuple[str, int, int]] = []
-    results = map_files(work, range(100), stage="reading", progress=lambda *report: told.append(report))
+    reported: list[tuple[str, int, int]] = []
+    results = map_files(work, range(100), stage="reading", progress=lambda *now: reported.append(now))
     assert list(results) == list(range(100))
-    assert told == [("reading", done, 100) for done in (32, 64, 96, 100)]
+    assert reported == [("reading", done, 100) for done in (32, 64, 96, 100)]
 
 
 def test_an_error_in_a_thread_reaches_the_caller_and_ends_the_work() -> None:
@@ -40,9 +40,8 @@ def test_an_error_in_a_thread_reaches_the_caller_and_ends_the_work() -> None:
         return number
 
     before = threading.active_count()
-    taken: list[int] = []
     with pytest.raises(OSError, match="the disk is gone"):
-        taken.extend(map_files(work, range(10_000), stage="reading"))
+        list(map_files(work, range(10_000), stage="reading"))
     assert len(begun) < 1000
     assert threading.active_count() == before
 
@@ -58,10 +57,9 @@ def test_no_more_is_done_ahead_than_was_asked_for() -> None:
 
 def test_work_that_its_caller_gives_up_ends_at_once(tmp_path: Path) -> None:
     path = save(picture(1), tmp_path / "a.png")
-    before = threading.active_count()
+    before, started = threading.active_count(), time.monotonic()
     answers = map_files(Path.read_bytes, [path] * 20_000, stage="reading")
     next(answers)
-    started = time.monotonic()
     answers.close()
     assert time.monotonic() - started < 2
     assert threading.active_count() == before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import random
 import stat
@@ -21,22 +20,8 @@ from benchmark.data.download import web
 from benchmark.data.download.prepare import prepare
 from benchmark.data.download.unpack import UnsafeArchive, unpack
 from benchmark.errors import UserError
-from tests.data.conftest import Server
-from tests.factories import picture
-
-
-def zipped(names: list[str]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for index, name in enumerate(names):
-            image = io.BytesIO()
-            picture(index).save(image, "PNG")
-            archive.writestr(name, image.getvalue())
-    return buffer.getvalue()
-
-
-def sha256(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+from tests.data.conftest import Server, files_in, sha256, zipped
+from tests.data.test_layouts import pets
 
 
 @pytest.fixture
@@ -50,23 +35,18 @@ def rps(server: Server) -> DatasetInfo:
     return replace(CATALOGUE["rps"], downloads=tuple(downloads))
 
 
-def left_over(data: Path) -> list[str]:
-    """Return what is in the data directory, locks aside."""
-    return sorted(p.relative_to(data).as_posix() for p in data.rglob("*") if p.is_file() and p.suffix != ".lock")
-
-
 def test_a_dataset_is_downloaded_verified_and_unpacked(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
     listing = prepare(rps, tmp_path)
     assert len(listing.files) == 24
     assert (tmp_path / "rps" / "rps" / "rock" / "rock01-003.png").is_file()
-    assert all(name.startswith("rps/") for name in left_over(tmp_path)), "archives are removed when the dataset stands"
+    assert all(name.startswith("rps/") for name in files_in(tmp_path)), (
+        "archives are removed in the end"
+    )
     prepare(rps, tmp_path)
     assert len(server.requests) == 2, "what is there is not downloaded again"
 
 
 def test_tar_archives_and_plain_files_come_together(server: Server, tmp_path: Path) -> None:
-    from tests.data.test_layouts import pets
-
     root, downloads = pets(tmp_path / "origin"), []
     for name in ("images", "annotations"):
         buffer = io.BytesIO()
@@ -81,11 +61,15 @@ def test_tar_archives_and_plain_files_come_together(server: Server, tmp_path: Pa
     assert (tmp_path / "data" / "oxford-iiit-pet" / "note.txt").read_bytes() == b"taken as it is"
 
 
-def test_a_wrong_hash_is_refused_before_anything_is_unpacked(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
-    server.bodies["rps.zip"] = zipped(["rps/rock/evil.png"])
+@pytest.mark.parametrize("kind", ["another file", "truncated"])
+def test_a_wrong_hash_is_refused_before_anything_is_unpacked(
+    kind: str, rps: DatasetInfo, server: Server, tmp_path: Path
+) -> None:
+    good = server.bodies["rps.zip"]
+    server.bodies["rps.zip"] = good[:-700] if kind == "truncated" else zipped(["rps/rock/evil.png"])
     with pytest.raises(UserError, match="does not have the expected hash sha256:"):
         prepare(rps, tmp_path)
-    assert left_over(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 def test_a_cut_connection_is_resumed_where_it_broke(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
@@ -94,7 +78,7 @@ def test_a_cut_connection_is_resumed_where_it_broke(rps: DatasetInfo, server: Se
     assert [asked for path, asked in server.requests if path == "rps.zip"] == [None, "bytes=5000-"]
 
 
-def test_a_download_that_stays_broken_is_told_and_the_next_run_resumes_it(
+def test_a_download_that_stays_broken_is_reported_and_the_next_run_resumes_it(
     rps: DatasetInfo, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web, "ATTEMPTS", 1)
@@ -102,7 +86,7 @@ def test_a_download_that_stays_broken_is_told_and_the_next_run_resumes_it(
     with pytest.raises(UserError, match="cut before the file's end"):
         prepare(rps, tmp_path)
     assert not (tmp_path / "rps").exists()
-    assert left_over(tmp_path) == ["downloads/rps/rps.zip.part"]
+    assert files_in(tmp_path) == ["downloads/rps/rps.zip.part"]
     prepare(rps, tmp_path)
     assert ("rps.zip", "bytes=5000-") in server.requests
 
@@ -117,13 +101,6 @@ def test_a_part_that_is_complete_is_taken_and_one_of_another_file_is_not(
     assert len(prepare(rps, tmp_path).files) == 24
     asked = [asked for path, asked in server.requests if path == "rps.zip"]
     assert asked == [f"bytes={len(server.bodies['rps.zip'] + more)}-", *([None] if more else [])]
-
-
-def test_a_truncated_body_is_not_taken_for_the_file(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
-    server.bodies["rps.zip"] = server.bodies["rps.zip"][:-700]
-    with pytest.raises(UserError, match="expected hash"):
-        prepare(rps, tmp_path)
-    assert left_over(tmp_path) == []
 
 
 def test_after_a_403_the_second_source_is_used_and_one_line_says_so(
@@ -166,13 +143,19 @@ def test_a_folder_that_is_something_else_is_kept(rps: DatasetInfo, server: Serve
     assert server.requests == []
 
 
-def test_an_archive_of_another_layout_leaves_nothing_behind(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
-    body = zipped(["other/rock/1.png"])
-    server.bodies["rps.zip"] = body
-    with pytest.raises(UserError, match="not found"):
-        prepare(replace(rps, downloads=(Download((server.url("rps.zip"),), sha256(body)),)), tmp_path)
-    assert not (tmp_path / "rps").exists()
-    assert not any(path.name.startswith(".unpacking") for path in tmp_path.iterdir())
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["other/rock/1.png"], "not found"), (["rps/rock/1.png", "../evil.png"], "outside of its folder")],
+)
+def test_an_archive_of_another_layout_or_an_unsafe_one_leaves_nothing_behind(
+    names: list[str], message: str, rps: DatasetInfo, server: Server, tmp_path: Path
+) -> None:
+    server.bodies["rps.zip"] = body = zipped(names)
+    with pytest.raises(UserError, match=message):
+        prepare(replace(rps, downloads=(Download((server.url("rps.zip"),), sha256(body)),)), tmp_path / "data")
+    left = files_in(tmp_path)
+    assert left == (["data/downloads/rps/rps.zip"] if message == "not found" else []), "an unsafe archive is removed"
+    assert not any(path.name.startswith((".unpacking", "rps")) for path in (tmp_path / "data").iterdir())
 
 
 def test_two_processes_cost_one_download(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
@@ -199,57 +182,65 @@ def test_two_processes_cost_one_download(rps: DatasetInfo, server: Server, tmp_p
     assert len(server.requests) == 2
 
 
-def archive_with(tmp_path: Path, member: tarfile.TarInfo, content: bytes = b"") -> Path:
+def tar_with(tmp_path: Path, member: tarfile.TarInfo, content: bytes = b"") -> Path:
     path = tmp_path / "a.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
-        good = tarfile.TarInfo("good.txt")
-        archive.addfile(good)
+        archive.addfile(tarfile.TarInfo("good.txt"))
         archive.addfile(member, io.BytesIO(content))
     return path
 
 
-def refused(archive: Path, tmp_path: Path) -> str:
-    folder = tmp_path / "out"
+def zip_with(tmp_path: Path, member: str | zipfile.ZipInfo, content: bytes = b"x", claimed: int | None = None) -> Path:
+    """Write an archive whose last member claims a size of its own."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("good.txt", "x")
+        archive.writestr(member, content)
+    if claimed is not None:
+        size = len(content).to_bytes(4, "little")
+        path.write_bytes(path.read_bytes().replace(size, claimed.to_bytes(4, "little")))
+    return path
+
+
+def refused(archive: Path, *, before_writing: bool = True) -> str:
+    folder = archive.with_name(f"{archive.name} unpacked")
     folder.mkdir()
     with pytest.raises(UnsafeArchive) as caught:
         unpack(archive, folder)
-    assert list(folder.iterdir()) == [], "nothing may be written"
+    assert not before_writing or list(folder.iterdir()) == [], "nothing may be written"
     return str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/etc/evil.txt", "C:/evil.txt", "a\\..\\evil.txt"])
 def test_members_outside_of_the_folder_are_refused(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("good.txt", "x")
-        archive.writestr(name, "x")
-    assert "outside of its folder" in refused(path, tmp_path)
+    assert "outside of its folder" in refused(zip_with(tmp_path, name))
+    assert "outside of its folder" in refused(tar_with(tmp_path, tarfile.TarInfo(name)))
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
 def test_links_and_devices_in_a_tar_archive_are_refused(tmp_path: Path, kind: bytes) -> None:
     member = tarfile.TarInfo("link")
     member.type, member.linkname = kind, "/etc/passwd"
-    assert "is a link or a device" in refused(archive_with(tmp_path, member), tmp_path)
+    assert "is a link or a device" in refused(tar_with(tmp_path, member))
 
 
 def test_a_link_in_a_zip_archive_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        link = zipfile.ZipInfo("link")
-        link.external_attr = (stat.S_IFLNK | 0o777) << 16
-        archive.writestr(link, "/etc/passwd")
-    assert "is a link or a device" in refused(path, tmp_path)
+    link = zipfile.ZipInfo("link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    assert "is a link or a device" in refused(zip_with(tmp_path, link, b"/etc/passwd"))
 
 
-def test_a_member_that_claims_ten_gigabytes_in_a_small_archive_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("good.txt", "x")
-        archive.writestr("big.bin", b"\0" * 1_000_000)
-    content = path.read_bytes()
-    path.write_bytes(content.replace((1_000_000).to_bytes(4, "little"), (4_000_000_000).to_bytes(4, "little")))
-    assert "claims to unpack to 4,000,000,001 bytes" in refused(path, tmp_path)
+@pytest.mark.parametrize(
+    ("claimed", "message"),
+    [
+        (4_000_000_000, "claims to unpack to 4,000,000,001 bytes"),
+        (10, ""),
+        (1_000_500, "shorter than it claims"),
+    ],
+)
+def test_a_member_that_claims_another_size_is_refused(claimed: int, message: str, tmp_path: Path) -> None:
+    archive = zip_with(tmp_path, "big.bin", b"\0" * 1_000_000, claimed)
+    assert message in refused(archive, before_writing=claimed > 1e9)
 
 
 def test_a_tar_member_that_claims_ten_gigabytes_is_refused(tmp_path: Path) -> None:
@@ -257,56 +248,20 @@ def test_a_tar_member_that_claims_ten_gigabytes_is_refused(tmp_path: Path) -> No
     member.size = 10 * 2**30
     path = tmp_path / "a.tar.gz"
     path.write_bytes(gzip.compress(member.tobuf() + b"\0" * 2**20))
-    assert "10,737,418,240 bytes" in refused(path, tmp_path)
-
-
-def test_a_member_that_grows_beyond_its_claim_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("big.bin", b"\0" * 1_000_000)
-    path.write_bytes(path.read_bytes().replace((1_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
-    (tmp_path / "out").mkdir()
-    with pytest.raises(UnsafeArchive):
-        unpack(path, tmp_path / "out")
-
-
-def test_a_member_that_is_shorter_than_its_claim_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("big.bin", b"\0" * 1_000_000)
-    path.write_bytes(path.read_bytes().replace((1_000_000).to_bytes(4, "little"), (1_000_500).to_bytes(4, "little")))
-    (tmp_path / "out").mkdir()
-    with pytest.raises(UnsafeArchive, match="shorter than it claims"):
-        unpack(path, tmp_path / "out")
+    assert "10,737,418,240 bytes" in refused(path)
 
 
 def test_a_duplicate_member_is_refused(tmp_path: Path) -> None:
-    assert "is a duplicate" in refused(archive_with(tmp_path, tarfile.TarInfo("good.txt")), tmp_path)
+    assert "is a duplicate" in refused(tar_with(tmp_path, tarfile.TarInfo("good.txt")))
 
 
 def test_a_damaged_archive_is_reported(tmp_path: Path) -> None:
     content = random.Random(0).randbytes(5000)
-    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a.bin", content)
-    tarred = tarfile.TarInfo("a.bin")
-    tarred.size = len(content)
-    archive_with(tmp_path, tarred, content)
-    for name in ("a.zip", "a.tar.gz"):
-        good = (tmp_path / name).read_bytes()
-        broken = [good[:2000], good[:36] + b"\xff" * 20 + good[56:], b"not an archive"]
-        for index, bad in enumerate(broken):
-            (tmp_path / name).write_bytes(bad)
-            (out := tmp_path / f"{index}-{name}").mkdir()
-            with pytest.raises(UnsafeArchive, match="damaged"):
-                unpack(tmp_path / name, out)
-
-
-def test_an_unsafe_archive_is_removed_and_the_dataset_is_not_there(
-    server: Server, rps: DatasetInfo, tmp_path: Path
-) -> None:
-    body = zipped(["rps/rock/1.png", "../evil.png"])
-    server.bodies["rps.zip"] = body
-    info = replace(rps, downloads=(Download((server.url("rps.zip"),), sha256(body)),))
-    with pytest.raises(UserError, match="outside of its folder"):
-        prepare(info, tmp_path / "data")
-    assert left_over(tmp_path) == []
+    member = tarfile.TarInfo("a.bin")
+    member.size = len(content)
+    for archive in (zip_with(tmp_path, "a.bin", content), tar_with(tmp_path, member, content)):
+        good = archive.read_bytes()
+        for index, bad in enumerate([good[:2000], good[:60] + b"\xff" * 20 + good[80:], b"not an archive"]):
+            broken = tmp_path / f"{index}{archive.name}"
+            broken.write_bytes(bad)
+            assert "damaged" in refused(broken, before_writing=False)
