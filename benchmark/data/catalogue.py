@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -20,34 +21,24 @@ _STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=_STRICT)
-class ClassFolders:
-    """One folder per split, each with one folder per class.
+class Layout:
+    """The files of a dataset on disk; `benchmark.data.layouts` reads each kind.
 
     Attributes:
-        roots: folders under the data directory to look in, the first that fits is taken; ``"."`` is the directory.
-        splits: the folder of each official split, below the root.
-        clip: regular expression of file names whose first group names the clip that an image was taken from; used only
-            if it fits every name.
-        ignored: names of files in the archive that are not images of the dataset.
+        kind: ``folders`` is one folder per split, each with one folder per class; the others are the datasets' own.
+        roots: folders under the data directory to look in, the first that fits is taken, ``"."`` for the directory;
+            empty if the images come from elsewhere.
+        splits: of ``folders``, the folder of each official split, below the root.
+        clip: of ``folders``, a regular expression of file names whose first group names the clip that an image was
+            taken from; used only if it fits every name.
+        ignored: of ``folders``, names of files in the archive that are not images of the dataset.
     """
 
-    roots: tuple[str, ...]
-    splits: Mapping[SplitName, str]
+    kind: Literal["folders", "elpv", "generated", "pets", "flowers"]
+    roots: tuple[str, ...] = ()
+    splits: Mapping[SplitName, str] = field(default_factory=dict)
     clip: str | None = None
     ignored: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, config=_STRICT)
-class OwnLayout:
-    """A layout that `benchmark.data.layouts` knows by name.
-
-    Attributes:
-        kind: its name there.
-        roots: folders under the data directory to look in; empty if the images come from elsewhere.
-    """
-
-    kind: Literal["elpv", "generated", "pets", "flowers"]
-    roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -108,7 +99,7 @@ class DatasetInfo:
     licence: str
     thumbnails: CopyingTerms
     source: str
-    layout: ClassFolders | OwnLayout
+    layout: Layout
     images: Mapping[SplitName, int]
     megabytes: int
     downloads: tuple[Download, ...] = ()

@@ -68,18 +68,12 @@ def list_folder(path: Path) -> Listing:
         classes, files = _tree(path)
     if len(classes) < 2:
         raise UserError(f"folder:{path}: {len(classes)} class found, a classifier needs two; {_LAYOUTS}.")
-    files = _two_splits(files)
+    found = {file.split for file in files}
+    if "validation" in found and "test" not in found:  # the second of two splits is the test split
+        files = [replace(file, split="test") if file.split == "validation" else file for file in files]
     tests = sum(file.split == "test" for file in files)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().stem).strip("-.") or "folder"
     return make_listing(name, f"{FOLDER}{path}", classes, files, folds=tests < FEWEST)
-
-
-def _two_splits(files: list[ListedFile]) -> list[ListedFile]:
-    """Call the second split test if there are only train and validation."""
-    present = {file.split for file in files}
-    if "test" in present or "validation" not in present:
-        return files
-    return [replace(file, split="test") if file.split == "validation" else file for file in files]
 
 
 def _tree(root: Path) -> tuple[tuple[str, ...], list[ListedFile]]:

@@ -159,7 +159,11 @@ def without_bad_images(listing: Listing, progress: Progress | None = None) -> Li
     return make_listing(listing.name, listing.source, listing.classes, good, folds=listing.folds, notes=notes)
 
 
-def _refuse_bad_images(listing: Listing, scanned: pa.Table) -> None:
+def _make(listing: Listing, scanned: pa.Table, split_seed: int, fold: int) -> pa.Table:
+    import pyarrow as pa
+
+    from benchmark.data.splits.assign import assign  # with scipy, which planning does not need
+
     problems = zip(listing.files, scanned["problem"].to_pylist(), strict=True)
     bad = [f"{file.path}: {problem}" for file, problem in problems if problem is not None]
     if bad:
@@ -169,14 +173,6 @@ def _refuse_bad_images(listing: Listing, scanned: pa.Table) -> None:
             *bad[:_SHOWN],
         ]
         raise UserError("\n".join(lines + [f"… and {len(bad) - _SHOWN} more"] * (len(bad) > _SHOWN)))
-
-
-def _make(listing: Listing, scanned: pa.Table, split_seed: int, fold: int) -> pa.Table:
-    import pyarrow as pa
-
-    from benchmark.data.splits.assign import assign  # with scipy, which planning does not need
-
-    _refuse_bad_images(listing, scanned)
     sha256: list[str] = scanned["sha256"].to_pylist()
     thumbnails = np.frombuffer(b"".join(scanned["thumbnail"].to_pylist()), np.uint8).reshape(len(sha256), -1)
     assigned = assign(listing, thumbnails, sha256, split_seed, fold)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from benchmark.data.catalogue import SPLITS, ClassFolders, DatasetInfo, SplitName
+from benchmark.data.catalogue import SPLITS, DatasetInfo, SplitName
 from benchmark.data.controls import control_folder
 from benchmark.data.listing import ListedFile, Listing, files_below, folders_in, list_file, make_listing
 from benchmark.errors import UserError
@@ -29,16 +29,8 @@ def list_dataset(info: DatasetInfo, data_dir: Path | None) -> Listing:
     Raises:
         UserError: the dataset is missing, or not in its layout.
     """
-    if isinstance(info.layout, ClassFolders):
-        files = list(_class_folders(info, info.layout, _root(info, data_dir)))
-    elif info.layout.kind == "elpv":
-        files = list(_elpv())
-    elif info.layout.kind == "generated":
-        files = list(_generated(info))
-    elif info.layout.kind == "pets":
-        files = list(_pets(info, _root(info, data_dir)))
-    else:
-        files = list(_flowers(info, _root(info, data_dir)))
+    readers = {"folders": _class_folders, "elpv": _elpv, "generated": _generated, "pets": _pets, "flowers": _flowers}
+    files = list(readers[info.layout.kind](info, data_directory(data_dir)))
     return make_listing(info.name, info.name, info.classes, files, notes=_incomplete(info, files))
 
 
@@ -51,16 +43,14 @@ def _incomplete(info: DatasetInfo, files: Sequence[ListedFile]) -> tuple[str, ..
     )
 
 
-def _root(info: DatasetInfo, data_dir: Path | None) -> Path:
+def _root(info: DatasetInfo, data: Path) -> Path:
     """Return the first of a layout's roots below the data directory that exists.
 
     Raises:
         UserError: none does; the message names the folders, the layout and the command.
     """
-    data = data_directory(data_dir)
-    folders = info.layout.splits.values() if isinstance(info.layout, ClassFolders) else ("",)
     for root in info.layout.roots:
-        if all((data / root / name).is_dir() for name in folders):
+        if all((data / root / name).is_dir() for name in info.layout.splits.values() or [""]):
             return data / root
     looked = " and ".join(str(data if root == "." else data / root) for root in info.layout.roots)
     raise UserError(
@@ -70,8 +60,9 @@ def _root(info: DatasetInfo, data_dir: Path | None) -> Path:
     )
 
 
-def _class_folders(info: DatasetInfo, layout: ClassFolders, root: Path) -> Iterator[ListedFile]:
-    for split, folder in layout.splits.items():
+def _class_folders(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
+    root = _root(info, data)
+    for split, folder in info.layout.splits.items():
         if folders_in(root / folder) != sorted(info.classes):
             raise UserError(
                 f"dataset {info.name}: {root / folder} holds the class folders {folders_in(root / folder)}, "
@@ -81,9 +72,9 @@ def _class_folders(info: DatasetInfo, layout: ClassFolders, root: Path) -> Itera
             (path, label)
             for label, name in enumerate(info.classes)
             for path in files_below(root / folder / name)
-            if path.name not in layout.ignored
+            if path.name not in info.layout.ignored
         ]
-        clips = _clips(layout.clip, [path.name for path, _ in found])
+        clips = _clips(info.layout.clip, [path.name for path, _ in found])
         for (path, label), clip in zip(found, clips, strict=True):
             yield list_file(path, root, label, split, clip)
 
@@ -95,7 +86,7 @@ def _clips(pattern: str | None, names: list[str]) -> list[str | None]:
     return [None] * len(names) if None in clips else clips
 
 
-def _elpv() -> Iterator[ListedFile]:
+def _elpv(_: DatasetInfo, __: Path) -> Iterator[ListedFile]:
     """Yield the solar cells of the package whose defect is certain: probability 0 or 1 in ``labels.csv``."""
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or spec.origin is None:
@@ -120,7 +111,7 @@ def _elpv() -> Iterator[ListedFile]:
             yield list_file(root / name, root, int(probability), None)
 
 
-def _generated(info: DatasetInfo) -> Iterator[ListedFile]:
+def _generated(info: DatasetInfo, _: Path) -> Iterator[ListedFile]:
     root = control_folder(info.name)
     for split in SPLITS:
         for label, name in enumerate(info.classes):
@@ -128,12 +119,13 @@ def _generated(info: DatasetInfo) -> Iterator[ListedFile]:
                 yield list_file(path, root, label, split, clip=path.relative_to(root).as_posix())
 
 
-def _pets(info: DatasetInfo, root: Path) -> Iterator[ListedFile]:
+def _pets(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
     """Yield the pets: ``annotations/{trainval,test}.txt`` with lines ``name class-id species breed-id``.
 
     Raises:
         UserError: a list or an image is missing, or a line's class is not the one in the image's name.
     """
+    root = _root(info, data)
     lists: Mapping[str, SplitName] = {"trainval.txt": "train", "test.txt": "test"}
     for file, split in lists.items():
         path = root / "annotations" / file
@@ -154,12 +146,13 @@ def _pets(info: DatasetInfo, root: Path) -> Iterator[ListedFile]:
             yield _image(info, root, f"images/{parts[0]}.jpg", label, split)
 
 
-def _flowers(info: DatasetInfo, root: Path) -> Iterator[ListedFile]:
+def _flowers(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
     """Yield the flowers: ``imagelabels.mat`` (labels 1..102) and ``setid.mat`` (numbers from 1 in trnid, valid, tstid).
 
     Raises:
         UserError: a list or an image is missing, or a list is damaged.
     """
+    root = _root(info, data)
     labels = _numbers(info, root / "imagelabels.mat", "labels")
     keys: Mapping[str, SplitName] = {"trnid": "train", "valid": "validation", "tstid": "test"}
     for key, split in keys.items():

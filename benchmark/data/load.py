@@ -65,11 +65,12 @@ def load_dataset(
         UserError: the dataset is missing or not in its layout, has images that cannot be decoded, has no colour and is
             asked for it, or the cache folder cannot be written.
     """
+    colourless = f"dataset {source.name} has no colour: rgb would be grey-3ch under another name. Use a grey mode."
     if not grey and not source.has_colour:
-        raise UserError(_colourless(source.name))
+        raise UserError(colourless)
     listing, index, new_label = _open(source, split_seed, seed, data_dir, drop_bad_images, progress)
     if not grey and not index.colour:
-        raise UserError(_colourless(source.name))
+        raise UserError(colourless)
     files = [(file.path, sha256) for file, sha256 in zip(listing.files, index.sha256, strict=True)]
     images = decoded_images(listing.name, index.content, files, size=image_size, grey=grey, progress=progress)
     classes = source.classes or listing.classes
@@ -150,10 +151,6 @@ def _test_groups(listing: Listing, index: Index, new_label: Labels) -> dict[str,
             taken.add(name)
         names.update({index.ids[row]: name for row in rows})
     return {index.ids[row]: names[index.ids[row]] for row in tested}
-
-
-def _colourless(name: str) -> str:
-    return f"dataset {name} has no colour: rgb would be grey-3ch under another name. Use a grey mode."
 
 
 def _split(index: Index, split: SplitName, new_label: Labels) -> Split:

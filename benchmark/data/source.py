@@ -58,9 +58,9 @@ class DatasetSource(Frozen):
         if not self.is_folder and (self.content is not None or self.colour is not None):
             raise ValueError(f"content and colour belong to a folder's entry, {self.name} is known")
         if self.classes is not None:
-            known = None if self.is_folder else CATALOGUE[self.name].classes
+            known = self.classes if self.is_folder else CATALOGUE[self.name].classes
             for wanted in self.classes:
-                if known is not None and wanted not in known:
+                if wanted not in known:
                     raise ValueError(f"dataset {self.name} has no class {wanted!r}.{did_you_mean(wanted, known)}")
             if len(set(self.classes)) != len(self.classes):
                 raise ValueError(f"classes of {self.name} are named twice")

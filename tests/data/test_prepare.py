@@ -39,9 +39,7 @@ def test_a_dataset_is_downloaded_verified_and_unpacked(rps: DatasetInfo, server:
     listing = prepare(rps, tmp_path)
     assert len(listing.files) == 24
     assert (tmp_path / "rps" / "rps" / "rock" / "rock01-003.png").is_file()
-    assert all(name.startswith("rps/") for name in files_in(tmp_path)), (
-        "archives are removed in the end"
-    )
+    assert all(name.startswith("rps/") for name in files_in(tmp_path)), "archives are removed in the end"
     prepare(rps, tmp_path)
     assert len(server.requests) == 2, "what is there is not downloaded again"
 
