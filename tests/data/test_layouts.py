@@ -78,8 +78,9 @@ def test_flowers_take_label_and_split_from_the_mat_files(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("inner", ["hotdog/hotdog", "hotdog"])
 def test_hotdog_is_found_with_and_without_a_folder_around_it(tmp_path: Path, inner: str) -> None:
-    for split in ("train", "test"):
-        write(tmp_path / inner / split, "hotdog/1.png", "not-hotdog/1.png")
+    write(
+        tmp_path / inner, *(f"{split}/{name}/1.png" for split in ("train", "test") for name in ("hotdog", "not-hotdog"))
+    )
     found = summary(list_files("hotdog", tmp_path))
     assert found["train/hotdog/1.png"] == ("hotdog", "train")
     assert found["test/not-hotdog/1.png"] == ("not-hotdog", "test")
