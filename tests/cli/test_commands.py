@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +18,6 @@ import psutil
 import pytest
 from PIL import Image
 
-from benchmark.cli.run import run
-from benchmark.records.store import Store
 from tests.commands import TRAINING, Commands, library_servers, wait_for, workers
 
 
@@ -146,34 +143,6 @@ def test_run_executes_the_matrix_prints_a_table_and_writes_the_report(finished: 
 
 
 @pytest.mark.slow
-def test_one_run_opens_each_prediction_file_once_and_makes_the_plan_at_most_twice(
-    project: Commands, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BENCHMARK_CACHE_DIR", str(cache))
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the handlers of the tests' own process stay
-    opened: list[str] = []
-    plans: list[Path] = []
-    predictions, scan = Store.predictions, Store.scan
-
-    def opening(store: Store, record: Any) -> Any:
-        opened.append(record.id)
-        return predictions(store, record)
-
-    def planning(store: Store) -> Any:  # which nothing but `make_plan` calls
-        plans.append(store.folder)
-        return scan(store)
-
-    monkeypatch.setattr(Store, "predictions", opening)
-    monkeypatch.setattr(Store, "scan", planning)
-    folder = project.folder / "results"
-    run(project.matrix(), results=folder)
-    assert sorted(opened) == sorted(project.records())
-    assert len(opened) == 4
-    assert plans == [folder / "tiny"] * 2
-    assert (folder / "tiny" / "report.html").is_file()
-
-
-@pytest.mark.slow
 def test_run_again_does_nothing_in_under_5_seconds(finished: tuple[Commands, str]) -> None:
     project, _ = finished
     before = {path: path.read_bytes() for path in (project.folder / "results").rglob("*") if path.is_file()}
@@ -215,7 +184,7 @@ def test_another_matrix_under_the_same_name_is_refused_and_more_seeds_are_not(fi
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_is_recorded_the_others_go_on_and_only_it_is_tried_again(project: Commands) -> None:
+def test_a_run_that_fails_is_recorded_the_others_continue_and_only_it_is_tried_again(project: Commands) -> None:
     matrix = project.matrix(seeds=[0], keep_weights="best")
     planned = project.run("plan", "--matrix", matrix).stdout
     (run_id,) = [line.split()[0] for line in planned.splitlines() if "grey-1ch" in line]
@@ -238,9 +207,9 @@ def test_a_run_that_fails_is_recorded_the_others_go_on_and_only_it_is_tried_agai
     assert status.returncode == 1
     assert "failed: shape-control grey-1ch scratch seed 0" in status.stdout
     in_the_way.rmdir()
-    mended = project.run("run", "--matrix", matrix)
-    assert mended.returncode == 0
-    assert "1 runs, 1 at a time" in mended.stdout
+    again = project.run("run", "--matrix", matrix)
+    assert again.returncode == 0
+    assert "1 runs, 1 at a time" in again.stdout
 
 
 def first_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
@@ -314,7 +283,7 @@ def test_a_run_that_exceeds_its_time_is_recorded_as_timeout(project: Commands) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_exits_130_leaves_no_worker_and_goes_on_later(project: Commands, number: int) -> None:
+def test_an_interrupted_run_exits_130_leaves_no_worker_and_resumes_later(project: Commands, number: int) -> None:
     matrix = project.matrix(training={**TRAINING, "epochs": 400})
     process = project.start("run", "--matrix", matrix, "--workers", "1")
     first_checkpoint(process, project.folder / "results" / "tiny" / "checkpoints")
@@ -345,7 +314,7 @@ def test_a_run_that_is_interrupted_while_libraries_are_imported_ends_at_once(pro
 
 
 @pytest.mark.slow
-def test_workers_start_anew_where_the_folder_of_temporary_files_has_a_name_too_long_for_a_socket(
+def test_workers_import_the_libraries_themselves_if_the_name_of_the_temporary_folder_is_too_long_for_a_socket(
     project: Commands,
 ) -> None:
     folder = project.folder / ("long" * 20)
@@ -405,3 +374,28 @@ def test_a_small_folder_is_evaluated_by_cross_validation_from_matrix_to_report(p
     refused = project.run("run", "--matrix", matrix)
     assert refused.returncode == 2
     assert "--name" in refused.stderr
+
+
+@pytest.mark.slow
+def test_preflight_names_every_problem_with_its_line_and_trains_nothing(project: Commands) -> None:
+    file = project.matrix(models=["timm/test_resnet", "timm/test_resnot"], datasets=["shape-control", "pets"])
+    done = project.run("plan", "--preflight", "--matrix", file, "--data-dir", str(project.folder / "none"))
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if "tiny.yaml:" in line]
+    assert any("tiny.yaml:2: models: " in line and "test_resnot" in line and "test_resnet" in line for line in lines)
+    assert any(": datasets: " in line and "pets" in line for line in lines)
+    assert "Traceback" not in done.stderr
+    assert not (project.folder / "results").exists()
+    again = project.run("run", "--matrix", file, "--data-dir", str(project.folder / "none"))
+    assert again.returncode == 2
+    assert not (project.folder / "results").exists()
+
+
+@pytest.mark.slow
+def test_preflight_covers_the_selected_runs_only(project: Commands) -> None:
+    file = project.matrix(models=["timm/test_resnet", "timm/test_resnot"], policies=["finetune"])
+    done = project.run("plan", "--preflight", "--matrix", file, "--only", "model=timm/test_resnet")
+    assert done.returncode == 0, done.stderr
+    assert "preflight: 4 runs to do, nothing in their way." in done.stdout
+    (row,) = [line for line in done.stdout.splitlines() if "grey-1ch" in line and ", then " in line]
+    assert "finetune" in row

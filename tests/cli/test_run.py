@@ -1,4 +1,4 @@
-"""``run`` where nothing is left to execute: in this process, so that what it reads can be counted."""
+"""``run`` without runs to execute, in this process, so that its reads can be counted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -16,8 +17,7 @@ from benchmark.matrix import file
 from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.records import locks
-from benchmark.records.record import RunRecord
-from benchmark.records.store import DamagedRecord, Store
+from benchmark.records.store import Store
 from tests import factories
 from tests.commands import Commands
 
@@ -60,17 +60,25 @@ def report_agrees() -> bool:
     return CliRunner().invoke(app, ["report", "--check"]).exit_code == 0
 
 
-def test_a_run_makes_its_plan_twice_and_writes_the_report(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    scan, scans = Store.scan, []
+def test_a_run_makes_its_plan_twice_opens_each_prediction_file_once_and_writes_the_report(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
 
-    def counted(store: Store) -> Iterator[RunRecord | DamagedRecord]:
-        scans.append(store.folder)
-        return scan(store)
+    def count(name: str) -> None:
+        method = getattr(Store, name)
 
-    monkeypatch.setattr(Store, "scan", counted)
+        def counted(*arguments: Any) -> Any:
+            calls.append(name)
+            return method(*arguments)
+
+        monkeypatch.setattr(Store, name, counted)
+
+    count("scan")  # called by `make_plan` alone
+    count("predictions")
     done = made.run()
     assert done.exit_code == 0, done.output
-    assert len(scans) == 2
+    assert sorted(calls) == ["predictions", "scan", "scan"]
     assert report_agrees()
 
 

@@ -1,9 +1,13 @@
-"""Runs on Ray end as they do on this machine's own workers, also when nodes and workers are lost on the way."""
+"""Runs on Ray end as on local workers, also when nodes and workers are lost; messages if there is no cluster or Ray."""
 
 from __future__ import annotations
 
 import logging
 import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +15,32 @@ from typing import Any
 import psutil
 import pytest
 
+from benchmark.errors import UserError
+from benchmark.execution import ray_cluster
 from benchmark.execution.events import EpochDone, Event, Warned
-from benchmark.execution.ray_cluster import MEMORY, RayExecutor, import_ray, room, share_of_a_run
+from benchmark.execution.ray_cluster import MEMORY, RayExecutor, import_ray, require_answer, room, share_of_a_run
 from tests.factories import context, decided, kept_weights, outcomes, run_locally, tiny_runs
 
 STORE = 80 << 20
+
+WITHOUT_RAY = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "ray":
+            raise ModuleNotFoundError("No module named 'ray'", name="ray")
+
+sys.meta_path.insert(0, Blocker())
+from benchmark.errors import UserError
+from benchmark.execution.ray_cluster import connected
+try:
+    with connected(None, 1):
+        pass
+except UserError as error:
+    print(error)
+    sys.exit(2)
+"""
 
 
 @pytest.fixture
@@ -33,8 +58,8 @@ def two_nodes() -> Iterator[tuple[Any, Any]]:
         cluster.shutdown()
 
 
-def lose_a_node(two_nodes: tuple[Any, Any], folder: Path) -> None:
-    """Execute runs on two nodes, kill one while both are in the middle of a run, and compare with local workers."""
+@pytest.mark.slow
+def test_a_lost_node_costs_no_run_and_changes_no_bit(two_nodes: tuple[Any, Any], tmp_path: Path) -> None:
     cluster, node = two_nodes
     runs = tiny_runs(epochs=20, seeds=[0, 1, 2])
     under_way: set[str] = set()
@@ -48,7 +73,7 @@ def lose_a_node(two_nodes: tuple[Any, Any], folder: Path) -> None:
             if len(under_way) == 2:
                 cluster.remove_node(node, allow_graceful=False)
 
-    on_ray, here = context(folder / "ray"), context(folder / "local", workers=2)
+    on_ray, here = context(tmp_path / "ray"), context(tmp_path / "local", workers=2)
     executor = RayExecutor(cluster.address, workers=2, threads=1)
     found = outcomes(executor, runs, on_ray, on_event=kill_when_both_work)
     assert len(warnings) == 1 and "its node was lost" in warnings[0]
@@ -57,12 +82,7 @@ def lose_a_node(two_nodes: tuple[Any, Any], folder: Path) -> None:
         assert decided(found[run.id]) == decided(expected[run.id])
     assert len(kept_weights(on_ray)) == 3
     assert kept_weights(on_ray) == kept_weights(here)
-    assert not list((folder / "ray").glob(".shared-*"))
-
-
-@pytest.mark.slow
-def test_a_lost_node_costs_no_run_and_changes_no_bit(two_nodes: tuple[Any, Any], tmp_path: Path) -> None:
-    lose_a_node(two_nodes, tmp_path)
+    assert not list((tmp_path / "ray").glob(".shared-*"))
 
 
 @pytest.mark.slow
@@ -113,3 +133,41 @@ def test_without_a_gpu_a_run_takes_processors_and_memory() -> None:
     assert share_of_a_run(NODES, threads=2, runs_per_gpu=3) == {"CPU": 2, "memory": MEMORY}
     gone = [*NODES, node("lost cards", alive=False, CPU=64, GPU=4)]
     assert "GPU" not in share_of_a_run(gone, threads=2, runs_per_gpu=3)
+
+
+def test_a_port_that_is_impossible_or_where_nothing_listens_is_reported_at_once() -> None:
+    with pytest.raises(UserError, match="--ray-address localhost:99999: no Ray"):
+        require_answer("localhost:99999")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"--ray-address {address}: no Ray can be reached there .*ray start --head"):
+            require_answer(address)
+
+
+def test_a_head_that_does_not_answer_is_given_up_after_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster, "ANSWER", 0.3)
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for waiting in (first, second):  # fill its queue: later connections are not answered
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        started = time.monotonic()
+        with pytest.raises(UserError, match="no Ray can be reached there"):
+            require_answer(f"127.0.0.1:{full.getsockname()[1]}")
+        assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "ray://127.0.0.1"])
+def test_a_port_that_accepts_is_left_to_ray(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        require_answer(f"{host}:{server.getsockname()[1]}")
+        server.settimeout(5)
+        server.accept()[0].close()
+
+
+def test_without_the_package_ray_the_message_says_how_to_install_it() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_RAY], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.startswith("--executor ray: Ray is not installed. Install it with pip install")
