@@ -13,41 +13,25 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmark.seeding import derive_seed
 
 
-def _draws_random_numbers(op: Any) -> bool:
-    return torch.Tag.nondeterministic_seeded in op.tags
+class _RandomOperations(TorchDispatchMode):
+    """Calls a function with the position of each random operation before it, and collects the tensors they fill.
 
+    The tensors stay alive, so that none shares another's storage.
+    """
 
-class _Recorder(TorchDispatchMode):
-    """Collects the tensors that random operations fill; kept alive, so that none shares another's storage."""
-
-    def __init__(self) -> None:
+    def __init__(self, before: Callable[[int], object]) -> None:
         super().__init__()
+        self.before = before
         self.filled: list[torch.Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        is_random = torch.Tag.nondeterministic_seeded in func.tags
+        if is_random:
+            self.before(len(self.filled))
         result = func(*args, **(kwargs or {}))
-        if _draws_random_numbers(func):
+        if is_random:
             self.filled.append(result)
         return result
-
-
-class _Seeder(TorchDispatchMode):
-    """Seeds the generator before each random operation, from the seed and the operation's key."""
-
-    def __init__(self, seed: int, keys: list[str]) -> None:
-        super().__init__()
-        self.seed = seed
-        self.keys = keys
-        self.position = 0
-        self.draws: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if _draws_random_numbers(func):
-            key = self.keys[self.position]
-            torch.manual_seed(derive_seed(self.seed, "weights", key, self.draws[key]))
-            self.position += 1
-            self.draws[key] += 1
-        return func(*args, **(kwargs or {}))
 
 
 def seeded_build(build: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -66,20 +50,26 @@ def seeded_build(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     Raises:
         RuntimeError: the two builds drew random numbers in different ways.
     """
+    draws: Counter[str] = Counter()
+
+    def seed_operation(position: int) -> None:
+        key = keys[position]
+        torch.manual_seed(derive_seed(seed, "weights", key, draws[key]))
+        draws[key] += 1
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        with _Recorder() as recorder:
+        with _RandomOperations(lambda position: None) as unseeded:
             first = build()
         names = {tensor.untyped_storage().data_ptr(): name for name, tensor in first.state_dict().items()}
         keys = [
             names.get(tensor.untyped_storage().data_ptr(), f"operation {position}")
-            for position, tensor in enumerate(recorder.filled)
+            for position, tensor in enumerate(unseeded.filled)
         ]
-        del first
+        del first, unseeded
         torch.manual_seed(0)
-        seeder = _Seeder(seed, keys)
-        with seeder:
+        with _RandomOperations(seed_operation) as seeded:
             module = build()
-    if seeder.position != len(keys):
-        raise RuntimeError(f"building the model drew {len(keys)} times, then {seeder.position} times")
+    if len(seeded.filled) != len(keys):
+        raise RuntimeError(f"building the model drew {len(keys)} times, then {len(seeded.filled)} times")
     return module

@@ -373,15 +373,9 @@ def test_the_effective_matrix_reads_back_equal_with_the_same_runs(
     assert again == made
     assert [run.id for run in expand(again)] == [run.id for run in expand(made)]
     assert matrix_file.dump(again) == matrix_file.dump(made)
-
-
-@given(matrices())
-@settings(max_examples=30, deadline=None)
-def test_the_effective_matrix_means_the_same_to_another_reader_of_yaml(made: Matrix) -> None:
-    data = yaml.safe_load(matrix_file.dump(made))
-    data["datasets"] = [{"name": entry} if isinstance(entry, str) else entry for entry in data["datasets"]]
-    for entry, wanted in zip(data["datasets"], made.datasets, strict=True):
-        assert entry.get("label") == wanted.label
+    in_another_reader = yaml.safe_load(matrix_file.dump(made))["datasets"]
+    labels = [None if isinstance(entry, str) else entry.get("label") for entry in in_another_reader]
+    assert labels == [entry.label for entry in made.datasets]
 
 
 def test_the_torch_free_half_loads_no_heavy_library() -> None:

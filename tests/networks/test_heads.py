@@ -109,7 +109,7 @@ def test_pooling_by_attention_belongs_to_the_backbone() -> None:
     assert set(head_parameters(network)) == {"head.weight", "head.bias"}
 
 
-def test_a_network_published_without_a_head_is_told_from_one_with_a_head() -> None:
+def test_a_network_published_without_a_head_is_recognised() -> None:
     with torch.device("meta"):
         assert is_headless(timm.create_model("vit_tiny_patch16_dinov3_qkvb"))
         assert not is_headless(timm.create_model("test_vit"))
