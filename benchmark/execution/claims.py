@@ -1,4 +1,4 @@
-"""Claims on the runs of a command, which every other command that works on the same results folder respects."""
+"""Claims on the runs of a command, respected by every other command on the same results folder."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from benchmark.training.context import Outcome
 
 FINAL = ("done", "failed", "diverged")
-"""States from which a run is not resumed; one that was cut off (killed, timeout, oom) keeps its checkpoint."""
+"""States after which a run keeps no checkpoint; one that was cut off (killed, timeout, oom) can be resumed."""
 
 
 class ClaimedRuns:
     """Runs to execute, each by one process only.
 
     A run is claimed before it starts, and its record is read again then: one that another process has written since
-    this command read it is taken as the run's outcome, whatever it says.
+    this command read it becomes the run's outcome, done or not.
 
     Args:
         store: the records.
@@ -46,7 +46,7 @@ class ClaimedRuns:
 
     @property
     def waiting(self) -> int:
-        """Number of runs that this process has not taken and no process has finished."""
+        """Number of runs that this process has not taken, and that no process has finished."""
         return len(self._waiting)
 
     def take(self) -> RunSpec | None:
@@ -60,7 +60,7 @@ class ClaimedRuns:
                 continue
             del self._waiting[run_id]
             record = self._store.load(self._store.path(run_id))
-            # as text: a loss that is not a number equals no other
+            # as text: a loss that is NaN equals no other
             before = run.record.model_dump_json() if run.record else None
             if isinstance(record, DamagedRecord) or record.model_dump_json() == before:
                 if self._from_scratch:
@@ -83,13 +83,13 @@ class ClaimedRuns:
         return record
 
     def finished_elsewhere(self) -> list[RunRecord]:
-        """Return the records that other processes have written of these runs, each once."""
+        """Return records of these runs by other processes, each once."""
         found, self._elsewhere = self._elsewhere, []
         return found
 
 
 def remove_done_checkpoints(store: Store, done: Collection[str]) -> None:
-    """Delete checkpoints of done runs: a command killed right after it wrote a record leaves them.
+    """Delete checkpoints of done runs, left by a command that was killed right after writing a record.
 
     Args:
         store: the records.

@@ -10,10 +10,7 @@ from benchmark.environment import VISIBLE
 
 
 def list_gpus() -> tuple[str, ...]:
-    """Return the names of this machine's GPUs, or those of the user's `VISIBLE` if it is set.
-
-    Imports torch, which knows how many there are.
-    """
+    """Return the names of this machine's GPUs, or those of the user's `VISIBLE` if it is set. Imports torch."""
     import torch
 
     return visible_gpus(os.environ.get(VISIBLE), torch.cuda.device_count() if torch.cuda.is_available() else 0)
@@ -46,5 +43,5 @@ def default_workers(gpus: int, threads: int, runs_per_gpu: int = 1) -> int:
 
 
 def variables_of_workers(workers: int, gpus: Sequence[str]) -> tuple[dict[str, str], ...]:
-    """Return what each worker's environment needs so that it sees one GPU, in turns; nothing without GPUs."""
+    """Return variables for each worker's environment, by which it sees one GPU, in turns; none without GPUs."""
     return tuple({VISIBLE: gpus[number % len(gpus)]} if gpus else {} for number in range(workers))

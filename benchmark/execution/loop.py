@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Protocol
 
@@ -18,7 +17,7 @@ LOOK_AGAIN = 1.0
 
 
 class Watcher(Protocol):
-    """Receives what happens."""
+    """Display of the progress."""
 
     def event(self, event: Event) -> None:
         """Handle an event of a worker; called from any thread."""
@@ -27,7 +26,7 @@ class Watcher(Protocol):
         """Handle the end of a run, here or in another process."""
 
     def waiting(self, runs: int) -> None:
-        """Handle that nothing is left to start here, while other processes execute some runs."""
+        """Handle that only runs of other processes are left."""
 
 
 def execute_runs(
@@ -41,25 +40,18 @@ def execute_runs(
     Raises:
         UserError: a record cannot be written.
     """
-    ended = _records(runs, executor, context, timeout, watcher)
-    return [record for record in ended if record.status != "done"]
-
-
-def _records(
-    runs: ClaimedRuns, executor: Executor, context: RunContext, timeout: float | None, watcher: Watcher
-) -> Iterator[RunRecord]:
+    ended: list[RunRecord] = []
     reported = 0
     while True:
         with closing(executor(runs.take, context, timeout, watcher.event)) as outcomes:
             for outcome in outcomes:
-                record = runs.settle(outcome)
-                watcher.finished(record)
-                yield record
+                ended.append(runs.settle(outcome))
+                watcher.finished(ended[-1])
         for record in runs.finished_elsewhere():
+            ended.append(record)
             watcher.finished(record, elsewhere=True)
-            yield record
         if not runs.waiting:
-            return
+            return [record for record in ended if record.status != "done"]
         if runs.waiting != reported:
             reported = runs.waiting
             watcher.waiting(reported)
