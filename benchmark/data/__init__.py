@@ -1,1 +1,1 @@
-"""Datasets: fetched, verified, indexed and decoded once. `benchmark.data.load.load_dataset` does all of it."""
+"""From a dataset's name to decoded arrays with labels, splits and groups."""
