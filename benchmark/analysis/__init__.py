@@ -1,1 +1,1 @@
-"""From records to numbers with their uncertainty: cells, paired differences, published claims."""
+"""From records to tables of numbers with their uncertainty."""

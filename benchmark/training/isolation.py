@@ -16,7 +16,7 @@ def reset_accelerate() -> None:
 
 
 def make_deterministic(threads: int) -> None:
-    """Make what this process computes from now on depend on nothing but the run.
+    """Make what this process computes depend on nothing but the run.
 
     Args:
         threads: CPU threads of the run.
