@@ -63,8 +63,8 @@ def markdown(
             *("## Confusion", *figures_of("confusion"), "### Recall by class", recall_tables(results)),
             *("## Other scores", other_scores(results)),
             *(["### Differences in other scores", text] if (text := score_differences_table(scores, results)) else []),
-            *("## What the network sees", *figures_of("modes"), *explain_missing(results, figures, "modes")),
-            *("## The hardest test images", *figures_of("hardest"), *explain_missing(results, figures, "hardest")),
+            *("## What the network sees", *figures_of("modes"), explain_missing(results, figures, "modes")),
+            *("## The hardest test images", *figures_of("hardest"), explain_missing(results, figures, "hardest")),
         ]
     if text := published(sources, found, results):
         parts += ["## Published claims and figures", text]

@@ -56,7 +56,7 @@ def test_one_seed_on_groups_of_one_size_is_the_t_test_of_the_groups_means() -> N
 
 
 @pytest.mark.parametrize("folds", [None, 3])
-def test_showing_every_image_seven_times_tells_nothing_more(folds: int | None) -> None:
+def test_showing_every_image_seven_times_adds_no_information(folds: int | None) -> None:
     values = np.where(RANDOM.random((3, 60)) < 0.1, 0, RANDOM.integers(-1, 2, size=(1, 60)))
     if folds is not None:
         values[np.arange(60)[None, :] % 3 != np.arange(3)[:, None]] = UNTESTED
@@ -119,7 +119,7 @@ def test_a_fold_of_one_group_gives_no_interval() -> None:
     assert found.mean == pytest.approx(values[values != UNTESTED].mean())
 
 
-def test_the_bootstrap_of_whole_groups_agrees_with_the_variance_of_groups() -> None:
+def test_the_bootstrap_of_groups_agrees_with_the_variance_of_groups() -> None:
     codes = np.repeat(np.arange(12), 31)
     margin = RANDOM.normal(size=(4, 1)) * 0.2 + RANDOM.normal(size=12)[codes] + RANDOM.normal(size=(4, 372))
     values = (margin > -0.8).astype(np.int64)

@@ -60,7 +60,7 @@ def test_a_repetition_is_named_in_the_table_and_is_in_no_comparison(tmp_path: Pa
     assert channels[0].headline
 
 
-def test_nothing_is_called_the_same_before_a_record_tells_the_means(tmp_path: Path) -> None:
+def test_no_cell_is_a_repetition_before_a_record_has_the_means(tmp_path: Path) -> None:
     def nothing(spec: RunSpec) -> bool:
         return False
 

@@ -102,7 +102,7 @@ def test_pooling_weighs_each_dataset_the_same() -> None:
     assert (made.seeds, made.images) == (3, 400)
 
 
-def test_a_pooled_interval_stands_on_the_weakest_of_its_parts() -> None:
+def test_a_pooled_interval_has_the_weakest_basis_of_its_parts() -> None:
     one = interval(0.05, 0.02)
     assert pool([one, replace(one, basis="folds")]).basis == "folds"
     assert pool([replace(one, basis="folds"), replace(one, basis="images")]).basis == "images"

@@ -80,10 +80,10 @@ def results_of(store: Store | None = None, **changes: Any) -> Results:
     return factories.results_of(matrix, store)
 
 
-def test_a_claim_counts_for_the_source_only_on_its_own_whole_datasets() -> None:
-    whole, part = results_of(datasets=["beans"]), results_of(datasets=[{"name": "beans", "limit": 100}])
+def test_a_claim_counts_for_the_source_only_on_its_own_complete_datasets() -> None:
+    complete, part = results_of(datasets=["beans"]), results_of(datasets=[{"name": "beans", "limit": 100}])
     found = [difference(0.05, 0.02, 0.01)]
-    for results, expected in ((whole, True), (part, False)):
+    for results, expected in ((complete, True), (part, False)):
         judged = judge([CLAIM], found, results)
         assert [item.by_the_source for item in judged[CLAIM]] == [expected]
 

@@ -184,7 +184,7 @@ def test_the_mean_over_datasets_leaves_controls_out_and_waits_for_every_dataset(
     assert not any("mean of" in d.contrast.dataset for d in differences(factories.results_of(matrix, partly)))
 
 
-def test_a_dataset_that_stands_there_twice_is_not_pooled_with_itself(tmp_path: Path) -> None:
+def test_a_dataset_that_a_matrix_has_twice_is_not_pooled_with_itself(tmp_path: Path) -> None:
     matrix = factories.grid(
         datasets=["beans", {"name": "beans", "limit": 500, "label": "beans-500"}],
         input_modes=["grey-3ch", "grey-1ch"],

@@ -1,4 +1,4 @@
-"""``python -m tests.report.freeze`` makes the frozen results anew, when the protocol or what records hold has changed.
+"""``python -m tests.report.freeze`` makes the frozen results from scratch, if the protocol or the records have changed.
 
 A real matrix is run, smaller than smoke; then one of its runs is made to fail, one record is made stale by an older
 protocol version, one is deleted and one is cut in half. A change of the report alone needs no new runs:

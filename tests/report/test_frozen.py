@@ -43,7 +43,7 @@ def test_the_frozen_records_give_the_golden_report_byte_for_byte(frozen: Results
     assert build.check(frozen, folder) == []
 
 
-def test_what_failed_is_stale_missing_or_damaged_is_told_and_not_averaged(frozen: Results) -> None:
+def test_failed_stale_missing_and_damaged_runs_are_reported_and_not_averaged(frozen: Results) -> None:
     plan = frozen.plan
     states = ["done"] * 12
     states[FAILED], states[STALE], states[MISSING], states[DAMAGED] = "failed", "stale", "pending", "damaged"

@@ -15,7 +15,7 @@ from benchmark.records import groups_file
 from tests import factories
 
 
-def test_groups_of_test_images_widen_intervals_and_are_told(tmp_path: Path) -> None:
+def test_groups_of_test_images_widen_intervals_and_are_reported(tmp_path: Path) -> None:
     matrix = factories.grid(datasets=["rps"], policies=["finetune", "scratch"], input_modes=["grey-3ch"])
 
     def correct(spec: RunSpec) -> np.ndarray:

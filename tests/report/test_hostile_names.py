@@ -59,7 +59,7 @@ class Elements(HTMLParser):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a results folder with a whole report, alone in a folder four levels deep."""
+    """Return a results folder with a complete report, alone in a folder four levels deep."""
     matrix = hostile_matrix()
     store = Store(tmp_path_factory.mktemp("hostile") / "a" / "b" / "c" / matrix.name)
     correct = factories.latent()

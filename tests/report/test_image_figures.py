@@ -79,7 +79,7 @@ def test_hardest_images_of_each_mode_and_of_colour_against_grey(tmp_path: Path) 
     assert rows["rgb right, grey wrong"][0]["lines"][2] == "wrong 12/12 against 0/6"
 
 
-def test_the_licence_and_the_author_stand_beside_the_images(tmp_path: Path) -> None:
+def test_the_licence_and_the_author_are_next_to_the_images(tmp_path: Path) -> None:
     text, figures = shown(MATRIX, filled(tmp_path, MATRIX))
     for name in ("hardest-beans", "modes-beans"):
         assert "Makerere AI Lab" in figures[name].caption
@@ -106,7 +106,7 @@ def test_without_thumbnails_the_report_says_why(tmp_path: Path) -> None:
     assert "beans: no images are shown; its runs kept none, or their files" in shown(MATRIX, lost)[0]
 
 
-def test_a_dataset_whose_name_begins_another_ones_is_told_to_have_no_images(tmp_path: Path) -> None:
+def test_a_dataset_without_images_is_reported_if_its_name_begins_another_ones(tmp_path: Path) -> None:
     matrix = factories.grid(
         datasets=[{"name": "beans", "label": "a"}, {"name": "beans", "limit": 100, "label": "a-b"}],
         policies=["scratch"],
@@ -122,7 +122,7 @@ def test_a_dataset_whose_name_begins_another_ones_is_told_to_have_no_images(tmp_
     assert "- a-b: no images" not in text
 
 
-def test_figures_of_single_datasets_are_capped_and_the_cap_is_told(
+def test_figures_of_single_datasets_are_capped_and_the_cap_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmark.report.figures.charts.CELLS_DRAWN", 8)

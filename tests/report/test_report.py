@@ -1,4 +1,4 @@
-"""The report as a whole: states, drift, determinism, escapes."""
+"""The complete report: states, drift, determinism, escapes."""
 
 from __future__ import annotations
 
@@ -180,13 +180,14 @@ def test_one_seed_gives_intervals_over_images_alone_and_no_verdict(tmp_path: Pat
     assert "no verdict from 1 seed" in made["report.md"]
 
 
-def test_what_ties_test_images_together_is_told_under_the_answer_of_what_is_done(tmp_path: Path) -> None:
+def test_dependent_test_images_are_reported_under_the_answer_if_a_run_is_done(tmp_path: Path) -> None:
     matrix = factories.grid(datasets=["beans", "rps", {"name": "rps", "limit": 100, "label": "few"}])
     store = factories.fill(tmp_path, matrix, factories.latent(), keep=lambda spec: spec.dataset != "few")
-    told = factories.texts(matrix, store)["report.md"].partition("## The answer")[2].partition("### Recommendation")[0]
-    assert "**Read with care, rps:** the 372 test images are 31 frames each of 12 rendered clips" in told
-    assert "assume independent images: the intervals are too narrow." in told
-    assert told.count("Read with care") == 1
+    made = factories.texts(matrix, store)["report.md"]
+    caution = made.partition("## The answer")[2].partition("### Recommendation")[0]
+    assert "**Read with care, rps:** the 372 test images are 31 frames each of 12 rendered clips" in caution
+    assert "assume independent images: the intervals are too narrow." in caution
+    assert caution.count("Read with care") == 1
     only = factories.grid()
     made = factories.texts(only, factories.fill(tmp_path / "beans", only, factories.latent()))["report.md"]
     assert "Read with care" not in made
@@ -220,7 +221,7 @@ def test_a_damaged_record_is_named_on_top_and_left_out(small: Store) -> None:
     assert "report.md: changed" in build.check(factories.results_of(SMALL, small), small.folder)
 
 
-def test_a_pretrained_network_that_is_better_is_called_better_and_twins_are_not_told_apart(filled: Store) -> None:
+def test_a_better_pretrained_network_is_called_better_and_twins_are_inconclusive(filled: Store) -> None:
     head = factories.texts(MATRIX, filled)["report.md"].partition("## Runs")[0]
     assert "finetune − scratch (mean of grey-3ch and grey-1ch): finetune is better on beans" in head
     assert "grey-3ch − grey-1ch (mean of finetune and finetune-whole): inconclusive on beans" in head
@@ -236,7 +237,7 @@ def test_the_answer_about_many_datasets_counts_them(tmp_path: Path) -> None:
     assert "set " not in sentence
 
 
-def test_several_models_stand_apart(tmp_path: Path) -> None:
+def test_several_models_have_separate_figures_and_rows(tmp_path: Path) -> None:
     matrix = factories.grid(models=["timm/resnet18", "timm/tf_efficientnet_lite0"], policies=["finetune", "scratch"])
     store = factories.fill(tmp_path, matrix, factories.latent())
     results = factories.results_of(matrix, store)
@@ -331,7 +332,7 @@ def test_the_settings_say_what_is_the_articles_and_what_is_our_choice(filled: St
     assert [text.strip() for text in lines["dataset beans"]] == ["beans, all training images", "the same"]
 
 
-def test_no_path_of_this_machine_stands_in_a_report_on_a_folder(tmp_path: Path) -> None:
+def test_no_path_of_this_machine_is_in_a_report_on_a_folder(tmp_path: Path) -> None:
     entry = {"name": f"folder:{tmp_path}/photos", "content": "ab" * 32, "colour": False}
     matrix = factories.grid(datasets=[entry], input_modes=["grey-3ch", "grey-1ch"])
     made = factories.texts(matrix, factories.fill(tmp_path, matrix, factories.latent()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from scipy import special
@@ -102,17 +102,17 @@ class Estimate:
         """Number of groups, or of images if they are not grouped."""
         return self.images if self.groups is None else self.groups
 
-    def within(self, low: float, high: float, standard_error: float, floored: bool) -> Interval:
-        """Return the mean with its interval."""
-        return replace(
-            self.without_ends(), low=low, high=high, standard_error=standard_error, df=self.df, floored=floored
-        )
-
-    def without_ends(self) -> Interval:
-        """Return the mean with an interval that cannot be estimated."""
-        return Interval(
-            self.mean, None, None, None, None, self.seeds, self.images, self.basis, floored=False, groups=self.groups
-        )
+    def with_interval(
+        self,
+        low: float | None = None,
+        high: float | None = None,
+        standard_error: float | None = None,
+        floored: bool = False,
+    ) -> Interval:
+        """Return the mean with its interval, without ends if it cannot be estimated."""
+        df = None if low is None else self.df
+        own = (self.seeds, self.images, self.basis)
+        return Interval(self.mean, low, high, standard_error, df, *own, floored, self.groups)
 
 
 def t_quantile(quantile: float, df: float) -> float:
@@ -128,13 +128,13 @@ def symmetric(estimate: Estimate) -> Interval:
     `experiments/studies/interval_coverage.md`). Units are images, or their groups.
     """
     if estimate.variance is None or estimate.df is None:
-        return estimate.without_ends()
+        return estimate.with_interval()
     t = t_quantile((1 + CONFIDENCE) / 2, estimate.df)
     half_width = t * math.sqrt(estimate.variance)
     floor = RULE_OF_THREE / estimate.units if estimate.informative < FEW_IMAGES else 0.0
     floored = half_width < floor
     half_width = max(half_width, floor)
-    return estimate.within(estimate.mean - half_width, estimate.mean + half_width, half_width / t, floored)
+    return estimate.with_interval(estimate.mean - half_width, estimate.mean + half_width, half_width / t, floored)
 
 
 def score_interval(estimate: Estimate) -> Interval:
@@ -148,7 +148,7 @@ def score_interval(estimate: Estimate) -> Interval:
     images are wrong (or right), n is at most the number of images, or of their groups.
     """
     if estimate.variance is None or estimate.df is None:
-        return estimate.without_ends()
+        return estimate.with_interval()
     p, t = estimate.mean, t_quantile((1 + CONFIDENCE) / 2, estimate.df)
     n = p * (1 - p) / estimate.variance if estimate.variance > 0 else math.inf
     floored = estimate.informative < FEW_IMAGES and n > estimate.units
@@ -156,4 +156,4 @@ def score_interval(estimate: Estimate) -> Interval:
     centre = (p + t**2 / (2 * n)) / (1 + t**2 / n)
     half_width = t / (1 + t**2 / n) * math.sqrt(p * (1 - p) / n + t**2 / (4 * n**2))
     low, high = min(max(centre - half_width, 0.0), p), max(min(centre + half_width, 1.0), p)
-    return estimate.within(low, high, math.sqrt(estimate.variance), floored)
+    return estimate.with_interval(low, high, math.sqrt(estimate.variance), floored)

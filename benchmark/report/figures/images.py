@@ -54,17 +54,16 @@ def _read_thumbnails(dataset: str, results: Results) -> Thumbnails:
     return found
 
 
-def explain_missing(results: Results, figures: Sequence[Picture], section: Section) -> list[str]:
+def explain_missing(results: Results, figures: Sequence[Picture], section: Section) -> str:
     """Return why datasets with their own figures have none in a section, as a Markdown list, one item per dataset."""
     names = {picture.name for picture in figures}
     drawn = choose_drawn(results)
     shown = {dataset for dataset, model in drawn if file_name(section, model, results, dataset) in names}
-    lines = [
+    return "\n".join(
         f"- {escape(dataset)}: no images are shown; {_reason(results.entry(dataset), results)}."
         for dataset in dict.fromkeys(dataset for dataset, _ in drawn)
         if dataset not in shown
-    ]
-    return ["\n".join(lines)] if lines else []
+    )
 
 
 def _reason(entry: DatasetEntry, results: Results) -> str:

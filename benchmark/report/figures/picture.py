@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 DRAWING_VERSION = 5
 """Version of the drawing code, raised when the same data look different: committed pictures then count as changed."""
@@ -51,8 +51,6 @@ class Picture:
 
     def draw_files(self) -> tuple[bytes, bytes]:
         """Return the PNG file and the SVG file (one ``svg`` element with a title for screen readers), without dates."""
-        import matplotlib
-
         settings: Any = {
             "font.family": "DejaVu Sans",
             "font.size": 9,
@@ -64,7 +62,7 @@ class Picture:
             "svg.hashsalt": self.name,
             "text.parse_math": False,  # names may contain dollar signs
         }
-        with matplotlib.rc_context(settings):
+        with rc_context(settings):
             figure = self.draw(self.data)
             png, svg = io.BytesIO(), io.BytesIO()
             if (engine := figure.get_layout_engine()) is not None:  # lay out once, not in each `savefig`
