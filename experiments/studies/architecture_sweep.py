@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -295,11 +296,15 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
+    """Examine the architectures and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", default=[*SMALL, *LARGE, *REFUSED], metavar="NAME", help="default: all")
+    names = parser.parse_args().names
     with tempfile.TemporaryDirectory() as folder:
         rows = [examine(name, Path(folder)) for name in names]
     sys.stdout.write(table(rows) + "\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or [*SMALL, *LARGE, *REFUSED])
+    main()

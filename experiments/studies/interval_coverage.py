@@ -1,4 +1,4 @@
-"""How often the intervals hold the truth, by simulation.
+"""How often the intervals contain the truth, by simulation.
 
 ``python -m experiments.studies.interval_coverage [SIMULATIONS]`` (default 4000 per design; about half an hour of one
 core) writes ``interval_coverage.md`` next to this file, and fails where a line leaves the bands of `outside`.
@@ -6,6 +6,7 @@ core) writes ``interval_coverage.md`` next to this file, and fails where a line 
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -308,7 +309,9 @@ def outside(rows: list[Row]) -> list[str]:
 
 def main() -> None:
     """Simulate every design and write the file."""
-    simulations = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("simulations", nargs="?", type=int, default=4000, help="per design; default 4000")
+    simulations = parser.parse_args().simulations
     rows = []
     for row in designs(simulations):
         rows.append(row)

@@ -2,11 +2,11 @@
 
     python -m experiments.studies.rps_clips results/cpu --data-dir DIR [--write]
 
-The test split has 124 images a class: 31 frames each of four rendered hands. In the original archive the names tell
-the clip, and `run` writes it into ``groups.csv``. Elsewhere near-duplicates find some of the clips only. The hands
-differ in colour, so that four clusters of the mean colour of the pixels that are not background (k-means, best of 20
-starts) are the clips; the command fails where they do not have 31 images each. ``--write`` adds them to ``groups.csv``
-of the results, where it has no groups of this dataset yet.
+The test split has 124 images per class: 31 frames each of four rendered hands. In the original archive the names
+identify the clip, and `run` writes it into ``groups.csv``. Elsewhere near-duplicates find some of the clips only. The
+hands differ in colour, so that four clusters of the mean colour of the pixels that are not background (k-means, best of
+20 starts) are the clips; the command fails where they do not have 31 images each. ``--write`` adds them to
+``groups.csv`` of the results, where it has no groups of this dataset yet.
 
 For each comparison that answers a question it prints the difference and three standard errors in percent points: with
 images as units, with the report's units, and of a bootstrap crossed over seeds and clips (4,000 resamples, seed 0;

@@ -13,6 +13,8 @@ from benchmark.trained.export import render_readme
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+FOLDERS = ("experiments", "experiments/studies", "results", "tests/performance")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"{folder}/README.md" for folder in FOLDERS), "docs/stem-filters.md")
 SECTIONS = dict(section.split("\n", 1) for section in RESULTS.split("\n## ")[1:])
 
 
@@ -22,6 +24,28 @@ def differences(text: str) -> set[str]:
 
 def report(matrix: str) -> str:
     return (ROOT / "results" / matrix / "report.md").read_text(encoding="utf-8")
+
+
+def named_files(document: str) -> set[Path]:
+    """Return what a document links to, and the paths and modules of this repository in its code."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    paths = re.findall(r"`((?:benchmark|docs|experiments|results|tests)/[\w./-]*)`", text)
+    modules = re.findall(r"\b((?:experiments\.studies|tests\.performance)\.\w+)", text)
+    commands = re.findall(r"`(\w+)(?: [^`]*)? --data-dir DIR`", text) if "performance" in document else []
+    return {
+        *((ROOT / document).parent / link for link in links),
+        *(ROOT / path for path in paths),
+        *(ROOT / f"{module.replace('.', '/')}.py" for module in modules),
+        *(ROOT / "tests/performance" / f"{command}.py" for command in commands),
+    }
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_file_and_module_that_a_document_names_exists(document: str) -> None:
+    named = named_files(document)
+    assert named
+    assert [str(path) for path in named if not path.exists()] == []
 
 
 def test_the_readme_shows_the_ten_lines_that_an_export_is_loaded_by() -> None:
