@@ -53,11 +53,7 @@ def _weights_file(store: Store, run_id: str) -> Path:
 
 
 def find_run(results: Path, run_id: str) -> KeptRun:
-    """Return the done run of an id from any results folder, preferably from one with its weights.
-
-    Args:
-        results: parent of the results folders.
-        run_id: as in ``plan``, ``table.csv`` and the names of the records.
+    """Return the done run of an id from any folder below ``results``, preferably from one with its weights.
 
     Raises:
         UserError: the run does not exist, its record is damaged or from another protocol, or it is not done.

@@ -40,13 +40,7 @@ class TrainedRun:
     precision: str
 
     def decode(self, content: bytes) -> NDArray[np.uint8]:
-        """Return a file's pixels, decoded and resized like the run's own images.
-
-        Args:
-            content: the file's bytes.
-
-        Returns:
-            uint8, shape (image_size, image_size, 1 or 3).
+        """Return a file's pixels, decoded and resized like the run's own: uint8, (image_size, image_size, 1 or 3).
 
         Raises:
             BadImage: it cannot be decoded.
@@ -81,8 +75,8 @@ def open_run(record: DoneRun, weights: Path, device: torch.device | None = None)
     one.
 
     Args:
-        record: of a done run.
-        weights: its kept weights, safetensors.
+        record: of the run.
+        weights: file of its kept weights.
         device: where to compute, or None for the GPU if there is one.
 
     Raises:

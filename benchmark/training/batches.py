@@ -38,13 +38,7 @@ class Normaliser:
         self._scale = torch.tensor([255 * s for s in std], dtype=torch.float32, device=device).view(1, -1, 1, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Normalise a batch.
-
-        Args:
-            images: uint8, shape (n, 1 or channels, h, w).
-
-        Returns:
-            float32, shape (n, channels, h, w), channels-last in memory.
+        """Normalise a batch: uint8, (n, 1 or channels, h, w), to float32, (n, channels, h, w), channels-last in memory.
 
         Raises:
             ValueError: the stored channels are neither one nor the network's.

@@ -41,7 +41,7 @@ def draw_contact_sheet(
     Raises:
         UserError: a chosen image cannot be decoded.
     """
-    rows: list[tuple[str, list[Pixels]]] = []
+    rows = []
     shown = np.unique(np.linspace(0, len(listing.classes) - 1, _MOST_CLASSES).round().astype(int)).tolist()
     for label in shown:
         of_class = [file.path for file in listing.files if file.label == label]
@@ -57,12 +57,7 @@ def draw_gallery(listing: Listing, *, size: int, columns: int, seed: int = 0) ->
     """Return one picture with a row per augmentation, at its defaults: one image unchanged, then under several seeds.
 
     Probabilities are 1 here, and the captions say so.
-
-    Args:
-        listing: the dataset's files; the seed chooses one.
-        size: sides after resizing, pixels.
-        columns: images per row.
-        seed: of the choice of the image and of the augmentations.
+    The arguments are those of `draw_contact_sheet`.
 
     Raises:
         UserError: the chosen image cannot be decoded.

@@ -55,13 +55,7 @@ def now() -> str:
 
 
 def load_run_images(spec: RunSpec, data_dir: Path | None, progress: Progress | None = None) -> PreparedDataset:
-    """Return the decoded images of a run. Missing ones are fetched and decoded first, once for all processes.
-
-    Args:
-        spec: the run.
-        data_dir: as given to ``--data-dir``, or None for the default.
-        progress: called with (what, done, total).
-    """
+    """Return the decoded images of a run. Missing ones are fetched and decoded first, once for all processes."""
     return load_dataset(
         spec.source,
         split_seed=spec.split_seed,

@@ -36,11 +36,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def check_precision(asked: str, device: torch.device) -> None:
-    """Check that a matrix's ``precision`` suits a device.
-
-    Args:
-        asked: ``auto``, ``fp32``, ``fp16`` or ``bf16``.
-        device: the run's.
+    """Check that a matrix's ``precision`` (``auto``, ``fp32``, ``fp16`` or ``bf16``) suits a device.
 
     Raises:
         UserError: fp16 without a GPU, or bf16 that would be emulated.

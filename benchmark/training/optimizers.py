@@ -18,10 +18,6 @@ def make_optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
 
     The classifier has a group of its own, at ``lr * head_lr_factor``, where the factor is not 1 and other parameters
     are trained next to it; it is then the last group.
-
-    Args:
-        network: with `freezing.set_trainable` done.
-        stage: optimizer, learning rates, weight decay.
     """
     head = {id(parameter) for parameter in head_parameters(network).values()}
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]

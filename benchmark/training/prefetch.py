@@ -17,11 +17,6 @@ class PreparedBatches(BatchSampler):
     """A sampler whose items are the batches themselves, prepared ahead of time where the source says so.
 
     On a GPU each thread has a stream of its own, so that copies and augmentations run next to the network's kernels.
-
-    Args:
-        source: of the batches.
-        order: of the positions.
-        batch_size: images per batch; the last one may have fewer.
     """
 
     def __init__(self, source: Source, order: Sampler[int], batch_size: int) -> None:
@@ -62,12 +57,6 @@ class _AsSampled(Dataset[Batch]):
 
 
 def loader(images: Source, batch_size: int, order: Sampler[int] | None = None) -> DataLoader[Batch]:
-    """Return a loader without worker processes: each batch is one slice of the decoded array.
-
-    Args:
-        images: the split.
-        batch_size: images per batch.
-        order: of the positions, or None for the stored order.
-    """
+    """Return a loader without worker processes, in the stored order unless another is given."""
     batches = PreparedBatches(images, order or SequentialSampler(range(len(images))), batch_size)
     return DataLoader(_AsSampled(), batch_sampler=cast(Any, batches), collate_fn=lambda batch: batch, num_workers=0)

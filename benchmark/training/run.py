@@ -56,13 +56,7 @@ SATURATED_EPOCHS = 3
 def execute_run(
     spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord], None] = lambda _: None
 ) -> Outcome:
-    """Execute one run. An error in it is returned as a record, never raised.
-
-    Args:
-        spec: the run.
-        context: data, weights folder, workers.
-        on_epoch: called after each epoch.
-    """
+    """Execute one run, with a call after each epoch. An error in it is returned as a record, never raised."""
     started_at = now()
     try:
         return train_and_score(spec, context, lambda: load_run_images(spec, context.data_dir), on_epoch)
@@ -90,13 +84,7 @@ def train_and_score(
     load_images: Callable[[], PreparedDataset],
     on_epoch: Callable[[EpochRecord], None] = lambda _: None,
 ) -> Outcome:
-    """Train and score one run on given images.
-
-    Args:
-        spec: the run.
-        context: weights folder, workers.
-        load_images: returns the decoded images.
-        on_epoch: called after each epoch.
+    """Train and score one run on the images that ``load_images`` returns, with a call after each epoch.
 
     Raises:
         Diverged: a loss is not finite.

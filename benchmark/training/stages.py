@@ -19,18 +19,6 @@ from benchmark.training.progress import Best, RunState
 from benchmark.training.trainer import StageTrainer, Support, make_accelerator
 
 
-class _Head(nn.Module):
-    """The classifier by itself; a module around it, because accelerate changes the ``forward`` of what it trains."""
-
-    def __init__(self, head: nn.Module) -> None:
-        super().__init__()
-        self.head = head
-
-    def forward(self, given: Tensor) -> Tensor:
-        logits: Tensor = self.head(given)
-        return logits
-
-
 @dataclass(frozen=True)
 class Trained:
     """The outcome of all stages; the network holds the best epoch's weights.
@@ -51,10 +39,10 @@ def train(network: nn.Module, spec: RunSpec, images: Images, precision: str, sup
 
     Args:
         network: on the images' device, channels-last.
-        spec: stages, seed, batch size, augmentation.
+        spec: of the run.
         images: the three splits.
         precision: ``fp32``, ``fp16`` or ``bf16``.
-        support: checkpoints, shared features and what is called after each epoch, or None.
+        support: see `Support`.
 
     Raises:
         Diverged: a loss is not finite.
@@ -70,7 +58,8 @@ def train(network: nn.Module, spec: RunSpec, images: Images, precision: str, sup
         for stage in spec.stages[len(state.stages) :]:
             set_trainable(network, stage.trainable)
             features = _as_features(network, stage, spec, images, precision, support, state)
-            trained = network if features is None else _Head(classifier(network))
+            # A module around the head, because accelerate changes the forward of what it trains.
+            trained = network if features is None else nn.Sequential(classifier(network))
             shown = features or images
             trainer = StageTrainer(network, trained, stage, spec, shown, state, precision, support, resumed)
             trainer.run()

@@ -25,13 +25,15 @@ def step(name: str, **parameters: float) -> Step:
 
 
 @pytest.mark.parametrize("name", list(AUGMENTATIONS))
-def test_an_image_gets_the_same_whatever_its_batch(name: str) -> None:
+def test_an_image_gets_the_same_whatever_its_batch_and_the_input_is_not_changed(name: str) -> None:
     images, seeds = batch(6), list(range(100, 106))
-    whole = augment(images, [parse(name)], seeds)
+    before = images.clone()
+    complete = augment(images, [parse(name)], seeds)
     order = [3, 0, 5]
     part = augment(images[order], [parse(name)], [seeds[k] for k in order])
-    assert torch.equal(part, whole[order])
-    assert torch.equal(whole, augment(images, [parse(name)], seeds))
+    assert torch.equal(part, complete[order])
+    assert torch.equal(complete, augment(images, [parse(name)], seeds))
+    assert torch.equal(images, before)
 
 
 @pytest.mark.parametrize("name", list(AUGMENTATIONS))
@@ -51,34 +53,11 @@ def test_one_channel_is_treated_like_three_equal_ones(name: str) -> None:
     assert torch.equal(one.expand(-1, 3, -1, -1), three)
 
 
-@pytest.mark.parametrize("name", list(AUGMENTATIONS))
-def test_the_input_is_left_as_it_was(name: str) -> None:
-    images = batch(3)
-    before = images.clone()
-    augment(images, [parse(name)], range(3))
-    assert torch.equal(images, before)
-
-
-@pytest.mark.parametrize(
-    "nothing",
-    [
-        step("hflip", probability=0),
-        step("rotation", degrees=0),
-        step("translation", share=0),
-        step("scaling", strength=0),
-        step("padding", share=0),
-        step("brightness", strength=0),
-        step("contrast", strength=0),
-        step("saturation", strength=0),
-        step("hue", turns=0),
-        step("noise", sigma=0),
-        step("resize", low=1),
-        step("random-greyscale", probability=0),
-    ],
-    ids=lambda s: s.name,
-)
-def test_strength_zero_changes_nothing(nothing: Step) -> None:
+@pytest.mark.parametrize("name", [name for name in AUGMENTATIONS if name != "crop"])
+def test_strength_zero_changes_nothing(name: str) -> None:
     images = batch(4)
+    (parameter,) = AUGMENTATIONS[name]
+    nothing = step(name, **{parameter: float(name == "resize")})
     difference = (augment(images, [nothing], range(4)).int() - images.int()).abs().max()
     assert difference <= 1  # rounding
 
@@ -146,7 +125,7 @@ def test_colour_steps_are_refused_on_grey_images() -> None:
         ({"rotation": {}, "hflip": {}}, "one name"),
     ],
 )
-def test_what_is_wrong_with_an_entry_is_told(entry: str | dict[str, object], message: str) -> None:
+def test_a_wrong_entry_is_reported(entry: str | dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse(entry)
 

@@ -23,6 +23,7 @@ from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.stages import Trained, train
 from benchmark.training.trainer import Diverged, Support
 from tests import factories
+from tests.training.training_runs import without_times
 
 
 class Interrupted(Exception):
@@ -40,10 +41,6 @@ def trained(spec: RunSpec, folder: Path | None, stop_after: int | None = None, p
             raise Interrupted
 
     return train(built.network, spec, images, precision, Support(on_epoch, kept))
-
-
-def without_times(run: Trained) -> list[EpochRecord]:
-    return [epoch.model_copy(update={"train_seconds": 0}) for epoch in run.run_state.history]
 
 
 def loaded(folder: Path, spec: RunSpec, identity: dict[str, str]) -> dict[str, Any] | None:
@@ -67,15 +64,18 @@ def assert_the_same(first: Trained, second: Trained) -> None:
     assert first.run_state.images_evaluated == second.run_state.images_evaluated
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("stop_after", "precision"),
+    [(1, "fp32"), (2, "fp32"), (3, "fp32"), (4, "fp32"), pytest.param(3, "bf16", marks=pytest.mark.slow)],
+)
 def test_a_run_interrupted_after_any_epoch_ends_bit_for_bit_as_one_that_never_was(
-    stop_after: int, tmp_path: Path
+    stop_after: int, precision: str, tmp_path: Path
 ) -> None:
     spec = factories.training_spec(policy="finetune", epochs=4, head_epochs=2, augment="[hflip, noise]")
-    whole = trained(spec, None)
+    whole = trained(spec, None, precision=precision)
     with pytest.raises(Interrupted):
-        trained(spec, tmp_path, stop_after)
-    resumed = trained(spec, tmp_path)
+        trained(spec, tmp_path, stop_after, precision)
+    resumed = trained(spec, tmp_path, precision=precision)
     assert_the_same(whole, resumed)
     assert resumed.run_state.resumed_after == [stop_after]
 
@@ -218,15 +218,6 @@ def test_a_diverged_run_leaves_no_thread_behind(tmp_path: Path) -> None:
     with pytest.raises(Diverged):
         trained(factories.training_spec(lr=1e30), tmp_path)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("checkpoint")]
-
-
-@pytest.mark.slow
-def test_a_run_in_mixed_precision_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    spec = factories.training_spec(policy="finetune", epochs=3)
-    whole = trained(spec, None, precision="bf16")
-    with pytest.raises(Interrupted):
-        trained(spec, tmp_path, 2, precision="bf16")
-    assert_the_same(whole, trained(spec, tmp_path, precision="bf16"))
 
 
 def test_what_a_killed_command_left_of_done_runs_is_deleted_but_not_what_another_process_works_on(

@@ -18,6 +18,7 @@ from benchmark.training.batches import Images
 from benchmark.training.stages import Trained, train
 from benchmark.training.trainer import Support
 from tests import factories
+from tests.training.training_runs import run
 
 
 def trained(spec: RunSpec, folder: Path | None = None) -> tuple[Trained, nn.Module]:
@@ -30,18 +31,11 @@ def head_of(run: Trained, network: nn.Module) -> dict[str, Tensor]:
     return {name: run.last_state[name] for name in head_parameters(network)}
 
 
-def passes_with_gradients(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Return how many training batches went through the whole network."""
-    built, images = factories.network_and_images(spec, factories.dataset())
-    passes = 0
-
-    def count(*_: object) -> None:
-        nonlocal passes
-        passes += torch.is_grad_enabled()
-
-    built.network.register_forward_pre_hook(count)
-    train(built.network, spec, images, "fp32")
-    return passes
+def passes_with_gradients(spec: RunSpec) -> int:
+    """Return the number of training batches that went through the whole network."""
+    passes: list[bool] = []
+    run(spec, hook=lambda *_: passes.append(torch.is_grad_enabled()))
+    return sum(passes)
 
 
 @pytest.mark.parametrize("model", ["timm/test_resnet", "timm/test_efficientnet", "timm/test_vit"])
@@ -63,19 +57,17 @@ def test_a_head_trained_on_kept_features_is_the_one_trained_behind_the_running_b
     assert len(set(losses[0])) == 3
 
 
-def test_a_frozen_stage_on_kept_features_never_runs_the_backbone_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert passes_with_gradients(factories.training_spec(policy="feature-extract"), monkeypatch) == 0
-    assert passes_with_gradients(factories.training_spec(policy="finetune"), monkeypatch) == 2 * 5
+def test_a_frozen_stage_on_kept_features_never_runs_the_backbone_in_a_step() -> None:
+    assert passes_with_gradients(factories.training_spec(policy="feature-extract")) == 0
+    assert passes_with_gradients(factories.training_spec(policy="finetune")) == 2 * 5
 
 
 @pytest.mark.parametrize(
     ("policy", "augment"),
     [("finetune-bn-train", "[hflip]"), ("feature-extract", "[hflip, noise]"), ("finetune-whole", "[hflip]")],
 )
-def test_kept_features_are_not_used_where_they_would_not_be_exact(
-    policy: str, augment: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert passes_with_gradients(factories.training_spec(policy=policy, augment=augment), monkeypatch) == 3 * 5
+def test_kept_features_are_not_used_where_they_would_not_be_exact(policy: str, augment: str) -> None:
+    assert passes_with_gradients(factories.training_spec(policy=policy, augment=augment)) == 3 * 5
 
 
 def frozen(network: nn.Module, images: Images, folder: Path | None = None, **about: Any) -> Images | None:

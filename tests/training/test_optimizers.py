@@ -7,43 +7,28 @@ from typing import Any
 
 import pytest
 import torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from benchmark.matrix import file
 from benchmark.matrix.choices import COSINE
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_trainable
 from benchmark.training.optimizers import lr_factor, make_optimizer
-from benchmark.training.stages import train
 from tests import factories
+from tests.training.training_runs import at_each_step, run
 
 A_STAGE = math.ceil(40 / 8)
 
 
 def groups_at_each_step(spec: RunSpec) -> list[list[dict[str, Any]]]:
-    """Return (lr, weight decay, momentum, number of parameters) of each group at each optimizer step of a run."""
+    """Return the options of each parameter group, and the optimizer's kind, at each step of a run."""
     steps: list[list[dict[str, Any]]] = []
 
-    def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        steps.append(
-            [
-                {
-                    "kind": type(optimizer).__name__,
-                    "lr": group["lr"],
-                    "weight_decay": group["weight_decay"],
-                    "momentum": group.get("momentum"),
-                    "parameters": sum(parameter.numel() for parameter in group["params"]),
-                }
-                for group in optimizer.param_groups
-            ]
-        )
+    def note(optimizer: torch.optim.Optimizer) -> None:
+        kind = type(optimizer).__name__
+        steps.append([{**group, "kind": kind} for group in optimizer.param_groups])
 
-    handle = register_optimizer_step_pre_hook(before)
-    try:
-        built, images = factories.network_and_images(spec, factories.dataset())
-        train(built.network, spec, images, "fp32")
-    finally:
-        handle.remove()
+    with at_each_step(note):
+        run(spec)
     return steps
 
 

@@ -6,18 +6,17 @@ import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from benchmark.matrix.policies import POLICIES
 from benchmark.networks.freezing import early_half
 from benchmark.networks.heads import head_parameters
 from benchmark.training.stages import Trained, train
 from tests import factories
+from tests.training.training_runs import at_each_step
 
 LR = 0.002
 STEPS = math.ceil(40 / 8)
@@ -75,15 +74,12 @@ def watch(policy: str) -> Watched:
     lr: list[dict[str, float]] = []
     training: list[dict[str, bool]] = []
 
-    def at_a_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    def note(optimizer: torch.optim.Optimizer) -> None:
         lr.append({names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]})
         training.append({name: module.training for name, module in batch_norms(network).items()})
 
-    handle = register_optimizer_step_pre_hook(at_a_step)
-    try:
+    with at_each_step(note):
         trained = train(network, spec, images, "fp32")
-    finally:
-        handle.remove()
     return Watched(trained, network, before, lr, training)
 
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -26,27 +23,19 @@ from benchmark.training.batches import EpochOrder
 from benchmark.training.stages import Trained, train
 from benchmark.training.trainer import Diverged
 from tests import factories
+from tests.training.training_runs import at_each_step, run, without_times
 
 
-def run(spec: RunSpec, **data: int) -> tuple[Trained, nn.Module]:
-    built, images = factories.network_and_images(spec, factories.dataset(**data))
-    return train(built.network, spec, images, "fp32"), built.network
-
-
-@contextmanager
-def watched_steps() -> Iterator[list[bool]]:
-    """Collect for every optimizer step in the process whether it is taken inside Trainer.train()."""
+def steps_inside_train(spec: RunSpec, images: int = 40) -> tuple[Trained, list[bool]]:
+    """Train; return for every optimizer step whether it was taken inside Trainer.train()."""
     steps: list[bool] = []
 
-    def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    def note(optimizer: torch.optim.Optimizer) -> None:
         frames = traceback.extract_stack()
         steps.append(any(f.name == "train" and f.filename.endswith("pytorch_accelerated/trainer.py") for f in frames))
 
-    handle = register_optimizer_step_pre_hook(before)
-    try:
-        yield steps
-    finally:
-        handle.remove()
+    with at_each_step(note):
+        return run(spec, images=images)[0], steps
 
 
 def order_of(epoch: int) -> list[int]:
@@ -72,8 +61,7 @@ def batches_seen(spec: RunSpec, channels: int = 1) -> list[Tensor]:
 
 @pytest.mark.parametrize("policy", ["finetune", "finetune-whole", "scratch"])
 def test_every_optimizer_step_is_driven_by_the_trainers_train(policy: str) -> None:
-    with watched_steps() as steps:
-        trained, _ = run(factories.training_spec(policy=policy))
+    trained, steps = steps_inside_train(factories.training_spec(policy=policy))
     assert len(steps) == 3 * math.ceil(40 / 8)
     assert all(steps)
     assert sum(stage.epochs_run for stage in trained.run_state.stages) == 3
@@ -116,9 +104,7 @@ def test_two_runs_of_one_spec_give_identical_weights_bit_for_bit(policy: str) ->
     assert first.last_state.keys() == second.last_state.keys()
     assert all(torch.equal(first.last_state[name], tensor) for name, tensor in second.last_state.items())
     assert torch.equal(first.best.test_logits, second.best.test_logits)
-    assert [e.model_copy(update={"train_seconds": 0}) for e in first.run_state.history] == [
-        e.model_copy(update={"train_seconds": 0}) for e in second.run_state.history
-    ]
+    assert without_times(first) == without_times(second)
 
 
 def test_two_seeds_differ_in_head_order_and_mirroring() -> None:
@@ -211,13 +197,11 @@ def test_training_randomness_is_seeded_by_the_run_and_not_by_the_librarys_42() -
     seeds: dict[int, int] = {}
     for seed in (0, 1):
         spec = factories.training_spec(seed=seed)
-        built, images = factories.network_and_images(spec, factories.dataset())
 
         def look(module: nn.Module, args: Any, seed: int = seed) -> None:
             seeds.setdefault(seed, torch.initial_seed())
 
-        built.network.register_forward_pre_hook(look)
-        train(built.network, spec, images, "fp32")
+        run(spec, hook=look)
     assert seeds == {seed: derive_seed(seed, "training", 1) for seed in (0, 1)}
 
 
@@ -327,8 +311,7 @@ def test_the_recorded_training_loss_is_the_mean_over_images() -> None:
 
 
 def test_a_last_batch_of_one_image_is_left_out() -> None:
-    with watched_steps() as steps:
-        trained, _ = run(factories.training_spec(epochs=1), train=17)
+    trained, steps = steps_inside_train(factories.training_spec(epochs=1), images=17)
     assert len(steps) == 2
     assert trained.run_state.images_trained == 16
 
@@ -336,8 +319,7 @@ def test_a_last_batch_of_one_image_is_left_out() -> None:
 def test_a_run_in_another_precision_does_not_change_the_next_one() -> None:
     spec = factories.training_spec(policy="finetune", epochs=2)
     first, _ = run(spec)
-    built, images = factories.network_and_images(spec, factories.dataset())
-    other = train(built.network, spec, images, "bf16")
+    other, _ = run(spec, "bf16")
     assert not torch.equal(other.best.test_logits, first.best.test_logits), "bf16 was not in force"
     again, _ = run(spec)
     assert torch.equal(first.best.test_logits, again.best.test_logits)
