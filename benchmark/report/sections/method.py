@@ -8,40 +8,11 @@ from collections.abc import Callable, Sequence
 
 from benchmark.analysis.results import Results
 from benchmark.matrix.augmentations import describe
-from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import CONTENT
-from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.record import DoneRun, Environment
 from benchmark.report.text import escape, table
 from benchmark.words import count, duration, listed
-
-PROTOCOL = """\
-- The best epoch is chosen by validation accuracy (ties: lower validation loss, then the earlier epoch); the tables show
-  its accuracy on the test split. `table.csv` also has the test accuracy after the last epoch, and `article_accuracy`,
-  the best test accuracy over all epochs. The latter is the article's reading, and optimistic: it chooses by the images
-  that it reports.
-- A seed determines the head's weights, the order of the batches and the flips, the same in every cell that shares it.
-  Splits come from `split_seed`, never from the run's seed: every cell sees the same images.
-- Intervals are 95 %, for seeds and test images as two crossed random effects: variance components by analysis of
-  variance (negative ones set to zero), t with degrees of freedom after Satterthwaite. A cell's accuracy has Wilson's
-  score interval with the effective number of images, so that a cell without errors does not appear certain. The
-  interval of a difference is symmetric, and if two cells differ on fewer than ten images, its half-width is at least
-  3 / test images (the rule of three). Other scores: the crossed bootstrap, seeds and images resampled independently.
-  If test images come in groups (frames of a clip, images of a patient, near-duplicates; `groups.csv`), groups replace
-  images in all of this: cluster-robust variances, degrees of freedom by the effective number of groups, 3 / groups.
-  With one seed the interval is over the images alone, without the seeds' part. The intervals say nothing about other
-  splits, other hyperparameters or other datasets, and they are not widened for the number of comparisons; verdicts are
-  corrected for it (Holm).
-- The coverage of these intervals was simulated for many designs; the benchmark's repository has the table
-  (`experiments/studies/interval_coverage.md`). It is above 95 % where two cells differ on few images, and below where
-  seeds are few and differ much, or where few groups of images decide.
-- A paired difference uses only the seeds done, and the images present, on both sides. If its interval contains zero, it
-  is inconclusive. Below three seeds no verdict is given."""
-
-CROSS_VALIDATION = """\
-- {dataset} is small and evaluated by {folds}-fold cross-validation: the seed chooses the test fold. Its intervals
-  account for overlapping training sets, as in the corrected resampled t-test (Nadeau and Bengio 2003)."""
 
 _NAMES: dict[str, str] = {
     "image_size": "image size (px, both sides)",
@@ -75,38 +46,17 @@ _ARTICLES_DATASETS = ("beans", "rps", "pets")
 OURS = "our choice"
 
 
-def summary(results: Results) -> str:
-    """Return protocol, hardware, versions and dates in a few lines, Markdown."""
-    training = results.matrix.training
-    lines = [
-        f"- Protocol {PROTOCOL_VERSION}: the best epoch is chosen by validation accuracy and reported on test; every "
-        "cell sees the same images, and cells that share a seed the same batches.",
-        f"- {listed([escape(model) for model in results.matrix.models])}, {training.image_size} px, at most "
-        f"{count(training.epochs, 'epoch')}, batches of {training.batch_size}; "
-        f"{count(len(results.matrix.seeds), 'seed')} per cell.",
-    ]
-    known = [record.environment for record in results.plan.done]
-    if known:
-        versions = [
-            f"{name} {_distinct(known, _version_of(name))}" for name in ("torch", "timm", "pytorch-accelerated")
-        ]
-        first = min(record.started_at for record in results.plan.done)[:10]
-        last = max(record.finished_at for record in results.plan.done)[:10]
-        lines.append(
-            f"- {_distinct(known, lambda e: e.device if e.device != 'cpu' else e.cpu)}; "
-            f"Python {_distinct(known, lambda e: e.python)}, {', '.join(versions)}; "
-            + (f"on {first}." if first == last else f"from {first} to {last}.")
-        )
-    return "\n".join(lines)
-
-
-def protocol(results: Results) -> str:
-    """Return the protocol with descriptions of modes and policies, Markdown."""
-    words = [f"- `{mode}`: {INPUT_MODES[mode].summary}." for mode in results.matrix.input_modes]
-    words += [f"- `{policy}`: {escape(results.matrix.policy(policy).summary)}." for policy in results.matrix.policies]
-    folded = {cell.key[0]: cell.folds for cell in results.by_key.values() if cell.folds}
-    rules = [PROTOCOL, *(CROSS_VALIDATION.format(dataset=escape(name), folds=k) for name, k in folded.items())]
-    return "\n".join([f"Protocol version {PROTOCOL_VERSION}.", "", *rules, "", *words])
+def machine_in_short(records: Sequence[DoneRun]) -> str:
+    """Return hardware, versions and dates of the done runs in one sentence, Markdown."""
+    known = [record.environment for record in records]
+    versions = [f"{name} {_distinct(known, _version_of(name))}" for name in ("torch", "timm", "pytorch-accelerated")]
+    first = min(record.started_at for record in records)[:10]
+    last = max(record.finished_at for record in records)[:10]
+    return (
+        f"{_distinct(known, lambda e: e.device if e.device != 'cpu' else e.cpu)}; "
+        f"Python {_distinct(known, lambda e: e.python)}, {', '.join(versions)}; "
+        + (f"on {first}." if first == last else f"from {first} to {last}.")
+    )
 
 
 def settings(matrix: Matrix) -> str:
@@ -218,19 +168,11 @@ def _distinct(known: Sequence[Environment], value: Callable[[Environment], str])
     return ", ".join(f"{escape(text)} ({count(counts[text], 'run')})" for text in sorted(counts)) or "not recorded"
 
 
-def flags(records: Sequence[DoneRun]) -> str:
-    """Return a Markdown list of flags: runs that were contended, saturated or stopped early."""
-    contended = sum(r.timing.contended is True for r in records)
-    unknown = sum(r.timing.contended is None for r in records)
-    saturated = sum(r.validation_saturated is True for r in records)
-    stopped = sum(any(stage.stopped_early for stage in r.model.stages) for r in records)
-    of_all = f"of {count(len(records), 'done run')}"
-    return "\n".join(
-        [
-            f"- {contended} {of_all} waited for a processor, or were stopped, for more than 5 % of their time: their "
-            "seconds are too high." + (f" For {unknown} this could not be measured." if unknown else ""),
-            f"- {saturated} {of_all} had a validation accuracy of 1.0 in three epochs or more, which then cannot "
-            "choose between epochs.",
-            f"- {stopped} {of_all} stopped early.",
-        ]
-    )
+def flags(records: Sequence[DoneRun]) -> dict[str, int]:
+    """Return the number of runs that were contended, of unknown contention, saturated or stopped early."""
+    return {
+        "contended": sum(r.timing.contended is True for r in records),
+        "unknown": sum(r.timing.contended is None for r in records),
+        "saturated": sum(r.validation_saturated for r in records),
+        "stopped": sum(any(stage.stopped_early for stage in r.model.stages) for r in records),
+    }

@@ -1,0 +1,73 @@
+"""The project's English: words that read as translated, and what to write instead.
+
+Docstrings, messages, labels and help texts of the package are checked, in other words every string in it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "benchmark"
+
+_THINGS = r"(?:images?|seconds?|bytes|MB|runs?|lines?|rows?|files?|folders?|entry|entries|column|texts?|numbers?|row)"
+_UNITS = r"(?:second|run|class|split|image|line|epoch|fold|dataset|verb|matrix|cell|column|step|batch|stage|file)"
+
+GLOSSARY = {
+    r"\bbeside\b": "next to, in addition to, in another process",
+    r"\banew\b": "from scratch, again",
+    r"\b(?:told|tells?|telling)\b": "report, raise, print, say",
+    r"\bmend(?:s|ed|ing)?\b": "fix",
+    r"\bcould not (?:tell|be told)\b": "inconclusive",
+    r"\bst(?:ands?|ood)\b(?! for)": "is, exists, is listed",
+    r"\bgo(?:es|ing)? on\b": "resume, continue",
+    r"\bthere (?:is|are) none\b": "missing, or say what is missing",
+    r"\bto be had\b": "available",
+    r"(?:^|[\s;,.(])None: ": "or None if ...",
+    rf"\b{_THINGS} an? {_UNITS}\b": "per",
+    r"(?<!-)\bwhole\b(?! (?:number|network|groups))": "complete, entire, valid",
+    r"\bparted\b": "split",
+    r"\bshall\b": "must, should",
+    r"\b(?:is|are|was|were) no (?!longer\b|more\b|such\b|fewer\b|less\b|other\b|need\b)\w+": "is not a, there is no",
+    r"\bflatters?\b": "is biased",
+    r"\bca(?:me|n come) about\b": "was made, was measured",
+    r"\bwithout a word\b": "without a message",
+    r"\bfrom now on\b": "say since when",
+    r"\btwice over\b|\bthere twice\b": "duplicate",
+    r"\bby the way\b": "leave it out",
+    r"\bwhereof\b|\bthereof\b|\bwherein\b|\btherein\b": "of which, of it, in which, in it",
+}
+"""Expression -> better words."""
+
+OPENING = re.compile(r"(?:What|Which|How|Who|Where|Of|That|As)\b")
+"""A docstring's first word, where it is neither a noun nor an imperative."""
+
+
+def _strings(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """Yield the line, the text and whether it is a docstring, for every string of a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value, id(node) in docstrings
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_is_written_in_english_that_nobody_notices(path: Path) -> None:
+    found = []
+    for line, text, is_docstring in _strings(path):
+        for expression, better in GLOSSARY.items():
+            found += [f"line {line}: {match.group().strip()!r}: {better}" for match in re.finditer(expression, text)]
+        if is_docstring and (match := OPENING.match(text)):
+            found.append(f"line {line}: opens with {match.group()!r}: a noun phrase or an imperative")
+    assert not found, "\n".join(found)
