@@ -6,14 +6,12 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
 from markdown_it import MarkdownIt
-from PIL import Image
 
 from tests.commands import TRAINING, Commands
+from tests.factories import picture, save
 from tests.report.test_hostile_names import Elements
 
 SCRIPT = "<script>alert(1)</script>"
@@ -25,26 +23,18 @@ LABELS = ("../../x", SCRIPT, "/etc/x", "a|b", "_ % # {", "two\nlines", '" onload
 """Of a CSV file, where any text can be a class."""
 
 
-def image(path: Path, number: int) -> str:
-    pixels = np.random.default_rng(number).integers(0, 256, (32, 32), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-    return path.name
-
-
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    """Return the folder of a command that has run, four levels deep, with its images beside it."""
+    """Return the folder of a command that has run, four levels deep, with its images next to it."""
     top = tmp_path_factory.mktemp("hostile")
     images = top / "images"
     for k, name in enumerate(FOLDERS):
         for number in range(8):
-            image(images / TREE / name / f"$(touch pwned) <b> {number}.png", 100 * k + number)
-    rows = [
-        (image(images / "table" / f"{100 * k + number} & ;touch pwned;.png", 7000 + 100 * k + number), label)
-        for k, label in enumerate(LABELS)
-        for number in range(8)
-    ]
+            save(picture(100 * k + number).convert("L"), images / TREE / name / f"$(touch pwned) <b> {number}.png")
+    rows = []
+    for number, label in enumerate(LABELS * 8):
+        path = save(picture(7000 + number).convert("L"), images / "table" / f"{number} & ;touch pwned;.png")
+        rows.append((path.name, label))
     with (images / "table" / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label"), *rows])
     made = Commands(top / "a" / "b" / "c", top / "cache")
