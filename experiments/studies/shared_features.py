@@ -1,6 +1,6 @@
 """What kept features save: the frozen stages of five seeds of `finetune` on beans, with them and with the backbone.
 
-``python -m tests.performance.shared_features --data-dir DIR`` trains stage 1 of each seed both ways, one after the
+``python -m experiments.studies.shared_features --data-dir DIR`` trains stage 1 of each seed both ways, one after the
 other, in one process and with no features kept beforehand, and compares the heads that come out. Seconds are those of a
 frozen stage as a record has them: features, training steps, evaluation.
 """
