@@ -8,7 +8,6 @@ from benchmark.analysis import frames
 from benchmark.analysis.differences import contrasts
 from benchmark.analysis.results import Results
 from benchmark.matrix.expand import expand
-from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.report import tables
 from tests import factories
@@ -61,8 +60,4 @@ def test_a_repetition_is_named_in_the_table_and_is_in_no_comparison(tmp_path: Pa
 
 
 def test_no_cell_is_a_repetition_before_a_record_has_the_means(tmp_path: Path) -> None:
-    def nothing(spec: RunSpec) -> bool:
-        return False
-
-    store = factories.fill(tmp_path, MATRIX, factories.latent(), keep=nothing)
-    assert factories.results_of(MATRIX, store).repeated == {}
+    assert factories.results_of(MATRIX, Store(tmp_path)).repeated == {}

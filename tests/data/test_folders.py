@@ -198,13 +198,16 @@ def test_the_same_folder_elsewhere_has_the_same_fingerprint(tmp_path: Path) -> N
 
 def test_unreadable_images_are_refused_or_dropped_with_their_number(tmp_path: Path) -> None:
     clips(tmp_path, ("a", "b"), clips_per_class=10, frames=1)
-    (tmp_path / "a" / "bad.png").write_bytes(b"")
-    (tmp_path / "b" / "worse.jpg").write_text("no image")
-    with pytest.raises(UserError, match="2 of 22 images cannot be used"):
+    bad = [tmp_path / "a" / "bad.png", tmp_path / "b" / "worse.jpg", tmp_path / "b" / "cut.png"]
+    bad[0].write_bytes(b"")
+    bad[1].write_text("no image")
+    bad[2].write_bytes((tmp_path / "b" / "0000.png").read_bytes()[:-200])
+    with pytest.raises(UserError, match="3 of 23 images cannot be used") as caught:
         opened(tmp_path)
+    assert all(str(path) in str(caught.value) for path in bad)
     run = opened(tmp_path, drop=True)
     assert len(run.train) + len(run.validation) + len(run.test) == 20
-    assert any("2 of 22 images dropped" in note for note in run.notes)
+    assert any("3 of 23 images dropped" in note for note in run.notes)
 
 
 def test_colour_of_a_grey_folder_is_refused(tmp_path: Path) -> None:

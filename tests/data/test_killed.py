@@ -73,11 +73,15 @@ def test_twenty_kills_at_random_moments_leave_nothing_wrong(command: list[str], 
 
 
 @pytest.mark.slow
-def test_two_processes_started_together_end_with_one_correct_copy(command: list[str], tmp_path: Path) -> None:
+def test_two_processes_started_together_cost_one_download_and_end_with_one_correct_copy(
+    command: list[str], server: Server, tmp_path: Path
+) -> None:
     cache = tmp_path / "shared"
+    server.seconds = 2  # for each answer, so that the second process comes while the first is at it
     both = [subprocess.Popen(command, env=environment(cache), stdout=subprocess.PIPE, text=True) for _ in range(2)]
     answers = {process.communicate(timeout=200)[0] for process in both}
     assert [process.returncode for process in both] == [0, 0]
     assert len(answers) == 1
+    assert len(server.requests) == 2
     (file,) = (cache / "images").glob("*.npy")
     assert decoded.is_undamaged(file)

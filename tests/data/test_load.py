@@ -105,17 +105,6 @@ def test_a_folder_that_is_not_a_class_and_a_class_without_images_are_refused(dat
         opened("beans", data)
 
 
-def test_unreadable_images_are_refused_all_at_once(data: Path) -> None:
-    bad = [data / "beans" / "train" / "healthy" / f"healthy_train.{k}.png" for k in range(3)]
-    bad[0].write_bytes(b"")
-    bad[1].write_text("no image")
-    bad[2].write_bytes(bad[2].read_bytes()[:-200])
-    with pytest.raises(UserError) as caught:
-        opened("beans", data)
-    assert all(str(path) in str(caught.value) for path in bad)
-    assert "3 of 33" in str(caught.value)
-
-
 def test_the_fingerprint_changes_with_an_image_and_not_with_the_place(data: Path, tmp_path: Path) -> None:
     first = opened("beans", data)
     save(picture(999), data / "beans" / "test" / "healthy" / "healthy_test.0.png")

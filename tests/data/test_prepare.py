@@ -6,8 +6,6 @@ import gzip
 import io
 import random
 import stat
-import subprocess
-import sys
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -154,30 +152,6 @@ def test_an_archive_of_another_layout_or_an_unsafe_one_leaves_nothing_behind(
     left = files_in(tmp_path)
     assert left == (["data/downloads/rps/rps.zip"] if message == "not found" else []), "an unsafe archive is removed"
     assert not any(path.name.startswith((".unpacking", "rps")) for path in (tmp_path / "data").iterdir())
-
-
-def test_two_processes_cost_one_download(rps: DatasetInfo, server: Server, tmp_path: Path) -> None:
-    script = (
-        "import sys; from dataclasses import replace; from pathlib import Path\n"
-        "from benchmark.data.catalogue import CATALOGUE, Download\n"
-        "from benchmark.data.download.prepare import prepare\n"
-        f"downloads = {[(d.urls, d.hash) for d in rps.downloads]!r}\n"
-        "info = replace(CATALOGUE['rps'], downloads=tuple(Download(*d) for d in downloads))\n"
-        "print('ready', flush=True); sys.stdin.readline()\n"
-        f"print(len(prepare(info, Path({str(tmp_path)!r})).files))"
-    )
-    server.seconds = 0.5  # for each answer, so that the second comes while the first is at it
-    pipe = subprocess.PIPE
-    processes = [subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    assert [process.communicate()[0].strip() for process in processes] == ["24", "24"]
-    assert len(server.requests) == 2
 
 
 def tar_with(tmp_path: Path, member: tarfile.TarInfo, content: bytes = b"") -> Path:

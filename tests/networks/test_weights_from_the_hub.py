@@ -1,4 +1,4 @@
-"""timm's and torchvision's own loading code against local HTTP servers that answer as theirs do."""
+"""timm's and torchvision's own loading code against a local HTTP server that answers as theirs do."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ import io
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import huggingface_hub
@@ -28,55 +23,9 @@ from benchmark.networks import weights
 from benchmark.networks.libraries.find import find_architecture
 from benchmark.networks.libraries.interface import Architecture
 from tests import factories
+from tests.data.conftest import Server
 
 REPOSITORY = "timm/test_resnet.r160_in1k"
-
-
-class Hub(BaseHTTPRequestHandler):
-    """Serves one repository's model.safetensors; everything else is not found."""
-
-    def __init__(self, content: bytes, *args: object) -> None:
-        self.content = content
-        super().__init__(*args)  # type: ignore[arg-type]
-
-    def do_HEAD(self) -> None:
-        self.answer(with_body=False)
-
-    def do_GET(self) -> None:
-        self.answer(with_body=True)
-
-    def answer(self, *, with_body: bool) -> None:
-        if self.path != f"/{REPOSITORY}/resolve/main/model.safetensors":
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(200)
-        self.send_header("ETag", f'"{hashlib.sha256(self.content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("Content-Length", str(len(self.content)))
-        self.end_headers()
-        if with_body:
-            self.wfile.write(self.content)
-
-    def log_message(self, *args: object) -> None:
-        """Keep quiet."""
-
-
-@pytest.fixture
-def state() -> dict[str, torch.Tensor]:
-    torch.manual_seed(5)
-    return dict(timm.create_model("test_resnet").state_dict())
-
-
-@pytest.fixture
-def endpoint(state: dict[str, torch.Tensor]) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, save(state)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
 
 
 BUILD = """
@@ -95,15 +44,15 @@ print(built.weights_origin)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["grey-3ch", "grey-1ch"])
-def test_weights_from_the_hub_reach_the_network(
-    mode: str, endpoint: str, state: dict[str, torch.Tensor], tmp_path: Path
-) -> None:
-    file = tmp_path / "built.safetensors"
-    settings = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+def test_weights_from_the_hub_reach_the_network(mode: str, server: Server, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    state, file = timm.create_model("test_resnet").state_dict(), tmp_path / "built.safetensors"
+    server.bodies[f"{REPOSITORY}/resolve/main/model.safetensors"] = save(state)
+    settings = {**os.environ, "HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
     command = [sys.executable, "-c", BUILD, mode, str(file)]
     done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert "timm/test_resnet.r160_in1k" in done.stdout
+    assert REPOSITORY in done.stdout
     built = load_file(file)
     for name, tensor in state.items():
         if name.startswith("fc."):
@@ -124,80 +73,67 @@ def test_a_hub_that_does_not_answer_gives_no_weights(tmp_path: Path, monkeypatch
 SQUEEZENET = "torchvision/squeezenet1_0"
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder."""
-
-    def log_message(self, *args: object) -> None:
-        """Keep quiet."""
-
-
-@pytest.fixture
-def torch_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
-    (tmp_path / "served").mkdir()
+@pytest.fixture(autouse=True)
+def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder that torchvision's files go to."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "served"))
-    threading.Thread(target=partial(server.serve_forever, poll_interval=0.01), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    return tmp_path / "home"
 
 
-def publish(folder: Path, state: dict[str, torch.Tensor], name: str | None = None) -> str:
-    """Write a file as PyTorch's server has them, the first digits of its SHA-256 in its name."""
+def publish(server: Server, state: dict[str, torch.Tensor], name: str | None = None) -> str:
+    """Serve a file as PyTorch's server has them, the first digits of its SHA-256 in its name."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     name = name or f"network-{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.pth"
-    (folder / "served" / name).write_bytes(buffer.getvalue())
+    server.bodies[name] = buffer.getvalue()
     return name
 
 
-def served_by(server: ThreadingHTTPServer, model: str, name: str) -> Architecture:
-    """Return an architecture whose weights are at the server's address."""
+def at(url: str, model: str) -> Architecture:
+    """Return an architecture whose weights are at another address."""
     known = find_architecture(model)
     weights = cast(Any, known)._weights
-    cast(Any, known)._weights = replace(weights.value, url=f"http://127.0.0.1:{server.server_address[1]}/{name}")
+    cast(Any, known)._weights = replace(weights.value, url=url)
     return known
 
 
-def test_weights_are_fetched_once_and_checked(torch_server: ThreadingHTTPServer, tmp_path: Path) -> None:
+def test_weights_are_fetched_once_and_checked(server: Server) -> None:
     state = factories.pretrained(SQUEEZENET)
-    name = publish(tmp_path, state)
-    known = served_by(torch_server, SQUEEZENET, name)
+    name = publish(server, state)
+    known = at(server.url(name), SQUEEZENET)
     loaded, origin = known.from_hub()
     assert name in origin
     assert loaded.keys() == state.keys()
     assert all(torch.equal(loaded[key], tensor) for key, tensor in state.items())
-    (tmp_path / "served" / name).unlink()
     again, _ = known.from_hub()
     assert all(torch.equal(again[key], tensor) for key, tensor in state.items())
+    assert [path for path, _ in server.requests] == [name]
 
 
-def test_a_damaged_file_in_the_cache_is_refused(torch_server: ThreadingHTTPServer, tmp_path: Path) -> None:
-    known = served_by(torch_server, SQUEEZENET, name := publish(tmp_path, factories.pretrained(SQUEEZENET)))
+def test_a_damaged_file_in_the_cache_is_refused(server: Server, torch_home: Path) -> None:
+    name = publish(server, factories.pretrained(SQUEEZENET))
+    known = at(server.url(name), SQUEEZENET)
     known.from_hub()
-    (cached,) = (tmp_path / "home").rglob(name)
+    (cached,) = torch_home.rglob(name)
     torch.save(factories.pretrained(SQUEEZENET, seed=1), cached)
     with pytest.raises(UserError, match=r"damaged: its SHA-256 starts with .* Delete it"):
         known.from_hub()
 
 
 @pytest.mark.parametrize("case", ["another content", "not there", "no server"])
-def test_missing_or_other_weights_are_refused(case: str, torch_server: ThreadingHTTPServer, tmp_path: Path) -> None:
+def test_missing_or_other_weights_are_refused(case: str, server: Server) -> None:
     name = "network-00000000.pth"
     if case == "another content":
-        publish(tmp_path, factories.pretrained(SQUEEZENET), name)
-    address = cast(Any, SimpleNamespace(server_address=("127.0.0.1", 9))) if case == "no server" else torch_server
-    known = served_by(address, SQUEEZENET, name)
+        publish(server, factories.pretrained(SQUEEZENET), name)
+    known = at(f"http://127.0.0.1:9/{name}" if case == "no server" else server.url(name), SQUEEZENET)
     with pytest.raises(UserError, match=r"hub: the weights of torchvision/squeezenet1_0 cannot be loaded from http"):
         known.from_hub()
 
 
 @pytest.mark.slow
-def test_the_auxiliary_head_that_inceptions_file_carries_is_left_out(
-    torch_server: ThreadingHTTPServer, tmp_path: Path
-) -> None:
+def test_the_auxiliary_head_that_inceptions_file_carries_is_left_out(server: Server) -> None:
     state = torchvision.models.inception_v3(weights=None, init_weights=False).state_dict()
-    known = served_by(torch_server, "torchvision/inception_v3", publish(tmp_path, dict(state)))
+    known = at(server.url(publish(server, dict(state))), "torchvision/inception_v3")
     loaded, _ = known.from_hub()
     assert loaded.keys() == {name for name in state if not name.startswith("AuxLogits.")}
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.items())

@@ -13,7 +13,6 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmark.matrix.augmentations import parse
-from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
 from benchmark.matrix.policies import Stage
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_trainable
@@ -323,16 +322,6 @@ def test_a_run_in_another_precision_does_not_change_the_next_one() -> None:
     assert not torch.equal(other.best.test_logits, first.best.test_logits), "bf16 was not in force"
     again, _ = run(spec)
     assert torch.equal(first.best.test_logits, again.best.test_logits)
-
-
-def test_the_batch_shown_has_the_channels_of_the_first_convolution() -> None:
-    for name, mode in INPUT_MODES.items():
-        if needs_pretrained_stem(name):
-            continue
-        spec = factories.training_spec(name)
-        built, images = factories.network_and_images(spec, factories.dataset(channels=1 if mode.grey else 3))
-        first = next(m for m in built.network.modules() if isinstance(m, nn.Conv2d))
-        assert images.train.__getitems__([0, 1])[0].shape == (2, first.in_channels, 32, 32)
 
 
 def test_a_plain_loop_over_the_same_batches_ends_at_the_same_weights() -> None:
