@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import typer
 
 from benchmark.cli import options
 from benchmark.errors import UserError, did_you_mean
+from benchmark.locations import cache_directory, data_directory
 
 if TYPE_CHECKING:
     from benchmark.matrix.augmentations import Step
@@ -67,7 +69,6 @@ def list_datasets(data_dir: options.DataDir = None) -> None:
     from tabulate import tabulate
 
     from benchmark.data.catalogue import CATALOGUE, SPLITS
-    from benchmark.locations import data_directory
 
     rows = [
         (
@@ -159,14 +160,12 @@ def check_dataset(
     if rows:
         headers = ("severity", "found", "images", "meaning", "first of them")
         typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
-    for finding in findings:
-        if finding.severity == "error":
-            for image in finding.images:
-                typer.echo(
-                    f"{finding.kind}: {image}" + (f": {finding.details[image]}" if image in finding.details else "")
-                )
-    errors = sum(finding.severity == "error" for finding in findings)
-    typer.echo(f"{name}: {len(listing.files)} images, {len(findings)} findings, {errors} of them errors.")
+    errors = [finding for finding in findings if finding.severity == "error"]
+    for finding in errors:
+        for image in finding.images:
+            details = f": {finding.details[image]}" if image in finding.details else ""
+            typer.echo(f"{finding.kind}: {image}{details}")
+    typer.echo(f"{name}: {len(listing.files)} images, {len(findings)} findings, {len(errors)} of them errors.")
     if json_file is not None:
         found = [{**asdict(finding), "count": len(finding.images)} for finding in findings]
         report = {"dataset": name, "images": len(listing.files), "findings": found}
@@ -281,7 +280,6 @@ def list_cache() -> None:
     from tabulate import tabulate
 
     from benchmark.data.decoding.cache import is_undamaged
-    from benchmark.locations import cache_directory
 
     root = cache_directory()
     files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix in (".npy", ".parquet"))
@@ -306,17 +304,9 @@ def clear_cache(
     name: Annotated[str | None, typer.Argument(help="Only this dataset's files; default: everything.")] = None,
 ) -> None:
     """Remove decoded images, indexes and generated images, all of which can be made again."""
-    import shutil
-
-    from benchmark.locations import cache_directory
-
     root, removed = cache_directory(), 0
     for folder in ("images", "index", "generated"):
         for path in sorted((root / folder).glob(f"{name}-*" if name else "*")):
-            if path.is_dir():
-                removed += sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-                shutil.rmtree(path)
-            else:
-                removed += path.stat().st_size
-                path.unlink()
+            removed += sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     typer.echo(f"{root}: {removed / 2**20:.1f} MB removed.")

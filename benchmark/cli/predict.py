@@ -14,7 +14,6 @@ from benchmark.errors import UserError
 from benchmark.files import write_atomically
 
 if TYPE_CHECKING:
-    from benchmark.records.record import DoneRun
     from benchmark.trained.find import KeptRun
     from benchmark.trained.predict import Prediction
 
@@ -98,7 +97,7 @@ def chosen_run(run: str | None, best: str | None, dataset: str | None, results: 
 
 def about(kept: KeptRun) -> str:
     """Return a line that names the network, and its accuracy on its own test images."""
-    record: DoneRun = kept.record
+    record = kept.record
     side = f"{record.spec.input_size} x {record.spec.input_size} pixels"
     return (
         f"{kept.title}. {record.spec.model}, {record.spec}, {side}; on its {record.dataset.test_images} test images "

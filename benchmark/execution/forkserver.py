@@ -25,7 +25,7 @@ LONGEST_FOLDER = 70
 """Longest name of the folder of temporary files, bytes: a socket's may have 107 (unix(7)), and 32 are added to it."""
 
 ATTEMPTS = 3
-"""How often the start of a process is tried."""
+"""How often a process is started for one purpose, if each ends too early."""
 
 SERVER_GONE = (EOFError, ConnectionError)
 """Errors of a start during which the process to fork from ends."""

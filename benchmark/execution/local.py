@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmark.execution import worker
 from benchmark.execution.events import Event, Started
 from benchmark.execution.executor import Take, not_done
+from benchmark.execution.forkserver import ATTEMPTS
 from benchmark.execution.gpus import variables_of_workers
 from benchmark.execution.side_process import Child, ChildEndedError
 from benchmark.matrix.run_spec import RunSpec
@@ -23,9 +24,6 @@ from benchmark.training.context import Outcome, RunContext
 
 LOOK_AGAIN = 60.0
 """Longest interval of looks at processes that send nothing, seconds."""
-
-ATTEMPTS = 3
-"""How often a process is started for a run, if it ends before the run starts."""
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,12 @@ from typing import Any, Generic, TypeVar
 from benchmark.environment import WORKER_VARIABLES
 from benchmark.errors import UserError
 from benchmark.execution import forkserver
+from benchmark.execution.forkserver import ATTEMPTS
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
 
 Returned = TypeVar("Returned")
-
-ATTEMPTS = 3
-"""How often a call is made if its process is ended."""
 
 
 class ChildEndedError(Exception):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.cli import folder_option
+from benchmark.cli import matrix_run
 from benchmark.errors import UserError
 from benchmark.matrix import file, own_folder
 from benchmark.matrix.identify import PYPI_MODELS
@@ -83,7 +83,7 @@ def test_a_folder_that_cannot_be_used_is_told_with_what_to_do(tmp_path: Path, mo
 
 def test_a_folder_and_a_matrix_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name one of them"):
-        folder_option.fit_folder("quick", tmp_path, ())
+        matrix_run.fit_folder("quick", tmp_path, ())
 
 
 def test_plain_text_is_the_markdown_without_its_signs() -> None:

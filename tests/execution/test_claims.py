@@ -9,10 +9,9 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmark.execution.claims import ClaimedRuns
+from benchmark.execution.claims import ClaimedRuns, execute_runs
 from benchmark.execution.events import Event
 from benchmark.execution.executor import Take
-from benchmark.execution.loop import execute_runs
 from benchmark.matrix.expand import expand
 from benchmark.records.plan import make_plan
 from benchmark.records.record import RunRecord, UnfinishedRun

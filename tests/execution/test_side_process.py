@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.execution.side_process import ATTEMPTS, Progress, call_in_side_process
+from benchmark.execution.forkserver import ATTEMPTS
+from benchmark.execution.side_process import Progress, call_in_side_process
 
 
 def libraries_there() -> tuple[int, bool]:

@@ -1,0 +1,182 @@
+"""The steps of ``run``: fit a matrix to a folder, execute, report, recommend."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import textwrap
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from benchmark.analysis.results import Results, load
+from benchmark.cli.display import display
+from benchmark.cli.selection import Selection
+from benchmark.errors import UserError
+from benchmark.execution.claims import ClaimedRuns, execute_runs, remove_done_checkpoints
+from benchmark.execution.executor import Executor
+from benchmark.execution.forecast import longest_first
+from benchmark.execution.gpus import default_workers
+from benchmark.execution.local import LocalExecutor
+from benchmark.execution.preflight import preflight
+from benchmark.execution.ray_cluster import RayExecutor, import_ray, require_answer
+from benchmark.files import write_atomically
+from benchmark.matrix import file
+from benchmark.matrix.expand import expand
+from benchmark.matrix.own_folder import MATRIX, fit
+from benchmark.records import groups_file
+from benchmark.records.locks import folder_locked
+from benchmark.records.plan import PlannedRun, make_plan
+from benchmark.records.record import RunRecord
+from benchmark.records.store import Store
+from benchmark.report import build
+from benchmark.training.context import RunContext
+
+
+@dataclass(frozen=True)
+class Place:
+    """Options of the execution.
+
+    Raises:
+        UserError: an address of a Ray cluster, and another executor.
+    """
+
+    on_ray: bool
+    ray_address: str | None
+    workers: int | None
+    """Runs at a time, or None for ``auto``."""
+    runs_per_gpu: int
+    data_dir: Path | None
+
+    def __post_init__(self) -> None:
+        if self.ray_address is not None and not self.on_ray:
+            raise UserError(f"--ray-address {self.ray_address}: give --executor ray with it.")
+
+
+def fit_folder(matrix: str | None, folder: Path, overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the matrix for a user's folder, and the overrides that fit it to the images and this machine.
+
+    Raises:
+        UserError: a matrix is named too, or the folder cannot be used.
+    """
+    if matrix is not None:
+        raise UserError("--folder and --matrix: name one of them. In a matrix, datasets=[folder:PATH] names a folder.")
+    from benchmark.training.devices import choose_device  # imports torch
+
+    fitted = fit(folder, overrides, gpu=choose_device().type == "cuda")
+    for choice in fitted.choices:
+        typer.echo(choice)
+    return MATRIX, [*fitted.overrides, *overrides]
+
+
+def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, from_scratch: bool) -> list[RunRecord]:
+    """Execute runs and return the records of those that are not done."""
+    _refuse_another_matrix(selection)
+    if not todo:
+        _keep_matrix(selection)
+        return []
+    if place.on_ray:  # before images are prepared
+        import_ray()
+        if place.ray_address is not None:
+            require_answer(place.ray_address)
+    matrix, store = selection.matrix, selection.store
+    todo = longest_first(todo, selection.plan.done)
+    with display(len(todo)) as shown:
+        found = preflight([planned.spec for planned in todo], place.data_dir, shown.preparing)
+        found.raise_problems(selection.source, selection.overrides)
+        here = default_workers(len(found.gpus), matrix.threads, place.runs_per_gpu)
+        number = min(place.workers or (len(todo) if place.ray_address else here), len(todo))
+        _keep_matrix(selection)
+        groups_file.add(store.folder, found.test_groups)
+        context = RunContext(
+            data_dir=place.data_dir,
+            weights_folder=store.folder / "weights",
+            keep_weights=matrix.keep_weights,
+            workers=number,
+            exhibits=store.exhibits,
+            keep_thumbnails=matrix.keep_thumbnails,
+            checkpoints=store.checkpoints,
+        )
+        shown.starting(number)
+        executor: Executor = LocalExecutor(number, found.gpus)
+        if place.on_ray:
+            executor = RayExecutor(place.ray_address, number, matrix.threads, place.runs_per_gpu)
+        with ClaimedRuns(store, todo, from_scratch=from_scratch) as runs:
+            return execute_runs(runs, executor, context, matrix.timeout, shown)
+
+
+def _refuse_another_matrix(selection: Selection) -> None:
+    """Refuse a results folder with runs that this matrix lacks.
+
+    Raises:
+        UserError: it has such runs.
+    """
+    path = selection.store.matrix
+    if path.is_file():
+        lost = {spec.id for spec in expand(file.load(path))} - {run.spec.id for run in selection.plan.runs}
+        if lost:
+            raise UserError(
+                f"{path}: these results belong to another matrix: {len(lost)} of its runs are not in this one. "
+                f"Give this one a folder of its own with --name, e.g. --name {selection.matrix.name}-2."
+            )
+
+
+def _keep_matrix(selection: Selection) -> None:
+    """Write the effective matrix if the folder lacks it.
+
+    Raises:
+        UserError: another command has written another matrix meanwhile, or the folder cannot be written.
+    """
+    path = selection.store.matrix
+    content = file.dump(selection.matrix).encode()
+    if not path.is_file() or path.read_bytes() != content:
+        with folder_locked(selection.store.folder):
+            _refuse_another_matrix(selection)
+            write_atomically(path, content)
+
+
+def report(selection: Selection) -> Results:
+    """Print the table, write the report, and return the results that both show.
+
+    Records are read under the folder's lock: no other command can then write an older report over a newer one.
+    """
+    store = selection.store
+    writable = os.access(store.folder, os.W_OK)  # a report that agrees with its records is shown all the same
+    with folder_locked(store.folder) if writable else nullcontext():
+        plan = make_plan([run.spec for run in selection.plan.runs], store)
+        if store.checkpoints.is_dir():
+            remove_done_checkpoints(store, [record.id for record in plan.done])
+        results = load(selection.matrix, plan, store)
+        typer.echo(build.table(results))
+        build.write(results, store.folder)
+    typer.echo(f"report: {store.folder / 'report.md'}")
+    return results
+
+
+def explain_failures(failed: list[RunRecord], store: Store) -> None:
+    """Print a line per run that is not done, and how to retry them."""
+    for record in failed:
+        typer.echo(f"{record.status}: {record.spec} ({record.id}): {record.reason}", err=True)
+    if failed:
+        typer.echo(
+            f"{len(failed)} runs failed; tracebacks are in {store.records}/<id>.json. "
+            "Run the same command to retry them.",
+            err=True,
+        )
+
+
+def recommend(results: Results) -> None:
+    """Print the recommendation in words, and the command that classifies with the winner."""
+    matrix, folder = results.matrix, results.store.folder
+    typer.echo("\nRecommendation")
+    for line in build.recommendation(results).splitlines():
+        typer.echo(textwrap.fill(line, width=100, subsequent_indent="  " if line.startswith("- ") else ""))
+    if matrix.keep_weights == "none":
+        return
+    where = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
+    several = len(matrix.datasets) > 1
+    best = f"--best {shlex.quote(folder.name)}{' --dataset NAME' if several else ''}{where}"
+    typer.echo(f"\nClassify with the winner: python -m benchmark predict {best} IMAGE…")
