@@ -29,9 +29,5 @@ def winners(dataset: str, results: Results) -> list[Cell]:
 
 def best_seed(cell: Cell) -> int:
     """Return the seed whose run has the highest validation accuracy; ties: lower validation loss, then smaller seed."""
-
-    def order(seed: int) -> tuple[float, float, int]:
-        scores = cell.records[seed].validation
-        return -scores.accuracy, scores.log_loss, seed
-
-    return min(cell.records, key=order)
+    scores = {seed: record.validation for seed, record in cell.records.items()}
+    return min(scores, key=lambda seed: (-scores[seed].accuracy, scores[seed].log_loss, seed))

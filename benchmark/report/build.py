@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+from pyarrow import BufferReader
+from pyarrow.parquet import ParquetFile
 from tabulate import tabulate
 
 from benchmark.analysis import frames
@@ -14,11 +18,9 @@ from benchmark.analysis.published import load_sources
 from benchmark.analysis.results import Results
 from benchmark.files import write_atomically
 from benchmark.matrix.file import experiments_folder
-from benchmark.report import tables
+from benchmark.report import page, tables
 from benchmark.report.figures import charts, images
 from benchmark.report.figures.picture import Picture
-from benchmark.report.formats import page, runs_parquet
-from benchmark.report.formats.latex import latex
 from benchmark.report.markdown import markdown
 from benchmark.report.sections.recommendation import recommendations
 from benchmark.report.text import plain
@@ -52,7 +54,7 @@ def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture
         "report.md": markdown(results, found, scores, figures, sources),
         "table.csv": tables.csv(frames.cells(results)),
         "differences.csv": tables.csv(frames.differences(found, scores)),
-        "table.tex": latex(results),
+        "table.tex": tables.latex(results),
     }
     return {name: text.encode() for name, text in texts.items()}, figures
 
@@ -78,7 +80,7 @@ def write(results: Results, folder: Path) -> list[Path]:
             write_atomically(path, content)
     files = texts | {
         PAGE: _page(results, texts, figures, folder),
-        RUNS: runs_parquet.encode(frames.runs(results.plan)),
+        RUNS: encode_runs(frames.runs(results.plan)),
         DIGESTS: _digests(figures),
     }
     for name, content in files.items():
@@ -115,10 +117,28 @@ def check(results: Results, folder: Path) -> list[str]:
     lines |= {name: "missing" for name, content in on_disk.items() if content is None}
     lines |= {name: "changed" for name, content in expected.items() if on_disk[name] not in (None, content)}
     runs = on_disk[RUNS]
-    if runs is not None and not runs_parquet.agrees(runs, frames.runs(results.plan)):
+    if runs is not None and not runs_agree(runs, frames.runs(results.plan)):
         lines[RUNS] = "changed"
     lines |= {path.relative_to(folder).as_posix(): "surplus" for path in _surplus(folder, figures)}
     return [f"{name}: {what}" for name, what in lines.items()]
+
+
+def encode_runs(frame: pd.DataFrame) -> bytes:
+    """Return the Parquet file; its bytes depend on the version of pyarrow, its content does not."""
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()
+
+
+def runs_agree(content: bytes, frame: pd.DataFrame) -> bool:
+    """Return whether a Parquet file, of any version of pyarrow, contains exactly this table."""
+    try:
+        found, expected = (
+            ParquetFile(BufferReader(each)).read(use_threads=False) for each in (content, encode_runs(frame))
+        )
+    except (OSError, ValueError):  # pyarrow's ArrowInvalid is a ValueError
+        return False
+    return bool(found.equals(expected))
 
 
 def table(results: Results) -> str:

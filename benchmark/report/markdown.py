@@ -21,10 +21,9 @@ from benchmark.report.figures.images import explain_missing
 from benchmark.report.figures.picture import Picture, Section
 from benchmark.report.sections import method
 from benchmark.report.sections.answer import answer, cautions, details, families_in, reading
-from benchmark.report.sections.costs import costs
 from benchmark.report.sections.published import published
 from benchmark.report.sections.recommendation import recommendations
-from benchmark.report.sections.scores import other_scores, recall_tables, score_differences_table
+from benchmark.report.sections.scores import costs, other_scores, recall_tables, score_differences_table
 from benchmark.report.text import escape, margin_in_words, p_text, percent, points_with_interval, table
 from benchmark.words import count, listed
 

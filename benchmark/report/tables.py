@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from tabulate import SEPARATING_LINE, tabulate
 
 from benchmark.analysis.differences import Contrast
 from benchmark.analysis.results import CellKey, Results
 from benchmark.records.plan import STATES
 from benchmark.report.text import escape, table, with_interval
+from benchmark.words import count
 
 BEST = "★"
 """Mark of a dataset's highest mean accuracy."""
 
 _DECIMALS = {"degrees_of_freedom": 1, "train_seconds": 2, "train_images_per_second": 2, "eval_images_per_second": 2}
 """Decimals of columns in CSV files, if not five."""
+
+_SIGNS = {"±": r"$\pm$", "−": "$-$", "–": "--", "|": r"\textbar{}"}
+"""LaTeX of signs that tabulate leaves unchanged."""
+
+_BEST = re.compile(rf"(?<=& )([^&\n]+?) {BEST}")
 
 
 def ledger(results: Results) -> str:
@@ -89,3 +97,30 @@ def csv(frame: pd.DataFrame) -> str:
         elif dtype == "float64":
             shown[name] = frame[name].map(f"{{:.{_DECIMALS.get(str(name), 5)}f}}".format, na_action="ignore")
     return shown.to_csv(index=False, lineterminator="\n")
+
+
+def latex(results: Results) -> str:
+    r"""Return table.tex, a ``table`` environment to ``\input``; it needs the package booktabs."""
+    header, rows = comparison(results)
+    names = len(header) - len(results.matrix.policies)
+    shown: list[list[str] | str] = []
+    previous: list[str] = []
+    for row in ([" ".join(text.split()) for text in row] for row in rows):
+        own = row[: names - 1]
+        if previous and own != previous:
+            shown.append(SEPARATING_LINE)
+        shown.append([""] * len(own) + row[len(own) :] if own == previous else row)
+        previous = own
+    aligned = ["left"] * names + ["right"] * (len(header) - names)
+    body = tabulate(shown, header, tablefmt="latex_booktabs", colalign=aligned, disable_numparse=True)
+    body = re.sub("^ (?!&)", "", re.sub(" +", " ", body), flags=re.MULTILINE)  # without padding
+    for sign, command in _SIGNS.items():
+        body = body.replace(sign, command)
+    body = _BEST.sub(r"\\textbf{\1}", body)
+    caption = (
+        f"Test accuracy in percent, mean over {count(len(results.matrix.seeds), 'seed')} and 95 \\% interval for "
+        "crossed random seeds and test images. Bold: highest mean of the dataset. "
+        f"Matrix {results.matrix.name}: {count(len(results.plan.runs), 'run')}, {ledger(results)}."
+    ).replace("_", r"\_")
+    start = ["% needs \\usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{caption}}}"]
+    return "\n".join([*start, body, r"\end{table}"]) + "\n"

@@ -21,7 +21,6 @@ from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.report import build
 from benchmark.report.figures.charts import slug
-from benchmark.report.formats import runs_parquet
 from tests import factories
 
 MATRIX = factories.grid(datasets=["beans", "elpv"])
@@ -287,7 +286,7 @@ def test_runs_parquet_has_one_row_a_run_and_every_field(tmp_path: Path) -> None:
     store = factories.fill(tmp_path, SMALL, factories.latent(), keep=lambda spec: spec != specs[0])
     store.save(factories.failed(specs[1]))
     plan = factories.results_of(SMALL, store).plan
-    content = runs_parquet.encode(frames.runs(plan))
+    content = build.encode_runs(frames.runs(plan))
     frame = pd.read_parquet(io.BytesIO(content))
     assert list(frame["id"]) == [spec.id for spec in specs]
     assert list(frame["state"]) == ["pending", "failed", *["done"] * 4]
@@ -297,7 +296,7 @@ def test_runs_parquet_has_one_row_a_run_and_every_field(tmp_path: Path) -> None:
     assert record.timing is not None
     assert frame["timing.train_seconds"].iloc[-1] == record.timing.train_seconds
     assert json.loads(frame["history"].iloc[-1])[0]["epoch"] == 1
-    assert runs_parquet.agrees(content, frames.runs(plan))
+    assert build.runs_agree(content, frames.runs(plan))
 
 
 def test_another_number_in_runs_parquet_is_drift(small: Store) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.training import stopwatch as contention
-from benchmark.training.stopwatch import Stopwatch
+from benchmark.training import progress as contention
+from benchmark.training.progress import Stopwatch
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,6 +8,7 @@ source; so do torchvision's `OxfordIIITPet` and `Flowers102`, which also unpack 
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from urllib3.exceptions import HTTPError
 
 from benchmark.data.catalogue import Download
 from benchmark.data.decoding.pool import Progress
-from benchmark.data.download.hub import SCHEME, SourceFailed, fetch_from_hub
 
 ATTEMPTS = 4
 """Attempts per source that has delivered a part of the file; a source that delivers nothing is asked once."""
@@ -25,9 +25,16 @@ ATTEMPTS = 4
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to wait for the next bytes."""
 
+SCHEME = "hf://datasets/"
+"""Start of the address of such a file; ``owner/name/path/in/the/repository`` follows."""
+
 _CHUNK = 1 << 16  # bytes that a broken connection may lose
 
 log = logging.getLogger(__name__)
+
+
+class SourceFailed(Exception):
+    """A source failed to deliver the file; the message is one line."""
 
 
 class NotFetched(Exception):
@@ -58,7 +65,7 @@ def fetch(download: Download, target: Path, progress: Progress | None = None) ->
     reasons = []
     for url, following in zip(download.urls, (*download.urls[1:], None), strict=True):
         try:
-            (fetch_from_hub if url.startswith(SCHEME) else _fetch_from_web)(url, part, progress)
+            (_fetch_from_hub if url.startswith(SCHEME) else _fetch_from_web)(url, part, progress)
             if _matches(part, download.hash):
                 return part.replace(target)
             part.unlink()
@@ -125,3 +132,51 @@ def _transfer(url: str, part: Path, progress: Progress | None) -> None:
                     progress(f"downloading {part.name.removesuffix('.part')}", done, total or done)
     if total not in (None, done):
         raise requests.ConnectionError(f"{done} of {total} bytes")
+
+
+def _fetch_from_hub(address: str, target: Path, progress: Progress | None) -> None:
+    """Download a file of the dataset's main branch; ``HF_ENDPOINT`` names another hub.
+
+    The client resumes a broken connection, but keeps nothing for a later process. It shows its own progress bar. No
+    token is sent. Its Xet protocol is switched off for this process: with a storage server out of reach it retries for
+    more than three minutes, and its errors are bare RuntimeErrors.
+
+    Args:
+        address: ``hf://datasets/owner/name/path``.
+        target: the file to write; an existing one is replaced.
+        progress: called at the end with (what was done, bytes, bytes).
+
+    Raises:
+        SourceFailed: the hub cannot be reached or does not have the file, or the download broke for good.
+        OSError: the file cannot be written.
+    """
+    import httpx2
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    constants.HF_HUB_DISABLE_XET = True
+    owner, name, path = address.removeprefix(SCHEME).split("/", 2)
+    repository = f"{owner}/{name}"
+    folder = target.with_name(f"{target.name}.hub")
+    try:
+        # Asked first, because the download itself would retry an unreachable hub for most of a minute.
+        get_hf_file_metadata(hf_hub_url(repository, path, repo_type="dataset"), timeout=TIMEOUT[0], token=False)
+        Path(hf_hub_download(repository, path, repo_type="dataset", local_dir=folder, token=False)).replace(target)
+    except (httpx2.HTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's: the client's own have no number
+            raise
+        raise SourceFailed(_hub_reason(error)) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if progress is not None:
+        size = target.stat().st_size
+        progress(f"downloading {path.rsplit('/', 1)[-1]}", size, size)
+
+
+def _hub_reason(error: Exception) -> str:
+    """Return one line; the client's own messages have several, and their first may be `Bad request:`."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError):
+        answer = error.response
+        return f"the server answers {answer.status_code} {answer.reason_phrase} ({type(error).__name__})"
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"

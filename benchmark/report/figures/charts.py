@@ -1,4 +1,4 @@
-"""Data of the figures made of numbers; `benchmark.report.figures.draw_charts` draws them."""
+"""Data of the figures made of numbers; `benchmark.report.figures.draw` draws them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmark.analysis.differences import QUESTIONS, Difference
 from benchmark.analysis.results import Cell, Results
-from benchmark.report.figures import draw_charts
+from benchmark.report.figures import draw
 from benchmark.report.figures.picture import Picture
 from benchmark.report.text import escape
 from benchmark.words import count, listed
@@ -84,7 +84,7 @@ def _accuracy(cells: Sequence[Cell], model: str, results: Results) -> Picture:
         caption="Points: means over seeds. Bars: 95 % intervals for crossed seeds and test images; dotted bars are "
         "over the images alone (one seed). Cells whose bars overlap may still differ: see the paired differences.",
         data=_panels(results, [_point(cell) for cell in cells]),
-        draw=draw_charts.accuracy,
+        draw=draw.accuracy,
     )
 
 
@@ -134,7 +134,7 @@ def _forest(found: Sequence[Difference], model: str, results: Results) -> Pictur
         caption="Mean difference in test accuracy on the same seeds and the same images, with its 95 % interval. "
         "Filled: shown to differ, after Holm's correction. Hollow: inconclusive, or too few seeds for a verdict.",
         data=rows,
-        draw=draw_charts.forest,
+        draw=draw.forest,
     )
 
 
@@ -153,7 +153,7 @@ def _cost(cells: Sequence[Cell], model: str, results: Results) -> Picture | None
         "hardware are not comparable."
         + (f" Not drawn: {count(left_out, 'cell')} in which every run waited." if left_out else ""),
         data=_panels(results, points) | {"policies": list(results.matrix.policies)},  # markers depend on all of them
-        draw=draw_charts.cost,
+        draw=draw.cost,
     )
 
 
@@ -174,7 +174,7 @@ def _curves(dataset: str, model: str, results: Results) -> Picture:
         title=add_model(f"Learning curves on {dataset}", model, results),
         caption="Lines: means over seeds, up to the end of the cell's shortest run. Bands: lowest to highest seed.",
         data=data,
-        draw=draw_charts.curves,
+        draw=draw.curves,
     )
 
 
@@ -194,7 +194,7 @@ def _confusion(dataset: str, model: str, results: Results) -> Picture | None:
             "classes": list(classes),
             "cells": [{"mode": c.key[1], "policy": c.key[2], "counts": c.confusion.tolist()} for c in cells],
         },
-        draw=draw_charts.confusion,
+        draw=draw.confusion,
     )
 
 

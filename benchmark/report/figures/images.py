@@ -14,7 +14,7 @@ from benchmark.data.catalogue import CATALOGUE
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import DatasetEntry
 from benchmark.records.exhibits import MOST_THUMBNAILS, keeps_thumbnails, unpack
-from benchmark.report.figures import draw_images
+from benchmark.report.figures import draw
 from benchmark.report.figures.charts import add_model, choose_drawn, file_name
 from benchmark.report.figures.picture import Picture, Section
 from benchmark.report.text import escape
@@ -119,7 +119,7 @@ def _modes(dataset: str, model: str, kept: Thumbnails, results: Results) -> Pict
         "in a grey mode comes from the pretrained weights' means and stds, which differ between the three channels. "
         f"{_credit(results.entry(dataset))}",
         data={"modes": rows, "examples": examples, "span": span},
-        draw=draw_images.modes,
+        draw=draw.modes,
     )
 
 
@@ -155,7 +155,7 @@ def _hardest(dataset: str, model: str, kept: Thumbnails, results: Results) -> Pi
         "class, the most frequent wrong answer, and the number of wrong runs of that side (against the other), of how "
         f"many.{among} {_credit(results.entry(dataset))}",
         data=rows,
-        draw=draw_images.hardest,
+        draw=draw.hardest,
     )
 
 
