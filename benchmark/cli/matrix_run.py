@@ -177,6 +177,5 @@ def recommend(results: Results) -> None:
     if matrix.keep_weights == "none":
         return
     where = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
-    several = len(matrix.datasets) > 1
-    best = f"--best {shlex.quote(folder.name)}{' --dataset NAME' if several else ''}{where}"
+    best = f"--best {shlex.quote(folder.name)}{' --dataset NAME' if len(matrix.datasets) > 1 else ''}{where}"
     typer.echo(f"\nClassify with the winner: python -m benchmark predict {best} IMAGE…")

@@ -61,14 +61,20 @@ def run(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        from benchmark.cli.matrix_run import Place, execute, explain_failures, fit_folder, recommend, report
         from benchmark.cli.selection import select
+        from benchmark.execution import forkserver
 
-        place = Place(executor is Where.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
         if folder is not None:
+            from benchmark.cli.matrix_run import fit_folder
+
             matrix, overrides = fit_folder(matrix, folder, overrides or ())
         selection = select(matrix or options.DEFAULT_MATRIX, overrides, only, name, results, verify=True)
         todo = [planned for planned in selection.selected if force or planned.state != "done"]
+        if todo:
+            forkserver.start_importing()  # meanwhile this process imports what it needs itself
+        from benchmark.cli.matrix_run import Place, execute, explain_failures, recommend, report
+
+        place = Place(executor is Where.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
         failed = execute(selection, todo, place, from_scratch=force)
         found = report(selection)
         explain_failures(failed, selection.store)

@@ -27,11 +27,6 @@ LONGEST_FOLDER = 70
 ATTEMPTS = 3
 """How often a process is started for one purpose, if each ends too early."""
 
-SERVER_GONE = (EOFError, ConnectionError)
-"""Errors of a start during which the process to fork from ends."""
-
-IMPORTED = "benchmark.execution.preloaded"
-
 
 def are_shared() -> bool:
     """Return whether processes are forked from one that has imported everything."""
@@ -47,7 +42,7 @@ def start_importing() -> None:
         return
     from multiprocessing import forkserver
 
-    forkserver.set_forkserver_preload([IMPORTED])
+    forkserver.set_forkserver_preload(["benchmark.execution.preloaded"])
     with _for_children():
         forkserver.ensure_running()
 
@@ -64,7 +59,7 @@ def start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess | S
             spawned.start()
         return spawned
     for _ in range(ATTEMPTS):
-        with suppress(*SERVER_GONE):
+        with suppress(EOFError, ConnectionError):  # the process to fork from ended meanwhile
             start_importing()
             forked = multiprocessing.get_context("forkserver").Process(target=target, args=arguments, daemon=True)
             forked.start()  # returns when it is forked, which is after the import
