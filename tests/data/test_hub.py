@@ -39,17 +39,17 @@ print(len(listing.files), max(done for what, done, _ in reported if what == "dow
 ONE_EACH = """
 import sys
 from pathlib import Path
-from benchmark.data.download import hub
-hub._TIMEOUT = 1.0
+from benchmark.data.download import web
+web.TIMEOUT = (1.0, 1.0)
 *kinds, folder = sys.argv[1:]
 for kind in kinds:
     try:
-        hub.fetch_from_hub(f"hf://datasets/broken/{kind}/a.zip", Path(folder, kind), None)
+        web._fetch_from_hub(f"hf://datasets/broken/{kind}/a.zip", Path(folder, kind), None)
         print(f"{kind}: {Path(folder, kind).read_bytes()!r}")
-    except hub.SourceFailed as error:
+    except web.SourceFailed as error:
         print(f"{kind}: {error}")
 try:
-    hub.fetch_from_hub("hf://datasets/broken/xet-200/a.zip", Path(folder, "xet-200", "a.zip"), None)
+    web._fetch_from_hub("hf://datasets/broken/xet-200/a.zip", Path(folder, "xet-200", "a.zip"), None)
 except OSError as error:
     print(f"disk: {error.strerror}")
 """
