@@ -84,7 +84,7 @@ def read_results(
     path = store.path(record.id)
     classes = len(record.dataset.classes)
     rows = len(table.image_id)
-    if rows != record.dataset.test_images or not rows:
+    if not rows or record.predictions is None or {rows} != {record.predictions.rows, record.dataset.test_images}:
         raise UserError(
             f"{path}: {rows} predictions for {record.dataset.test_images} test images. Run it again with --force."
         )

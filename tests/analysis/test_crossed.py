@@ -182,3 +182,9 @@ def test_two_seeds_never_give_a_verdict_however_clear_the_difference() -> None:
 
 def test_an_interval_that_touches_zero_is_no_verdict() -> None:
     assert Interval(0.1, 0.0, 0.2, 0.05, 5.0, 3, 100, "seeds and images").sign == 0
+
+
+def test_a_negative_component_is_taken_as_zero_and_leaves_the_others() -> None:
+    values = np.array([[1, 0, 1, 0, 1, 1] * 10, [0, 1, 1, 0, 1, 1] * 10, [1, 1, 0, 0, 1, 1] * 10])  # equal seed means
+    expected = stats.t.ppf(0.975, 59) * math.sqrt(mean_squares(values).image / 180)
+    assert mean_difference(values, None).half_width == pytest.approx(expected)

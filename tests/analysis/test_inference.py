@@ -64,6 +64,13 @@ def test_holm_rejects_what_its_step_down_procedure_rejects(p_values: list[float]
     assert {k for k in range(6) if adjusted[k] < 0.05} == {order[step] for step in rejected}
 
 
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_lies_between_the_plain_p_value_and_bonferronis(p_values: list[float]) -> None:
+    for plain, adjusted in zip(p_values, holm(p_values), strict=True):
+        assert plain <= adjusted <= 1
+        assert adjusted <= max(min(1.0, p * len(p_values)) for p in p_values if p <= plain) + 1e-12
+
+
 def test_the_smallest_visible_difference_is_seen_in_four_of_five_repetitions() -> None:
     visible = smallest_visible(interval(0.0, 0.01, df=20))
     assert visible is not None

@@ -46,6 +46,15 @@ def loaded(name: str, size: int, *, grey: bool) -> PreparedDataset:
     return load_dataset(DatasetSource(name=name), split_seed=0, image_size=size, grey=grey)
 
 
+@pytest.mark.parametrize("size", [32, 75, 128])
+def test_whatever_the_size_each_grey_test_image_of_the_hue_control_has_a_twin_of_the_other_class(size: int) -> None:
+    hue = loaded("hue-control", size, grey=True)
+    red, blue = (
+        sorted(hue.images[row].tobytes() for row in hue.test.rows[hue.test.labels == label]) for label in (0, 1)
+    )
+    assert red == blue
+
+
 def test_the_mean_colour_alone_separates_the_hues_and_each_image_is_its_own_group() -> None:
     hue = loaded("hue-control", 32, grey=False)
     assert len(set(hue.test_groups.values())) == len(hue.test) == 400

@@ -148,12 +148,7 @@ MISTAKES = [
     ("share: 0.3, ", "", 10, "only one stage can take all epochs that are left"),
     ("batch_norm: eval", "batch_norm: frozen", 14, '"frozen" is not accepted. Known: eval, eval-where-frozen, train'),
     ("{sgd: {momentum: 0.9}}", "sgd", 14, "sgd needs momentum: write {sgd: {momentum: …}}"),
-    (
-        "{sgd: {momentum: 0.9}}",
-        "{sgd: {momentum: 1.9}}",
-        14,
-        "sgd.momentum: 1.9 is not in 0 … 1, 1 excluded",
-    ),
+    ("{sgd: {momentum: 0.9}}", "{sgd: {momentum: 1.9}}", 14, "sgd.momentum: 1.9 is not in 0 … 1, 1 excluded"),
     ("{sgd: {momentum: 0.9}}", "adamx", 14, "thaw.stages.0.optimizer: unknown optimizer 'adamx'. Did you mean 'adam'"),
     ("lr_factor: 0.1", "lr_factor: -1", 15, "thaw.stages.1.lr_factor: must be above 0 (it is -1)"),
     ("{step: {size: 2, gamma: 0.5}}", "step", 15, "step needs size: write {step: {size: …, gamma: …}}"),

@@ -74,6 +74,15 @@ def answers(built: BuiltModel, images: Tensor) -> Tensor:
     return answer
 
 
+@pytest.mark.parametrize("model", [PADDED, UNPADDED, UNIFORM])
+def test_shared_norm_starts_as_exactly_the_function_that_grey_1ch_starts_as(
+    model: str, files: dict[str, str], images: Tensor
+) -> None:
+    three, one = (logits(build(model, mode, files), images) for mode in ("grey-3ch-shared-norm", "grey-1ch"))
+    assert one.std(dim=0).max() > 5e-3, "images that all get the same answer would prove nothing"
+    torch.testing.assert_close(one, three, rtol=1e-4, atol=1e-5)
+
+
 def test_shared_norm_and_grey_1ch_are_other_networks_after_one_step(files: dict[str, str], images: Tensor) -> None:
     """With Adam each of the three channels moves by lr, so their sum by 3 lr; the one channel by lr."""
     moved = {}

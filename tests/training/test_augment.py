@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from benchmark.matrix.augmentations import AUGMENTATIONS, NEED_COLOUR, Step, list_needing_colour, parse
@@ -59,6 +60,19 @@ def test_strength_zero_changes_nothing(name: str) -> None:
     nothing = step(name, **{parameter: float(name == "resize")})
     difference = (augment(images, [nothing], range(4)).int() - images.int()).abs().max()
     assert difference <= 1  # rounding
+
+
+def test_flips_are_exact() -> None:
+    images = batch(4)
+    assert torch.equal(augment(images, [step("hflip", probability=1)], range(4)), images.flip(3))
+    assert torch.equal(augment(images, [step("vflip", probability=1)], range(4)), images.flip(2))
+
+
+def test_greyscale_is_the_luma_that_pillow_calls_l() -> None:
+    grey = augment(batch(1), [step("random-greyscale", probability=1)], [0])[0]
+    expected = torch.from_numpy(np.asarray(picture(0).convert("L")).copy())
+    for channel in grey:
+        assert torch.equal(channel, expected)
 
 
 def test_a_quarter_turn_is_a_quarter_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,3 +140,4 @@ def test_hue_of_red_turned_by_a_third_is_green_or_blue() -> None:
     turned = augment(red, [step("hue", turns=0.5)], range(30))
     assert (turned.amax(dim=1) >= 254).all()
     assert len({tuple(image[:, 0, 0].tolist()) for image in turned}) > 20
+    assert Image.fromarray(turned[0].permute(1, 2, 0).numpy()).mode == "RGB"

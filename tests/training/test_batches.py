@@ -1,4 +1,4 @@
-"""Batches: images normalised, in the epoch's order."""
+"""Batches: images normalised, in the epoch's order, some of them mirrored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from benchmark.training.batches import EpochOrder, Normaliser
+from benchmark.training.batches import EpochOrder, Normaliser, mirrored_positions
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -46,3 +46,10 @@ def test_an_epochs_order_holds_every_image_once_and_changes_with_seed_and_epoch(
     order.epoch = 2
     assert list(order) != first
     assert list(EpochOrder(100, 32, seed=4)) != first
+
+
+def test_mirroring_is_fair_and_repeatable() -> None:
+    share = mirrored_positions(10_000, 0, 1).float().mean()
+    assert share == pytest.approx(0.5, abs=0.02)
+    assert torch.equal(mirrored_positions(50, 0, 1), mirrored_positions(50, 0, 1))
+    assert not torch.equal(mirrored_positions(50, 0, 1), mirrored_positions(50, 0, 2))

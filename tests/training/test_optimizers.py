@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from benchmark.matrix import file
+from benchmark.matrix.choices import COSINE
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_trainable
-from benchmark.training.optimizers import make_optimizer
+from benchmark.training.optimizers import lr_factor, make_optimizer
 from tests import factories
 from tests.training.training_runs import at_each_step, run
 
@@ -93,3 +94,10 @@ def test_sgd_on_summed_losses_is_sgd_on_their_mean_with_lr_times_and_weight_deca
     assert hotdog.training.batch_size == batch
     assert hotdog.training.lr == pytest.approx(lr * batch, rel=1e-12)
     assert hotdog.training.weight_decay == pytest.approx(weight_decay / batch, rel=1e-12)
+
+
+def test_the_cosine_starts_at_one_is_half_in_the_middle_and_ends_at_zero() -> None:
+    assert lr_factor(COSINE, 0, 10, 4) == 1
+    assert lr_factor(COSINE, 20, 10, 4) == pytest.approx(0.5)
+    assert lr_factor(COSINE, 40, 10, 4) == pytest.approx(0)
+    assert lr_factor(COSINE, 41, 10, 4) == pytest.approx(0)

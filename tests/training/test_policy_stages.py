@@ -137,6 +137,14 @@ def test_what_is_frozen_stays_to_the_last_bit_and_what_is_trained_moves(policy: 
         assert torch.equal(tensor, seen.before[name]) is not moves, name
 
 
+def test_the_frozen_half_of_freeze_early_is_the_stem_and_the_first_two_of_four_blocks() -> None:
+    seen = watch("freeze-early")
+    frozen = {name for name, _ in seen.network.named_parameters()} - seen.lr[0].keys()
+    assert frozen == {
+        n for n, _ in seen.network.named_parameters() if n.startswith(("conv1", "bn1", "layer1", "layer2"))
+    }
+
+
 def test_scratch_starts_random_whatever_weights_the_matrix_names_and_the_others_do_not(tmp_path: Path) -> None:
     source = factories.write_pretrained(factories.TINY, tmp_path)
     state = factories.pretrained(factories.TINY)

@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 import torch
+from torch import Tensor
 
 from benchmark.matrix.augmentations import parse
 from benchmark.training import devices
@@ -124,6 +125,21 @@ def test_threads_left_behind_by_an_epoch_that_was_broken_off_end() -> None:
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() == before
+
+
+def test_a_run_with_rich_augmentations_ends_at_the_same_bits_with_and_without_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = factories.training_spec(epochs=2, augment="[hflip, rotation, noise]")
+
+    def ends_at() -> dict[str, Tensor]:
+        built, images = factories.network_and_images(spec, factories.dataset())
+        return train(built.network, spec, images, "fp32").last_state
+
+    with_threads = ends_at()
+    monkeypatch.setattr("benchmark.training.batches.preparing_threads", lambda device: 0)
+    without = ends_at()
+    assert all(torch.equal(with_threads[name], without[name]) for name in with_threads)
 
 
 @pytest.mark.parametrize(("wanted", "kept"), [(24 << 20, True), (26 << 20, False)])
