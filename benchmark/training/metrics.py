@@ -15,6 +15,45 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return round(float(share) * len(labels)) / len(labels)  # torchmetrics rounds to float32
 
 
+def balanced_accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Return the mean over the classes with an image of the share of their images that are right (0..1).
+
+    As in scikit-learn; torchmetrics' macro average counts a class that is only predicted as one of recall 0.
+    """
+    images = labels.bincount(minlength=logits.shape[1])
+    right = labels[logits.argmax(dim=1) == labels].bincount(minlength=logits.shape[1])
+    present = images > 0
+    return float((right[present].double() / images[present]).mean())
+
+
+def roc_auc(logits: Tensor, labels: Tensor) -> float | None:
+    """Return the area under the ROC curve (0..1), the mean over the classes of each one against the rest.
+
+    The area is the share of pairs of an image of the class and one of the rest in which the former has the higher
+    probability of the class, ties counted half. It is computed from midranks (Hanley and McNeil 1982, "The meaning and
+    use of the area under a receiver operating characteristic (ROC) curve"), in float64, of the probabilities as they
+    are kept, float32. Classes without such a pair are left out (torchmetrics counts them as 0). Of two classes both
+    areas are the same: it is the second's.
+
+    Returns:
+        The mean, or None if all images are of one class.
+    """
+    classes = torch.arange(logits.shape[1], device=labels.device)
+    if len(classes) == 2:
+        classes = classes[1:]
+    probabilities = logits.double().softmax(dim=1).float().T[classes].contiguous()
+    ordered = probabilities.sort(dim=1).values
+    twice_midranks = (
+        torch.searchsorted(ordered, probabilities) + torch.searchsorted(ordered, probabilities, right=True) + 1
+    )
+    positive = labels == classes[:, None]
+    positives = positive.sum(dim=1)
+    twice_won = (twice_midranks * positive).sum(dim=1) - positives * (positives + 1)
+    pairs = positives * (len(labels) - positives)
+    counted = pairs > 0
+    return float((twice_won[counted].double() / (2 * pairs[counted])).mean()) if counted.any() else None
+
+
 def log_loss(logits: Tensor, labels: Tensor) -> float:
     """Return the mean cross-entropy in nats per image, in float64."""
     return float(torch.nn.functional.cross_entropy(logits.double(), labels))
