@@ -14,7 +14,7 @@ from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.locks import Claims
 from benchmark.records.plan import PlannedRun
 from benchmark.records.record import RunRecord
-from benchmark.records.store import DamagedRecord, Store
+from benchmark.records.store import DamagedRecord, StaleRecord, Store
 from benchmark.training.context import Outcome, RunContext
 
 FINAL = ("done", "failed", "diverged")
@@ -67,7 +67,7 @@ class ClaimedRuns:
             record = self._store.load(self._store.path(run_id))
             # as text: a loss that is NaN equals no other
             before = run.record.model_dump_json() if run.record else None
-            if isinstance(record, DamagedRecord) or record.model_dump_json() == before:
+            if isinstance(record, DamagedRecord | StaleRecord) or record.model_dump_json() == before:
                 if self._from_scratch:
                     self._store.remove_checkpoints(run_id)
                 return run.spec

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from benchmark.matrix.run_spec import RunSpec
-from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.record import DoneRun, RunRecord, Status
-from benchmark.records.store import DamagedRecord, Store
+from benchmark.records.store import DamagedRecord, StaleRecord, Store
 
 State = Literal[Status, "stale", "damaged", "pending"]
 STATES: tuple[State, ...] = get_args(State)
@@ -25,7 +24,7 @@ class PlannedRun:
     spec: RunSpec
     state: State
     record: RunRecord | None
-    """None if pending or damaged."""
+    """None if pending, damaged, or of another protocol."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,8 @@ def make_plan(specs: Iterable[RunSpec], store: Store) -> Plan:
     specs = list(specs)
     found = list(store.scan())
     damaged = tuple(item for item in found if isinstance(item, DamagedRecord))
-    records = {item.id: item for item in found if not isinstance(item, DamagedRecord)}
+    of_another_protocol = {item.id for item in found if isinstance(item, StaleRecord)}
+    records = {item.id: item for item in found if not isinstance(item, DamagedRecord | StaleRecord)}
     broken = {item.path.stem for item in damaged}
     wanted = {spec.id for spec in specs}
     current = _newest_fingerprints(record for run_id, record in records.items() if run_id in wanted)
@@ -71,11 +71,11 @@ def make_plan(specs: Iterable[RunSpec], store: Store) -> Plan:
     def state(spec: RunSpec) -> State:
         if spec.id in broken:
             return "damaged"
+        if spec.id in of_another_protocol:
+            return "stale"
         record = records.get(spec.id)
         if record is None:
             return "pending"
-        if record.protocol_version != PROTOCOL_VERSION:
-            return "stale"
         if isinstance(record, DoneRun):
             return "done" if record.dataset.fingerprint == current[_images_key(record)] else "stale"
         return record.status
@@ -83,7 +83,7 @@ def make_plan(specs: Iterable[RunSpec], store: Store) -> Plan:
     return Plan(
         runs=tuple(PlannedRun(spec, state(spec), records.get(spec.id)) for spec in specs),
         damaged=damaged,
-        foreign=tuple(sorted(set(records) - wanted)),
+        foreign=tuple(sorted((records.keys() | of_another_protocol) - wanted)),
     )
 
 
@@ -95,6 +95,6 @@ def _newest_fingerprints(records: Iterable[RunRecord]) -> dict[str, str]:
     found = sorted(
         (record.finished_at, record.dataset.fingerprint, _images_key(record))
         for record in records
-        if isinstance(record, DoneRun) and record.protocol_version == PROTOCOL_VERSION
+        if isinstance(record, DoneRun)
     )
     return {images: fingerprint for _, fingerprint, images in found}

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from benchmark.errors import UserError, did_you_mean
 from benchmark.files import write_atomically
+from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.exhibits import FOLDER as EXHIBITS
 from benchmark.records.exhibits import Exhibit, is_complete
 from benchmark.records.record import SCHEMA_VERSION, DoneRun, Predictions, PredictionTable, RunRecord, record_adapter
@@ -23,6 +25,13 @@ class DamagedRecord:
 
     path: Path
     reason: str
+
+
+@dataclass(frozen=True)
+class StaleRecord:
+    """A record of another protocol: its schema may be another one, so that nothing else of it is read."""
+
+    id: str
 
 
 _VERSIONS = {"schema_version", "protocol_version"}
@@ -99,18 +108,24 @@ class Store:
             raise UserError(f"{path}: not the predictions that {record.id}.json names. Run it again with --force.")
         return content
 
-    def load(self, path: Path) -> RunRecord | DamagedRecord:
-        """Read a record file; one that is not a valid record of its name is returned as damaged."""
+    def load(self, path: Path) -> RunRecord | StaleRecord | DamagedRecord:
+        """Read a record file; one of another protocol is stale, one that is not a valid record of its name damaged."""
         try:
-            record = record_adapter().validate_json(path.read_bytes())
+            content = path.read_bytes()
+        except OSError as error:
+            return DamagedRecord(path=path, reason=f"cannot be read: {error.strerror}")
+        try:
+            record = record_adapter().validate_json(content)
         except ValidationError as error:
+            if _is_of_another_protocol(content):
+                return StaleRecord(path.stem)
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"][1:]) or "file"  # the first names the status
             return DamagedRecord(path=path, reason=f"{where}: {first['msg']}")
-        except OSError as error:
-            return DamagedRecord(path=path, reason=f"cannot be read: {error.strerror}")
         if record.id != path.stem:
             return DamagedRecord(path=path, reason=f"holds the record of another run, {record.id}")
+        if record.protocol_version != PROTOCOL_VERSION:
+            return StaleRecord(record.id)
         if record.spec.id != record.id:
             return DamagedRecord(path=path, reason=f"its spec belongs to another run, {record.spec.id}")
         if record.schema_version != SCHEMA_VERSION or not record.model_fields_set >= _VERSIONS:
@@ -122,7 +137,7 @@ class Store:
                 return DamagedRecord(path=path, reason="names the predictions of another run")
         return record
 
-    def scan(self) -> Iterator[RunRecord | DamagedRecord]:
+    def scan(self) -> Iterator[RunRecord | StaleRecord | DamagedRecord]:
         """Read every record, in the order of ids."""
         for path in sorted(self.records.glob("*.json")):
             yield self.load(path)
@@ -167,6 +182,15 @@ class Store:
                 "leaves its pictures out."
             )
         return content
+
+
+def _is_of_another_protocol(content: bytes) -> bool:
+    try:
+        record = from_json(content)
+    except ValueError:
+        return False
+    version = record.get("protocol_version") if isinstance(record, dict) else None
+    return isinstance(version, int) and version != PROTOCOL_VERSION
 
 
 def find_results(results: Path, name: str) -> Store:

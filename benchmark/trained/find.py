@@ -11,10 +11,9 @@ from benchmark.analysis.winner import best_seed, winners
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import file
 from benchmark.matrix.expand import expand
-from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.plan import make_plan
 from benchmark.records.record import DoneRun
-from benchmark.records.store import DamagedRecord, Store, find_results
+from benchmark.records.store import DamagedRecord, StaleRecord, Store, find_results
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,10 @@ def find_run(results: Path, run_id: str) -> KeptRun:
     record = store.load(store.path(run_id))
     if isinstance(record, DamagedRecord):
         raise UserError(f"{record.path}: damaged ({record.reason}). Run it again.")
+    if isinstance(record, StaleRecord):
+        raise UserError(f"--run {run_id}: it was made under another protocol. Run it again.")
     if not isinstance(record, DoneRun):
         raise UserError(f"--run {run_id}: {record.spec} is not done: {record.status}: {record.reason}")
-    if record.protocol_version != PROTOCOL_VERSION:
-        raise UserError(f"--run {run_id}: {record.spec} was made under another protocol. Run it again.")
     return KeptRun(record, store, f"run {run_id}")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -27,10 +26,8 @@ from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.plan import Plan, PlannedRun
 from benchmark.records.record import DoneRun
-from benchmark.records.store import Store
 from tests.factories import done, matrix, spec
 
-RESULTS = Path(__file__).parents[2] / "results"
 LITE0 = {"models": ["timm/tf_efficientnet_lite0"], "training": {"image_size": 96, "epochs": 10}}
 
 
@@ -123,19 +120,6 @@ def test_without_a_done_run_the_reference_rate_of_the_nearest_size_is_taken_and_
     assert run_times([run], [], "gpu") == {}
 
 
-@pytest.mark.parametrize("size", [64, 96])
-def test_our_reference_rates_are_medians_of_the_committed_results(size: int) -> None:
-    rates = []
-    for folder in RESULTS.glob("*/records"):
-        for record in Store(folder.parent).scan():
-            assert isinstance(record, DoneRun)
-            whole = [stage.trainable for stage in record.spec.stages] == ["all"]
-            if whole and record.timing.contended is False and record.spec.input_size == size:
-                rates.append((record.timing.train_images_per_second, record.timing.eval_images_per_second))
-    (known,) = [rate for rate in REFERENCE_RATES if (rate.device, rate.size) == ("cpu", (size, size))]
-    assert (known.train, known.evaluate) == tuple(round(median(column), 1) for column in zip(*rates, strict=True))
-
-
 def test_a_drawn_split_comes_from_the_training_images_and_a_choice_of_classes_takes_its_share() -> None:
     assert estimate_images(spec().source) == Images(1034, 261)
     assert estimate_images(spec(datasets=["rps"]).source) == Images(2520 - 378, 372 + 378)
@@ -158,15 +142,6 @@ def test_runs_are_ordered_by_images_pixels_epochs_and_trained_part_and_equal_one
     for less, more in pairs:
         assert ordered([less, more]) == ordered([more, less]) == [more, less]
     assert ordered([few, many], took(few, 1, images=2000), took(many, 1)) == [few, many]
-
-
-def test_each_run_of_quick_is_forecast_from_the_other_seeds_within_a_fifth_and_by_reference_within_a_third() -> None:
-    records = [r for r in Store(RESULTS / "quick").scan() if isinstance(r, DoneRun)]
-    assert len(records) == 18
-    for record in records:
-        others = [r for r in records if r.spec.seed != record.spec.seed]
-        assert only(record.spec, others).seconds == pytest.approx(record.timing.total_seconds, rel=0.2)
-        assert only(record.spec, []).seconds == pytest.approx(record.timing.total_seconds, rel=0.34)
 
 
 def here(spec: RunSpec) -> DoneRun:

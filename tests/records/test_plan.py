@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -58,13 +59,18 @@ def test_a_run_that_ended_badly_keeps_its_status_and_is_left_to_do(store: Store,
 
 @pytest.mark.parametrize("other", [PROTOCOL_VERSION - 1, PROTOCOL_VERSION + 1])
 def test_a_record_of_another_protocol_is_stale_whatever_it_says(store: Store, other: int) -> None:
-    store.save(done(SPECS[0], protocol_version=other), predictions())
+    path = store.path(store.save(done(SPECS[0], protocol_version=other), predictions()).id)
     run = SPECS[1]
     store.save(
         UnfinishedRun(id=run.id, status="failed", spec=run, started_at="a", finished_at="b", protocol_version=other)
     )
     assert states(store) == ["stale", "stale", "pending"]
-    assert make_plan(SPECS, store).done == ()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "of another schema": 1, "history": None}))
+    plan = make_plan(SPECS, store)
+    assert states(store) == ["stale", "stale", "pending"]
+    assert (plan.done, plan.damaged, plan.todo) == ((), (), tuple(SPECS))
+    assert plan.runs[0].record is None
+    assert make_plan(SPECS[1:], store).foreign == (SPECS[0].id,)
 
 
 def test_a_done_run_on_other_images_than_the_newest_is_stale(store: Store) -> None:

@@ -59,17 +59,15 @@ def test_the_readme_shows_the_ten_lines_that_an_export_is_loaded_by() -> None:
     assert len(lines.splitlines()) <= 10 + 2
 
 
-@pytest.mark.parametrize("matrix", SECTIONS)
-def test_each_difference_that_is_told_of_a_matrix_stands_in_its_report(matrix: str) -> None:
-    told = differences(SECTIONS[matrix])
-    assert told
-    assert told <= differences(report(matrix))
+def test_each_difference_that_is_told_of_a_matrix_stands_in_its_report() -> None:
+    for matrix, section in SECTIONS.items():
+        told = differences(section)
+        assert told, matrix
+        assert told <= differences(report(matrix)), matrix
 
 
-def test_the_differences_in_the_readme_stand_in_the_reports_it_tells_of() -> None:
-    told = differences(README)
-    assert told
-    assert told <= differences(report("elpv")) | differences(report("quick")) | differences(report("cpu"))
+def test_the_differences_in_the_readme_stand_in_the_committed_reports() -> None:
+    assert differences(README) <= set().union(*(differences(report(matrix)) for matrix in SECTIONS))
 
 
 def test_each_committed_matrix_has_its_section() -> None:
