@@ -30,9 +30,9 @@ NVIDIA = Path("/proc/driver/nvidia/gpus")
 VALIDATION_SHARE = 0.15
 """Share of the training images in a validation split that is drawn, and about that of a test split."""
 
-STEPS = {"all": 1.0, "later-half": 0.67, "head": 0.25}
+STEPS = {"all": 1.0, "later-half": 0.67, "head+norms": 0.67, "head": 0.25}
 """Time to train one image once, by trained part, relative to a step of the complete network: a backward pass takes
-about twice a forward pass, and ends where no earlier layer is trained."""
+about twice a forward pass, half of it for the gradients of weights, and ends where no earlier layer is trained."""
 
 EVALUATION = 0.25
 """Time to evaluate one image, relative to a step of the complete network: 0.18 to 0.29 in `REFERENCE_RATES`."""
@@ -64,15 +64,16 @@ REFERENCE_RATES = (
     ReferenceRate("timm/tf_efficientnet_lite0", "cpu", (64, 64), 124.4, 674.2, "a core of an AMD EPYC, our results"),
     ReferenceRate("timm/tf_efficientnet_lite0", "cpu", (96, 96), 74.0, 307.1, "a core of an AMD EPYC, our results"),
 )
-"""timm's rates are those that the README cites; ours are medians over the undisturbed runs below ``results/`` that
-train the complete network in one stage."""
+"""timm's rates are those that the README cites; ours are medians over the undisturbed runs below ``results/`` at commit
+4034d8e that train the complete network in one stage."""
 
 
 class Images(NamedTuple):
-    """Number of images of a dataset: in training, and in validation and test together."""
+    """Number of images of a dataset by split."""
 
     train: int
-    held_out: int
+    validation: int
+    test: int
 
 
 class RunTime(NamedTuple):
@@ -131,9 +132,9 @@ def forecast(plan: Plan) -> Forecast:
 def run_times(specs: Sequence[RunSpec], done: Iterable[DoneRun], device: Device) -> dict[str, RunTime]:
     """Return the expected time of each run by its id; runs without any basis are missing.
 
-    The median of done runs that differ in the seed only, else the median of other done runs, each scaled by epochs x
-    images x pixels: of the same network and class of device if there are any. Without a done run, the reference rate of
-    the network and class of device, of the nearest size in pixels.
+    The median of done runs that differ in the seed only, else the median of other done runs, each scaled by images x
+    pixels through it: of the same network and class of device if there are any. Without a done run, the reference rate
+    of the network and class of device, of the nearest size in pixels.
 
     Args:
         specs: the runs.
@@ -171,7 +172,7 @@ def run_times(specs: Sequence[RunSpec], done: Iterable[DoneRun], device: Device)
 
 
 def longest_first(runs: Sequence[PlannedRun], done: Iterable[DoneRun]) -> list[PlannedRun]:
-    """Return runs by decreasing epochs x images x pixels, so that no long one starts last; equal ones keep their order.
+    """Return runs by decreasing images x pixels, so that no long one starts last; equal ones keep their order.
 
     Args:
         runs: the runs to order.
@@ -197,13 +198,12 @@ def estimate_images(source: DatasetSource) -> Images:
         share = len(source.classes or info.classes) / len(info.classes)
         official = {split: round(share * number) for split, number in info.images.items()}
     drawn = round(VALIDATION_SHARE * official["train"])
-    held_out = [official.get("validation"), official.get("test")]
-    train = official["train"] - drawn * held_out.count(None)
-    return Images(min(train, source.limit or train), sum(drawn if n is None else n for n in held_out))
+    train = official["train"] - drawn * (2 - len({"validation", "test"} & official.keys()))
+    return Images(min(train, source.limit or train), official.get("validation", drawn), official.get("test", drawn))
 
 
 def _recorded(record: DoneRun) -> Images:
-    return Images(record.dataset.train_images, record.dataset.validation_images + record.dataset.test_images)
+    return Images(record.dataset.train_images, record.dataset.validation_images, record.dataset.test_images)
 
 
 def _images(specs: Iterable[RunSpec], done: Iterable[DoneRun]) -> dict[DatasetSource, Images]:
@@ -223,10 +223,17 @@ def _without_seed(spec: RunSpec) -> RunSpec:
 
 
 def _work(spec: RunSpec, images: Images, evaluation: float = EVALUATION) -> float:
-    """Return epochs x images x pixels of a run that does not stop early, in training steps of the complete network."""
+    """Return images x pixels through a run that does not stop early, in training steps of the complete network.
 
-    def steps(stage: Stage) -> float:
-        return 0.0 if stage.keeps_features(spec.augment) else STEPS[stage.trainable]
+    Kept features are computed once, of training images and their mirror images, validation and test; steps and
+    evaluations on them take next to nothing. At the end test images are evaluated twice.
+    """
 
-    passes = sum(stage.epochs * (images.train * steps(stage) + evaluation * images.held_out) for stage in spec.stages)
-    return spec.input_size**2 * passes
+    def passes(stage: Stage) -> float:
+        if stage.keeps_features(spec.augment):
+            return evaluation * (2 * images.train + images.validation + images.test)
+        return stage.epochs * (STEPS[stage.trainable] * images.train + evaluation * images.validation)
+
+    kept = spec.stages[-1].keeps_features(spec.augment)
+    beside = 0.0 if kept else evaluation * (images.validation + 2 * images.test)  # the starting point, the end
+    return spec.input_size**2 * (sum(map(passes, spec.stages)) + beside)

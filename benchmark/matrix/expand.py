@@ -33,6 +33,7 @@ def expand(matrix: Matrix) -> list[RunSpec]:
             threads=matrix.threads,
             crop_size=training.crop_size,
             head_init=training.head_init,
+            choose_by=training.choose_by,
         )
         for model in matrix.models
         for entry, mode, policy in applicable(matrix)

@@ -159,7 +159,7 @@ def group_identical_modes(
         mean: three means of the pretrained weights (not of the mode).
         std: their three standard deviations.
         stem_is_trained: False for policies whose every stage keeps the first convolution frozen (``feature-extract``,
-            ``freeze-early``).
+            ``bn-only``, ``freeze-early``).
 
     Returns:
         Groups of at least two, each in the order given.

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from benchmark.matrix.augmentations import Step
     from benchmark.matrix.settings import TrainingSettings
 
-Trainable = Literal["head", "later-half", "all"]
-"""Which parameters get gradients: the classifier's; those of the classifier and of the second half of the backbone's
-blocks; every one."""
+Trainable = Literal["head", "head+norms", "later-half", "all"]
+"""Which parameters get gradients: the classifier's; those and the scales and shifts of the batch norms (without batch
+norms the classifier's alone); those of the classifier and of the second half of the backbone's blocks; every one."""
 
 BatchNorm = Literal["train", "eval", "eval-where-frozen"]
 """Mode of the batch norms: ``train`` uses each batch's statistics, in frozen layers too, and moves the running ones;
@@ -65,7 +65,8 @@ class StageRule(Frozen):
 
     trainable: Trainable
     epochs: Annotated[int | str | None, BeforeValidator(_check_epochs)] = None
-    """A number, or the word for ``training.head_epochs``; without this and ``share``, all epochs that are left."""
+    """A number, taken out of ``training.epochs``, or the word for ``training.head_epochs``, which come on top of them;
+    without this and ``share``, all of ``training.epochs`` that are left."""
     share: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
     """Share of ``training.epochs``, rounded, at least one."""
     lr_factor: Positive = 1.0
@@ -88,7 +89,7 @@ class StageRule(Frozen):
 class Policy(Frozen):
     """A way to train: source of the weights, and stages.
 
-    Early stopping and the choice of the best epoch belong to the last stage; the others run all their epochs.
+    Early stopping and the choice of the epoch belong to the last stage; the others run all their epochs.
     """
 
     pretrained: bool
@@ -111,20 +112,35 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
         "finetune": Policy(
             pretrained=True,
-            summary="the head alone (backbone frozen, in eval mode), then everything at lr / 10",
-            stages=(StageRule(trainable="head", epochs=HEAD_EPOCHS, batch_norm="eval"), _AT_A_TENTH),
+            summary="the head alone (backbone frozen), then everything at lr / 10; batch norms in eval mode throughout",
+            stages=(
+                StageRule(trainable="head", epochs=HEAD_EPOCHS, batch_norm="eval"),
+                StageRule(trainable="all", lr_factor=0.1, batch_norm="eval"),
+            ),
         ),
         "finetune-whole": Policy(pretrained=True, summary="everything, in one stage", stages=(_EVERYTHING,)),
         "scratch": Policy(pretrained=False, summary="random weights, everything, in one stage", stages=(_EVERYTHING,)),
-        "finetune-bn-train": Policy(
+        "finetune-author": Policy(
             pretrained=True,
-            summary="finetune with the batch norms left in train mode while the backbone is frozen",
-            stages=(StageRule(trainable="head", epochs=HEAD_EPOCHS, batch_norm="train"), _AT_A_TENTH),
+            summary="the head and the batch norms' scales and shifts, then everything at lr / 10; batch norms in train "
+            "mode throughout (as pytorch-accelerated's ModelFreezer does by default)",
+            stages=(StageRule(trainable="head+norms", epochs=HEAD_EPOCHS), _AT_A_TENTH),
+        ),
+        "finetune-bn-switch": Policy(
+            pretrained=True,
+            summary="for 30 % of the epochs the head alone (backbone frozen, in eval mode), then everything at lr / 10 "
+            "with the batch norms in train mode",
+            stages=(StageRule(trainable="head", share=0.3, batch_norm="eval"), _AT_A_TENTH),
         ),
         "feature-extract": Policy(
             pretrained=True,
             summary="the head alone (backbone frozen, in eval mode)",
             stages=(StageRule(trainable="head", batch_norm="eval"),),
+        ),
+        "bn-only": Policy(
+            pretrained=True,
+            summary="the head and the batch norms' scales and shifts, in one stage",
+            stages=(StageRule(trainable="head+norms"),),
         ),
         "discriminative": Policy(
             pretrained=True,
@@ -142,10 +158,10 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
 
 
 def _length(rule: StageRule, settings: TrainingSettings) -> int | None:
-    """Return the epochs of a stage, or None if it takes all that are left."""
+    """Return how many of ``training.epochs`` a stage takes, or None if it takes all that are left."""
     if rule.share is not None:
         return max(1, round(rule.share * settings.epochs))
-    return settings.head_epochs if isinstance(rule.epochs, str) else rule.epochs
+    return 0 if isinstance(rule.epochs, str) else rule.epochs
 
 
 def _epochs(name: str, policy: Policy, settings: TrainingSettings) -> list[int]:
@@ -153,21 +169,16 @@ def _epochs(name: str, policy: Policy, settings: TrainingSettings) -> list[int]:
     given = [_length(rule, settings) for rule in policy.stages]
     left = settings.epochs - sum(number for number in given if number is not None)
     if left < (None in given):
-        uses_head_epochs = any(rule.epochs == HEAD_EPOCHS for rule in policy.stages)
-        if uses_head_epochs and len(given) == 2 and None in given:
-            raise MisplacedValueError(
-                f"training.head_epochs ({settings.head_epochs}) must be below training.epochs ({settings.epochs}): "
-                f"policy {name!r} needs at least one epoch for its second stage",
-                "training.head_epochs",
-                "training.epochs",
-            )
         needed = settings.epochs - left + (None in given)
         raise MisplacedValueError(
             f"training.epochs ({settings.epochs}) is too few for the stages of policy {name!r}, which need {needed}",
             "training.epochs",
             f"own_policies.{name}",
         )
-    return [left if number is None else number for number in given]
+    return [
+        settings.head_epochs if rule.epochs == HEAD_EPOCHS else left if number is None else number
+        for rule, number in zip(policy.stages, given, strict=True)
+    ]
 
 
 def _times(lr: float, factor: float) -> float:

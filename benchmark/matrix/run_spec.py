@@ -13,7 +13,7 @@ from benchmark.data.source import DatasetSource
 from benchmark.fields import Frozen
 from benchmark.matrix.choices import DEFAULT_HEAD, Head
 from benchmark.matrix.policies import Stage
-from benchmark.matrix.settings import Augmentation
+from benchmark.matrix.settings import Augmentation, ChooseBy
 
 FILE = "file:"
 CONTENT = "#sha256="
@@ -49,6 +49,7 @@ class RunSpec(Frozen):
     threads: int
     crop_size: int | None = None
     head_init: Head = DEFAULT_HEAD
+    choose_by: ChooseBy = "accuracy"
 
     @property
     def input_size(self) -> int:
@@ -75,8 +76,8 @@ class RunSpec(Frozen):
         for stage, written in zip(self.stages, decisive["stages"], strict=True):
             if stage.head_lr_factor == 1:
                 del written["head_lr_factor"]
-        for key, usual in (("on_bad_image", "refuse"), ("crop_size", None), ("head_init", DEFAULT_HEAD)):
-            if getattr(self, key) == usual:
+        for key in ("on_bad_image", "crop_size", "head_init", "choose_by"):
+            if getattr(self, key) == type(self).model_fields[key].default:
                 del decisive[key]
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -20,6 +20,12 @@ def _distinct_names(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 Augmentation = Annotated[Step, BeforeValidator(parse), PlainSerializer(as_entry)]
 """In a file: a name, or a name with its parameters."""
 
+ChooseBy = Literal["accuracy", "loss", "roc_auc"]
+"""Validation score that chooses the epoch of a run, see `benchmark.training.progress.choice_key`."""
+
+FEWEST_FOR_ACCURACY = 100
+"""Validation images from which their accuracy chooses the epoch: of fewer, one image is more than a percent point."""
+
 KeepThumbnails = Literal["licensed", "all", "none"]
 """Datasets whose test images leave thumbnails: those whose licence allows it, all, or none."""
 
@@ -28,7 +34,7 @@ class EarlyStopping(Frozen):
     """End of a stage before its last epoch."""
 
     patience: Count
-    """Epochs without a better validation accuracy."""
+    """Epochs without a better score of `choose_by` on validation."""
 
 
 class TrainingSettings(Frozen):
@@ -39,10 +45,10 @@ class TrainingSettings(Frozen):
     crop_size: Annotated[int, Field(ge=8, le=2048, strict=True)] | None = None
     """Pixels per side of the central part that the network sees, or None if it sees everything."""
     batch_size: Count = 32
-    epochs: Count = 60
-    """At most, all stages together."""
+    epochs: Count = 40
+    """Of training the whole network, at most; the same for every policy."""
     head_epochs: Count = 20
-    """Stage 1 of `finetune`."""
+    """Of training the head first, on top of them; stage 1 of `finetune`."""
     optimizer: Optimizer = ADAMW
     lr: Positive = 1e-3
     weight_decay: NotNegative = 0.01
@@ -50,6 +56,7 @@ class TrainingSettings(Frozen):
     head_init: Head = DEFAULT_HEAD
     augment: Annotated[tuple[Augmentation, ...], AfterValidator(_distinct_names)] = (parse("hflip"),)
     early_stopping: EarlyStopping | None = EarlyStopping(patience=10)
+    choose_by: ChooseBy = "accuracy"
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from timm.models import group_parameters
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from benchmark.errors import UserError
 from benchmark.matrix.policies import BatchNorm, Trainable
@@ -18,10 +19,18 @@ _ENCODER = "encoder"
 
 
 def _trained_names(network: nn.Module, which: Trainable) -> set[str]:
-    if which == "head":
-        return set(head_parameters(network))
     everything = {name for name, _ in network.named_parameters()}
-    return everything - early_half(network) if which == "later-half" else everything
+    if which == "all":
+        return everything
+    if which == "later-half":
+        return everything - early_half(network)
+    return set(head_parameters(network)) | (_norm_parameters(network) if which == "head+norms" else set())
+
+
+def _norm_parameters(network: nn.Module) -> set[str]:
+    """Return the names of the scales and shifts of the batch norms."""
+    norms = [(path, module) for path, module in network.named_modules() if isinstance(module, _NormBase)]
+    return {f"{path}.{name}" for path, module in norms for name, _ in module.named_parameters(recurse=False)}
 
 
 def set_trainable(network: nn.Module, which: Trainable) -> list[nn.Parameter]:
@@ -60,7 +69,7 @@ def set_modes(network: nn.Module, trainable: Trainable, batch_norm: BatchNorm) -
         if batch_norm == "eval-where-frozen":
             if parameters and not any(parameter.requires_grad for parameter in parameters):
                 module.eval()
-        elif trainable == "head" or isinstance(module, nn.modules.batchnorm._NormBase):
+        elif trainable == "head" or isinstance(module, _NormBase):
             module.training = False
 
 

@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from pytorch_accelerated.finetuning import ModelFreezer
 from torch import nn
 
 from benchmark.errors import UserError
@@ -78,13 +79,30 @@ def test_the_frozen_half_is_completely_in_eval_mode_and_the_trained_one_is_not()
     assert network.get_submodule("head").training
 
 
+def test_head_and_norms_are_what_the_articles_library_leaves_trainable() -> None:
+    network = torchvisions("resnet18")
+    ModelFreezer(network).freeze()
+    left = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    set_trainable(network, "head+norms")
+    assert {name for name, parameter in network.named_parameters() if parameter.requires_grad} == left
+    assert {"bn1.weight", "layer4.1.bn2.bias", "fc.weight"} < left
+    assert "layer1.0.conv1.weight" not in left
+
+
+def test_without_batch_norms_the_head_alone_is_left() -> None:
+    network = timm.create_model("test_vit", num_classes=3)
+    assert len(set_trainable(network, "head+norms")) == len(set_trainable(network, "head")) == 2
+
+
 def test_a_network_without_two_blocks_is_refused() -> None:
     network = timm.create_model("test_vit", num_classes=3, depth=1)
     with pytest.raises(UserError, match="no two blocks are found in its backbone, so that no half can be frozen"):
         early_half(network)
 
 
-@pytest.mark.parametrize(("trainable", "batch_norm"), [("head", "eval"), ("all", "eval"), ("all", "train")])
+@pytest.mark.parametrize(
+    ("trainable", "batch_norm"), [("head", "eval"), ("head+norms", "eval"), ("all", "eval"), ("all", "train")]
+)
 def test_a_frozen_backbone_or_batch_norms_alone_or_nothing_is_in_eval_mode(
     trainable: Trainable, batch_norm: BatchNorm
 ) -> None:
@@ -94,9 +112,5 @@ def test_a_frozen_backbone_or_batch_norms_alone_or_nothing_is_in_eval_mode(
     norms = {module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
     in_eval = {module for module in network.modules() if not module.training}
     assert norms
-    assert (
-        in_eval
-        == {("head", "eval"): {*network.modules()} - head, ("all", "eval"): norms, ("all", "train"): set()}[
-            trainable, batch_norm
-        ]
-    )
+    frozen = {*network.modules()} - head if trainable == "head" else norms
+    assert in_eval == (frozen if batch_norm == "eval" else set())

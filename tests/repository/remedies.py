@@ -212,9 +212,9 @@ def best_epoch(absence: Absence) -> None:
 def patience_threshold(absence: Absence) -> None:
     original = StageTrainer._count_patience
 
-    def count(self: Any, record: Any) -> None:
-        ignored = record.val_accuracy <= self._best_accuracy + 0.01
-        original(self, record.model_copy(update={"val_accuracy": -1.0}) if ignored else record)
+    def count(self: Any, key: tuple[float, float]) -> None:
+        ignored = self.best is not None and key[0] <= self.best.key[0] + 0.01
+        original(self, (-1.0, key[1]) if ignored else key)
 
     absence.of(StageTrainer, "_count_patience", count)
 
@@ -423,6 +423,40 @@ def features_mirrored(absence: Absence) -> None:
         "__getitems__",
         lambda self, positions: (self._plain[positions], self._labels[positions]),
     )
+
+
+@without(
+    "protocol 2: the head's batch norms switch",
+    "test_what_is_frozen_stays_to_the_last_bit_and_what_is_trained_moves[finetune]",
+)
+def batch_norms_kept(absence: Absence) -> None:
+    original = freezing.set_modes
+
+    def switch(network: nn.Module, trainable: Any, batch_norm: Any) -> None:
+        original(network, trainable, "train" if trainable == "all" else batch_norm)
+
+    absence.everywhere(original, switch)
+
+
+@without(
+    "protocol 2: the head's weights are lost",
+    "test_the_chosen_epoch_is_the_best_of_the_epochs_and_their_starting_point",
+)
+def starting_point(absence: Absence) -> None:
+    absence.of(StageTrainer, "_evaluate_starting_point", nothing)
+
+
+@without(
+    "protocol 2: arms of unequal epochs",
+    "test_epochs_are_the_same_for_every_policy_and_head_epochs_come_on_top",
+)
+def equal_epochs(absence: Absence) -> None:
+    original = policies._length
+
+    def length(rule: Any, settings: Any) -> int | None:
+        return settings.head_epochs if rule.epochs == policies.HEAD_EPOCHS else original(rule, settings)
+
+    absence.of(policies, "_length", length)
 
 
 def run_tests(nodes: Sequence[str], remove: Callable[[Absence], None] | None = None) -> tuple[int, str]:

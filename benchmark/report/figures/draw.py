@@ -24,7 +24,7 @@ _OKABE_ITO = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", 
 MODE_COLOURS = {mode: _OKABE_ITO[index % len(_OKABE_ITO)] for index, mode in enumerate(INPUT_MODES)}
 """Colour of each mode in every figure."""
 
-_MARKERS = "osD^vPX*"
+_MARKERS = "osD^vPX*<>phd8"
 
 
 PANELS_PER_ROW = 3

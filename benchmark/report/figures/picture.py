@@ -13,7 +13,7 @@ from typing import Any, Literal
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-DRAWING_VERSION = 5
+DRAWING_VERSION = 6
 """Version of the drawing code, raised when the same data look different: committed pictures then count as changed."""
 
 DPI = 144
