@@ -168,18 +168,23 @@ def record_of(spec: RunSpec, correct: np.ndarray, **changes: Any) -> tuple[DoneR
     probabilities[np.arange(images), predicted] = 0.8
     accuracy = float(correct.mean())
     epochs = sum(stage.epochs for stage in spec.stages) - (spec.seed % 2)
-    history = tuple(
-        EpochRecord(
-            stage=1,
+    before, last = sum(stage.epochs for stage in spec.stages[:-1]), len(spec.stages)
+
+    def evaluated(epoch: int, stage: int, trained: bool) -> EpochRecord:
+        return EpochRecord(
+            stage=stage,
             epoch=epoch,
-            lr=spec.stages[0].lr,
-            train_loss=1.1 * 0.7**epoch + 0.02 * spec.seed,
+            lr=spec.stages[stage - 1].lr if trained else None,
+            train_loss=1.1 * 0.7**epoch + 0.02 * spec.seed if trained else None,
             val_loss=1.0 * 0.8**epoch,
             val_accuracy=accuracy * (1 - 0.5**epoch),
-            test_accuracy=accuracy * (1 - 0.4**epoch),
-            train_seconds=2.0,
+            train_seconds=2.0 if trained else 0.0,
         )
-        for epoch in range(1, epochs + 1)
+
+    history = (
+        *(evaluated(epoch, 1, True) for epoch in range(1, before + 1)),
+        evaluated(before, last, False),
+        *(evaluated(epoch, last, True) for epoch in range(before + 1, epochs + 1)),
     )
     seconds = {"finetune": 11.0, "finetune-whole": 16.0}.get(spec.policy, 15.0) + spec.seed / 8
     log_loss = -float(np.log(probabilities.astype(np.float64)[np.arange(images), label]).mean())
@@ -232,8 +237,7 @@ def record_of(spec: RunSpec, correct: np.ndarray, **changes: Any) -> tuple[DoneR
         best_epoch=epochs,
         validation=scores,
         test=scores,
-        last_epoch_test_accuracy=history[-1].test_accuracy,
-        article_accuracy=max(epoch.test_accuracy for epoch in history),
+        last_epoch_test_accuracy=accuracy * (1 - 0.4**epochs),
         validation_saturated=False,
         timing=Timing(
             data_seconds=0.5,

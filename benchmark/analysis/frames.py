@@ -26,7 +26,7 @@ _INTERVAL_COLUMNS = ("low_95", "high_95", "degrees_of_freedom", "interval_over",
 CELL_COLUMNS = (
     *("dataset", "model", "input_mode", "policy", "seeds_asked", "seeds_done", "test_images", "test_groups"),
     *("accuracy", *_INTERVAL_COLUMNS, "best_of_dataset", *_SCORE_COLUMNS),
-    *("last_epoch_test_accuracy", "article_accuracy", "validation_accuracy", "validation_saturated_runs"),
+    *("last_epoch_test_accuracy", "validation_accuracy", "validation_saturated_runs"),
     *(*get_args(TimeField), "contended_runs", "parameters", "note"),
 )
 
@@ -138,7 +138,6 @@ def _cell(cell: Cell, results: Results, best: set[CellKey]) -> dict[str, Any]:
         | {
             "best_of_dataset": cell.key in best,
             "last_epoch_test_accuracy": cell.mean("last_epoch_test_accuracy"),
-            "article_accuracy": cell.mean("article_accuracy"),
             "validation_accuracy": cell.mean("validation.accuracy"),
             "validation_saturated_runs": sum(record.validation_saturated for record in records),
             "contended_runs": sum(record.timing.contended is True for record in records),

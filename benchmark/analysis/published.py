@@ -260,4 +260,5 @@ def _values(cell: Cell, metric: Metric) -> tuple[float, ...]:
     records = cell.records.values()
     if metric == "last_epoch_test_accuracy":
         return tuple(record.last_epoch_test_accuracy for record in records)
-    return tuple(record.history[-1].train_loss for record in records)
+    losses = (record.history[-1].train_loss for record in records)
+    return tuple(loss for loss in losses if loss is not None)

@@ -107,7 +107,7 @@ class Cell:
 
     @cached_property
     def accuracy(self) -> Interval | None:
-        """Test accuracy of the best epoch, 0..1, with its interval, or None if no run is done."""
+        """Test accuracy of the chosen epoch, 0..1, with its interval, or None if no run is done."""
         return mean_accuracy(self.correct, self.folds, self.groups) if self.records else None
 
     def mean(self, field: str) -> float | None:
@@ -137,7 +137,7 @@ class Cell:
 
     @cached_property
     def scores(self) -> Mapping[str, Interval]:
-        """Scores of the best epoch by name (`SCORES`), empty if no run is done."""
+        """Scores of the chosen epoch by name (`SCORES`), empty if no run is done."""
         if not self.tests:
             return {}
         own = [test.quality for test in self.tests.values()]

@@ -23,7 +23,7 @@ def _outcome(record: RunRecord, elsewhere: bool) -> str:
         return f"{record.spec}: {record.status}: {record.reason}{by}"
     return (
         f"{record.spec}: test accuracy {record.test.accuracy:.3f} "
-        f"(epoch {record.best_epoch} of {len(record.history)}), {record.timing.total_seconds:.0f} s{by}"
+        f"(epoch {record.best_epoch} of {record.history[-1].epoch}), {record.timing.total_seconds:.0f} s{by}"
     )
 
 
@@ -67,7 +67,8 @@ class Display:
                 self._print(f"{event.run_id}: {event.message}", err=True)
             elif isinstance(event, EpochDone) and event.run_id in self._runs:
                 latest = event.epoch
-                detail = f"loss {latest.train_loss:.3f}, validation {latest.val_accuracy:.3f}"
+                loss = "" if latest.train_loss is None else f"loss {latest.train_loss:.3f}, "
+                detail = f"{loss}validation {latest.val_accuracy:.3f}"
                 self._bars.update(self._runs[event.run_id], completed=latest.epoch, detail=detail)
 
     def finished(self, record: RunRecord, *, elsewhere: bool = False) -> None:

@@ -48,9 +48,10 @@ def work(log: Path, spec: RunSpec, context: RunContext, send: Callable[[Event], 
             send(Warned(spec.id, record.getMessage()))
 
     def on_epoch(epoch: EpochRecord) -> None:
+        trained = "" if epoch.train_loss is None else f"training loss {epoch.train_loss:.4f}, "
         logger.info(
-            "epoch %d, stage %d: training loss %.4f, validation accuracy %.4f, %.1f s of training",
-            *(epoch.epoch, epoch.stage, epoch.train_loss, epoch.val_accuracy, epoch.train_seconds),
+            "epoch %d, stage %d: %svalidation accuracy %.4f, %.1f s of training",
+            *(epoch.epoch, epoch.stage, trained, epoch.val_accuracy, epoch.train_seconds),
         )
         send(EpochDone(spec.id, epoch))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # `plan` and `status` do not load pandas
     import numpy as np
     import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the record's schema."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -31,24 +31,34 @@ class _Part(Frozen):
 
 
 class EpochRecord(_Part):
-    """One epoch. Losses are means of the cross-entropy over images (nats); accuracies are shares in 0..1."""
+    """One trained epoch, or the starting point of the last stage. Losses are mean cross-entropies (nats per image).
+
+    A starting point is evaluated before its stage's first epoch and trains nothing: ``lr`` and ``train_loss`` are None.
+    """
 
     stage: int
     """1-based."""
     epoch: int
-    """1-based, counted over all stages."""
-    lr: float
+    """Epochs trained so far, over all stages: from 1 on; at the starting point of a policy of one stage 0."""
+    lr: float | None
     """Learning rate that the optimizer applied at the epoch's first step."""
-    train_loss: float
+    train_loss: float | None
     val_loss: float
     val_accuracy: Share
-    test_accuracy: Share
+    """0..1."""
+    val_roc_auc: Share | None = None
+    """As in `SplitMetrics`, where it chooses the epoch."""
     train_seconds: float
     """Wall time of the epoch's training steps."""
 
+    @property
+    def is_starting_point(self) -> bool:
+        """Whether nothing was trained yet in its stage."""
+        return self.train_loss is None
+
 
 class SplitMetrics(_Part):
-    """Scores of the best epoch on one split."""
+    """Scores of the chosen epoch on one split."""
 
     accuracy: Share
     """Correct images / images (micro average), 0..1."""
@@ -116,7 +126,7 @@ class Timing(_Part):
     feature_seconds: float = 0.0
     """Computing features of a frozen backbone, or reading those of another run."""
     eval_seconds: float
-    """Evaluation on validation and test, all epochs and the final one."""
+    """Evaluation: validation at the last stage's starting point and after each epoch, test twice at the end."""
     total_seconds: float
     """Complete run in the worker, with the time before interruptions."""
     train_images_per_second: float
@@ -206,12 +216,11 @@ class DoneRun(_Run):
     model: ModelRecord
     history: Annotated[tuple[EpochRecord, ...], Field(min_length=1)]
     best_epoch: int
-    """Epoch of the best validation accuracy, then of the lowest validation loss, then the earliest."""
+    """Epochs trained, over all stages, when the chosen weights were reached (`training.choose_by`): 0 is possible."""
     validation: SplitMetrics
     test: SplitMetrics
     last_epoch_test_accuracy: Share
-    article_accuracy: Share
-    """Best test accuracy of all epochs, as in the article: biased upwards."""
+    """With the weights after the last epoch: no choice."""
     validation_saturated: bool
     """Whether validation accuracy was 1.0 in three epochs or more: it no longer distinguishes them."""
     timing: Timing
@@ -235,7 +244,6 @@ class UnfinishedRun(_Run):
     validation: None = None
     test: None = None
     last_epoch_test_accuracy: None = None
-    article_accuracy: None = None
     validation_saturated: None = None
     timing: None = None
     memory: None = None
@@ -255,7 +263,7 @@ def record_adapter() -> TypeAdapter[RunRecord]:
 
 @dataclass(frozen=True)
 class PredictionTable:
-    """Predictions of the best epoch on the test split, one row per image, in the dataset's order."""
+    """Predictions of the chosen epoch on the test split, one row per image, in the dataset's order."""
 
     image_id: tuple[str, ...]
     label: np.ndarray

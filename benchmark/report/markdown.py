@@ -71,6 +71,7 @@ def markdown(
         score_differences=score_differences_table(scores, results),
         published=published(sources, found, results),
         folds={cell.key[0]: cell.folds for cell in results.by_key.values() if cell.folds},
+        choice=method.choice(matrix.training),
         settings=method.settings(matrix),
         images=method.datasets(results),
         machine=method.machine(plan.done) if plan.done else "",

@@ -1,4 +1,4 @@
-"""State of a run: its history, its best epoch and its times, as plain data for a checkpoint."""
+"""State of a run: its history, its best weights and its times, as plain data for a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from benchmark.matrix.settings import FEWEST_FOR_ACCURACY, ChooseBy
 from benchmark.records.record import EpochRecord, StageRecord
 
 CONTENDED_SHARE = 0.05
@@ -66,23 +67,40 @@ def _clocks() -> tuple[float, float, float]:
     return time.perf_counter(), time.process_time(), waited
 
 
+def choice_key(record: EpochRecord, choose_by: ChooseBy, images: int) -> tuple[float, float]:
+    """Return what is compared to choose an epoch: the higher is better, and of equal ones the earlier is taken.
+
+    ``accuracy``: the accuracy, then the lower loss; on fewer than `FEWEST_FOR_ACCURACY` images the loss first.
+    ``loss``: the lower loss, then the accuracy. ``roc_auc``: the area, then the lower loss; if all images are of one
+    class, no epoch has an area.
+
+    Args:
+        record: scores on validation.
+        choose_by: the matrix's ``training.choose_by``.
+        images: number of validation images.
+    """
+    if choose_by == "roc_auc":
+        return record.val_roc_auc or 0.0, -record.val_loss
+    if choose_by == "loss" or images < FEWEST_FOR_ACCURACY:
+        return -record.val_loss, record.val_accuracy
+    return record.val_accuracy, -record.val_loss
+
+
 @dataclass
 class Best:
-    """The best epoch so far: better validation accuracy, then lower validation loss, then earlier.
+    """The best weights so far of the last stage.
 
     Attributes:
-        epoch: 1-based, over all stages.
-        key: what is compared: (validation accuracy, - validation loss).
+        epoch: epochs trained when they were reached, over all stages.
+        key: what is compared, see `choice_key`.
         state: the network's tensors, on the device.
         validation_logits: float32, shape (n, classes), on the CPU.
-        test_logits: likewise.
     """
 
     epoch: int
     key: tuple[float, float]
     state: dict[str, Tensor]
     validation_logits: Tensor
-    test_logits: Tensor
 
 
 @dataclass
@@ -90,14 +108,14 @@ class RunState:
     """State of a run over all of its stages and interruptions. Times are seconds of wall clock.
 
     Attributes:
-        history: one record per epoch.
+        history: one record per epoch, and one of the last stage's starting point.
         stages: one record per finished stage.
         images_trained: images through training steps.
         images_evaluated: images through evaluations.
         whole_network_images: those of ``images_trained`` that went through the whole network and not the head alone.
         train_seconds: training steps of all epochs.
         whole_network_seconds: those of ``train_seconds`` that ``whole_network_images`` took.
-        eval_seconds: evaluations of all epochs.
+        eval_seconds: evaluations.
         feature_seconds: computing, or reading, the features of a frozen backbone.
         seconds_before: seconds that the run had taken when it was last interrupted.
         resumed_after: epochs after which it was resumed from a checkpoint.
@@ -117,6 +135,11 @@ class RunState:
     resumed_after: list[int] = field(default_factory=list)
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     _started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained so far, over all stages."""
+        return sum(not record.is_starting_point for record in self.history)
 
     def seconds(self) -> float:
         """Return the seconds of the run so far, those before interruptions included."""
@@ -143,5 +166,5 @@ class RunState:
                 "stages": [StageRecord.model_validate(stage) for stage in data["stages"]],
             }
         )
-        state.resumed_after.append(len(state.history))
+        state.resumed_after.append(state.epochs)
         return state

@@ -43,7 +43,7 @@ from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.context import Outcome, RunContext, load_run_images, now
 from benchmark.training.devices import check_precision, choose_device, keeps_images, resolve_precision
 from benchmark.training.isolation import make_deterministic
-from benchmark.training.metrics import score
+from benchmark.training.metrics import accuracy, score
 from benchmark.training.out_of_memory import is_out_of_memory, memory_in_use
 from benchmark.training.progress import RunState
 from benchmark.training.stages import Trained, train
@@ -56,7 +56,7 @@ SATURATED_EPOCHS = 3
 def execute_run(
     spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord], None] = lambda _: None
 ) -> Outcome:
-    """Execute one run, with a call after each epoch. An error in it is returned as a record, never raised."""
+    """Execute one run; ``on_epoch`` as in `Support`. An error in it is returned as a record, never raised."""
     started_at = now()
     try:
         return train_and_score(spec, context, lambda: load_run_images(spec, context.data_dir), on_epoch)
@@ -84,7 +84,7 @@ def train_and_score(
     load_images: Callable[[], PreparedDataset],
     on_epoch: Callable[[EpochRecord], None] = lambda _: None,
 ) -> Outcome:
-    """Train and score one run on the images that ``load_images`` returns, with a call after each epoch.
+    """Train and score one run on the images that ``load_images`` returns; ``on_epoch`` as in `Support`.
 
     Raises:
         Diverged: a loss is not finite.
@@ -124,8 +124,8 @@ def train_and_score(
     predictions = PredictionTable(
         image_id=data.test.image_ids,
         label=data.test.labels,
-        predicted=trained.best.test_logits.argmax(dim=1).numpy(),
-        probabilities=trained.best.test_logits.double().softmax(dim=1).float().numpy(),
+        predicted=trained.test_logits.argmax(dim=1).numpy(),
+        probabilities=trained.test_logits.double().softmax(dim=1).float().numpy(),
     )
     return Outcome(record, predictions, shown)
 
@@ -140,7 +140,8 @@ def _done_record(
     timing: Timing,
     shown: tuple[Exhibit, ...],
 ) -> DoneRun:
-    history, best = trained.run_state.history, trained.best
+    history, test_labels = trained.run_state.history, torch.tensor(data.test.labels)
+    perfect = sum(epoch.val_accuracy == 1.0 for epoch in history if not epoch.is_starting_point)
     return DoneRun(
         id=spec.id,
         spec=spec,
@@ -168,12 +169,11 @@ def _done_record(
             stages=tuple(trained.run_state.stages),
         ),
         history=tuple(history),
-        best_epoch=best.epoch,
-        validation=score(best.validation_logits, torch.tensor(data.validation.labels)),
-        test=score(best.test_logits, torch.tensor(data.test.labels)),
-        last_epoch_test_accuracy=history[-1].test_accuracy,
-        article_accuracy=max(epoch.test_accuracy for epoch in history),
-        validation_saturated=sum(epoch.val_accuracy == 1.0 for epoch in history) >= SATURATED_EPOCHS,
+        best_epoch=trained.best.epoch,
+        validation=score(trained.best.validation_logits, torch.tensor(data.validation.labels)),
+        test=score(trained.test_logits, test_labels),
+        last_epoch_test_accuracy=accuracy(trained.last_test_logits, test_labels),
+        validation_saturated=perfect >= SATURATED_EPOCHS,
         timing=timing,
         memory=Memory(
             peak_rss_bytes=environment.peak_rss_bytes(),

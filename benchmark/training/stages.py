@@ -21,17 +21,21 @@ from benchmark.training.trainer import StageTrainer, Support, make_accelerator
 
 @dataclass(frozen=True)
 class Trained:
-    """The outcome of all stages; the network holds the best epoch's weights.
+    """The outcome of all stages; the network holds the best weights.
 
     Attributes:
         run_state: history, stages and times.
-        best: the last stage's best epoch.
+        best: the last stage's best weights.
+        test_logits: with the best weights, float32, shape (n, classes), on the CPU.
         last_state: the network's tensors after the last epoch.
+        last_test_logits: with these, likewise.
     """
 
     run_state: RunState
     best: Best
+    test_logits: Tensor
     last_state: dict[str, Tensor]
+    last_test_logits: Tensor
 
 
 def train(network: nn.Module, spec: RunSpec, images: Images, precision: str, support: Support | None = None) -> Trained:
@@ -53,7 +57,7 @@ def train(network: nn.Module, spec: RunSpec, images: Images, precision: str, sup
     state = RunState.from_data(resumed["progress"]) if resumed else RunState()
     if resumed:
         network.load_state_dict(resumed["network"], strict=True)
-    best = None
+    trainer: StageTrainer | None = None
     try:
         for stage in spec.stages[len(state.stages) :]:
             set_trainable(network, stage.trainable)
@@ -63,16 +67,16 @@ def train(network: nn.Module, spec: RunSpec, images: Images, precision: str, sup
             shown = features or images
             trainer = StageTrainer(network, trained, stage, spec, shown, state, precision, support, resumed)
             trainer.run()
-            best, resumed = trainer.best, None
+            resumed = None
     finally:
         if support.checkpoints:
             support.checkpoints.close()
-    if best is None:
+    if trainer is None or trainer.best is None:
         raise RuntimeError("a policy has at least one stage of at least one epoch")
-    last_state = deepcopy(network.state_dict())
-    network.load_state_dict(best.state, strict=True)
+    last_state, last_test_logits = deepcopy(network.state_dict()), trainer.test_logits()
+    network.load_state_dict(trainer.best.state, strict=True)
     network.eval()
-    return Trained(state, best, last_state)
+    return Trained(state, trainer.best, trainer.test_logits(), last_state, last_test_logits)
 
 
 def _as_features(

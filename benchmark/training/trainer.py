@@ -20,13 +20,13 @@ from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_modes
 from benchmark.records.record import EpochRecord, StageRecord
 from benchmark.seeding import derive_seed
-from benchmark.training.batches import EVALUATION_BATCHES, EpochOrder, Images
+from benchmark.training.batches import EVALUATION_BATCHES, EpochOrder, Images, Source
 from benchmark.training.checkpoints import Checkpoints, random_state, restore_random_state
 from benchmark.training.features import FeatureImages
-from benchmark.training.metrics import accuracy, log_loss
+from benchmark.training.metrics import accuracy, log_loss, roc_auc
 from benchmark.training.optimizers import make_optimizer, make_schedule
 from benchmark.training.prefetch import loader
-from benchmark.training.progress import Best, RunState
+from benchmark.training.progress import Best, RunState, choice_key
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Support:
     """The surroundings of a run's training. Nothing in it affects the result.
 
     Attributes:
-        on_epoch: called after each epoch.
+        on_epoch: called after each epoch, and after the evaluation of the last stage's starting point.
         checkpoints: of the state after each epoch, or None.
         features: folder of the features that runs share, or None if each run computes its own.
         about_images: all that decides the normalised images, as JSON values, to find shared features by.
@@ -71,7 +71,7 @@ class StageTrainer(Trainer):
 
     Differs from the library where its defaults corrupt results or cost time: the run's seed is set after the library's
     own 42, a new optimizer and scheduler belong to each stage, frozen modules are put into eval mode in each epoch,
-    early stopping and the best epoch are kept here instead of in callbacks (whose errors are swallowed), the complete
+    early stopping and the best weights are kept here instead of in callbacks (whose errors are swallowed), the complete
     state after each epoch is kept, and the loss and the logits stay on the device: the host waits for it twice per
     epoch, at the end of the training steps, whose time is taken there, and at the evaluation's.
 
@@ -109,23 +109,23 @@ class StageTrainer(Trainer):
         self._resumed = resumed
         self._epochs_done = resumed["epochs_done"] if resumed else 0
         self._since_best = resumed["since_best"] if resumed else 0
-        self._best_accuracy = resumed["best_accuracy"] if resumed else -1.0
         self.stopped_early = resumed["stopped_early"] if resumed else False
         self.best = Best(**resumed["best"]) if resumed and resumed["best_epoch"] is not None else None
-        self._epochs_before = len(state.history)
+        self._epochs_before = state.epochs
         self._stage_number = len(state.stages) + 1
+        self._is_last = self._stage_number == len(spec.stages)
         self._whole_network = not isinstance(images.train, FeatureImages)
         self._order = EpochOrder(len(images.train), spec.batch_size, spec.seed)
         self._applied_lr: list[float] = []
         self._validation_logits: list[Tensor] = []
-        self._labels_to_score = images.validation.labels.cpu(), images.test.labels.cpu()
+        self._validation_labels = images.validation.labels.cpu()
         super().__init__(trained, nn.CrossEntropyLoss(), make_optimizer(network, stage), callbacks=())
 
     def run(self) -> None:
-        """Train the stage, or the rest of it; the history and `best` are filled on return.
+        """Train the stage, or the rest of it; the history, and of the last stage `best`, are filled on return.
 
         Raises:
-            Diverged: the training or validation loss is not finite at the end of an epoch.
+            Diverged: a training or validation loss is not finite.
         """
         left = 0 if self.stopped_early else self._stage.epochs - self._epochs_done
         if left:
@@ -167,6 +167,8 @@ class StageTrainer(Trainer):
 
     def training_run_start(self) -> None:
         if self._resumed is None:
+            if self._is_last:
+                self._evaluate_starting_point()
             torch.manual_seed(derive_seed(self._spec.seed, "training", self._stage_number))
             return
         self.optimizer.load_state_dict(self._resumed["optimizer"])
@@ -218,60 +220,80 @@ class StageTrainer(Trainer):
         self._validation_logits.append(output["model_outputs"].float())
         return output
 
-    def _test_logits(self) -> list[Tensor]:
+    def _logits(self, images: Source) -> Tensor:
+        """Return the logits of a split: float32, shape (n, classes), on the CPU."""
+        self.model.eval()
         with torch.inference_mode(), self._accelerator.autocast():
-            batches = loader(self._images.test, EVALUATION_BATCHES[self.device.type])
-            return [self.model(images).float() for images, _ in batches]
+            batches = loader(images, EVALUATION_BATCHES[self.device.type])
+            return torch.cat([self.model(inputs).float() for inputs, _ in batches]).cpu()
+
+    def test_logits(self) -> Tensor:
+        """Evaluate the test images with the weights as they are: float32, shape (n, classes), on the CPU."""
+        self._state.stopwatch.start()
+        logits = self._logits(self._images.test)
+        self._count_evaluation(logits)
+        return logits
+
+    def _evaluate_starting_point(self) -> None:
+        self._state.stopwatch.start()
+        logits = self._logits(self._images.validation)
+        self._support.on_epoch(self._record(logits, self._epochs_before, None, None, 0.0))
 
     def training_run_epoch_end(self) -> None:
-        labels, test_labels = self._labels_to_score
-        together = torch.cat([*self._validation_logits, *self._test_logits()]).cpu()  # waits for the device, once
-        validation, test = together.split([len(labels), len(test_labels)])
-        record = EpochRecord(
-            stage=self._stage_number,
-            epoch=self._epoch,
-            lr=self._applied_lr[0],
-            train_loss=self._train_loss,
-            val_loss=log_loss(validation, labels),
-            val_accuracy=accuracy(validation, labels),
-            test_accuracy=accuracy(test, test_labels),
-            train_seconds=self._epoch_seconds,
-        )
-        self._keep_if_best(record, validation, test)
-        self._state.eval_seconds += self._state.stopwatch.stop()
-        self._state.images_evaluated += len(validation) + len(test)
-        if not math.isfinite(record.val_loss):
-            raise Diverged(f"the validation loss is {record.val_loss} in epoch {self._epoch}")
-        self._state.history.append(record)
+        logits = torch.cat(self._validation_logits).cpu()  # waits for the device, once
+        record = self._record(logits, self._epoch, self._applied_lr[0], self._train_loss, self._epoch_seconds)
         self._epochs_done += 1
-        self._count_patience(record)
         self._keep_checkpoint()
         self._support.on_epoch(record)
         if self.stopped_early:
-            raise StopTrainingError(f"no better validation accuracy for {self._since_best} epochs")
+            raise StopTrainingError(f"no better validation score for {self._since_best} epochs")
 
-    def _keep_if_best(self, record: EpochRecord, validation: Tensor, test: Tensor) -> None:
-        key = (record.val_accuracy, -record.val_loss)
-        if self.best is None or key > self.best.key:
-            state = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
-            self.best = Best(record.epoch, key, state, validation, test)
+    def _record(
+        self, logits: Tensor, epoch: int, lr: float | None, train_loss: float | None, seconds: float
+    ) -> EpochRecord:
+        """Record an evaluation of validation, and choose, in the last stage."""
+        labels = self._validation_labels
+        record = EpochRecord(
+            stage=self._stage_number,
+            epoch=epoch,
+            lr=lr,
+            train_loss=train_loss,
+            val_loss=log_loss(logits, labels),
+            val_accuracy=accuracy(logits, labels),
+            val_roc_auc=roc_auc(logits, labels) if self._spec.choose_by == "roc_auc" else None,
+            train_seconds=seconds,
+        )
+        if not math.isfinite(record.val_loss):
+            raise Diverged(f"the validation loss is {record.val_loss} in epoch {epoch}")
+        if self._is_last:
+            key = choice_key(record, self._spec.choose_by, len(labels))
+            self._count_patience(key)
+            self._keep_if_best(record.epoch, key, logits)
+        self._count_evaluation(logits)
+        self._state.history.append(record)
+        return record
 
-    def _count_patience(self, record: EpochRecord) -> None:
-        if record.val_accuracy > self._best_accuracy:
-            self._best_accuracy = record.val_accuracy
-            self._since_best = 0
-            return
-        self._since_best += 1
+    def _count_evaluation(self, logits: Tensor) -> None:
+        self._state.eval_seconds += self._state.stopwatch.stop()
+        self._state.images_evaluated += len(logits)
+
+    def _count_patience(self, key: tuple[float, float]) -> None:
+        """Count epochs since the first part of the key last rose; call it before `_keep_if_best`."""
+        self._since_best = 0 if self.best is None or key[0] > self.best.key[0] else self._since_best + 1
         self.stopped_early = self._stage.patience is not None and self._since_best >= self._stage.patience
 
+    def _keep_if_best(self, epoch: int, key: tuple[float, float], logits: Tensor) -> None:
+        if self.best is None or key > self.best.key:
+            state = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
+            self.best = Best(epoch, key, state, logits)
+
     def _keep_checkpoint(self) -> None:
-        if self._support.checkpoints is None or self.best is None:
+        if self._support.checkpoints is None:
             return
         content = {
             "stage": self._stage_number,
             "epochs_done": self._epochs_done,
             "since_best": self._since_best,
-            "best_accuracy": self._best_accuracy,
             "stopped_early": self.stopped_early,
             "network": self._network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -280,4 +302,5 @@ class StageTrainer(Trainer):
             "random": random_state(),
             "progress": self._state.as_data(),
         }
-        self._support.checkpoints.save(content, self.best.epoch, vars(self.best))
+        best = (self.best.epoch, vars(self.best)) if self.best else (None, {})
+        self._support.checkpoints.save(content, *best)

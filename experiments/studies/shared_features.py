@@ -68,7 +68,7 @@ def main() -> None:
             running, head = trained(spec, data_dir, None)
             kept, same = trained(spec, data_dir, Path(name))
             apart = max(apart, float((head - same).abs().max()))
-            accuracies = [[epoch.test_accuracy for epoch in way.run_state.history] for way in (running, kept)]
+            accuracies = [[epoch.val_accuracy for epoch in way.run_state.history] for way in (running, kept)]
             equal &= accuracies[0] == accuracies[1]
             rows.append(
                 {
@@ -76,8 +76,8 @@ def main() -> None:
                     "seed": spec.seed,
                     "backbone, s": seconds(running),
                     "kept features, s": seconds(kept),
-                    "test accuracy": accuracies[0][-1],
-                    "test accuracy, kept": accuracies[1][-1],
+                    "validation accuracy": accuracies[0][-1],
+                    "validation accuracy, kept": accuracies[1][-1],
                 }
             )
     with_backbone, with_features = (sum(float(row[way]) for row in rows) for way in ("backbone, s", "kept features, s"))
@@ -89,7 +89,7 @@ def main() -> None:
         seconds_with_backbone=round(with_backbone, 2),
         seconds_with_kept_features=round(with_features, 2),
         largest_difference_of_a_head_weight=apart,
-        same_test_accuracy_in_every_epoch=equal,
+        same_validation_accuracy_in_every_epoch=equal,
     )
 
 

@@ -1,9 +1,9 @@
 """One run as a worker of the harness executes it, on chosen parts of the splits. A child process.
 
 ``train``: two images are evaluated in each epoch, so that the time is the training's. ``evaluate``: one epoch of two
-images, after which the training images are evaluated ``--epochs`` times over, as the test split. ``all``: the run as
-it is. With ``--share K`` it sees every K-th image of each split only, K times over: as many steps and evaluations in
-the same order, on a K-th of the data. Progress is kept after each epoch, as always.
+images, after which the training images are evaluated ``--epochs`` times over (an even number), as the test split.
+``all``: the run as it is. With ``--share K`` it sees every K-th image of each split only, K times over: as many steps
+and evaluations in the same order, on a K-th of the data. Progress is kept after each epoch, as always.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
         data = common.opened(spec, options.data_dir)
         train, validation, test = (part(split, options.share) for split in (data.train, data.validation, data.test))
         if options.what == "evaluate":
-            test = repeated(train, np.tile(np.arange(len(train.rows)), options.epochs))
+            test = repeated(train, np.tile(np.arange(len(train.rows)), options.epochs // 2))  # evaluated twice
             train, validation = few(train), few(validation)
         elif options.what == "train":
             validation, test = few(validation), few(test)

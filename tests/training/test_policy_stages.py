@@ -25,7 +25,10 @@ STEPS = math.ceil(40 / 8)
 
 @dataclass(frozen=True)
 class Expected:
-    """A stage: epochs, and of each part of the network its share of the learning rate; None: frozen."""
+    """A stage: epochs, and of each part of the network its share of the learning rate; None: frozen.
+
+    ``norms``: of the scales and shifts of batch norms, where the rest of the backbone is frozen.
+    """
 
     epochs: int
     early: float | None
@@ -33,20 +36,31 @@ class Expected:
     head: float
     early_norms_train: bool
     later_norms_train: bool
+    norms: float | None = None
+
+    def share(self, name: str, early: set[str], head: set[str], norms: set[str]) -> float | None:
+        """Return a parameter's share."""
+        if name in head:
+            return self.head
+        if name in norms and self.norms is not None:
+            return self.norms
+        return self.early if name in early else self.later
 
 
-TENTH = Expected(2, 0.1, 0.1, 0.1, True, True)
+HEAD = Expected(1, None, None, 1, False, False)
 WHOLE = Expected(3, 1, 1, 1, True, True)
 EXPECTED = {
-    "finetune": [Expected(1, None, None, 1, False, False), TENTH],
-    "finetune-bn-train": [Expected(1, None, None, 1, True, True), TENTH],
+    "finetune": [HEAD, Expected(3, 0.1, 0.1, 0.1, False, False)],
+    "finetune-author": [Expected(1, None, None, 1, True, True, norms=1), Expected(3, 0.1, 0.1, 0.1, True, True)],
+    "finetune-bn-switch": [HEAD, Expected(2, 0.1, 0.1, 0.1, True, True)],
+    "bn-only": [Expected(3, None, None, 1, True, True, norms=1)],
     "finetune-whole": [WHOLE],
     "scratch": [WHOLE],
     "feature-extract": [Expected(3, None, None, 1, False, False)],
     "discriminative": [Expected(3, 1, 1, 10, True, True)],
     "freeze-early": [Expected(3, None, 1, 1, False, True)],
 }
-"""Of three epochs, one of them a head epoch."""
+"""Of three epochs, and one head epoch on top."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,10 @@ class Watched:
 
 def batch_norms(network: nn.Module) -> dict[str, nn.Module]:
     return {n: m for n, m in network.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+
+
+def norm_parameters(network: nn.Module) -> set[str]:
+    return {f"{name}.{kind}" for name in batch_norms(network) for kind in ("weight", "bias")}
 
 
 @cache
@@ -95,13 +113,11 @@ def test_what_is_trained_how_fast_and_in_which_mode_at_every_step(policy: str) -
     assert early_norms
     assert early_norms < batch_norms(seen.network).keys()
     wanted_lr, wanted_modes = [], []
+    norms = norm_parameters(seen.network)
     for stage in EXPECTED[policy]:
         for step in range(stage.epochs * STEPS):
             cosine = LR * 0.5 * (1 + math.cos(math.pi * step / (stage.epochs * STEPS)))
-            share = {
-                name: stage.head if name in head else stage.early if name in early else stage.later
-                for name, _ in seen.network.named_parameters()
-            }
+            share = {name: stage.share(name, early, head, norms) for name, _ in seen.network.named_parameters()}
             wanted_lr.append({name: cosine * factor for name, factor in share.items() if factor is not None})
             wanted_modes.append(
                 {
@@ -109,12 +125,13 @@ def test_what_is_trained_how_fast_and_in_which_mode_at_every_step(policy: str) -
                     for name in batch_norms(seen.network)
                 }
             )
-    assert len(seen.lr) == len(wanted_lr) == 3 * STEPS
+    assert len(seen.lr) == len(wanted_lr) == sum(stage.epochs for stage in EXPECTED[policy]) * STEPS
     for actual, wanted in zip(seen.lr, wanted_lr, strict=True):
         assert actual == pytest.approx(wanted, rel=1e-9)
     assert seen.training == wanted_modes
     state, first_steps = seen.trained.run_state, seen.lr[::STEPS]
-    assert [epoch.lr for epoch in state.history] == [next(iter(lr.values())) for lr in first_steps]
+    trained = [epoch for epoch in state.history if not epoch.is_starting_point]
+    assert [epoch.lr for epoch in trained] == [next(iter(lr.values())) for lr in first_steps]
     numbers = {name: parameter.numel() for name, parameter in seen.network.named_parameters()}
     begun = [first_steps[sum(stage.epochs for stage in EXPECTED[policy][:k])] for k in range(len(state.stages))]
     assert [stage.trainable_parameters for stage in state.stages] == [sum(numbers[name] for name in lr) for lr in begun]
@@ -124,7 +141,7 @@ def test_what_is_trained_how_fast_and_in_which_mode_at_every_step(policy: str) -
 def test_what_is_frozen_stays_to_the_last_bit_and_what_is_trained_moves(policy: str) -> None:
     seen = watch(policy)
     early, head = early_half(seen.network), set(head_parameters(seen.network))
-    stages = EXPECTED[policy]
+    stages, norms = EXPECTED[policy], norm_parameters(seen.network)
     for name, tensor in seen.trained.last_state.items():
         if name.endswith("num_batches_tracked"):
             continue
@@ -133,7 +150,7 @@ def test_what_is_frozen_stays_to_the_last_bit_and_what_is_trained_moves(policy: 
         if kind.startswith("running_"):
             moves = any(s.early_norms_train if in_front else s.later_norms_train for s in stages)
         else:
-            moves = name in head or any((s.early if in_front else s.later) is not None for s in stages)
+            moves = any(s.share(name, early, head, norms) is not None for s in stages)
         assert torch.equal(tensor, seen.before[name]) is not moves, name
 
 

@@ -199,10 +199,12 @@ def _confusion(dataset: str, model: str, results: Results) -> Picture | None:
 
 
 def _band(cell: Cell, field: str) -> list[list[float]]:
-    """Return [epoch, mean, lowest, highest] for the epochs that every seed reached."""
+    """Return [epoch, mean, lowest, highest] of what every seed reached; a starting point has no training loss."""
     band = []
     for epochs in zip(*(record.history for record in cell.records.values()), strict=False):
-        values = [float(getattr(epoch, field)) for epoch in epochs]
+        values = [getattr(epoch, field) for epoch in epochs]
+        if None in values:
+            continue
         ends = (math.fsum(values) / len(values), min(values), max(values))
         band.append([epochs[0].epoch, *(round(end, DECIMALS) for end in ends)])
     return band

@@ -10,6 +10,7 @@ from benchmark.analysis.results import Results
 from benchmark.matrix.augmentations import describe
 from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import CONTENT
+from benchmark.matrix.settings import FEWEST_FOR_ACCURACY, ChooseBy, TrainingSettings
 from benchmark.records.record import DoneRun, Environment
 from benchmark.report.text import escape, table
 from benchmark.words import count, duration, listed
@@ -17,14 +18,15 @@ from benchmark.words import count, duration, listed
 _NAMES: dict[str, str] = {
     "image_size": "image size (px, both sides)",
     "batch_size": "batch size",
-    "epochs": "epochs, at most",
-    "head_epochs": "epochs of finetune's head stage",
+    "epochs": "epochs of the whole network, at most",
+    "head_epochs": "epochs of the head, before them",
     "optimizer": "optimizer",
     "lr": "learning rate of the first step",
     "weight_decay": "weight decay",
     "scheduler": "learning rate schedule",
     "augment": "augmentation (training images)",
     "early_stopping": "early stopping: patience (epochs)",
+    "choose_by": "score that chooses the epoch",
     "precision": "precision",
 }
 
@@ -40,6 +42,13 @@ _ARTICLE: dict[str, str] = {
     "early_stopping": "10",
 }
 """Settings that the article states (`experiments/full.yaml` comments on each key)."""
+
+_CHOICE: dict[ChooseBy, str] = {
+    "accuracy": "best validation accuracy (ties: lower validation loss, then the earlier epoch; with fewer than "
+    f"{FEWEST_FOR_ACCURACY} validation images the loss goes first)",
+    "loss": "lowest validation loss (ties: higher validation accuracy, then the earlier epoch)",
+    "roc_auc": "highest ROC AUC on validation (ties: lower validation loss, then the earlier epoch)",
+}
 
 _ARTICLES_DATASETS = ("beans", "rps", "pets")
 
@@ -79,6 +88,14 @@ def settings(matrix: Matrix) -> str:
         origin = "the same" if entry.name in _ARTICLES_DATASETS and is_complete else OURS
         rows.append([f"dataset {escape(entry.title)}", f"{name}, {taken}{classes}", origin])
     return table(["setting", "here", "the article"], rows, left=3)
+
+
+def choice(training: TrainingSettings) -> str:
+    """Return how the epoch is chosen, in one sentence."""
+    chosen = _CHOICE[training.choose_by]
+    return (
+        f"Of the last stage's epochs and its starting point, from which patience counts, the one of {chosen} is chosen."
+    )
 
 
 def _weights(source: str) -> str:

@@ -17,11 +17,11 @@ CLASSES_SHOWN = 12
 """Largest number of classes shown: of more, those of lowest recall are."""
 
 NOTE = (
-    "Means over the done seeds, of the best epoch on the test split unless named otherwise, ± half-width of the 95 % "
+    "Means over the done seeds, of the chosen epoch on the test split unless named otherwise, ± half-width of the 95 % "
     "interval by the crossed bootstrap (seeds and images). Macro F1: unweighted mean over the classes. Log loss: mean "
     f"cross-entropy. ECE: expected calibration error in {BINS} bins; it is biased upwards on few images, and its "
-    "interval is for the mean over test sets of this size. Validation: the accuracy that chose the epoch. Last epoch: "
-    "test accuracy without a choice. Article's way: the best test accuracy over all epochs, optimistic."
+    "interval is for the mean over test sets of this size. Validation: accuracy of the chosen epoch. Last epoch: test "
+    "accuracy without a choice."
 )
 
 _COLUMNS: Mapping[str, tuple[str, float, int]] = {
@@ -34,12 +34,11 @@ _COLUMNS: Mapping[str, tuple[str, float, int]] = {
 _READINGS: Mapping[str, str] = {
     "validation.accuracy": "validation (%)",
     "last_epoch_test_accuracy": "last epoch (%)",
-    "article_accuracy": "article's way (%)",
 }
 
 
 def other_scores(results: Results) -> str:
-    """Return a table of the cells: macro F1, log loss, ECE, validation, last epoch, the article's reading."""
+    """Return a table of the cells: macro F1, log loss, ECE, validation, last epoch."""
     rows = []
     for cell in results.done_cells():
         dataset, mode, policy, model = cell.key
