@@ -124,7 +124,7 @@ def test_kept_features_cost_one_pass_over_the_images_and_their_mirror_images() -
     beans = took(spec(), 10, images=1034)
     features = spec(weights="hub", policies=["feature-extract"])
     of_beans = 40 * (1034 + 4 / 4) + (4 + 2 * 5) / 4
-    assert only(features, [beans]).seconds == pytest.approx(10 * (2 * 1034 + 133 + 128) / 4 / of_beans)
+    assert only(features, [beans]).seconds == pytest.approx(10 * (2 * 1034 + 4 + 5) / 4 / of_beans)
 
 
 def test_a_drawn_split_comes_from_the_training_images_and_a_choice_of_classes_takes_its_share() -> None:

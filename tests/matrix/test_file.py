@@ -268,7 +268,7 @@ def test_a_wrong_setting_is_reported_in_one_line_that_repeats_it(file: Path, tex
 
 def test_two_contradicting_values_are_reported_at_the_one_that_was_set(file: Path) -> None:
     text = TEXT + "  image_size: 64\n  crop_size: 48\n"
-    message = "training.crop_size: crop_size (48) is more than image_size (32)"
+    message = "training: crop_size (48) is more than image_size (32)"
     assert refusal(file, text, "training.image_size=32").startswith(f"--set training.image_size=32: {message}")
     assert refusal(file, text.replace("64", "32")).startswith(f"m.yaml:10: {message}")
 

@@ -21,7 +21,7 @@ from tests.factories import matrix
 
 CPU = plain_yaml.read(file.find("cpu").read_text(encoding="utf-8"))[0]
 CPU_GOLDEN = {
-    ("beans", "rgb", "finetune", 0): "ea2a5b86ca744907",
+    ("beans", "rgb", "finetune", 0): "39c05db20b32ea4e",
     ("beans", "grey-1ch", "scratch", 4): "1e00c9184b05e58e",
     ("rps", "grey-3ch", "finetune-whole", 2): "f9eba1e85e139aa5",
 }
