@@ -5,6 +5,7 @@ A figure is a number that a source states; in `benchmark.report` it is a picture
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -12,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Tag, ValidationError, model_validator
 
 from benchmark.analysis.differences import Contrast, Difference, Question, adjust, measure, policies_compared
 from benchmark.analysis.results import Cell, Results
 from benchmark.analysis.uncertainty.interval import CONFIDENCE, SEEDS_FOR_A_VERDICT, t_quantile
 from benchmark.errors import UserError
-from benchmark.fields import Frozen
+from benchmark.fields import Frozen, Some
 from benchmark.matrix import file, plain_yaml
 from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import RunSpec
@@ -37,16 +38,18 @@ class QuestionClaim(Frozen):
     """The side that is better, according to the source."""
     datasets: tuple[str, ...]
     """Catalogue names of the source's own datasets."""
+    policies: Some[str] | None = None
+    """Of the question about pretraining: those that the source trains; comparisons of others do not test its answer."""
 
 
 class PolicyClaim(Frozen):
-    """A source's claim that one policy is better than another."""
+    """A source's claim that one policy is better than each of others."""
 
     text: str
     better: str
-    than: str
-    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Titles (label or name) of the matrix's datasets that represent the source's case."""
+    than: Some[str]
+    datasets: Some[str] | None = None
+    """Titles (label or name) of the matrix's datasets that represent the source's case, or None if it speaks of all."""
 
 
 _OF_A_QUESTION, _OF_POLICIES = "(of a question)", "(of policies)"
@@ -135,10 +138,11 @@ class Judged:
 
 
 def judge(claims: Sequence[Claim], found: Sequence[Difference], results: Results) -> dict[Claim, tuple[Judged, ...]]:
-    """Return the verdicts on each claim of one source, empty if the matrix does not contain the comparison.
+    """Return the verdicts on each claim of one source, empty if the matrix does not have all that the claim compares.
 
     Generated controls do not count as evidence. A claim about a question is judged on that question's headlines, a
-    claim about policies on its own differences, with Holm's correction among those of the source.
+    claim about policies on its own differences, with Holm's correction among those of the source. No policy stands for
+    another: a claim about one that the matrix does not have is not tested.
 
     Args:
         claims: claims of one source.
@@ -157,18 +161,21 @@ def judge(claims: Sequence[Claim], found: Sequence[Difference], results: Results
             return
         for difference in found:
             contrast = difference.contrast
-            if contrast.family == claim.question and contrast.headline and contrast.dataset not in results.controls:
+            asked = contrast.family == claim.question and contrast.headline and contrast.dataset not in results.controls
+            if asked and (claim.policies is None or contrast.first in claim.policies):
                 yield Judged(difference, verdict(claim, difference), whole.get(contrast.dataset) in claim.datasets)
 
     return {claim: tuple(comparisons(claim)) for claim in claims}
 
 
 def _between_policies(claim: PolicyClaim, results: Results) -> Iterator[Contrast]:
-    for dataset in results.datasets:
-        if dataset in claim.datasets and dataset not in results.controls:
-            for model in results.matrix.models:
-                compared = policies_compared("policies", claim.better, claim.than, dataset, model, results)
-                yield from (contrast for contrast in compared if contrast.headline)
+    if not {claim.better, *claim.than} <= set(results.matrix.policies):
+        return
+    titles = [title for title in results.datasets if claim.datasets is None or title in claim.datasets]
+    for dataset, model, other in itertools.product(titles, results.matrix.models, claim.than):
+        if dataset not in results.controls:
+            compared = policies_compared("policies", claim.better, other, dataset, model, results)
+            yield from (contrast for contrast in compared if contrast.headline)
 
 
 def verdict(claim: Claim, difference: Difference) -> Verdict:
@@ -181,6 +188,13 @@ def verdict(claim: Claim, difference: Difference) -> Verdict:
     if difference.sign == -claimed or difference.is_equivalent:
         return "contradicted"
     return "undecided"
+
+
+def on_the_whole(comparisons: Sequence[Judged]) -> Verdict:
+    """Return the verdict on a claim that needs all of its comparisons: contradicted if one is, supported if each is."""
+    found = {judged.verdict for judged in comparisons}
+    worst: tuple[Verdict, ...] = ("contradicted", "undecided", "not run")
+    return next((verdict for verdict in worst if verdict in found), "supported")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
 from benchmark.analysis.differences import Difference
-from benchmark.analysis.published import Claim, Compared, Judged, Metric, Source, Verdict, compare, judge
+from benchmark.analysis.published import (
+    Claim,
+    Compared,
+    Judged,
+    Metric,
+    PolicyClaim,
+    Source,
+    Verdict,
+    compare,
+    judge,
+    on_the_whole,
+)
 from benchmark.analysis.results import Results
 from benchmark.analysis.uncertainty.inference import smallest_visible
 from benchmark.report import tables
@@ -42,7 +53,8 @@ def _legend(results: Results) -> str:
     return (
         "Supported: the claimed side is better after Holm's correction. Contradicted: the other side is, or the two "
         f"are shown to differ by less than {margin_in_words(margin)}. Undecided: neither; in brackets the smallest "
-        "true difference that this matrix would have shown with 80 % power."
+        "true difference that this matrix would have shown with 80 % power. A policy said to be better than others is "
+        "supported if each comparison is, and contradicted if one is."
     )
 
 
@@ -50,11 +62,13 @@ def _claims(judged: Mapping[Claim, Sequence[Judged]], results: Results) -> Itera
     for claim, comparisons in judged.items():
         text = escape(claim.text)
         if not comparisons:
-            yield f"**{text}**: not run, this matrix does not have the comparison."
+            yield f"**{text}**: not tested, this matrix does not have the comparison."
             continue
         counted = Counter(comparison.verdict for comparison in comparisons)
-        summary = listed([f"{word} in {counted[word]}" for word in get_args(Verdict) if counted[word]])
-        yield f"**{text}**: {summary} of {count(len(comparisons), 'comparison')}."
+        verdicts = listed([f"{word} in {counted[word]}" for word in get_args(Verdict) if counted[word]])
+        summary = f"{verdicts} of {count(len(comparisons), 'comparison')}"
+        whole = f"{on_the_whole(comparisons)} ({summary})" if isinstance(claim, PolicyClaim) else summary
+        yield f"**{text}**: {whole}."
         yield tables.table_of([_comparison(each, results) for each in comparisons], right=1)
 
 
