@@ -72,7 +72,7 @@ def markdown(
         published=published(sources, found, results),
         folds={cell.key[0]: cell.folds for cell in results.by_key.values() if cell.folds},
         choice=method.choice(matrix.training),
-        settings=method.settings(matrix),
+        settings=method.settings(results),
         images=method.datasets(results),
         machine=method.machine(plan.done) if plan.done else "",
         done_runs=count(len(plan.done), "done run"),

@@ -325,7 +325,7 @@ def test_the_settings_say_what_is_the_articles_and_what_is_our_choice(filled: St
     shown = factories.texts(MATRIX, filled)["report.md"].partition("### Settings")[2]
     lines = {parts[1].strip(): parts[2:4] for line in shown.splitlines() if len(parts := line.split("|")) == 5}
     assert [text.strip() for text in lines["batch size"]] == ["32", "the same"]
-    assert [text.strip() for text in lines["epochs of the whole network, at most"]] == ["6", "60 (here: our choice)"]
+    assert [text.strip() for text in lines["epochs of a run, at most"]] == ["8", "60 (here: our choice)"]
     assert [text.strip() for text in lines["augmentation (training images)"]] == ["hflip", "the same"]
     assert [text.strip() for text in lines["weight decay"]] == ["0.01", "our choice"]
     assert [text.strip() for text in lines["dataset beans"]] == ["beans, all training images", "the same"]

@@ -4,44 +4,62 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from types import MappingProxyType
 
 from benchmark.analysis.results import Results
 from benchmark.matrix.augmentations import describe
-from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import CONTENT
-from benchmark.matrix.settings import FEWEST_FOR_ACCURACY, ChooseBy, TrainingSettings
+from benchmark.matrix.settings import FEWEST_FOR_ACCURACY, ChooseBy, EarlyStopping, TrainingSettings
 from benchmark.records.record import DoneRun, Environment
 from benchmark.report.text import escape, table
 from benchmark.words import count, duration, listed
 
-_NAMES: dict[str, str] = {
-    "image_size": "image size (px, both sides)",
-    "batch_size": "batch size",
-    "epochs": "epochs of the whole network, at most",
-    "head_epochs": "epochs of the head, before them",
-    "optimizer": "optimizer",
-    "lr": "learning rate of the first step",
-    "weight_decay": "weight decay",
-    "scheduler": "learning rate schedule",
-    "augment": "augmentation (training images)",
-    "early_stopping": "early stopping: patience (epochs)",
-    "choose_by": "score that chooses the epoch",
-    "precision": "precision",
-}
+STATED: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "models": ("model", "timm/resnetrs50"),
+        "input_modes": ("input modes", "rgb, grey-3ch, grey-1ch"),
+        "policies": ("policies", "finetune, finetune-whole, scratch"),
+        "image_size": ("image size (px)", "224"),
+        "batch_size": ("batch size", "32"),
+        "epochs_of_a_run": ("epochs of a run, at most", "60"),
+        "optimizer": ("optimizer", "adamw"),
+        "lr": ("learning rate of the first step", "0.001"),
+        "lr_after_the_head": ("learning rate of everything after the head, times the head's", "0.1"),
+        "scheduler": ("learning rate schedule", "cosine"),
+        "augment": ("augmentation (training images)", "hflip"),
+    }
+)
+"""What the article's text states: key -> (name, value). Its datasets are in `_ARTICLES_DATASETS`."""
 
-_ARTICLE: dict[str, str] = {
-    "models": "timm/resnetrs50",
-    "image_size": "224",
-    "batch_size": "32",
-    "epochs": "60",
-    "optimizer": "adamw",
-    "lr": "0.001",
-    "scheduler": "cosine",
-    "augment": "hflip",
-    "early_stopping": "10",
-}
-"""Settings that the article states (`experiments/full.yaml` comments on each key)."""
+LEFT_OPEN: Mapping[str, str] = MappingProxyType(
+    {
+        "epochs": "epochs of the whole network, at most",
+        "head_epochs": "epochs of the head, before them",
+        "early_stopping": "early stopping: patience (epochs)",
+        "choose_by": "score on validation that chooses the epoch",
+        "weight_decay": "weight decay",
+        "head_init": "start of the head",
+        "crop_size": "central crop (px)",
+        "weights": "weights",
+        "seeds": "seeds",
+        "split_seed": "seed of the splits that a dataset lacks",
+        "on_bad_image": "images that cannot be decoded",
+        "precision": "precision",
+        "threads": "threads per run",
+    }
+)
+"""Settings that the article's text does not state: key -> name."""
+
+PROTOCOL: Mapping[str, str] = MappingProxyType(
+    {
+        "a cosine ends": "at zero, step by step, in each stage",
+        "images are resized": "on both sides, bilinear, antialiased",
+        "head": "the network's own, its last layer new",
+    }
+)
+"""What no setting changes and the article's text does not state: name -> what is done."""
 
 _CHOICE: dict[ChooseBy, str] = {
     "accuracy": "best validation accuracy (ties: lower validation loss, then the earlier epoch; with fewer than "
@@ -52,7 +70,7 @@ _CHOICE: dict[ChooseBy, str] = {
 
 _ARTICLES_DATASETS = ("beans", "rps", "pets")
 
-OURS = "our choice"
+OURS, SAME = "our choice", "the same"
 
 
 def machine_in_short(records: Sequence[DoneRun]) -> str:
@@ -68,25 +86,19 @@ def machine_in_short(records: Sequence[DoneRun]) -> str:
     )
 
 
-def settings(matrix: Matrix) -> str:
-    """Return the matrix's settings against the article's, as a Markdown table."""
-    rows = [["model", listed([escape(m) for m in matrix.models]), _compared("models", _without_tag(matrix.models))]]
-    for key, name in _NAMES.items():
-        shown = _setting(matrix, key)
-        rows.append([name, escape(shown), _compared(key, shown)])
-    rows += [
-        ["weights", _weights(matrix.weights), OURS],
-        ["seeds", ", ".join(str(seed) for seed in matrix.seeds), OURS],
-        ["split seed", str(matrix.split_seed), OURS],
-        ["threads per run", str(matrix.threads), OURS],
-    ]
-    for entry in matrix.datasets:
+def settings(results: Results) -> str:
+    """Return the settings against the article's, as a Markdown table: what it states, then what it leaves open."""
+    here = _here(results)
+    rows = [[name, escape(here[key]), _compared(key, here[key])] for key, (name, _) in STATED.items() if here[key]]
+    for entry in results.matrix.datasets:
         taken = "all training images" if entry.limit is None else f"{entry.limit} training images"
         classes = "" if entry.classes is None else f", classes {listed([escape(name) for name in entry.classes])}"
         name = f"the folder with content {(entry.content or '')[:12]}" if entry.is_folder else escape(entry.name)
         is_complete = entry.limit is None and entry.classes is None
-        origin = "the same" if entry.name in _ARTICLES_DATASETS and is_complete else OURS
+        origin = SAME if entry.name in _ARTICLES_DATASETS and is_complete else OURS
         rows.append([f"dataset {escape(entry.title)}", f"{name}, {taken}{classes}", origin])
+    rows += [[name, escape(here[key]), OURS] for key, name in LEFT_OPEN.items()]
+    rows += [[name, done, OURS] for name, done in PROTOCOL.items()]
     return table(["setting", "here", "the article"], rows, left=3)
 
 
@@ -98,29 +110,46 @@ def choice(training: TrainingSettings) -> str:
     )
 
 
+def _here(results: Results) -> dict[str, str]:
+    """Return this matrix's value of every key of `STATED` and `LEFT_OPEN`, empty where no policy has such a stage."""
+    matrix = results.matrix
+    stages = [run.spec.stages for run in results.plan.runs]
+    rates = {after.lr / before.lr for each in stages for before, after in pairwise(each) if after.trainable == "all"}
+    return {
+        **{key: _text(value) for key, value in matrix.training},
+        "models": ", ".join(matrix.models),
+        "input_modes": ", ".join(matrix.input_modes),
+        "policies": ", ".join(matrix.policies),
+        "epochs_of_a_run": str(max(sum(stage.epochs for stage in each) for each in stages)),
+        "lr_after_the_head": ", ".join(f"{rate:g}" for rate in sorted(rates)),
+        "weights": _weights(matrix.weights),
+        "seeds": ", ".join(str(seed) for seed in matrix.seeds),
+        "split_seed": str(matrix.split_seed),
+        "on_bad_image": matrix.on_bad_image,
+        "threads": str(matrix.threads),
+    }
+
+
 def _weights(source: str) -> str:
     """Return the origin of weights; files are named by their content."""
     path, marked, content = source.rpartition(CONTENT)
     return f"a file with SHA-256 {content[:12]}…" if marked and path else source
 
 
-def _without_tag(models: Sequence[str]) -> str:
-    return ", ".join(model.partition(".")[0] for model in models)
-
-
-def _setting(matrix: Matrix, key: str) -> str:
-    value = getattr(matrix.training, key)
-    if key == "early_stopping":
-        return "off" if value is None else str(value.patience)
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, EarlyStopping):
+        return str(value.patience)
     if isinstance(value, tuple):
         return ", ".join(describe(step) for step in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _compared(key: str, shown: str) -> str:
-    if key not in _ARTICLE:
-        return OURS
-    return "the same" if shown == _ARTICLE[key] else f"{_ARTICLE[key]} (here: {OURS})"
+def _compared(key: str, here: str) -> str:
+    theirs = STATED[key][1]
+    ours = here.partition(".")[0] if key == "models" else here  # the article names no tag of weights
+    return SAME if set(ours.split(", ")) == set(theirs.split(", ")) else f"{theirs} (here: {OURS})"
 
 
 def datasets(results: Results) -> str:
