@@ -14,7 +14,7 @@ from benchmark.matrix.augmentations import AUGMENTATIONS
 from benchmark.matrix.expand import expand
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import Matrix
-from benchmark.matrix.settings import EarlyStopping, TrainingSettings
+from benchmark.matrix.settings import TrainingSettings
 from benchmark.networks.libraries.find import find_architecture
 
 RUNS = {
@@ -61,7 +61,7 @@ def test_a_shipped_matrix_states_every_key_and_comments_each(name: str) -> None:
     assert without == []
 
 
-def test_full_is_the_article() -> None:
+def test_full_is_the_article_where_its_text_states_anything() -> None:
     made = load("full")
     assert made.training == TrainingSettings(
         image_size=224,
@@ -73,7 +73,7 @@ def test_full_is_the_article() -> None:
         weight_decay=made.training.weight_decay,
         scheduler="cosine",
         augment=("hflip",),
-        early_stopping=EarlyStopping(patience=10),
+        early_stopping=made.training.early_stopping,
         precision="auto",
     )
     assert made.models == ("timm/resnetrs50.tf_in1k",)
@@ -86,14 +86,19 @@ def test_full_is_the_article() -> None:
     }
 
 
-def test_full_marks_each_setting_as_the_articles_or_as_our_choice() -> None:
-    settings = [line for line in text_of("full").splitlines() if re.match(r" *[a-z_]+:", line)]
-    bookkeeping = ("name:", "training:", "timeout:", "keep_weights:", "keep_thumbnails:", "equivalence_margin:")
-    unmarked = [line for line in settings if not re.search(r"article|our choice", line)]
-    assert [line for line in unmarked if not line.startswith(bookkeeping)] == []
-    for key in ("seeds", "split_seed", "head_epochs", "weight_decay", "precision", "threads"):
-        (line,) = [line for line in settings if line.strip().startswith(f"{key}:")]
-        assert "our choice" in line
+def test_every_arm_of_full_trains_the_whole_network_for_as_long_and_none_exceeds_the_articles_epochs() -> None:
+    arms = {run.policy: run.stages for run in expand(load("full"))}
+    assert {sum(stage.epochs for stage in stages if stage.trainable == "all") for stages in arms.values()} == {40}
+    assert {policy: sum(stage.epochs for stage in stages) for policy, stages in arms.items()} == {
+        "finetune": 60,
+        "finetune-whole": 40,
+        "scratch": 40,
+    }
+
+
+@pytest.mark.parametrize("name", sorted({*file.shipped()} - {"full", "smoke", "hotdog", "thumbs", "flowers102"}))
+def test_what_a_kept_backbone_reaches_is_in_every_matrix_that_repeats_no_source(name: str) -> None:
+    assert "feature-extract" in load(name).policies
 
 
 def test_smoke_needs_no_network_and_shows_real_and_generated_images() -> None:
@@ -134,8 +139,8 @@ def test_flowers102_extracts_features_and_then_trains_all_layers() -> None:
     assert made.training.image_size == 64
     assert made.training.optimizer.name == "adam"
     first, second = next(run.stages for run in expand(made) if run.policy == "features-then-all")
-    assert (first.trainable, first.lr, first.batch_norm) == ("head", 0.01, "eval")
-    assert (second.trainable, second.lr, second.batch_norm) == ("all", 0.001, "eval")
+    assert (first.trainable, first.lr, first.batch_norm, first.epochs) == ("head", 0.01, "eval", 10)
+    assert (second.trainable, second.lr, second.batch_norm, second.epochs) == ("all", 0.001, "eval", 10)
     assert {str(s.scheduler) for s in (first, second)} == {"step (size 10, gamma 0.1)"}
     assert "a tenth is our choice" in text_of("flowers102")
 
@@ -165,7 +170,7 @@ def test_thumbs_trains_alexnet_as_the_source_does_and_keeps_the_best_checkpoint(
     assert (str(training.optimizer), str(training.scheduler)) == ("sgd (momentum 0.9)", "constant")
 
 
-def test_size_similarity_is_two_sizes_of_two_datasets_and_every_policy_of_the_four_rules() -> None:
+def test_size_similarity_is_two_sizes_of_two_datasets_and_every_policy_of_both_rules() -> None:
     made = load("size-similarity")
     assert [(entry.name, entry.title) for entry in made.datasets] == [
         ("flowers102", "small similar"),

@@ -2,7 +2,7 @@
 
 A child process of `against`; every default of pytorch-accelerated's Trainer stays as it is. Weights are read from a
 file of timm's names, as ``pretrained=True`` reads them from the hub. The head starts with PyTorch's own initialisation,
-as the article's resnetrs50 does and the harness's head: ``create_model(num_classes=3)`` gives an EfficientNet weights
+as timm's resnetrs50 does and the harness's head: ``create_model(num_classes=3)`` gives an EfficientNet weights
 uniform within 1 / sqrt(3), twenty times as wide (timm's ``_init_weight_goog``), from which eight epochs reached 75 % in
 grey-3ch instead of 88 %.
 """
