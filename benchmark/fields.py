@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -29,6 +29,14 @@ def distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
     return items
 
 
+def _as_items(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+def _as_written(items: tuple[Any, ...]) -> Any:
+    return items[0] if len(items) == 1 else list(items)
+
+
 NonEmpty = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
@@ -36,3 +44,5 @@ Positive = Annotated[float, Field(gt=0, strict=True)]
 NotNegative = Annotated[float, Field(ge=0, strict=True)]
 Some = Annotated[tuple[Item, ...], Field(min_length=1), AfterValidator(distinct)]
 """A list of at least one item, without duplicates."""
+OneOrSome = Annotated[Some[Item], BeforeValidator(_as_items), PlainSerializer(_as_written)]
+"""One item, or a list as above; a tuple either way."""

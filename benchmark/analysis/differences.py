@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from benchmark.analysis.results import Cell, CellKey, Results
+from benchmark.analysis.results import Cell, Results
 from benchmark.analysis.scores import Quality
 from benchmark.analysis.uncertainty.bootstrap import mean_scores
 from benchmark.analysis.uncertainty.clusters import as_groups
@@ -18,6 +18,7 @@ from benchmark.analysis.uncertainty.inference import SIGNIFICANCE, holm, is_equi
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.means import mean_difference
 from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.run_spec import CellKey, Setup
 from benchmark.words import listed
 
 Question = Literal["colour", "channels", "pretraining", "stages"]
@@ -41,17 +42,17 @@ class Contrast:
     Attributes:
         family: the question it belongs to.
         dataset: title of the dataset.
-        model: name of the model.
+        setup: the model and the image size of both sides.
         first: the side that a positive difference favours.
         second: the side that is subtracted.
         context: conditions that both sides share, in words.
         pairs: pairs of cells; of several, the mean of their differences is taken.
-        headline: whether it answers the question for its dataset and model.
+        headline: whether it answers the question for its dataset and setup.
     """
 
     family: Family
     dataset: str
-    model: str
+    setup: Setup
     first: str
     second: str
     context: str = ""
@@ -94,7 +95,7 @@ class Difference:
 
 
 def differences(results: Results) -> list[Difference]:
-    """Return every paired difference of the matrix, by family, dataset and model; means over datasets last."""
+    """Return every paired difference of the matrix, by family, dataset and setup; means over datasets last."""
     measured = [measure(contrast, results) for contrast in contrasts(results)]
     found: list[Difference] = []
     for family in _MAKERS:
@@ -111,11 +112,11 @@ def _over_datasets(own: Sequence[Difference], results: Results) -> list[Differen
     names = [entry.name for entry in results.matrix.datasets]
     if len(set(names)) < len(names):
         return []
-    groups: dict[tuple[str, str, str, str], list[Difference]] = {}
+    groups: dict[tuple[Setup, str, str, str], list[Difference]] = {}
     for difference in own:
         contrast = difference.contrast
         if contrast.headline and contrast.dataset not in results.controls:
-            key = (contrast.model, contrast.first, contrast.second, contrast.context)
+            key = (contrast.setup, contrast.first, contrast.second, contrast.context)
             groups.setdefault(key, []).append(difference)
     means = []
     for group in groups.values():
@@ -147,7 +148,7 @@ def adjust(own: Sequence[Difference]) -> list[Difference]:
 
 def contrasts(results: Results) -> list[Contrast]:
     """Return the comparisons that a matrix allows, done or not, in the report's order."""
-    places = [(dataset, model) for dataset in results.datasets for model in results.matrix.models]
+    places = [(dataset, setup) for dataset in results.datasets for setup in results.matrix.setups]
     return [contrast for make in _MAKERS.values() for place in places for contrast in make(*place, results)]
 
 
@@ -253,42 +254,48 @@ def _contrasts(
 
 
 def _modes_compared(
-    family: Family, first: str, second: str, dataset: str, model: str, results: Results
+    family: Family, first: str, second: str, dataset: str, setup: Setup, results: Results
 ) -> Iterator[Contrast]:
     """Yield first - second for each policy that both modes have, and for the mean of the pretrained policies."""
     if not {first, second} <= set(results.modes(dataset)):
         return
-    every = {p: ((dataset, first, p, model), (dataset, second, p, model)) for p in results.matrix.policies}
+    every = {
+        policy: (CellKey(dataset, first, policy, *setup), CellKey(dataset, second, policy, *setup))
+        for policy in results.matrix.policies
+    }
     places = {policy: pair for policy, pair in every.items() if set(pair) <= set(results.by_key)}
     pretrained = [policy for policy in places if results.matrix.policy(policy).pretrained]
-    yield from _contrasts(Contrast(family, dataset, model, first, second), places, pretrained, [pretrained])
+    yield from _contrasts(Contrast(family, dataset, setup, first, second), places, pretrained, [pretrained])
 
 
 def policies_compared(
-    family: Family, first: str, second: str, dataset: str, model: str, results: Results
+    family: Family, first: str, second: str, dataset: str, setup: Setup, results: Results
 ) -> Iterator[Contrast]:
     """Yield first - second for each input mode that both policies have, and for the mean of the grey modes."""
-    every = {m: ((dataset, m, first, model), (dataset, m, second, model)) for m in results.modes(dataset)}
+    every = {
+        mode: (CellKey(dataset, mode, first, *setup), CellKey(dataset, mode, second, *setup))
+        for mode in results.modes(dataset)
+    }
     places = {mode: pair for mode, pair in every.items() if set(pair) <= set(results.by_key)}
     modes, grey = list(places), [mode for mode in places if INPUT_MODES[mode].grey]
     headline = modes if len(modes) == 1 else grey
     averaged = [grey] if grey == modes else [grey, modes]
-    yield from _contrasts(Contrast(family, dataset, model, first, second), places, headline, averaged)
+    yield from _contrasts(Contrast(family, dataset, setup, first, second), places, headline, averaged)
 
 
-def _pretraining(dataset: str, model: str, results: Results) -> Iterator[Contrast]:
+def _pretraining(dataset: str, setup: Setup, results: Results) -> Iterator[Contrast]:
     policies = {name: results.matrix.policy(name) for name in results.matrix.policies}
     for second in (name for name, policy in policies.items() if not policy.pretrained):
         for first in (name for name, policy in policies.items() if policy.pretrained):
-            yield from policies_compared("pretraining", first, second, dataset, model, results)
+            yield from policies_compared("pretraining", first, second, dataset, setup, results)
 
 
-def _stages(dataset: str, model: str, results: Results) -> Iterator[Contrast]:
+def _stages(dataset: str, setup: Setup, results: Results) -> Iterator[Contrast]:
     if {"finetune", "finetune-whole"} <= set(results.matrix.policies):
-        yield from policies_compared("stages", "finetune", "finetune-whole", dataset, model, results)
+        yield from policies_compared("stages", "finetune", "finetune-whole", dataset, setup, results)
 
 
-_MAKERS: dict[Question, Callable[[str, str, Results], Iterator[Contrast]]] = {
+_MAKERS: dict[Question, Callable[[str, Setup, Results], Iterator[Contrast]]] = {
     "pretraining": _pretraining,
     "channels": partial(_modes_compared, "channels", "grey-3ch", "grey-1ch"),
     "colour": partial(_modes_compared, "colour", "rgb", "grey-3ch"),

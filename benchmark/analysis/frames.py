@@ -14,32 +14,33 @@ import pandas as pd
 
 from benchmark.analysis.differences import Contrast, Difference
 from benchmark.analysis.published import Claim, Judged
-from benchmark.analysis.results import Cell, CellKey, Results, TimeField
+from benchmark.analysis.results import Cell, Results, TimeField
 from benchmark.analysis.scores import SCORES
 from benchmark.analysis.uncertainty.inference import equivalence_p_value, p_value, smallest_visible
 from benchmark.analysis.uncertainty.interval import Interval
+from benchmark.matrix.run_spec import CellKey
 from benchmark.records.plan import Plan, PlannedRun
 
 _SCORE_COLUMNS = tuple(column for name in SCORES for column in (name, f"{name}_half_width_95"))
 _INTERVAL_COLUMNS = ("low_95", "high_95", "degrees_of_freedom", "interval_over", "limited_by_few_images")
 
 CELL_COLUMNS = (
-    *("dataset", "model", "input_mode", "policy", "seeds_asked", "seeds_done", "test_images", "test_groups"),
-    *("accuracy", *_INTERVAL_COLUMNS, "best_of_dataset", *_SCORE_COLUMNS),
+    *("dataset", "model", "image_size", "input_mode", "policy", "seeds_asked", "seeds_done"),
+    *("test_images", "test_groups", "accuracy", *_INTERVAL_COLUMNS, "best_of_dataset", *_SCORE_COLUMNS),
     *("last_epoch_test_accuracy", "validation_accuracy", "validation_saturated_runs"),
     *(*get_args(TimeField), "contended_runs", "parameters", "note"),
 )
 
 DIFFERENCE_COLUMNS = (
-    *("family", "dataset", "model", "first", "second", "context", "headline", "seeds_asked", "seeds_paired"),
-    *("test_images", "test_groups", "difference", "half_width_95", *_INTERVAL_COLUMNS),
+    *("family", "dataset", "model", "image_size", "first", "second", "context", "headline"),
+    *("seeds_asked", "seeds_paired", "test_images", "test_groups", "difference", "half_width_95", *_INTERVAL_COLUMNS),
     *("p_value", "p_value_holm", "smallest_visible_difference"),
     *("equivalence_margin", "p_value_equivalence", "equivalent_within_margin"),
     *(column.replace(name, f"{name}_difference") for name in SCORES for column in (name, f"{name}_half_width_95")),
 )
 
 CLAIM_COLUMNS = (
-    *("claim", "dataset", "model", "first", "second", "context", "verdict", "said_by_the_source"),
+    *("claim", "dataset", "model", "image_size", "first", "second", "context", "verdict", "said_by_the_source"),
     *("difference", "half_width_95", "smallest_visible_difference"),
 )
 
@@ -47,7 +48,7 @@ _TYPES = (
     dict.fromkeys(("dataset", "model", "input_mode", "policy", "interval_over", "note"), "string")
     | dict.fromkeys(("family", "first", "second", "context", "claim", "verdict"), "string")
     | dict.fromkeys(("seeds_asked", "seeds_done", "seeds_paired", "test_images", "test_groups"), "Int64")
-    | dict.fromkeys(("validation_saturated_runs", "contended_runs", "parameters"), "Int64")
+    | dict.fromkeys(("image_size", "validation_saturated_runs", "contended_runs", "parameters"), "Int64")
     | dict.fromkeys(("limited_by_few_images", "best_of_dataset", "headline"), "boolean")
     | dict.fromkeys(("equivalent_within_margin", "said_by_the_source"), "boolean")
 )
@@ -61,13 +62,16 @@ def cells(results: Results) -> pd.DataFrame:
     """
     best = {key for dataset in results.datasets for key in results.best(dataset)}
     rows = [_cell(cell, results, best) for cell in results.by_key.values()]
-    rows += [_key(key) | {"note": f"the same as {first[1]} by construction"} for key, first in results.repeated.items()]
     rows += [
-        _key((left_out.dataset, left_out.input_mode, policy, model))
+        key._asdict() | {"note": f"the same as {first.input_mode} by construction"}
+        for key, first in results.repeated.items()
+    ]
+    rows += [
+        CellKey(left_out.dataset, left_out.input_mode, policy, *setup)._asdict()
         | {"seeds_asked": 0, "seeds_done": 0, "note": f"not applicable: {left_out.reason}"}
         for left_out in results.not_applicable
         for policy in left_out.policies
-        for model in results.matrix.models
+        for setup in results.matrix.setups
     ]
     return _frame(rows, CELL_COLUMNS)
 
@@ -114,14 +118,10 @@ def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.Data
     return frame.astype({column: _TYPES.get(column, "float64") for column in columns})
 
 
-def _key(key: CellKey) -> dict[str, Any]:
-    return dict(zip(("dataset", "input_mode", "policy", "model"), key, strict=True))
-
-
 def _cell(cell: Cell, results: Results, best: set[CellKey]) -> dict[str, Any]:
     states = results.states[cell.key]
     missing = [f"{number} {state}" for state, number in states.items() if state != "done"]
-    row = _key(cell.key) | {
+    row = cell.key._asdict() | {
         "seeds_asked": len(cell.asked),
         "seeds_done": len(cell.seeds),
         "note": ", ".join(missing) or None,
@@ -149,7 +149,8 @@ def _cell(cell: Cell, results: Results, best: set[CellKey]) -> dict[str, Any]:
 def _difference(difference: Difference, scores: Mapping[str, Interval]) -> dict[str, Any]:
     contrast, interval = difference.contrast, difference.interval
     row = {
-        **{name: getattr(contrast, name) for name in ("family", "dataset", "model", "first", "second", "context")},
+        **{name: getattr(contrast, name) for name in ("family", "dataset", "first", "second", "context")},
+        **contrast.setup._asdict(),
         "headline": contrast.headline,
         "seeds_asked": difference.asked,
         "seeds_paired": len(difference.seeds),

@@ -52,18 +52,18 @@ def find_disagreements(right: Sequence[Cell], wrong: Sequence[Cell], kept: Colle
     Only pairs of policy and seed that are done in every mode of both sides count.
 
     Args:
-        right: cells of one side.
-        wrong: cells of the other, of the same dataset; `Hard.said` is their answer.
+        right: cells of one side, of one setup.
+        wrong: cells of the other, of the same dataset and setup; `Hard.said` is their answer.
         kept, most: as in `find_hardest`.
     """
     every = [*right, *wrong]
     done = [
-        {(cell.key[2], seed) for cell in every if cell.key[1] == mode for seed in cell.seeds}
-        for mode in {cell.key[1] for cell in every}
+        {(cell.key.policy, seed) for cell in every if cell.key.input_mode == mode for seed in cell.seeds}
+        for mode in {cell.key.input_mode for cell in every}
     ]
     common = set.intersection(*done) if done else set()
     sure, unsure = (
-        _images([test for c in side for seed, test in c.tests.items() if (c.key[2], seed) in common])
+        _images([test for c in side for seed, test in c.tests.items() if (c.key.policy, seed) in common])
         for side in (right, wrong)
     )
     both = unsure.join(sure[["wrong", "runs"]].add_prefix("others_"), how="inner")

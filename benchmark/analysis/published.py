@@ -22,7 +22,7 @@ from benchmark.errors import UserError
 from benchmark.fields import Frozen, Some
 from benchmark.matrix import file, plain_yaml
 from benchmark.matrix.expand import expand
-from benchmark.matrix.run_spec import RunSpec
+from benchmark.matrix.run_spec import CellKey, RunSpec
 
 Metric = Literal["last_epoch_test_accuracy", "last_epoch_train_loss"]
 """Test accuracy after the last epoch, 0..1; mean cross-entropy of the last epoch's training steps, nats per image."""
@@ -73,8 +73,15 @@ class Figure(Frozen):
     dataset: str
     input_mode: str
     model: str
+    image_size: int | None = None
+    """Pixels, both sides after resizing, or None for every size at which the results have the cell."""
     metric: Metric
     value: float
+
+    def is_of(self, key: CellKey) -> bool:
+        """Whether it is stated of this cell."""
+        size = key.image_size if self.image_size is None else self.image_size
+        return key == CellKey(self.dataset, self.input_mode, self.policy, self.model, size)
 
 
 class Source(Frozen):
@@ -172,9 +179,9 @@ def _between_policies(claim: PolicyClaim, results: Results) -> Iterator[Contrast
     if not {claim.better, *claim.than} <= set(results.matrix.policies):
         return
     titles = [title for title in results.datasets if claim.datasets is None or title in claim.datasets]
-    for dataset, model, other in itertools.product(titles, results.matrix.models, claim.than):
+    for dataset, setup, other in itertools.product(titles, results.matrix.setups, claim.than):
         if dataset not in results.controls:
-            compared = policies_compared("policies", claim.better, other, dataset, model, results)
+            compared = policies_compared("policies", claim.better, other, dataset, setup, results)
             yield from (contrast for contrast in compared if contrast.headline)
 
 
@@ -203,6 +210,7 @@ class Compared:
 
     Attributes:
         figure: the published figure.
+        key: our cell.
         values: ours, by seed; empty if no run of the cell is done.
         asked: number of seeds in the matrix.
         as_published: whether the cell's runs are those of the source's matrix apart from seeds and threads; if not,
@@ -210,6 +218,7 @@ class Compared:
     """
 
     figure: Figure
+    key: CellKey
     values: tuple[float, ...]
     asked: int
     as_published: bool
@@ -258,11 +267,11 @@ def compare(source: Source, results: Results) -> list[Compared]:
     ours = {run.spec.cell: run.spec for run in results.plan.runs}
     found = []
     for figure in source.figures:
-        key = (figure.dataset, figure.input_mode, figure.policy, figure.model)
-        if key in results.by_key:
-            cell = results.by_key[key]
-            same = _setting(ours[key]) == _setting(theirs[key])
-            found.append(Compared(figure, _values(cell, figure.metric) if same else (), len(cell.asked), same))
+        for key, cell in results.by_key.items():
+            if figure.is_of(key):
+                same = key in theirs and _setting(ours[key]) == _setting(theirs[key])
+                values = _values(cell, figure.metric) if same else ()
+                found.append(Compared(figure, key, values, len(cell.asked), same))
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 
@@ -22,14 +22,11 @@ from benchmark.analysis.uncertainty.means import count_informative, mean_accurac
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.matrix.input_modes import INPUT_MODES, Triple, group_identical_modes
 from benchmark.matrix.matrix import DatasetEntry, Matrix, NotApplicable, list_not_applicable
-from benchmark.matrix.run_spec import RunSpec
+from benchmark.matrix.run_spec import CellKey, RunSpec, Setup
 from benchmark.records import groups_file
 from benchmark.records.plan import STATES, Plan, State
 from benchmark.records.record import DoneRun
 from benchmark.records.store import Store
-
-CellKey: TypeAlias = tuple[str, str, str, str]
-"""(dataset, input mode, policy, model), as `RunSpec.cell`."""
 
 TimeField = Literal["train_seconds", "train_images_per_second", "eval_images_per_second"]
 """Field of `benchmark.records.record.Timing`."""
@@ -53,7 +50,7 @@ class Cell:
     """The runs of one cell.
 
     Attributes:
-        key: (dataset, input mode, policy, model).
+        key: its names.
         asked: the matrix's seeds.
         records: done records by seed, seeds ascending.
         tests: test results by seed, in the same order.
@@ -152,7 +149,7 @@ class Results:
         matrix: the matrix.
         plan: its runs with their states.
         store: the records, with their predictions and exhibits.
-        by_key: cells in the matrix's order (dataset, model, input mode, policy), including those without a done run.
+        by_key: cells in the matrix's order (dataset, setup, input mode, policy), including those without a done run.
         not_applicable: combinations that have no runs, with the reason.
         repeated: cells left out of ``by_key``, each with the cell that it repeats by construction.
     """
@@ -175,11 +172,6 @@ class Results:
         generated = {name for name, info in CATALOGUE.items() if info.source == "generated"}
         return frozenset(entry.title for entry in self.matrix.datasets if entry.name in generated)
 
-    @property
-    def several_models(self) -> bool:
-        """Whether tables need a column for the model."""
-        return len(self.matrix.models) > 1
-
     @cached_property
     def states(self) -> Mapping[CellKey, Mapping[State, int]]:
         """Number of runs per state, by cell, in the order of `STATES`; states without a run are left out."""
@@ -192,10 +184,10 @@ class Results:
         """Return a dataset of the matrix by its title."""
         return next(entry for entry in self.matrix.datasets if entry.title == dataset)
 
-    def done_cells(self, dataset: str | None = None, model: str | None = None) -> list[Cell]:
-        """Return the cells with a done run, of a dataset and a model if given, in the order of ``by_key``."""
+    def done_cells(self, dataset: str | None = None, setup: Setup | None = None) -> list[Cell]:
+        """Return the cells with a done run, of a dataset and a setup if given, in the order of ``by_key``."""
         done = (cell for cell in self.by_key.values() if cell.records)
-        return [cell for cell in done if dataset in (None, cell.key[0]) and model in (None, cell.key[3])]
+        return [cell for cell in done if dataset in (None, cell.key.dataset) and setup in (None, cell.key.setup)]
 
     def modes(self, dataset: str) -> tuple[str, ...]:
         """Return the input modes that apply to a dataset, in the matrix's order."""
@@ -231,7 +223,7 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
         if key in repeated:
             continue
         records = {spec.seed: done[spec.id] for spec in specs if spec.id in done}
-        tests = {seed: read_results(record, store, images, groups.get(key[0])) for seed, record in records.items()}
+        tests = {seed: read_results(record, store, images, groups.get(key.dataset)) for seed, record in records.items()}
         cells[key] = Cell(key=key, asked=tuple(spec.seed for spec in specs), records=records, tests=tests)
     return Results(matrix, plan, store, cells, tuple(list_not_applicable(matrix)), repeated)
 
@@ -248,8 +240,8 @@ def _by_cell(matrix: Matrix, plan: Plan) -> dict[CellKey, list[RunSpec]]:
     for run in plan.runs:
         found.setdefault(run.spec.cell, []).append(run.spec)
     titles = [entry.title for entry in matrix.datasets]
-    order = itertools.product(titles, matrix.models, matrix.input_modes, matrix.policies)
-    keys = [(dataset, mode, policy, model) for dataset, model, mode, policy in order]
+    order = itertools.product(titles, matrix.setups, matrix.input_modes, matrix.policies)
+    keys = [CellKey(dataset, mode, policy, *setup) for dataset, setup, mode, policy in order]
     return {key: sorted(found[key], key=attrgetter("seed")) for key in keys if key in found}
 
 
@@ -268,16 +260,17 @@ def _repeated(cells: Mapping[CellKey, Sequence[RunSpec]], records: Iterable[Done
         if (triples := _triples(record)) is not None:
             normalisation.setdefault(record.spec.model, triples)
     repeated: dict[CellKey, CellKey] = {}
-    alike: dict[tuple[str, str, str], list[CellKey]] = {}
-    for dataset, mode, policy, model in cells:
-        alike.setdefault((dataset, policy, model), []).append((dataset, mode, policy, model))
-    for (dataset, policy, model), keys in alike.items():
+    alike: dict[CellKey, list[CellKey]] = {}
+    for key in cells:
+        alike.setdefault(key._replace(input_mode=""), []).append(key)
+    for keys in alike.values():
+        model = keys[0].model
         if model not in normalisation:
             continue
         trained = any(stage.trainable == "all" for stage in cells[keys[0]][0].stages)
-        modes = [key[1] for key in keys]
+        modes = [key.input_mode for key in keys]
         for group in group_identical_modes(modes, *normalisation[model], stem_is_trained=trained):
-            first, *others = ((dataset, mode, policy, model) for mode in group)
+            first, *others = (keys[0]._replace(input_mode=mode) for mode in group)
             repeated.update((other, first) for other in others)
     return repeated
 

@@ -12,8 +12,8 @@ def candidates(dataset: str, results: Results) -> list[Cell]:
     They are the grey ones: the benchmark asks which of those to use. Colour competes on a user's own folder, whose
     owner may choose it, and if the matrix has the dataset in colour only.
     """
-    cells = [cell for key, cell in results.by_key.items() if key[0] == dataset]
-    grey = [cell for cell in cells if INPUT_MODES[cell.key[1]].grey]
+    cells = [cell for key, cell in results.by_key.items() if key.dataset == dataset]
+    grey = [cell for cell in cells if INPUT_MODES[cell.key.input_mode].grey]
     return cells if results.entry(dataset).is_folder or not grey else grey
 
 

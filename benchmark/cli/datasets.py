@@ -125,11 +125,12 @@ def prepare_datasets(
         if loaded is None:
             return
         runs = expand(identify_folders(loaded, progress=progress))
-        for source, grey in dict.fromkeys((run.source, INPUT_MODES[run.input_mode].grey) for run in runs):
+        wanted_images = ((run.source, run.image_size, INPUT_MODES[run.input_mode].grey) for run in runs)
+        for source, image_size, grey in dict.fromkeys(wanted_images):
             load_dataset(
                 source,
                 split_seed=loaded.split_seed,
-                image_size=loaded.training.image_size,
+                image_size=image_size,
                 grey=grey,
                 data_dir=data_dir,
                 drop_bad_images=drop,

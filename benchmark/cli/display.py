@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
@@ -13,16 +13,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from benchmark.execution.events import EpochDone, Event, Started, Warned
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.record import DoneRun, RunRecord
 from benchmark.words import count
 
 
-def _outcome(record: RunRecord, elsewhere: bool) -> str:
+def _outcome(record: RunRecord, title: str, elsewhere: bool) -> str:
     by = " (by another process)" if elsewhere else ""
     if not isinstance(record, DoneRun):
-        return f"{record.spec}: {record.status}: {record.reason}{by}"
+        return f"{title}: {record.status}: {record.reason}{by}"
     return (
-        f"{record.spec}: test accuracy {record.test.accuracy:.3f} "
+        f"{title}: test accuracy {record.test.accuracy:.3f} "
         f"(epoch {record.best_epoch} of {record.history[-1].epoch}), {record.timing.total_seconds:.0f} s{by}"
     )
 
@@ -33,8 +34,8 @@ class Display:
     Where bars are disabled, one line per finished run, with the time left at the pace so far.
     """
 
-    def __init__(self, bars: Progress, runs: int) -> None:
-        self._bars = bars
+    def __init__(self, bars: Progress, runs: int, title: Callable[[RunSpec], str]) -> None:
+        self._bars, self._title = bars, title
         self._lock = threading.Lock()
         self._total, self._done, self._started = runs, 0, time.monotonic()
         self._overall = bars.add_task("all runs", total=runs, detail="", start=False)
@@ -62,7 +63,7 @@ class Display:
         """Show a run's start, its latest epoch, or a warning; of these, a warning only without bars."""
         with self._lock:
             if isinstance(event, Started):
-                self._runs[event.run_id] = self._bars.add_task(event.title, total=event.epochs, detail="")
+                self._runs[event.run_id] = self._bars.add_task(self._title(event.spec), total=event.epochs, detail="")
             elif isinstance(event, Warned):
                 self._print(f"{event.run_id}: {event.message}", err=True)
             elif isinstance(event, EpochDone) and event.run_id in self._runs:
@@ -78,7 +79,7 @@ class Display:
             if bar is not None:
                 self._bars.remove_task(bar)
         self._done += 1
-        line = _outcome(record, elsewhere)
+        line = _outcome(record, self._title(record.spec), elsewhere)
         if self._bars.disable:
             left = (time.monotonic() - self._started) / self._done * (self._total - self._done)
             line = f"[{self._done}/{self._total}] {line}; about {left / 60:.1f} min left"
@@ -97,8 +98,13 @@ class Display:
 
 
 @contextmanager
-def display(runs: int) -> Iterator[Display]:
-    """Show progress while the block runs: live on a terminal, plain lines elsewhere."""
+def display(runs: int, title: Callable[[RunSpec], str] = str) -> Iterator[Display]:
+    """Show progress while the block runs: live on a terminal, plain lines elsewhere.
+
+    Args:
+        runs: number of runs.
+        title: gives a run in words.
+    """
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
@@ -107,4 +113,4 @@ def display(runs: int) -> Iterator[Display]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(), disable=not sys.stdout.isatty()) as bars:
-        yield Display(bars, runs)
+        yield Display(bars, runs, title)

@@ -31,7 +31,6 @@ from benchmark.records import groups_file
 from benchmark.records.locks import folder_locked
 from benchmark.records.plan import PlannedRun, make_plan
 from benchmark.records.record import RunRecord
-from benchmark.records.store import Store
 from benchmark.report import build
 from benchmark.training.context import RunContext
 
@@ -84,7 +83,7 @@ def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, from_
             require_answer(place.ray_address)
     matrix, store = selection.matrix, selection.store
     todo = longest_first(todo, selection.plan.done)
-    with display(len(todo)) as shown:
+    with display(len(todo), matrix.title) as shown:
         found = preflight([planned.spec for planned in todo], place.data_dir, shown.preparing)
         found.raise_problems(selection.source, selection.overrides)
         here = default_workers(len(found.gpus), matrix.threads, place.runs_per_gpu)
@@ -156,13 +155,14 @@ def report(selection: Selection) -> Results:
     return results
 
 
-def explain_failures(failed: list[RunRecord], store: Store) -> None:
+def explain_failures(failed: list[RunRecord], selection: Selection) -> None:
     """Print a line per run that is not done, and how to retry them."""
     for record in failed:
-        typer.echo(f"{record.status}: {record.spec} ({record.id}): {record.reason}", err=True)
+        title = selection.matrix.title(record.spec)
+        typer.echo(f"{record.status}: {title} ({record.id}): {record.reason}", err=True)
     if failed:
         typer.echo(
-            f"{len(failed)} runs failed; tracebacks are in {store.records}/<id>.json. "
+            f"{len(failed)} runs failed; tracebacks are in {selection.store.records}/<id>.json. "
             "Run the same command to retry them.",
             err=True,
         )

@@ -24,7 +24,7 @@ Only = Annotated[
     typer.Option(
         "--only",
         metavar="KEY=VALUE",
-        help="Only some runs; keys: dataset, input_mode, policy, model, seed, status. May be repeated.",
+        help="Only some runs; keys: dataset, input_mode, policy, model, image_size, seed, status. May be repeated.",
     ),
 ]
 Name = Annotated[str | None, typer.Option("--name", help="Folder under --results; default: the matrix's name.")]

@@ -38,16 +38,17 @@ def plan(
 
     selection = select(matrix, overrides, only, name, results)
     expected = forecast(selection.plan)
+    keys = ["id", "dataset", "input_mode", "policy", *_setup_keys(selection), "seed"]
     rows = [
         (
-            *(run_id, run.spec.dataset, run.spec.input_mode, run.spec.policy, run.spec.model, run.spec.seed),
-            duration(expected.times[run_id].seconds) if run_id in expected.times else "?",
+            *(getattr(run.spec, key) for key in keys),
+            duration(expected.times[run.spec.id].seconds) if run.spec.id in expected.times else "?",
             run.state,
         )
-        for run_id, run in ((run.spec.id, run) for run in selection.selected)
+        for run in selection.selected
     ]
     if rows:
-        headers = ("id", "dataset", "input mode", "policy", "model", "seed", "forecast", "state")
+        headers = [*(key.replace("_", " ") for key in keys), "forecast", "state"]
         typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
         typer.echo(f"\n{_needs(selection)}\n")
     for pair in list_not_applicable(selection.matrix):
@@ -57,6 +58,11 @@ def plan(
     typer.echo(f"{len(rows)} of {len(selection.plan.runs)} runs listed. In all: {counts}.")
     if preflight:
         _show_preflight(selection, data_dir)
+
+
+def _setup_keys(selection: Selection) -> list[str]:
+    """Return the columns of a run's setup: the model, and the image size if the matrix has several."""
+    return ["model", "image_size"] if len(selection.matrix.training.image_size) > 1 else ["model"]
 
 
 def _needs(selection: Selection) -> str:
@@ -80,11 +86,12 @@ def _show_preflight(selection: Selection, data_dir: Path | None) -> None:
     with display(len(todo)) as shown:
         found = preflight(todo, data_dir, shown.preparing)
     found.raise_problems(selection.source, selection.overrides)
+    keys = [*_setup_keys(selection), "input_mode", "policy", "classes"]
     rows = [
-        (each.model, each.input_mode, each.policy, each.classes, ", then ".join(f"{n:,}" for n in each.trainable))
+        (*(getattr(each, key) for key in keys), ", then ".join(f"{n:,}" for n in each.trainable))
         for each in found.checked
     ]
-    headers = ("model", "input mode", "policy", "classes", "trained parameters")
+    headers = [*(key.replace("_", " ") for key in keys), "trained parameters"]
     if rows:
         typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
     typer.echo(f"preflight: {len(todo)} runs to do, nothing in their way.")

@@ -77,7 +77,7 @@ def run(
         place = Place(executor is Where.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
         failed = execute(selection, todo, place, from_scratch=force)
         found = report(selection)
-        explain_failures(failed, selection.store)
+        explain_failures(failed, selection)
         if folder is not None:
             recommend(found)
     except KeyboardInterrupt:

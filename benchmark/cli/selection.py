@@ -59,7 +59,7 @@ def _value(run: PlannedRun, key: str) -> str:
 
 
 def _filter(plan: Plan, only: Sequence[str]) -> tuple[PlannedRun, ...]:
-    keys = ("dataset", "input_mode", "policy", "model", "seed", "status")
+    keys = ("dataset", "input_mode", "policy", "model", "image_size", "seed", "status")
     wanted: dict[str, set[str]] = {}
     for selector in only:
         key, equals, value = selector.partition("=")

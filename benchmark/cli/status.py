@@ -32,7 +32,7 @@ def status(
     failed = [run for run in selection.selected if run.state in FAILURES]
     for run in failed:
         reason = run.record.reason if run.record else None
-        typer.echo(f"{run.state}: {run.spec} ({run.spec.id}): {reason}")
+        typer.echo(f"{run.state}: {selection.matrix.title(run.spec)} ({run.spec.id}): {reason}")
     bad_predictions = [bad for record in selection.plan.done if (bad := selection.store.damaged_predictions(record))]
     for damaged in (*selection.plan.damaged, *bad_predictions):
         typer.echo(f"damaged: {damaged.path}: {damaged.reason}")

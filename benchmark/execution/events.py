@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.record import EpochRecord
 
 
@@ -12,13 +13,13 @@ class Started:
     """A run started.
 
     Attributes:
-        title: of the run.
+        spec: the run.
         epochs: of all stages together, at most.
         at: time in UTC, ISO 8601.
     """
 
     run_id: str
-    title: str
+    spec: RunSpec
     epochs: int
     at: str
 

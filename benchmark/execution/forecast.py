@@ -133,8 +133,8 @@ def run_times(specs: Sequence[RunSpec], done: Iterable[DoneRun], device: Device)
     """Return the expected time of each run by its id; runs without any basis are missing.
 
     The median of done runs that differ in the seed only, else the median of other done runs, each scaled by images x
-    pixels through it: of the same network and class of device if there are any. Without a done run, the reference rate
-    of the network and class of device, of the nearest size in pixels.
+    pixels through it: of the same network and class of device if there are any, and of these the ones of the nearest
+    size in pixels. Without a done run, the reference rate of the network and class of device, of the nearest size.
 
     Args:
         specs: the runs.
@@ -144,19 +144,21 @@ def run_times(specs: Sequence[RunSpec], done: Iterable[DoneRun], device: Device)
     done = list(done)
     images = _images(specs, done)
     alike: dict[tuple[RunSpec, Device], list[float]] = {}
-    paces: dict[tuple[str, Device], list[float]] = {}
+    paces: dict[tuple[str, Device], dict[int, list[float]]] = {}
     for record in done:
         seconds, on = record.timing.total_seconds, _device_class(record.environment)
         alike.setdefault((_without_seed(record.spec), on), []).append(seconds)
-        paces.setdefault((record.spec.model, on), []).append(seconds / _work(record.spec, _recorded(record)))
-    any_pace = [pace for of_network in paces.values() for pace in of_network]
+        of_sizes = paces.setdefault((record.spec.model, on), {})
+        of_sizes.setdefault(record.spec.input_size, []).append(seconds / _work(record.spec, _recorded(record)))
+    any_pace = [pace for of_sizes in paces.values() for of_size in of_sizes.values() for pace in of_size]
 
     def of_run(spec: RunSpec) -> RunTime | None:
         if same := alike.get((_without_seed(spec), device)):
             return RunTime(median(same), "runs that differ in the seed only")
         work = _work(spec, images[spec.source.portable])
         if own := paces.get((spec.model, device)):
-            return RunTime(median(own) * work, "scaled from done runs of this network")
+            nearest = min(own, key=lambda size: abs(log(size / spec.input_size)))
+            return RunTime(median(own[nearest]) * work, "scaled from done runs of this network")
         if any_pace:
             return RunTime(median(any_pace) * work, "scaled from done runs of another network or device")
         network = spec.model.partition(".")[0]

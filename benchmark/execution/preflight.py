@@ -36,9 +36,10 @@ class Problem(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """A network with a policy that can train it; per stage, the number of parameters that it trains."""
+    """A network at a size with a policy that can train it; per stage, the number of parameters that it trains."""
 
     model: str
+    image_size: int
     input_mode: str
     policy: str
     classes: int
@@ -179,7 +180,7 @@ def check_networks(
     for spec in specs:
         if (spec.model, spec.weights) in usable and images_key(spec) in classes:
             of_images = classes[images_key(spec)]
-            network = (spec.model, spec.input_mode, spec.weights, str(spec.head_init), spec.input_size, of_images)
+            network = (spec.model, spec.input_mode, spec.weights, str(spec.head_init), spec.image_size, of_images)
             networks.setdefault(network, {}).setdefault(spec.stages, spec)
     checked: list[Checked] = []
     images: dict[Hashable, PreparedDataset] = {}
@@ -212,7 +213,7 @@ def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[C
 
     spec = runs[0]
     built = build_network(spec, data.classes)
-    where = f"{spec.model}, {spec.input_mode} on {spec.dataset}"
+    where = f"{spec.model}, {spec.input_mode} on {spec.dataset} at {spec.image_size} px"
     first = None if built.stem is None else built.network.get_submodule(built.stem)
     channels = first.in_channels if isinstance(first, torch.nn.Conv2d) else INPUT_MODES[spec.input_mode].channels
     if not len(built.mean) == len(built.std) == channels:
@@ -237,7 +238,7 @@ def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[C
                 ) from error
             if logits.shape != (len(images), len(data.classes)):
                 raise UserError(f"{where}: gives {tuple(logits.shape)}, not one logit for each image and class.")
-        yield Checked(spec.model, spec.input_mode, run.policy, len(data.classes), tuple(trainable))
+        yield Checked(*spec.cell.setup, spec.input_mode, run.policy, len(data.classes), tuple(trainable))
 
 
 def _report(progress: Progress, dataset: str, what: str, done: int, total: int) -> None:

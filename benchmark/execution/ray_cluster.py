@@ -184,7 +184,7 @@ class _Command:
         for event in self.events.get_nowait_batch(self.events.qsize()):
             if isinstance(event, Started):
                 if event.run_id in self.started:
-                    self.on_event(Warned(event.run_id, f"{event.title}: its node was lost; it starts again"))
+                    self.on_event(Warned(event.run_id, f"{event.spec}: its node was lost; it starts again"))
                 self.started[event.run_id] = event
             self.on_event(event)
 

@@ -56,7 +56,7 @@ def work(log: Path, spec: RunSpec, context: RunContext, send: Callable[[Event], 
         send(EpochDone(spec.id, epoch))
 
     logger.info("%s started in process %d", spec, os.getpid())
-    send(Started(spec.id, str(spec), sum(stage.epochs for stage in spec.stages), now()))
+    send(Started(spec.id, spec, sum(stage.epochs for stage in spec.stages), now()))
     logging.getLogger("benchmark").addHandler(Warnings(logging.WARNING))
     return execute_run(spec, context, on_epoch)
 

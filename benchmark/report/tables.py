@@ -9,7 +9,8 @@ import pandas as pd
 from tabulate import SEPARATING_LINE, tabulate
 
 from benchmark.analysis.differences import Contrast
-from benchmark.analysis.results import CellKey, Results
+from benchmark.analysis.results import Results
+from benchmark.matrix.run_spec import CellKey, Setup
 from benchmark.records.plan import STATES
 from benchmark.report.text import escape, table, with_interval
 from benchmark.words import count
@@ -34,21 +35,21 @@ def ledger(results: Results) -> str:
 
 
 def comparison(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows, plain text: dataset x input mode (x model if there are several) against policies."""
+    """Return header and rows, plain text: dataset x the parts of the setup that vary x input mode against policies."""
     reasons = {(i.dataset, i.input_mode, policy): i.reason for i in results.not_applicable for policy in i.policies}
     rows = []
     for dataset in results.datasets:
         best = results.best(dataset)
-        for model in results.matrix.models:
+        for setup in results.matrix.setups:
             for mode in results.matrix.input_modes:
-                keys = [(dataset, mode, policy, model) for policy in results.matrix.policies]
+                keys = [CellKey(dataset, mode, policy, *setup) for policy in results.matrix.policies]
                 cells = [
                     f"n/a: {reasons[key[:3]]}" if key[:3] in reasons else _cell(results, key, key in best)
                     for key in keys
                 ]
-                rows.append([dataset, *([model] if results.several_models else []), mode, *cells])
-    models = ["model"] if results.several_models else []
-    return ["dataset", *models, "input mode", *results.matrix.policies], rows
+                rows.append([dataset, *results.matrix.varied(setup).values(), mode, *cells])
+    names = [part.replace("_", " ") for part in results.matrix.varied(results.matrix.setups[0])]
+    return ["dataset", *names, "input mode", *results.matrix.policies], rows
 
 
 def _cell(results: Results, key: CellKey, best: bool) -> str:
@@ -57,7 +58,7 @@ def _cell(results: Results, key: CellKey, best: bool) -> str:
     A cell that repeats another by construction names it.
     """
     if key in results.repeated:
-        return f"= {results.repeated[key][1]}"
+        return f"= {results.repeated[key].input_mode}"
     cell = results.by_key[key]
     if cell.accuracy is None:
         return ", ".join(f"{number} {state}" for state, number in results.states[key].items())
@@ -66,21 +67,32 @@ def _cell(results: Results, key: CellKey, best: bool) -> str:
 
 
 def cell_in_words(results: Results, key: CellKey) -> str:
-    """Return ``grey-1ch with finetune``, with the model in brackets if there are several; Markdown."""
-    _, mode, policy, model = key
-    return f"{mode} with {policy}" + (f" ({escape(model)})" if results.several_models else "")
+    """Return ``grey-1ch with finetune``, with the parts of its setup that vary in brackets; Markdown."""
+    return escape(results.matrix.add_setup(f"{key.input_mode} with {key.policy}", key.setup))
 
 
-def place(results: Results, dataset: str, model: str, **more: str) -> dict[str, str]:
-    """Return the columns that identify a row, as Markdown: dataset, model if there are several, and more."""
-    models = {"model": model} if results.several_models else {}
-    return {title.replace("_", " "): escape(name) for title, name in ({"dataset": dataset} | models | more).items()}
+def place_in_words(results: Results, dataset: str, setup: Setup) -> str:
+    """Return ``beans``, with the parts of the setup that vary: ``beans with MODEL at 96 px``; Markdown."""
+    words = {"model": "with", "image_size": "at"}
+    parts = results.matrix.varied(setup).items()
+    return " ".join([escape(dataset), *(f"{words[part]} {escape(text)}" for part, text in parts)])
+
+
+def place(results: Results, dataset: str, setup: Setup, **more: str) -> dict[str, str]:
+    """Return the columns that identify a row, as Markdown: dataset, the parts of the setup that vary, and more."""
+    columns = {"dataset": dataset} | results.matrix.varied(setup) | more
+    return {title.replace("_", " "): escape(name) for title, name in columns.items()}
+
+
+def cell_columns(results: Results, key: CellKey) -> dict[str, str]:
+    """Return the columns that identify a cell, as Markdown."""
+    return place(results, key.dataset, key.setup, input_mode=key.input_mode, policy=key.policy)
 
 
 def comparison_columns(results: Results, contrast: Contrast) -> dict[str, str]:
     """Return the columns of a row's comparison, as Markdown."""
     difference = {"difference": escape(f"{contrast.first} − {contrast.second}"), "in": escape(contrast.context)}
-    return place(results, contrast.dataset, contrast.model) | difference
+    return place(results, contrast.dataset, contrast.setup) | difference
 
 
 def table_of(rows: Sequence[Mapping[str, str]], right: int) -> str:

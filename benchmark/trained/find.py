@@ -40,7 +40,8 @@ class KeptRun:
         if path.is_file():
             return path
         spec, folder = self.record.spec, self.store.folder
-        only = [f"{key}={getattr(spec, key)}" for key in ("dataset", "input_mode", "policy", "model", "seed")]
+        keys = ("dataset", "input_mode", "policy", "model", "image_size", "seed")
+        only = [f"{key}={getattr(spec, key)}" for key in keys]
         command = ["python", "-m", "benchmark", "run", "--matrix", str(self.store.matrix)]
         command += ["--results", str(folder.parent), "--set", "keep_weights=best", "--force"]
         command += [word for selector in only for word in ("--only", selector)]
@@ -103,7 +104,8 @@ def find_winner(results: Path, name: str, dataset: str | None = None) -> KeptRun
         )
     seed, seeds = best_seed(best[0]), len(best[0].seeds)
     record = best[0].records[seed]
-    title = f"the winner of {name}: {record.spec.input_mode} with {record.spec.policy}"
+    cell = matrix.add_setup(f"{record.spec.input_mode} with {record.spec.policy}", best[0].key.setup)
+    title = f"the winner of {name}: {cell}"
     if seeds == 1:
         return KeptRun(record, store, f"{title}, seed {seed}")
     accuracy = f"{100 * record.validation.accuracy:.1f} %"

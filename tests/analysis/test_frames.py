@@ -10,6 +10,7 @@ from benchmark.analysis.differences import differences
 from benchmark.analysis.published import PolicyClaim, judge
 from benchmark.analysis.results import Results
 from benchmark.matrix.expand import expand
+from benchmark.matrix.run_spec import CellKey
 from tests import factories
 
 MATRIX = factories.grid(datasets=["beans", "elpv"], policies=["finetune", "scratch"])
@@ -38,7 +39,7 @@ def test_cells_have_a_row_each_with_typed_columns_and_what_is_not_known_is_missi
     assert list(pending["note"]) == ["3 pending", *["not applicable: its images have no colour"] * 2]
     assert pending[["accuracy", "test_images", "best_of_dataset", "interval_over"]].isna().all(axis=None)
     for row in frame[frame["seeds_done"] > 0].to_dict("records"):
-        cell = results.by_key[row["dataset"], row["input_mode"], row["policy"], row["model"]]
+        cell = results.by_key[CellKey(**{name: row[name] for name in CellKey._fields})]
         assert cell.accuracy is not None
         assert (row["accuracy"], row["low_95"], row["high_95"]) == (
             cell.accuracy.mean,
@@ -60,7 +61,7 @@ def test_differences_have_a_row_each_those_without_a_common_seed_included(result
 
 
 def test_claims_have_a_row_per_comparison_with_its_verdict(results: Results) -> None:
-    claim = PolicyClaim(text="all", better="finetune", than="scratch", datasets=("beans", "elpv"))
+    claim = PolicyClaim(text="all", better="finetune", than=("scratch",), datasets=("beans", "elpv"))
     frame = frames.claims(judge([claim], differences(results), results))
     assert tuple(frame.columns) == frames.CLAIM_COLUMNS
     assert list(zip(frame["dataset"], frame["verdict"], strict=True)) == [

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy import stats
 
+from benchmark.analysis import frames
 from benchmark.analysis.differences import Contrast, Difference, differences
 from benchmark.analysis.published import (
     Compared,
@@ -32,12 +34,13 @@ from benchmark.errors import UserError
 from benchmark.matrix import file
 from benchmark.matrix.expand import expand
 from benchmark.matrix.file import experiments_folder
+from benchmark.matrix.run_spec import RunSpec, Setup
 from benchmark.records.store import Store
 from benchmark.report.sections.published import published
 from tests import factories
 
 CLAIM = QuestionClaim(text="first wins", question="channels", better="first", datasets=("beans",))
-CONTRAST = Contrast("channels", "beans", "timm/x", "grey-3ch", "grey-1ch", "finetune", (), headline=True)
+CONTRAST = Contrast("channels", "beans", Setup("timm/x", 96), "grey-3ch", "grey-1ch", "finetune", (), headline=True)
 
 
 def difference(mean: float, half_width: float, p: float | None) -> Difference:
@@ -167,6 +170,26 @@ def shipped() -> dict[str, Source]:
     return dict(zip((path.stem for path in sorted(folder.glob("*.yaml"))), load_sources(folder), strict=True))
 
 
+def test_a_claim_is_judged_at_each_size(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"policies": ["finetune", "scratch"]}
+    changes["training"] = {"epochs": 6, "head_epochs": 2, "image_size": [96, 64]}
+
+    def correct(spec: RunSpec) -> np.ndarray:
+        better = "finetune" if spec.image_size == 96 else "scratch"
+        return (np.arange(100) >= (20 if spec.policy == better else 60) + spec.seed).astype(np.int64)
+
+    results = results_of(factories.fill(tmp_path, factories.grid(**changes), correct), **changes)
+    claim = PolicyClaim(text="first", better="finetune", than=("scratch",), datasets=("beans",))
+    question = QuestionClaim(text="pretrained", question="pretraining", better="first", datasets=())
+    judged = judge([claim, question], differences(results), results)
+    for each in (claim, question):
+        verdicts = {item.difference.contrast.setup.image_size: item.verdict for item in judged[each]}
+        assert verdicts == {96: "supported", 64: "contradicted"}
+    assert list(frames.claims(judged)["image_size"]) == [96, 64] * 2
+    text = published([Source(source="x", claims=(claim,))], [], results)
+    assert "**first**: supported (96 px), contradicted (64 px) (supported in 1 and contradicted in 1 of 2" in text
+
+
 def test_the_shipped_claims_are_those_of_the_sources() -> None:
     sources = shipped()
     claims = {
@@ -279,6 +302,17 @@ def test_another_experiment_under_the_same_names_is_not_compared(tmp_path: Path)
     same, _ = compared(tmp_path / "threads", [0.2, 0.3, 0.4], ["threads=2", "seeds=[0, 1, 2, 3]"])
     assert {item.as_published for item in same} == {True}
     assert [len(item.values) for item in same] == [3] * 4
+
+
+def test_a_figure_is_compared_at_each_size_and_only_that_of_its_source_can_agree(tmp_path: Path) -> None:
+    sizes = ["training.image_size=[256, 240]"]
+    found, text = compared(tmp_path, [0.2, 0.3, 0.4], sizes)
+    assert [(item.key.image_size, item.as_published) for item in found] == [(256, True), (240, False)] * 4
+    assert "| hotdog | 256 px | rgb | finetune-10x |" in text
+    results = factories.results_of(file.load(file.find("hotdog"), sizes), Store(tmp_path / "results"))
+    named = hotdog().figures[0].model_copy(update={"image_size": 240})
+    (only,) = compare(hotdog().model_copy(update={"figures": (named,)}), results)
+    assert only.key.image_size == 240
 
 
 def test_a_matrix_without_the_cells_shows_nothing_of_a_source() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.analysis import frames
 from benchmark.analysis.differences import contrasts, differences, pair_values
 from benchmark.analysis.uncertainty.inference import holm, p_value
 from benchmark.errors import UserError
@@ -28,6 +29,25 @@ def test_a_cell_is_the_mean_of_its_records_accuracies(tmp_path: Path) -> None:
         assert cell.accuracy is not None
         assert cell.accuracy.mean == pytest.approx(np.mean(of_records), abs=1e-12)
         assert (cell.accuracy.seeds, cell.accuracy.images) == (3, 128)
+
+
+def test_cells_of_two_sizes_are_apart_and_every_difference_is_of_one_size(tmp_path: Path) -> None:
+    matrix = factories.grid(training={"epochs": 6, "head_epochs": 2, "image_size": [96, 64]})
+    store = factories.fill(tmp_path, matrix, lambda spec: np.arange(10) < spec.image_size // 16)
+    results = factories.results_of(matrix, store)
+    assert len(results.by_key) == 2 * len(factories.results_of(factories.grid(), store).by_key)
+    for key, cell in results.by_key.items():
+        assert cell.accuracy is not None
+        assert cell.accuracy.mean == pytest.approx(key.image_size / 160)
+    found = differences(results)
+    assert {each.contrast.setup.image_size for each in found} == {96, 64}
+    for each in found:
+        assert {key.setup for pair in each.contrast.pairs for key in pair} == {each.contrast.setup}
+        assert each.interval is not None
+        assert each.interval.mean == 0
+    assert {key.image_size for key in results.best("beans")} == {96}
+    assert list(frames.cells(results)["image_size"]) == [key.image_size for key in results.by_key]
+    assert list(frames.differences(found)["image_size"]) == [each.contrast.setup.image_size for each in found]
 
 
 def test_predictions_are_aligned_by_image_id_not_by_position(tmp_path: Path) -> None:
@@ -108,7 +128,7 @@ def test_headlines_answer_each_question_once_a_dataset_and_comparison() -> None:
     headlines = [c for c in contrasts(results) if c.headline]
     keys = [(c.family, c.dataset, c.first, c.second) for c in headlines]
     assert len(keys) == len(set(keys)) == 4 + 2 + 1 + 2  # pretraining, channels, colour (not elpv), stages
-    assert all(mode != "rgb" for c in headlines if c.family != "colour" for pair in c.pairs for (_, mode, _, _) in pair)
+    assert all(key.input_mode != "rgb" for c in headlines if c.family != "colour" for pair in c.pairs for key in pair)
 
 
 @pytest.mark.parametrize("score", ["accuracy", "macro_f1", "log_loss"])

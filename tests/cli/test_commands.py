@@ -103,7 +103,13 @@ def test_a_missing_dataset_exits_2_before_anything_is_trained(project: Commands)
 
 @pytest.mark.parametrize(
     ("selector", "words"),
-    [("dataset", "KEY=VALUE"), ("datset=x", "'dataset'"), ("seed=7", "no such seed"), ("status=dnoe", "'done'")],
+    [
+        ("dataset", "KEY=VALUE"),
+        ("datset=x", "'dataset'"),
+        ("seed=7", "no such seed"),
+        ("image_size=7", "Known: 32"),
+        ("status=dnoe", "'done'"),
+    ],
 )
 def test_a_wrong_selector_exits_2(project: Commands, selector: str, words: str) -> None:
     done = project.run("run", "--matrix", project.matrix(), "--only", selector)

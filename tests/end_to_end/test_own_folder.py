@@ -39,7 +39,7 @@ def test_a_small_folder_gets_five_seeds_a_large_one_three_and_a_gpu_another_netw
     )
     on_a_gpu = file.load(file.find("folder"), own_folder.fit(large, (), gpu=True).overrides)
     assert (on_a_gpu.models, on_a_gpu.weights) == (("timm/resnetrs50.tf_in1k",), "hub")
-    assert on_a_gpu.training.image_size == 224
+    assert on_a_gpu.training.image_size == (224,)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,13 @@ def test_records_of_the_same_network_and_class_of_device_go_before_others() -> N
     assert elsewhere.basis == "scaled from done runs of another network or device"
 
 
+def test_a_time_is_scaled_from_the_runs_of_the_nearest_size() -> None:
+    small, near, wanted = (spec(training={"image_size": size}) for size in (32, 200, 224))
+    records = [took(small, 30), took(near, 100)]
+    assert only(wanted, records).seconds == pytest.approx(100 * (224 / 200) ** 2)
+    assert only(small, records).seconds == 30
+
+
 def test_without_a_done_run_the_reference_rate_of_the_nearest_size_is_taken_and_named_as_not_measured_here() -> None:
     run = spec(**LITE0)
     found = only(run, [])

@@ -53,6 +53,14 @@ def test_a_matrix_in_order_has_no_problems_and_says_what_each_stage_trains(tmp_p
     assert not (tmp_path / "results").exists()
 
 
+def test_each_size_is_checked_and_the_one_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    specs = small({"image_size": [64, 32]}, models=["torchvision/alexnet"], input_modes=["grey-1ch"])
+    found = checked(specs, tmp_path)
+    assert [each.image_size for each in found.checked] == [64]
+    (problem,) = found.problems
+    assert "needs images of 63 pixels per side or more; these have 32." in problem.message
+
+
 def test_everything_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
     found = checked(
         [

@@ -113,6 +113,9 @@ VALUES = [
     ("epochs: 30", "lr: .nan", "m.yaml:8: training.lr: must be a finite number (it is NaN)."),
     ("epochs: 30", "lr: 1e999", "m.yaml:8: training.lr: must be a finite number (it is Infinity)."),
     ("epochs: 30", "lr: 0", "m.yaml:8: training.lr: must be above 0 (it is 0)."),
+    ("epochs: 30", "image_size: 4", "m.yaml:8: training.image_size: must be at least 8 (it is 4)."),
+    ("epochs: 30", "image_size: [32, 4]", "m.yaml:8: training.image_size.1: must be at least 8 (it is 4)."),
+    ("epochs: 30", "image_size: []", "m.yaml:8: training.image_size: must have at least one item (it is [])."),
     ("epochs: 30", "lr: yes", 'm.yaml:8: training.lr: must be a number (it is "yes").'),
     ("epochs: 30", "lr: '1e-3'", 'm.yaml:8: training.lr: must be a number (it is "1e-3").'),
     ("  epochs: 30", "  - epochs", 'm.yaml:7: training: must be a block of keys (it is ["epochs"]).'),
@@ -326,7 +329,7 @@ def matrices(draw: st.DrawFn) -> Matrix:
         for name in draw(some(CATALOGUE))
     ]
     epochs = draw(st.integers(2, 500))
-    positive = st.floats(min_value=1e-300, allow_infinity=False)
+    positive, side = st.floats(min_value=1e-300, allow_infinity=False), st.integers(8, 2048)
     data = {
         "name": draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)),
         "models": [f"timm/{model}" for model in draw(some(["a", "b.c", "1", "no"]))],
@@ -338,7 +341,7 @@ def matrices(draw: st.DrawFn) -> Matrix:
         "seeds": draw(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4, unique=True)),
         "split_seed": draw(st.integers(0, 2**32 - 1)),
         "training": {
-            "image_size": draw(st.integers(8, 2048)),
+            "image_size": draw(side | st.lists(side, min_size=1, max_size=3, unique=True)),
             "epochs": epochs,
             "head_epochs": draw(st.integers(1, 500)),
             "lr": draw(st.floats(min_value=1e-290, max_value=1e290)),

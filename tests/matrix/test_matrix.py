@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any
 
@@ -16,7 +17,7 @@ from benchmark.matrix.expand import expand
 from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
 from benchmark.matrix.matrix import Matrix, list_not_applicable
 from benchmark.matrix.policies import POLICIES
-from benchmark.matrix.run_spec import RunSpec
+from benchmark.matrix.run_spec import CellKey, RunSpec
 from tests.factories import matrix
 
 CPU = plain_yaml.read(file.find("cpu").read_text(encoding="utf-8"))[0]
@@ -54,6 +55,28 @@ def test_expansion_is_the_product_of_the_lists_in_the_order_of_the_file(
     assert list_not_applicable(made) == []
     assert len({run.id for run in runs}) == len(runs)
     assert len({run.cell for run in runs}) * len(seeds) == len(runs)
+
+
+def test_each_size_has_the_runs_that_a_matrix_of_this_size_alone_has() -> None:
+    changes: dict[str, Any] = {"models": ["timm/a", "timm/b"], "datasets": ["beans", "rps"], "seeds": [0, 1]}
+    both, large, small = (matrix(**changes, training={"image_size": size}) for size in ([96, 64], 96, [64]))
+    runs = expand(both)
+    names = [(run.model, run.image_size, run.dataset, run.seed) for run in runs]
+    assert names == list(itertools.product(both.models, (96, 64), ("beans", "rps"), (0, 1)))
+    assert {run.id for run in runs} == {run.id for made in (large, small) for run in expand(made)}
+    assert {run.cell for run in runs} == {CellKey(d, "rgb", "scratch", m, i) for m, i, d, _ in names}
+    assert plain_yaml.read(file.dump(small))[0]["training"]["image_size"] == 64
+
+
+def test_a_run_is_titled_with_what_its_matrix_has_several_of() -> None:
+    title = "beans rgb scratch seed 0"
+    for changes, told in (
+        ({}, ""),
+        ({"training": {"image_size": [96, 64]}}, " (96 px)"),
+        ({"models": ["timm/a", "timm/b"], "training": {"image_size": [96, 64]}}, " (timm/a, 96 px)"),
+    ):
+        made = matrix(**changes)
+        assert made.title(expand(made)[0]) == title + told
 
 
 def test_twenty_thousand_runs_expand_in_under_three_seconds() -> None:
@@ -229,6 +252,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"input_modes": ["rgb", "rgb"]}, "'rgb' is a duplicate"),
     ({"policies": ["scratch", "scratch"]}, "'scratch' is a duplicate"),
     ({"training": {"augment": ["hflip", "hflip"]}}, "'hflip' is a duplicate"),
+    ({"training": {"image_size": [96, 96]}}, "96 is a duplicate"),
+    ({"training": {"image_size": [96, 32], "crop_size": 64}}, "crop_size (64) is more than image_size (32)"),
     ({"training": {"lr": True}}, "training.lr"),
     ({"training": {"weight_decay": -0.1}}, "training.weight_decay"),
     ({"training": {"early_stopping": {"patience": 0}}}, "training.early_stopping.patience"),

@@ -113,7 +113,7 @@ def test_hotdog_is_the_books_experiment() -> None:
     made = load("hotdog")
     training = made.training
     assert (made.models, made.weights) == (("torchvision/resnet18",), "hub")
-    assert (training.image_size, training.crop_size, training.batch_size, training.epochs) == (256, 224, 128, 5)
+    assert (training.image_size, training.crop_size, training.batch_size, training.epochs) == ((256,), 224, 128, 5)
     assert [(step.name, dict(step.parameters)) for step in training.augment] == [
         ("crop", {"area": 0.08}),  # torchvision's RandomResizedCrop: 8 % of the area or more
         ("hflip", {"probability": 0.5}),
@@ -134,9 +134,10 @@ def test_flowers102_extracts_features_and_then_trains_all_layers() -> None:
     made = load("flowers102")
     assert [entry.name for entry in made.datasets] == ["flowers102"]
     zoo = {"resnet18", "alexnet", "vgg11_bn", "squeezenet1_0", "densenet121", "inception_v3"}
-    small = {name for name in zoo if find_architecture(f"torchvision/{name}").minimum_side <= made.training.image_size}
+    (side,) = made.training.image_size
+    small = {name for name in zoo if find_architecture(f"torchvision/{name}").minimum_side <= side}
     assert {model.removeprefix("torchvision/") for model in made.models} == small == zoo - {"inception_v3"}
-    assert made.training.image_size == 64
+    assert side == 64
     assert made.training.optimizer.name == "adam"
     first, second = next(run.stages for run in expand(made) if run.policy == "features-then-all")
     assert (first.trainable, first.lr, first.batch_norm, first.epochs) == ("head", 0.01, "eval", 10)
@@ -166,7 +167,7 @@ def test_thumbs_trains_alexnet_as_the_source_does_and_keeps_the_best_checkpoint(
         ("saturation", ("strength", 0.1)),
         ("hue", ("turns", 0.1)),
     ]
-    assert (training.image_size, training.batch_size, training.epochs, training.lr) == (224, 16, 10, 1e-3)
+    assert (training.image_size, training.batch_size, training.epochs, training.lr) == ((224,), 16, 10, 1e-3)
     assert (str(training.optimizer), str(training.scheduler)) == ("sgd (momentum 0.9)", "constant")
 
 
@@ -183,7 +184,7 @@ def test_size_similarity_is_two_sizes_of_two_datasets_and_every_policy_of_both_r
     assert len(set(small.classes or ())) == 20
     assert [entry.limit for entry in (small, large, *different)] == [40, 200, 40, 200]
     assert set(made.policies) == {"finetune-whole", "freeze-early", "feature-extract", "scratch"}
-    assert made.training.image_size == 96
+    assert made.training.image_size == (96,)
 
 
 def test_ablation_shows_every_input_mode_trained_and_frozen() -> None:

@@ -145,5 +145,5 @@ def test_figures_of_a_dataset_and_a_model_share_no_name() -> None:
         datasets=beans, models=["timm/resnet18", "timm/resnet18-timm-resnet18"], policies=["finetune"]
     )
     results = factories.results_of(matrix, Store(Path("nowhere")))
-    made = [file_name("curves", m, results, d) for d in results.datasets for m in matrix.models]
+    made = [file_name("curves", setup, results, d) for d in results.datasets for setup in matrix.setups]
     assert len({name.lower() for name in made}) == 6

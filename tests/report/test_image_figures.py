@@ -95,6 +95,25 @@ def test_the_figure_of_modes_holds_what_runs_recorded(tmp_path: Path) -> None:
         assert b"<image" in figures[name].draw_files()[1]
 
 
+def test_each_size_shows_the_images_of_its_own_runs(tmp_path: Path) -> None:
+    training = {"epochs": 6, "head_epochs": 2, "image_size": [96, 64]}
+    matrix = factories.grid(policies=["scratch"], input_modes=["grey-1ch"], training=training)
+    store = filled(tmp_path, matrix)
+    other = exhibits.pack("thumbnails-64", factories.image_ids(IMAGES), [jpeg(200, colour=False)] * IMAGES)
+    for spec in expand(matrix):
+        if spec.image_size == 64:
+            record, predictions = factories.record_of(spec, correct(spec))
+            store.save(
+                record.model_copy(update={"exhibits": ExhibitFiles(thumbnails=other.name)}), predictions, (other,)
+            )
+    _, figures = shown(matrix, store)
+    for size, values in ((96, [30, 70]), (64, [200, 200])):
+        (row,) = figures[f"hardest-beans--{size}-px"].data
+        assert sorted(pixel(image["jpeg"])[1] for image in row["images"]) == pytest.approx(values, abs=3)
+        examples = figures[f"modes-beans--{size}-px"].data["examples"]
+        assert {pixel(example["grey"])[1] > 150 for example in examples} == {size == 64}
+
+
 def test_without_thumbnails_the_report_says_why(tmp_path: Path) -> None:
     matrix = factories.grid(datasets=["flowers102"], input_modes=["grey-1ch"], policies=["scratch"])
     text, figures = shown(matrix, factories.fill(tmp_path, matrix, factories.latent(images=110)))

@@ -17,7 +17,7 @@ import pytest
 
 from benchmark.analysis import frames
 from benchmark.matrix.expand import expand
-from benchmark.matrix.run_spec import RunSpec
+from benchmark.matrix.run_spec import CellKey, RunSpec
 from benchmark.records.store import Store
 from benchmark.report import build
 from benchmark.report.figures.charts import slug
@@ -247,6 +247,35 @@ def test_several_models_have_separate_figures_and_rows(tmp_path: Path) -> None:
     assert all(r["difference"] for r in found)
 
 
+def test_several_sizes_have_figures_rows_and_answers_of_their_own(tmp_path: Path) -> None:
+    training = {"epochs": 6, "head_epochs": 2}
+    one, two = (
+        factories.grid(training={**training, "image_size": size}, policies=["finetune", "scratch"])
+        for size in (96, [96, 64])
+    )
+    store = factories.fill(tmp_path, two, factories.latent())
+    names = {picture.name for picture in build.texts_and_pictures(factories.results_of(two, store))[1]}
+    kinds = ("accuracy", "differences", "time", "curves-beans", "confusion-beans")
+    assert names == {f"{kind}--{size}-px" for kind in kinds for size in (96, 64)}
+    shown = factories.texts(two, store)["report.md"]
+    answer = shown.partition("### In detail")[0]
+    for size in (96, 64):
+        assert re.search(rf"finetune is better on .*beans at {size} px \(", answer)
+        assert f"### beans, {size} px\n" in shown
+        assert f"| beans | {size} px | finetune − scratch |" in shown.replace("**", "")
+    assert re.search(r"\*\*beans\*\*: grey-\dch with \w+ \((96|64) px\)", answer)
+    assert "| dataset | image size | input mode | finetune | scratch |" in shown
+    assert "timm/tf\\_efficientnet\\_lite0, 96 and 64 px, at most" in shown
+    assert "| 96, 64 | 224 (here" in shown
+    for size, kilobytes in ((96, "36.9"), (64, "16.4")):
+        cost = next(line for line in shown.splitlines() if f"| {size} px | grey-1ch | scratch | 15." in line)
+        assert f"| {kilobytes} |" in cost
+    alone = factories.texts(one, store)["report.md"]
+    assert "image size |" not in alone
+    assert "96 px |" not in alone
+    assert "beans at" not in alone
+
+
 def test_names_cannot_break_the_markdown(tmp_path: Path) -> None:
     label = "a_b*c<script>`[x](y)`"
     matrix = factories.grid(datasets=[{"name": "beans", "label": label}])
@@ -342,7 +371,7 @@ def test_no_path_of_this_machine_is_in_a_report_on_a_folder(tmp_path: Path) -> N
 def test_recall_and_cost_are_those_of_the_cell(filled: Store) -> None:
     shown = factories.texts(MATRIX, filled)["report.md"]
     results = factories.results_of(MATRIX, filled)
-    cell = results.by_key["elpv", "grey-1ch", "scratch", "timm/tf_efficientnet_lite0"]
+    cell = results.by_key[CellKey("elpv", "grey-1ch", "scratch", "timm/tf_efficientnet_lite0", 96)]
     assert cell.confusion.sum() == 3 * 128
     functional = 100 * cell.confusion[0, 0] / cell.confusion[0].sum()
     elpv = shown.partition("### elpv")[2].partition("## Other scores")[0]

@@ -13,10 +13,12 @@ import pytest
 
 from benchmark.cli.predict import printable
 from benchmark.errors import UserError
+from benchmark.matrix import file
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.trained.find import find_run, find_winner
 from benchmark.trained.predict import list_images, predict
 from benchmark.trained.restore import open_run
+from tests import factories
 from tests.factories import TrainedRuns
 
 pytestmark = pytest.mark.slow  # the runs that these tests are about take some seconds
@@ -118,6 +120,18 @@ def test_missing_weights_are_told_with_the_command_that_makes_them(applied: Trai
     assert words[:5] == ["python", "-m", "benchmark", "run", "--matrix"]
     for word in ("keep_weights=best", "--force", "dataset=my images", "input_mode=grey-3ch", "seed=0"):
         assert word in words
+
+
+def test_the_winner_is_the_best_of_all_sizes_and_its_size_is_told(tmp_path: Path) -> None:
+    training = {"epochs": 3, "head_epochs": 1, "image_size": [96, 64]}
+    made = factories.grid(input_modes=["grey-1ch"], policies=["scratch"], training=training)
+    store = factories.fill(tmp_path, made, lambda spec: np.arange(128) >= spec.image_size)
+    (store.folder / "matrix.yaml").write_text(file.dump(made))
+    found = find_winner(tmp_path, made.name)
+    assert found.record.spec.image_size == 64
+    assert found.title.startswith("the winner of made-up: grey-1ch with scratch (64 px), which has the highest")
+    with pytest.raises(UserError, match="--only image_size=64"):
+        found.find_weights()
 
 
 def test_what_cannot_be_found_is_told_with_what_is_there(applied: TrainedRuns) -> None:

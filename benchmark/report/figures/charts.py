@@ -11,9 +11,10 @@ from typing import Any
 
 from benchmark.analysis.differences import QUESTIONS, Difference
 from benchmark.analysis.results import Cell, Results
+from benchmark.matrix.run_spec import Setup
 from benchmark.report.figures import draw
 from benchmark.report.figures.picture import Picture
-from benchmark.report.text import escape
+from benchmark.report.tables import place_in_words
 from benchmark.words import count, listed
 
 DECIMALS = 5
@@ -27,25 +28,25 @@ CELLS_DRAWN = 40
 
 
 def make_pictures(results: Results, found: Sequence[Difference]) -> list[Picture]:
-    """Return the report's charts, by model."""
+    """Return the report's charts, by setup."""
     made: list[Picture | None] = []
     drawn = choose_drawn(results)
-    for model in results.matrix.models:
-        if cells := results.done_cells(model=model):
-            own = [difference for difference in found if difference.contrast.model == model]
-            made += [_accuracy(cells, model, results), _forest(own, model, results), _cost(cells, model, results)]
-        for dataset in (dataset for dataset, other in drawn if other == model):
-            made += [_curves(dataset, model, results), _confusion(dataset, model, results)]
+    for setup in results.matrix.setups:
+        if cells := results.done_cells(setup=setup):
+            own = [difference for difference in found if difference.contrast.setup == setup]
+            made += [_accuracy(cells, setup, results), _forest(own, setup, results), _cost(cells, setup, results)]
+        for dataset in (dataset for dataset, other in drawn if other == setup):
+            made += [_curves(dataset, setup, results), _confusion(dataset, setup, results)]
     return [picture for picture in made if picture is not None]
 
 
-def _done_pairs(results: Results) -> list[tuple[str, str]]:
-    """Return the (dataset, model) pairs with a done run, by model, in the matrix's order."""
-    return [(d, m) for m in results.matrix.models for d in results.datasets if results.done_cells(d, m)]
+def _done_pairs(results: Results) -> list[tuple[str, Setup]]:
+    """Return the (dataset, setup) pairs with a done run, by setup, in the matrix's order."""
+    return [(d, s) for s in results.matrix.setups for d in results.datasets if results.done_cells(d, s)]
 
 
-def choose_drawn(results: Results) -> list[tuple[str, str]]:
-    """Return the (dataset, model) pairs that have their own figures: the first one, and more up to `CELLS_DRAWN`."""
+def choose_drawn(results: Results) -> list[tuple[str, Setup]]:
+    """Return the (dataset, setup) pairs that have their own figures: the first one, and more up to `CELLS_DRAWN`."""
     pairs = _done_pairs(results)
     totals = itertools.accumulate(len(results.done_cells(*pair)) for pair in pairs)
     fitting = [pair for pair, total in zip(pairs, totals, strict=True) if total <= CELLS_DRAWN]
@@ -57,30 +58,25 @@ def describe_drawn(results: Results) -> str:
     every, chosen = _done_pairs(results), choose_drawn(results)
     if len(chosen) == len(every):
         return ""
-    several = results.several_models
-    names = [escape(dataset) + (f" with {escape(model)}" if several else "") for dataset, model in chosen]
+    names = [place_in_words(results, *pair) for pair in chosen]
     return (
         f"Learning curves, confusion matrices and images are drawn for at most {CELLS_DRAWN} cells: here for "
         f"{listed(names)}, {len(chosen)} of {len(every)}. The tables and `runs.parquet` have all."
     )
 
 
-def file_name(kind: str, model: str, results: Results, dataset: str | None = None) -> str:
-    """Return the file name, without extension, of the figure of a kind for one model, and for one dataset if given."""
+def file_name(kind: str, setup: Setup, results: Results, dataset: str | None = None) -> str:
+    """Return the file name, without extension, of the figure of a kind for one setup, and for one dataset if given."""
     of_dataset = "" if dataset is None else f"-{slug(dataset)}"
-    return f"{kind}{of_dataset}" + (f"--{slug(model)}" if results.several_models else "")
+    parts = [f"--{slug(part.replace(' ', '-'))}" for part in results.matrix.varied(setup).values()]
+    return "".join([kind, of_dataset, *parts])
 
 
-def add_model(title: str, model: str, results: Results) -> str:
-    """Return a figure's title, with the model in brackets if the matrix has several."""
-    return f"{title} ({model})" if results.several_models else title
-
-
-def _accuracy(cells: Sequence[Cell], model: str, results: Results) -> Picture:
+def _accuracy(cells: Sequence[Cell], setup: Setup, results: Results) -> Picture:
     return Picture(
-        name=file_name("accuracy", model, results),
+        name=file_name("accuracy", setup, results),
         section="accuracy",
-        title=add_model("Test accuracy by policy and input mode", model, results),
+        title=results.matrix.add_setup("Test accuracy by policy and input mode", setup),
         caption="Points: means over seeds. Bars: 95 % intervals for crossed seeds and test images; dotted bars are "
         "over the images alone (one seed). Cells whose bars overlap may still differ: see the paired differences.",
         data=_panels(results, [_point(cell) for cell in cells]),
@@ -104,12 +100,13 @@ def _panels(results: Results, points: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _point(cell: Cell) -> dict[str, Any]:
     assert cell.accuracy is not None
-    dataset, mode, policy, _ = cell.key
+    key = cell.key
     ends = {end: _round(getattr(cell.accuracy, end)) for end in ("mean", "low", "high")}
-    return {"dataset": dataset, "mode": mode, "policy": policy, **ends, "seeds": cell.accuracy.seeds}
+    names = {"dataset": key.dataset, "mode": key.input_mode, "policy": key.policy}
+    return {**names, **ends, "seeds": cell.accuracy.seeds}
 
 
-def _forest(found: Sequence[Difference], model: str, results: Results) -> Picture | None:
+def _forest(found: Sequence[Difference], setup: Setup, results: Results) -> Picture | None:
     rows = [
         {
             "question": QUESTIONS[d.contrast.family],
@@ -128,9 +125,9 @@ def _forest(found: Sequence[Difference], model: str, results: Results) -> Pictur
     if not rows:
         return None
     return Picture(
-        name=file_name("differences", model, results),
+        name=file_name("differences", setup, results),
         section="differences",
-        title=add_model("Paired differences that answer the questions", model, results),
+        title=results.matrix.add_setup("Paired differences that answer the questions", setup),
         caption="Mean difference in test accuracy on the same seeds and the same images, with its 95 % interval. "
         "Filled: shown to differ, after Holm's correction. Hollow: inconclusive, or too few seeds for a verdict.",
         data=rows,
@@ -138,16 +135,16 @@ def _forest(found: Sequence[Difference], model: str, results: Results) -> Pictur
     )
 
 
-def _cost(cells: Sequence[Cell], model: str, results: Results) -> Picture | None:
+def _cost(cells: Sequence[Cell], setup: Setup, results: Results) -> Picture | None:
     times = [(cell, cell.mean_time("train_seconds")) for cell in cells]
     points = [_point(cell) | {"seconds": round(time.value, 2)} for cell, time in times if time and not time.bound]
     if not points:
         return None
     left_out = len(cells) - len(points)
     return Picture(
-        name=file_name("time", model, results),
+        name=file_name("time", setup, results),
         section="cost",
-        title=add_model("Test accuracy against training time", model, results),
+        title=results.matrix.add_setup("Test accuracy against training time", setup),
         caption="Seconds of training steps, mean over the done runs that did not wait for a processor, without "
         "evaluation and loading. Bars: 95 % intervals of the accuracy, over all done seeds. Times on different "
         "hardware are not comparable."
@@ -157,42 +154,44 @@ def _cost(cells: Sequence[Cell], model: str, results: Results) -> Picture | None
     )
 
 
-def _curves(dataset: str, model: str, results: Results) -> Picture:
+def _curves(dataset: str, setup: Setup, results: Results) -> Picture:
     data = [
         {
-            "mode": cell.key[1],
-            "policy": cell.key[2],
+            "mode": cell.key.input_mode,
+            "policy": cell.key.policy,
             "seeds": len(cell.seeds),
             "train_loss": _band(cell, "train_loss"),
             "val_accuracy": _band(cell, "val_accuracy"),
         }
-        for cell in results.done_cells(dataset, model)
+        for cell in results.done_cells(dataset, setup)
     ]
     return Picture(
-        name=file_name("curves", model, results, dataset),
+        name=file_name("curves", setup, results, dataset),
         section="curves",
-        title=add_model(f"Learning curves on {dataset}", model, results),
+        title=results.matrix.add_setup(f"Learning curves on {dataset}", setup),
         caption="Lines: means over seeds, up to the end of the cell's shortest run. Bands: lowest to highest seed.",
         data=data,
         draw=draw.curves,
     )
 
 
-def _confusion(dataset: str, model: str, results: Results) -> Picture | None:
+def _confusion(dataset: str, setup: Setup, results: Results) -> Picture | None:
     """Return the confusion matrices of a dataset's cells, or None if there are too many classes to read."""
-    cells = results.done_cells(dataset, model)
+    cells = results.done_cells(dataset, setup)
     classes = cells[0].classes
     if len(classes) > MOST_CLASSES:
         return None
     return Picture(
-        name=file_name("confusion", model, results, dataset),
+        name=file_name("confusion", setup, results, dataset),
         section="confusion",
-        title=add_model(f"Confusion on the test images of {dataset}", model, results),
+        title=results.matrix.add_setup(f"Confusion on the test images of {dataset}", setup),
         caption="Percentage of the images of a true class (row) that were predicted as a class (column), over all done "
         f"seeds. Datasets of more than {MOST_CLASSES} classes have the table of recalls only.",
         data={
             "classes": list(classes),
-            "cells": [{"mode": c.key[1], "policy": c.key[2], "counts": c.confusion.tolist()} for c in cells],
+            "cells": [
+                {"mode": c.key.input_mode, "policy": c.key.policy, "counts": c.confusion.tolist()} for c in cells
+            ],
         },
         draw=draw.confusion,
     )

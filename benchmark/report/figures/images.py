@@ -13,9 +13,10 @@ from benchmark.analysis.results import Cell, Results
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import DatasetEntry
+from benchmark.matrix.run_spec import Setup
 from benchmark.records.exhibits import MOST_THUMBNAILS, keeps_thumbnails, unpack
 from benchmark.report.figures import draw
-from benchmark.report.figures.charts import add_model, choose_drawn, file_name
+from benchmark.report.figures.charts import choose_drawn, file_name
 from benchmark.report.figures.picture import Picture, Section
 from benchmark.report.text import escape
 
@@ -26,7 +27,7 @@ IMAGES_PER_ROW = 6
 """Largest number of images in a row of the hardest."""
 
 Thumbnails = Mapping[bool, Mapping[str, bytes]]
-"""Thumbnails of one dataset's test images: whether they are grey -> image id -> JPEG file."""
+"""Thumbnails of one dataset's test images at one image size: whether they are grey -> image id -> JPEG file."""
 
 
 def make_pictures(results: Results) -> list[Picture]:
@@ -35,19 +36,22 @@ def make_pictures(results: Results) -> list[Picture]:
     Raises:
         UserError: a file that a run kept is damaged.
     """
-    kept = {dataset: _read_thumbnails(dataset, results) for dataset in results.datasets}
-    drawn = [(dataset, model, kept[dataset], results) for dataset, model in choose_drawn(results)]
+    chosen = choose_drawn(results)
+    sizes = dict.fromkeys((dataset, setup.image_size) for dataset, setup in chosen)
+    kept = {of: _read_thumbnails(*of, results) for of in sizes}
+    drawn = [(dataset, setup, kept[dataset, setup.image_size], results) for dataset, setup in chosen]
     made = [make(*each) for make in (_modes, _hardest) for each in drawn if any(each[2].values())]
     return [picture for picture in made if picture is not None]
 
 
-def _read_thumbnails(dataset: str, results: Results) -> Thumbnails:
-    """Return the thumbnails that the done runs on a dataset kept; files that no longer exist are left out."""
+def _read_thumbnails(dataset: str, image_size: int, results: Results) -> Thumbnails:
+    """Return the thumbnails that a dataset's done runs at a size kept; files that no longer exist are left out."""
     found: dict[bool, dict[str, bytes]] = {True: {}, False: {}}
     names: dict[str, bool] = {}
     for record in results.plan.done:
-        if record.spec.dataset == dataset and record.exhibits is not None and record.exhibits.thumbnails is not None:
-            names[record.exhibits.thumbnails] = INPUT_MODES[record.spec.input_mode].grey
+        spec, exhibits = record.spec, record.exhibits
+        if (spec.dataset, spec.image_size) == (dataset, image_size) and exhibits is not None and exhibits.thumbnails:
+            names[exhibits.thumbnails] = INPUT_MODES[spec.input_mode].grey
     for name, grey in names.items():
         if (content := results.store.exhibit(name)) is not None:
             found[grey] |= unpack(content)
@@ -58,7 +62,7 @@ def explain_missing(results: Results, figures: Sequence[Picture], section: Secti
     """Return why datasets with their own figures have none in a section, as a Markdown list, one item per dataset."""
     names = {picture.name for picture in figures}
     drawn = choose_drawn(results)
-    shown = {dataset for dataset, model in drawn if file_name(section, model, results, dataset) in names}
+    shown = {dataset for dataset, setup in drawn if file_name(section, setup, results, dataset) in names}
     return "\n".join(
         f"- {escape(dataset)}: no images are shown; {_reason(results.entry(dataset), results)}."
         for dataset in dict.fromkeys(dataset for dataset, _ in drawn)
@@ -91,8 +95,8 @@ def _credit(entry: DatasetEntry) -> str:
     )
 
 
-def _modes(dataset: str, model: str, kept: Thumbnails, results: Results) -> Picture | None:
-    by_mode = {cell.key[1]: cell for cell in reversed(results.done_cells(dataset, model))}
+def _modes(dataset: str, setup: Setup, kept: Thumbnails, results: Results) -> Picture | None:
+    by_mode = {cell.key.input_mode: cell for cell in reversed(results.done_cells(dataset, setup))}
     modes = [mode for mode in results.modes(dataset) if mode in by_mode and kept[INPUT_MODES[mode].grey]]
     if not modes:
         return None
@@ -111,9 +115,9 @@ def _modes(dataset: str, model: str, kept: Thumbnails, results: Results) -> Pict
     ends = [abs(end - m) / s for row in rows for m, s in zip(row["mean"], row["std"], strict=True) for end in (0, 1)]
     span = round(max(ends), 2)
     return Picture(
-        name=file_name("modes", model, results, dataset),
+        name=file_name("modes", setup, results, dataset),
         section="modes",
-        title=add_model(f"What the network sees of {dataset} in each input mode", model, results),
+        title=results.matrix.add_setup(f"What the network sees of {dataset} in each input mode", setup),
         caption="Test images as they enter the first convolution: each channel after normalisation, from "
         f"−{span:g} (black) to {span:g} (white) standard deviations, three channels as red, green and blue. A tint "
         "in a grey mode comes from the pretrained weights' means and stds, which differ between the three channels. "
@@ -133,8 +137,8 @@ def _one_per_class(ids: set[str], cell: Cell) -> list[tuple[str, str]]:
     return [(first[label], cell.classes[label]) for label in sorted(first)]
 
 
-def _hardest(dataset: str, model: str, kept: Thumbnails, results: Results) -> Picture | None:
-    cells, ids = results.done_cells(dataset, model), set(kept[True]) | set(kept[False])
+def _hardest(dataset: str, setup: Setup, kept: Thumbnails, results: Results) -> Picture | None:
+    cells, ids = results.done_cells(dataset, setup), set(kept[True]) | set(kept[False])
     rows = []
     for title, grey, found in _rows(cells, results.modes(dataset), ids):
         if found:
@@ -147,9 +151,9 @@ def _hardest(dataset: str, model: str, kept: Thumbnails, results: Results) -> Pi
     if len(ids) < len(cells[0].images):
         among = f" Only the {len(ids)} test images that have a thumbnail (at most {MOST_THUMBNAILS}) are considered."
     return Picture(
-        name=file_name("hardest", model, results, dataset),
+        name=file_name("hardest", setup, results, dataset),
         section="hardest",
-        title=add_model(f"The hardest test images of {dataset}", model, results),
+        title=results.matrix.add_setup(f"The hardest test images of {dataset}", setup),
         caption="First one row per mode: the images most often wrong in its runs of any policy and seed. Then the "
         "images on which two sides disagree most, over the policies and seeds that both have. Under each image: its "
         "class, the most frequent wrong answer, and the number of wrong runs of that side (against the other), of how "
@@ -163,7 +167,7 @@ def _rows(cells: Sequence[Cell], modes: Sequence[str], ids: set[str]) -> list[tu
     """Return (title, whether to show it in grey, images) of each row."""
 
     def of(*names: str) -> list[Cell]:
-        return [cell for cell in cells if cell.key[1] in names]
+        return [cell for cell in cells if cell.key.input_mode in names]
 
     usual = [mode for mode in modes if not INPUT_MODES[mode].ablation] or list(modes)
     rows = [

@@ -8,7 +8,7 @@ from benchmark.analysis.differences import QUESTIONS, Difference, Family
 from benchmark.analysis.results import Results
 from benchmark.analysis.uncertainty.interval import SEEDS_FOR_A_VERDICT
 from benchmark.data.catalogue import CATALOGUE
-from benchmark.report.tables import cell_in_words
+from benchmark.report.tables import cell_in_words, place_in_words
 from benchmark.report.text import escape, margin_in_words, points_with_interval, with_interval
 from benchmark.words import count, listed
 
@@ -126,7 +126,7 @@ def _by_comparison(question: Family, found: Sequence[Difference], results: Resul
         contrast = difference.contrast
         if contrast.family == question and contrast.headline:
             what = f"{contrast.first} − {contrast.second} ({contrast.context})"
-            where = escape(contrast.dataset) + (f" with {escape(contrast.model)}" if results.several_models else "")
+            where = place_in_words(results, contrast.dataset, contrast.setup)
             if difference.interval is not None:
                 where += f" ({points_with_interval(difference.interval)})"
             compared.setdefault(what, {}).setdefault(reading(difference), []).append(where)

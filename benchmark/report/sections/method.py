@@ -9,7 +9,7 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from benchmark.analysis.results import Results
-from benchmark.matrix.augmentations import describe
+from benchmark.matrix.augmentations import Step, describe
 from benchmark.matrix.run_spec import CONTENT
 from benchmark.matrix.settings import FEWEST_FOR_ACCURACY, ChooseBy, EarlyStopping, TrainingSettings
 from benchmark.records.record import DoneRun, Environment
@@ -142,7 +142,7 @@ def _text(value: object) -> str:
     if isinstance(value, EarlyStopping):
         return str(value.patience)
     if isinstance(value, tuple):
-        return ", ".join(describe(step) for step in value) or "none"
+        return ", ".join(describe(each) if isinstance(each, Step) else _text(each) for each in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -21,6 +21,7 @@ from benchmark.analysis.published import (
 )
 from benchmark.analysis.results import Results
 from benchmark.analysis.uncertainty.inference import smallest_visible
+from benchmark.matrix.run_spec import Setup
 from benchmark.report import tables
 from benchmark.report.text import escape, format_value, margin_in_words, percent, points_with_interval
 from benchmark.words import count, listed
@@ -44,7 +45,8 @@ def published(sources: Sequence[Source], found: Sequence[Difference], results: R
         holds = any(judged.values())
         judges |= holds
         if compared or holds:
-            parts += [f"Source: {escape(source.source)}", *_claims(judged, results), *_figures(source, compared)]
+            own = [*_claims(judged, results), *_figures(source, compared, results)]
+            parts += [f"Source: {escape(source.source)}", *own]
     return "\n\n".join([*([_legend(results)] if judges else []), *parts])
 
 
@@ -67,9 +69,17 @@ def _claims(judged: Mapping[Claim, Sequence[Judged]], results: Results) -> Itera
         counted = Counter(comparison.verdict for comparison in comparisons)
         verdicts = listed([f"{word} in {counted[word]}" for word in get_args(Verdict) if counted[word]])
         summary = f"{verdicts} of {count(len(comparisons), 'comparison')}"
-        whole = f"{on_the_whole(comparisons)} ({summary})" if isinstance(claim, PolicyClaim) else summary
+        whole = f"{_on_the_whole(comparisons, results)} ({summary})" if isinstance(claim, PolicyClaim) else summary
         yield f"**{text}**: {whole}."
         yield tables.table_of([_comparison(each, results) for each in comparisons], right=1)
+
+
+def _on_the_whole(comparisons: Sequence[Judged], results: Results) -> str:
+    """Return the verdict on a claim about policies, for each setup; Markdown."""
+    by_setup: dict[Setup, list[Judged]] = {}
+    for each in comparisons:
+        by_setup.setdefault(each.difference.contrast.setup, []).append(each)
+    return escape(", ".join(results.matrix.add_setup(on_the_whole(own), setup) for setup, own in by_setup.items()))
 
 
 def _comparison(judged: Judged, results: Results) -> dict[str, str]:
@@ -81,7 +91,7 @@ def _comparison(judged: Judged, results: Results) -> dict[str, str]:
     return tables.place(
         results,
         contrast.dataset,
-        contrast.model,
+        contrast.setup,
         comparison=f"{contrast.first} − {contrast.second}",
         **{"in": contrast.context},
         verdict=verdict,
@@ -90,28 +100,25 @@ def _comparison(judged: Judged, results: Results) -> dict[str, str]:
     )
 
 
-def _figures(source: Source, compared: Sequence[Compared]) -> Iterator[str]:
+def _figures(source: Source, compared: Sequence[Compared], results: Results) -> Iterator[str]:
     if not compared:
         return
     yield (
         "Published figures, each of one run, next to the mean of ours. The interval around ours is the 95 % prediction "
         "interval of one more run with another seed on the same test images."
     )
-    yield tables.table_of([_figure(item) for item in compared], right=6)
+    yield tables.table_of([_figure(item, results) for item in compared], right=6)
     if source.not_compared:
         yield "Not compared: " + "; ".join(escape(text) for text in source.not_compared) + "."
     if source.differs:
         yield "What differs in the set-up:\n\n" + "\n".join(f"- {escape(text)}." for text in source.differs)
 
 
-def _figure(item: Compared) -> dict[str, str]:
-    figure = item.figure
+def _figure(item: Compared, results: Results) -> dict[str, str]:
+    figure, key = item.figure, item.key
     name, unit, decimals = METRICS[figure.metric]
     words = {True: "within", False: "outside", None: "too few seeds" if item.values else "not run"}
-    return {
-        "dataset": escape(figure.dataset),
-        "input mode": escape(figure.input_mode),
-        "policy": escape(figure.policy),
+    return tables.cell_columns(results, key) | {
         "figure": escape(name),
         "theirs": format_value(figure.value, unit, decimals),
         "ours": format_value(item.ours, unit, decimals),

@@ -33,7 +33,7 @@ def recommendations(results: Results) -> str:
 
 
 def _all_grey(cells: Sequence[Cell]) -> bool:
-    return all(INPUT_MODES[cell.key[1]].grey for cell in cells)
+    return all(INPUT_MODES[cell.key.input_mode].grey for cell in cells)
 
 
 def _recommendation(dataset: str, results: Results) -> str:

@@ -10,7 +10,7 @@ from benchmark.analysis.results import Cell, Results, TimeField
 from benchmark.analysis.scores import BINS, recalls
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.report.tables import comparison_columns, place, table_of
+from benchmark.report.tables import cell_columns, comparison_columns, table_of
 from benchmark.report.text import escape, format_value, table
 
 CLASSES_SHOWN = 12
@@ -39,14 +39,12 @@ _READINGS: Mapping[str, str] = {
 
 def other_scores(results: Results) -> str:
     """Return a table of the cells: macro F1, log loss, ECE, validation, last epoch."""
-    rows = []
-    for cell in results.done_cells():
-        dataset, mode, policy, model = cell.key
-        rows.append(
-            place(results, dataset, model, input_mode=mode, policy=policy)
-            | {title: _with_half_width(cell.scores[name], name) for name, (title, _, _) in _COLUMNS.items()}
-            | {title: format_value(cell.mean(field), 0.01, 1) for field, title in _READINGS.items()}
-        )
+    rows = [
+        cell_columns(results, cell.key)
+        | {title: _with_half_width(cell.scores[name], name) for name, (title, _, _) in _COLUMNS.items()}
+        | {title: format_value(cell.mean(field), 0.01, 1) for field, title in _READINGS.items()}
+        for cell in results.done_cells()
+    ]
     return f"{NOTE}\n\n{table_of(rows, right=len(_COLUMNS) + len(_READINGS))}"
 
 
@@ -75,11 +73,11 @@ def _with_half_width(interval: Interval, name: str, sign: bool = False) -> str:
 
 
 def recall_tables(results: Results) -> str:
-    """Return a table per dataset (and model) of each class's share of right test images, over all done seeds."""
+    """Return a table per dataset and setup of each class's share of right test images, over all done seeds."""
     parts = ["Percentage of the class's test images that are right, over all done seeds."]
     for dataset in results.datasets:
-        for model in results.matrix.models:
-            cells = results.done_cells(dataset, model)
+        for setup in results.matrix.setups:
+            cells = results.done_cells(dataset, setup)
             if not cells:
                 continue
             classes = cells[0].classes
@@ -88,10 +86,10 @@ def recall_tables(results: Results) -> str:
             order = _hardest(columns)
             header = ["input mode", "policy", *(escape(classes[k]) for k in order)]
             rows = [
-                [escape(cell.key[1]), escape(cell.key[2]), *(format_value(own[k], 0.01, 1) for k in order)]
+                [escape(cell.key.input_mode), escape(cell.key.policy), *(format_value(own[k], 0.01, 1) for k in order)]
                 for cell, own in zip(cells, by_cell, strict=True)
             ]
-            title = f"### {escape(dataset)}" + (f", {escape(model)}" if results.several_models else "")
+            title = "### " + ", ".join(escape(name) for name in (dataset, *results.matrix.varied(setup).values()))
             if len(order) < len(columns):
                 title += f"\n\nThe {len(order)} classes of lowest mean recall, of {len(columns)}."
             parts.append(f"{title}\n\n{table(header, rows, left=2)}")
@@ -123,20 +121,20 @@ FP32_BYTES = 4
 
 def costs(results: Results) -> str:
     """Return a table of the cells with a done run: seconds, images per second, parameters, input bytes, peak memory."""
-    pixels = results.matrix.training.image_size**2
     rows = []
     for cell in results.done_cells():
-        dataset, mode, policy, model = cell.key
+        channels = INPUT_MODES[cell.key.input_mode].channels
+        pixels = next(iter(cell.records.values())).spec.input_size ** 2
         on_device = cell.mean("memory.peak_device_bytes")
         peak = cell.mean("memory.peak_rss_bytes") if on_device is None else on_device
         rows.append(
-            place(results, dataset, model, input_mode=mode, policy=policy)
+            cell_columns(results, cell.key)
             | {
                 "train (s)": _time(cell, "train_seconds", 1, "≤"),
                 "train (images/s)": _time(cell, "train_images_per_second", 0, "≥"),
                 "evaluation (images/s)": _time(cell, "eval_images_per_second", 0, "≥"),
                 "parameters (M)": format_value(cell.mean("model.parameters"), 1e6, 3),
-                "input (kB)": format_value(INPUT_MODES[mode].channels * pixels * FP32_BYTES, 1e3, 1),
+                "input (kB)": format_value(channels * pixels * FP32_BYTES, 1e3, 1),
                 "peak (MB)": format_value(peak, 1e6, 0),
             }
         )
