@@ -170,22 +170,19 @@ def record_of(spec: RunSpec, correct: np.ndarray, **changes: Any) -> tuple[DoneR
     epochs = sum(stage.epochs for stage in spec.stages) - (spec.seed % 2)
     before, last = sum(stage.epochs for stage in spec.stages[:-1]), len(spec.stages)
 
-    def evaluated(epoch: int, stage: int, trained: bool) -> EpochRecord:
+    def evaluated(epoch: int) -> EpochRecord:
+        stage = last if epoch > before else 1
         return EpochRecord(
             stage=stage,
             epoch=epoch,
-            lr=spec.stages[stage - 1].lr if trained else None,
-            train_loss=1.1 * 0.7**epoch + 0.02 * spec.seed if trained else None,
+            lr=spec.stages[stage - 1].lr if epoch else None,
+            train_loss=1.1 * 0.7**epoch + 0.02 * spec.seed if epoch else None,
             val_loss=1.0 * 0.8**epoch,
             val_accuracy=accuracy * (1 - 0.5**epoch),
-            train_seconds=2.0 if trained else 0.0,
+            train_seconds=2.0 if epoch else 0.0,
         )
 
-    history = (
-        *(evaluated(epoch, 1, True) for epoch in range(1, before + 1)),
-        evaluated(before, last, False),
-        *(evaluated(epoch, last, True) for epoch in range(before + 1, epochs + 1)),
-    )
+    history = tuple(map(evaluated, range(epochs + 1)))
     seconds = {"finetune": 11.0, "finetune-whole": 16.0}.get(spec.policy, 15.0) + spec.seed / 8
     log_loss = -float(np.log(probabilities.astype(np.float64)[np.arange(images), label]).mean())
     scores = SplitMetrics(accuracy=accuracy, macro_f1=macro_f1(label, predicted), log_loss=log_loss)

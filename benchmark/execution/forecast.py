@@ -228,7 +228,8 @@ def _work(spec: RunSpec, images: Images, evaluation: float = EVALUATION) -> floa
     """Return images x pixels through a run that does not stop early, in training steps of the complete network.
 
     Kept features are computed once, of training images and their mirror images, validation and test; steps and
-    evaluations on them take next to nothing. At the end test images are evaluated twice.
+    evaluations on them take next to nothing. Validation is also evaluated before the first epoch and at the end, test
+    twice at the end.
     """
 
     def passes(stage: Stage) -> float:
@@ -236,6 +237,6 @@ def _work(spec: RunSpec, images: Images, evaluation: float = EVALUATION) -> floa
             return evaluation * (2 * images.train + images.validation + images.test)
         return stage.epochs * (STEPS[stage.trainable] * images.train + evaluation * images.validation)
 
-    kept = spec.stages[-1].keeps_features(spec.augment)
-    beside = 0.0 if kept else evaluation * (images.validation + 2 * images.test)  # the starting point, the end
-    return spec.input_size**2 * (sum(map(passes, spec.stages)) + beside)
+    starts, ends = (not spec.stages[place].keeps_features(spec.augment) for place in (0, -1))
+    others = starts * images.validation + ends * (images.validation + 2 * images.test)
+    return spec.input_size**2 * (sum(map(passes, spec.stages)) + evaluation * others)

@@ -31,17 +31,17 @@ class _Part(Frozen):
 
 
 class EpochRecord(_Part):
-    """One trained epoch, or the starting point of the last stage. Losses are mean cross-entropies (nats per image).
+    """One trained epoch, or epoch 0: the network before any training. Losses are mean cross-entropies, nats per image.
 
-    A starting point is evaluated before its stage's first epoch and trains nothing: ``lr`` and ``train_loss`` are None.
+    The starting point of a later stage is the last epoch of the stage before it.
     """
 
     stage: int
     """1-based."""
     epoch: int
-    """Epochs trained so far, over all stages: from 1 on; at the starting point of a policy of one stage 0."""
+    """Epochs trained so far, over all stages."""
     lr: float | None
-    """Learning rate that the optimizer applied at the epoch's first step."""
+    """Learning rate that the optimizer applied at the epoch's first step; like the next, None for epoch 0."""
     train_loss: float | None
     val_loss: float
     val_accuracy: Share
@@ -50,11 +50,6 @@ class EpochRecord(_Part):
     """As in `SplitMetrics`, where it chooses the epoch."""
     train_seconds: float
     """Wall time of the epoch's training steps."""
-
-    @property
-    def is_starting_point(self) -> bool:
-        """Whether nothing was trained yet in its stage."""
-        return self.train_loss is None
 
 
 class SplitMetrics(_Part):
@@ -126,7 +121,7 @@ class Timing(_Part):
     feature_seconds: float = 0.0
     """Computing features of a frozen backbone, or reading those of another run."""
     eval_seconds: float
-    """Evaluation: validation at the last stage's starting point and after each epoch, test twice at the end."""
+    """Evaluation: validation before any training, after each epoch and at the end, test twice at the end."""
     total_seconds: float
     """Complete run in the worker, with the time before interruptions."""
     train_images_per_second: float

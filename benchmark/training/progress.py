@@ -88,19 +88,17 @@ def choice_key(record: EpochRecord, choose_by: ChooseBy, images: int) -> tuple[f
 
 @dataclass
 class Best:
-    """The best weights so far of the last stage.
+    """The best weights so far of the last stage, of its starting point among them.
 
     Attributes:
         epoch: epochs trained when they were reached, over all stages.
         key: what is compared, see `choice_key`.
         state: the network's tensors, on the device.
-        validation_logits: float32, shape (n, classes), on the CPU.
     """
 
     epoch: int
     key: tuple[float, float]
     state: dict[str, Tensor]
-    validation_logits: Tensor
 
 
 @dataclass
@@ -108,7 +106,7 @@ class RunState:
     """State of a run over all of its stages and interruptions. Times are seconds of wall clock.
 
     Attributes:
-        history: one record per epoch, and one of the last stage's starting point.
+        history: epoch 0, before any training, and the trained epochs.
         stages: one record per finished stage.
         images_trained: images through training steps.
         images_evaluated: images through evaluations.
@@ -139,7 +137,7 @@ class RunState:
     @property
     def epochs(self) -> int:
         """Epochs trained so far, over all stages."""
-        return sum(not record.is_starting_point for record in self.history)
+        return self.history[-1].epoch if self.history else 0
 
     def seconds(self) -> float:
         """Return the seconds of the run so far, those before interruptions included."""

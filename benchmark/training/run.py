@@ -141,7 +141,7 @@ def _done_record(
     shown: tuple[Exhibit, ...],
 ) -> DoneRun:
     history, test_labels = trained.run_state.history, torch.tensor(data.test.labels)
-    perfect = sum(epoch.val_accuracy == 1.0 for epoch in history if not epoch.is_starting_point)
+    perfect = sum(epoch.val_accuracy == 1.0 for epoch in history[1:])
     return DoneRun(
         id=spec.id,
         spec=spec,
@@ -170,7 +170,7 @@ def _done_record(
         ),
         history=tuple(history),
         best_epoch=trained.best.epoch,
-        validation=score(trained.best.validation_logits, torch.tensor(data.validation.labels)),
+        validation=score(trained.validation_logits, torch.tensor(data.validation.labels)),
         test=score(trained.test_logits, test_labels),
         last_epoch_test_accuracy=accuracy(trained.last_test_logits, test_labels),
         validation_saturated=perfect >= SATURATED_EPOCHS,

@@ -26,13 +26,15 @@ class Trained:
     Attributes:
         run_state: history, stages and times.
         best: the last stage's best weights.
-        test_logits: with the best weights, float32, shape (n, classes), on the CPU.
+        validation_logits: with the best weights, float32, shape (n, classes), on the CPU.
+        test_logits: likewise.
         last_state: the network's tensors after the last epoch.
-        last_test_logits: with these, likewise.
+        last_test_logits: with these.
     """
 
     run_state: RunState
     best: Best
+    validation_logits: Tensor
     test_logits: Tensor
     last_state: dict[str, Tensor]
     last_test_logits: Tensor
@@ -73,10 +75,11 @@ def train(network: nn.Module, spec: RunSpec, images: Images, precision: str, sup
             support.checkpoints.close()
     if trainer is None or trainer.best is None:
         raise RuntimeError("a policy has at least one stage of at least one epoch")
-    last_state, last_test_logits = deepcopy(network.state_dict()), trainer.test_logits()
+    last_state, last_test_logits = deepcopy(network.state_dict()), trainer.evaluate_split("test")
     network.load_state_dict(trainer.best.state, strict=True)
+    validation_logits, test_logits = trainer.evaluate_split("validation"), trainer.evaluate_split("test")
     network.eval()
-    return Trained(state, trainer.best, trainer.test_logits(), last_state, last_test_logits)
+    return Trained(state, trainer.best, validation_logits, test_logits, last_state, last_test_logits)
 
 
 def _as_features(

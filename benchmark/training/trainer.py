@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -40,7 +40,7 @@ class Support:
     """The surroundings of a run's training. Nothing in it affects the result.
 
     Attributes:
-        on_epoch: called after each epoch, and after the evaluation of the last stage's starting point.
+        on_epoch: called after each epoch, and with epoch 0 before the first.
         checkpoints: of the state after each epoch, or None.
         features: folder of the features that runs share, or None if each run computes its own.
         about_images: all that decides the normalised images, as JSON values, to find shared features by.
@@ -167,8 +167,10 @@ class StageTrainer(Trainer):
 
     def training_run_start(self) -> None:
         if self._resumed is None:
+            if not self._state.history:
+                self._evaluate_untrained()
             if self._is_last:
-                self._evaluate_starting_point()
+                self._keep_if_best(self._state.history[-1])
             torch.manual_seed(derive_seed(self._spec.seed, "training", self._stage_number))
             return
         self.optimizer.load_state_dict(self._resumed["optimizer"])
@@ -227,21 +229,23 @@ class StageTrainer(Trainer):
             batches = loader(images, EVALUATION_BATCHES[self.device.type])
             return torch.cat([self.model(inputs).float() for inputs, _ in batches]).cpu()
 
-    def test_logits(self) -> Tensor:
-        """Evaluate the test images with the weights as they are: float32, shape (n, classes), on the CPU."""
+    def evaluate_split(self, name: Literal["validation", "test"]) -> Tensor:
+        """Return the logits of a split with the weights as they are: float32, shape (n, classes), on the CPU."""
         self._state.stopwatch.start()
-        logits = self._logits(self._images.test)
+        logits = self._logits(getattr(self._images, name))
         self._count_evaluation(logits)
         return logits
 
-    def _evaluate_starting_point(self) -> None:
+    def _evaluate_untrained(self) -> None:
         self._state.stopwatch.start()
-        logits = self._logits(self._images.validation)
-        self._support.on_epoch(self._record(logits, self._epochs_before, None, None, 0.0))
+        self._support.on_epoch(self._record(self._logits(self._images.validation), 0, None, None, 0.0))
 
     def training_run_epoch_end(self) -> None:
         logits = torch.cat(self._validation_logits).cpu()  # waits for the device, once
         record = self._record(logits, self._epoch, self._applied_lr[0], self._train_loss, self._epoch_seconds)
+        if self._is_last:
+            self._count_patience(record)
+            self._keep_if_best(record)
         self._epochs_done += 1
         self._keep_checkpoint()
         self._support.on_epoch(record)
@@ -251,7 +255,7 @@ class StageTrainer(Trainer):
     def _record(
         self, logits: Tensor, epoch: int, lr: float | None, train_loss: float | None, seconds: float
     ) -> EpochRecord:
-        """Record an evaluation of validation, and choose, in the last stage."""
+        """Record an evaluation of validation."""
         labels = self._validation_labels
         record = EpochRecord(
             stage=self._stage_number,
@@ -265,10 +269,6 @@ class StageTrainer(Trainer):
         )
         if not math.isfinite(record.val_loss):
             raise Diverged(f"the validation loss is {record.val_loss} in epoch {epoch}")
-        if self._is_last:
-            key = choice_key(record, self._spec.choose_by, len(labels))
-            self._count_patience(key)
-            self._keep_if_best(record.epoch, key, logits)
         self._count_evaluation(logits)
         self._state.history.append(record)
         return record
@@ -277,15 +277,21 @@ class StageTrainer(Trainer):
         self._state.eval_seconds += self._state.stopwatch.stop()
         self._state.images_evaluated += len(logits)
 
-    def _count_patience(self, key: tuple[float, float]) -> None:
+    def _key(self, record: EpochRecord) -> tuple[float, float]:
+        return choice_key(record, self._spec.choose_by, len(self._validation_labels))
+
+    def _count_patience(self, record: EpochRecord) -> None:
         """Count epochs since the first part of the key last rose; call it before `_keep_if_best`."""
-        self._since_best = 0 if self.best is None or key[0] > self.best.key[0] else self._since_best + 1
+        rose = self.best is None or self._key(record)[0] > self.best.key[0]
+        self._since_best = 0 if rose else self._since_best + 1
         self.stopped_early = self._stage.patience is not None and self._since_best >= self._stage.patience
 
-    def _keep_if_best(self, epoch: int, key: tuple[float, float], logits: Tensor) -> None:
+    def _keep_if_best(self, record: EpochRecord) -> None:
+        """Keep the network's weights, of which this is the evaluation, if they are the best so far."""
+        key = self._key(record)
         if self.best is None or key > self.best.key:
             state = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
-            self.best = Best(epoch, key, state, logits)
+            self.best = Best(record.epoch, key, state)
 
     def _keep_checkpoint(self) -> None:
         if self._support.checkpoints is None:

@@ -41,10 +41,10 @@ def test_a_policy_of_three_stages_runs_as_it_is_written(tmp_path: Path) -> None:
     (record,) = project.records().values()
     history = record["history"]
     assert [(epoch["stage"], epoch["lr"]) for epoch in history] == [
+        (1, None),
         (1, pytest.approx(0.002)),
         (2, pytest.approx(0.001)),
         (2, pytest.approx(0.0001)),
-        (3, None),  # its starting point
         (3, pytest.approx(0.0002)),
     ]
     stages = record["model"]["stages"]

@@ -81,11 +81,11 @@ def test_any_other_done_run_of_the_network_is_scaled_by_epochs_and_pixels(other:
 def test_the_images_are_those_of_the_records_else_of_the_catalogue() -> None:
     beans = took(spec(), 10, images=1034 + 64)  # and 4 + 5 held out instead of 133 + 128
     limited = spec(datasets=[{"name": "beans", "limit": 517}])
-    of_limited, of_beans = 40 * (517 + 133 / 4) + (133 + 2 * 128) / 4, 40 * (1098 + 4 / 4) + (4 + 2 * 5) / 4
+    of_limited, of_beans = 40 * (517 + 133 / 4) + (2 * 133 + 2 * 128) / 4, 40 * (1098 + 4 / 4) + (2 * 4 + 2 * 5) / 4
     assert only(limited, [beans]).seconds == pytest.approx(10 * of_limited / of_beans)
     own = [{"name": "folder:not-here", "content": "0" * 64, "colour": True}]
     known = only(spec(training={"epochs": 5}, datasets=own), [took(spec(datasets=own), 60)])
-    assert known.seconds == pytest.approx(60 * (5 * 9 + 3.5) / (40 * 9 + 3.5))
+    assert known.seconds == pytest.approx(60 * (5 * 9 + 4.5) / (40 * 9 + 4.5))
 
 
 def test_the_images_of_a_folder_are_counted(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_without_a_done_run_the_reference_rate_of_the_nearest_size_is_taken_and_
     run = spec(**LITE0)
     found = only(run, [])
     assert found.basis.startswith("reference rate, not measured here (")
-    assert found.seconds == pytest.approx(10 * (1034 / 74.0 + 133 / 307.1) + (133 + 2 * 128) / 307.1)
+    assert found.seconds == pytest.approx(10 * (1034 / 74.0 + 133 / 307.1) + (2 * 133 + 2 * 128) / 307.1)
     larger = only(spec(models=[f"{run.model}.in1k"], training={"image_size": 192, "epochs": 10}), [])
     assert larger.seconds == pytest.approx(4 * found.seconds)
     assert run_times([run], [], "gpu") == {}
@@ -130,7 +130,7 @@ def test_without_a_done_run_the_reference_rate_of_the_nearest_size_is_taken_and_
 def test_kept_features_cost_one_pass_over_the_images_and_their_mirror_images() -> None:
     beans = took(spec(), 10, images=1034)
     features = spec(weights="hub", policies=["feature-extract"])
-    of_beans = 40 * (1034 + 4 / 4) + (4 + 2 * 5) / 4
+    of_beans = 40 * (1034 + 4 / 4) + (2 * 4 + 2 * 5) / 4
     assert only(features, [beans]).seconds == pytest.approx(10 * (2 * 1034 + 4 + 5) / 4 / of_beans)
 
 

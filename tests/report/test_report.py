@@ -324,7 +324,7 @@ def test_runs_parquet_has_one_row_a_run_and_every_field(tmp_path: Path) -> None:
     assert record is not None
     assert record.timing is not None
     assert frame["timing.train_seconds"].iloc[-1] == record.timing.train_seconds
-    assert json.loads(frame["history"].iloc[-1])[0]["epoch"] == 1
+    assert json.loads(frame["history"].iloc[-1])[0]["epoch"] == 0
     assert build.runs_agree(content, frames.runs(plan))
 
 

@@ -212,9 +212,9 @@ def best_epoch(absence: Absence) -> None:
 def patience_threshold(absence: Absence) -> None:
     original = StageTrainer._count_patience
 
-    def count(self: Any, key: tuple[float, float]) -> None:
-        ignored = self.best is not None and key[0] <= self.best.key[0] + 0.01
-        original(self, (-1.0, key[1]) if ignored else key)
+    def count(self: Any, record: Any) -> None:
+        ignored = self.best is not None and record.val_accuracy <= self.best.key[0] + 0.01
+        original(self, record.model_copy(update={"val_accuracy": 0.0}) if ignored else record)
 
     absence.of(StageTrainer, "_count_patience", count)
 
@@ -443,7 +443,14 @@ def batch_norms_kept(absence: Absence) -> None:
     "test_the_chosen_epoch_is_the_best_of_the_epochs_and_their_starting_point",
 )
 def starting_point(absence: Absence) -> None:
-    absence.of(StageTrainer, "_evaluate_starting_point", nothing)
+    original = StageTrainer.training_run_start
+
+    def start(self: Any) -> None:
+        original(self)
+        if self._resumed is None:
+            self.best = None
+
+    absence.of(StageTrainer, "training_run_start", start)
 
 
 @without(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmark.networks.heads import head_parameters
 from benchmark.records.record import EpochRecord
 from benchmark.training.progress import choice_key
 from benchmark.training.stages import Trained, train
@@ -100,20 +101,31 @@ def test_patience_counts_gains_of_what_chooses() -> None:
 
 
 @pytest.mark.parametrize("policy", ["finetune", "finetune-whole", "feature-extract"])
-def test_the_last_stages_starting_point_is_evaluated_once_before_its_first_epoch(policy: str) -> None:
+def test_a_history_begins_with_the_network_before_any_training(policy: str) -> None:
     spec = factories.training_spec(policy=policy, epochs=2, head_epochs=2)
-    trained, _ = run(spec)
-    before = 2 * (policy == "finetune")
-    places = [(1, 1), (1, 2)][:before] + [(len(spec.stages), before + k) for k in range(3)]
-    history = trained.run_state.history
-    assert [(record.stage, record.epoch) for record in history] == places
-    (start,) = [record for record in history if record.is_starting_point]
-    assert start is history[before]
-    assert (start.lr, start.train_loss, start.train_seconds) == (None, None, 0)
-    assert all(record.lr and record.train_loss and record.train_seconds for record in history if record is not start)
-    if policy == "finetune":  # the weights that stage 1 ended with, seen through its kept features
-        assert start.val_loss == pytest.approx(history[before - 1].val_loss, rel=1e-5)
-        assert start.val_accuracy == history[before - 1].val_accuracy
+    start, *epochs = run(spec)[0].run_state.history
+    first, *others = spec.stages
+    assert (start.stage, start.epoch, start.lr, start.train_loss, start.train_seconds) == (1, 0, None, None, 0)
+    stages = [1] * first.epochs + [2] * sum(stage.epochs for stage in others)
+    assert [(record.stage, record.epoch) for record in epochs] == list(zip(stages, range(1, 5), strict=False))
+    assert all(record.lr and record.train_loss and record.train_seconds for record in epochs)
+    built, images = factories.network_and_images(spec, factories.dataset())
+    inputs, labels = images.validation.__getitems__(list(range(20)))
+    with torch.inference_mode():
+        loss = nn.functional.cross_entropy(built.network.eval()(inputs), labels)
+    assert start.val_loss == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_the_weights_that_the_first_stage_ended_with_can_be_chosen() -> None:
+    spec = factories.training_spec(policy="finetune", epochs=2, head_epochs=2, lr=1e-2)
+    head, everything = spec.stages
+    spoiling = spec.model_copy(update={"stages": (head, everything.model_copy(update={"lr": 0.3}))})
+    built, images = factories.network_and_images(spec, factories.dataset())
+    before = {name: tensor.clone() for name, tensor in built.network.state_dict().items()}
+    trained = train(built.network, spoiling, images, "fp32")
+    assert trained.best.epoch == 2
+    changed = {name for name, tensor in trained.best.state.items() if not torch.equal(tensor, before[name])}
+    assert changed == set(head_parameters(built.network))
 
 
 def test_the_area_is_recorded_where_it_chooses_and_nowhere_else() -> None:
@@ -131,7 +143,9 @@ def test_test_images_are_evaluated_twice_with_the_chosen_weights_and_with_the_la
     built, images = factories.network_and_images(spec, factories.dataset())
     trained = train(built.network, spec, images, "fp32")
     epochs = sum(stage.epochs for stage in spec.stages)
-    assert trained.run_state.images_evaluated == 20 * (epochs + 1) + 2 * 20, "the epochs, the starting point, the end"
+    assert trained.run_state.images_evaluated == 20 * (1 + epochs + 1) + 2 * 20, (
+        "validation with epoch 0 and at the end"
+    )
     test = images.test.__getitems__(list(range(20)))[0]
     for state, logits in ((trained.best.state, trained.test_logits), (trained.last_state, trained.last_test_logits)):
         built.network.load_state_dict(state)

@@ -130,8 +130,7 @@ def test_what_is_trained_how_fast_and_in_which_mode_at_every_step(policy: str) -
         assert actual == pytest.approx(wanted, rel=1e-9)
     assert seen.training == wanted_modes
     state, first_steps = seen.trained.run_state, seen.lr[::STEPS]
-    trained = [epoch for epoch in state.history if not epoch.is_starting_point]
-    assert [epoch.lr for epoch in trained] == [next(iter(lr.values())) for lr in first_steps]
+    assert [epoch.lr for epoch in state.history[1:]] == [next(iter(lr.values())) for lr in first_steps]
     numbers = {name: parameter.numel() for name, parameter in seen.network.named_parameters()}
     begun = [first_steps[sum(stage.epochs for stage in EXPECTED[policy][:k])] for k in range(len(state.stages))]
     assert [stage.trainable_parameters for stage in state.stages] == [sum(numbers[name] for name in lr) for lr in begun]

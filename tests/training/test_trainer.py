@@ -187,9 +187,11 @@ def test_evaluation_never_mirrors_and_never_trains_and_sees_test_images_twice_at
     built.network.register_forward_pre_hook(look)
     train(built.network, spec, images, "fp32")
     stored = [torch.from_numpy(data.images[s.rows]).permute(0, 3, 1, 2).float() for s in (data.validation, data.test)]
-    assert len(seen) == 4 + 2
-    assert all(torch.equal(images, stored[0]) for images in seen[:4]), "validation: the starting point, three epochs"
-    assert all(torch.equal(images, stored[1]) for images in seen[4:]), "test: twice after the last epoch"
+    order = [stored[0]] * 4 + [stored[1], stored[0], stored[1]]
+    assert len(seen) == len(order), (
+        "epoch 0 and three epochs, then test images twice, with the last weights and the chosen"
+    )
+    assert all(torch.equal(images, wanted) for images, wanted in zip(seen, order, strict=True))
 
 
 def test_training_randomness_is_seeded_by_the_run_and_not_by_the_librarys_42() -> None:
@@ -236,8 +238,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged() -> None:
 
 def test_epochs_are_counted_over_all_stages() -> None:
     trained, _ = run(factories.training_spec(policy="finetune", epochs=2, head_epochs=2))
-    trained_epochs = [epoch for epoch in trained.run_state.history if not epoch.is_starting_point]
-    assert [(epoch.stage, epoch.epoch) for epoch in trained_epochs] == [(1, 1), (1, 2), (2, 3), (2, 4)]
+    places = [(epoch.stage, epoch.epoch) for epoch in trained.run_state.history]
+    assert places == [(1, 0), (1, 1), (1, 2), (2, 3), (2, 4)]
 
 
 def test_the_recorded_training_loss_is_the_mean_over_images() -> None:
@@ -312,7 +314,7 @@ def test_a_plain_loop_over_the_same_batches_ends_at_the_same_weights() -> None:
                 optimizer.step()
                 step += 1
                 losses[-1] += float(loss.detach()) * 8 / 40
-    recorded = [epoch.train_loss for epoch in trained.run_state.history if not epoch.is_starting_point]
+    recorded = [epoch.train_loss for epoch in trained.run_state.history[1:]]
     assert recorded == pytest.approx(losses, rel=1e-5)
     # Adam divides by the gradient's size, so that rounding decides the steps of weights without a gradient: the
     # distance is judged against the way that the weights went.

@@ -198,7 +198,7 @@ def _confusion(dataset: str, setup: Setup, results: Results) -> Picture | None:
 
 
 def _band(cell: Cell, field: str) -> list[list[float]]:
-    """Return [epoch, mean, lowest, highest] of what every seed reached; a starting point has no training loss."""
+    """Return [epoch, mean, lowest, highest] of the epochs that every seed reached; epoch 0 has no training loss."""
     band = []
     for epochs in zip(*(record.history for record in cell.records.values()), strict=False):
         values = [getattr(epoch, field) for epoch in epochs]
