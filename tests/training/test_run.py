@@ -129,7 +129,7 @@ def test_a_run_out_of_memory_is_recorded_as_oom(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.slow
 def test_validation_at_one_for_three_epochs_is_flagged(tmp_path: Path) -> None:
     record = measured(factories.training_spec(epochs=12), tmp_path).record
-    perfect = sum(epoch.val_accuracy == 1.0 for epoch in record.history if epoch.stage == 2)
+    perfect = sum(epoch.val_accuracy == 1.0 for epoch in record.history[1:])
     assert perfect >= 3, "the test needs a run that saturates"
     assert record.validation_saturated is True
     short = measured(factories.training_spec(epochs=2), tmp_path).record
