@@ -42,7 +42,7 @@ class EarlyStopping(Frozen):
 
 
 class TrainingSettings(Frozen):
-    """The ``training`` block; the defaults are the article's settings."""
+    """The ``training`` block; the defaults are those of ``full``."""
 
     image_size: OneOrSome[Side] = (224,)
     """Both sides after resizing, pixels; of several, each gives cells of its own."""

@@ -1,4 +1,4 @@
-"""Tables that several parts of the report share: the ledger, the comparison as in the article, CSV files."""
+"""Tables that several parts of the report share: the ledger, the comparison of cells, CSV files."""
 
 from __future__ import annotations
 
