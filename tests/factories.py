@@ -414,7 +414,8 @@ def network_and_images(run: RunSpec, data: PreparedDataset) -> tuple[BuiltModel,
 
     torch.set_num_threads(1)
     mode = INPUT_MODES[run.input_mode]
-    built = build.build(run.model, mode, classes=len(data.classes), source=run.weights, seed=run.seed)
+    classes = len(data.classes)
+    built = build.build(run.model, mode, classes=classes, source=run.weights, seed=run.seed, backbone=run.backbone)
     normaliser = Normaliser(built.mean, built.std, torch.device("cpu"))
     splits = (
         SplitImages(data.images, split, normaliser, torch.device("cpu"))

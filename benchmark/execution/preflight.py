@@ -180,7 +180,8 @@ def check_networks(
     for spec in specs:
         if (spec.model, spec.weights) in usable and images_key(spec) in classes:
             of_images = classes[images_key(spec)]
-            network = (spec.model, spec.input_mode, spec.weights, str(spec.head_init), spec.image_size, of_images)
+            built = spec.model, spec.backbone, spec.input_mode, spec.weights, str(spec.head_init), spec.image_size
+            network = (*built, of_images)
             networks.setdefault(network, {}).setdefault(spec.stages, spec)
     checked: list[Checked] = []
     images: dict[Hashable, PreparedDataset] = {}

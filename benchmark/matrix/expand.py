@@ -34,6 +34,7 @@ def expand(matrix: Matrix) -> list[RunSpec]:
             crop_size=training.crop_size,
             head_init=training.head_init,
             choose_by=training.choose_by,
+            backbone=matrix.policy(policy).backbone,
         )
         for setup in matrix.setups
         for entry, mode, policy in applicable(matrix)

@@ -22,6 +22,10 @@ Trainable = Literal["head", "head+norms", "later-half", "all"]
 """Which parameters get gradients: the classifier's; those and the scales and shifts of the batch norms (without batch
 norms the classifier's alone); those of the classifier and of the second half of the backbone's blocks; every one."""
 
+Backbone = Literal["complete", "first-half"]
+"""The part of the network in front of the head: all of it; or what is in front of the second half of timm's feature
+blocks, whose activations, averaged over the image, a linear head takes."""
+
 BatchNorm = Literal["train", "eval", "eval-where-frozen"]
 """Mode of the batch norms: ``train`` uses each batch's statistics, in frozen layers too, and moves the running ones;
 ``eval`` uses the running statistics and leaves them as they are, and puts a completely frozen backbone into eval mode,
@@ -94,6 +98,7 @@ class Policy(Frozen):
 
     pretrained: bool
     """Whether the matrix's weights are used, or random ones."""
+    backbone: Backbone = "complete"
     summary: Annotated[str, Field(min_length=1, max_length=200)]
     """One line for people."""
     stages: Annotated[tuple[StageRule, ...], Field(min_length=1)]
@@ -151,6 +156,12 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             pretrained=True,
             summary="the head and the second half of the backbone's blocks, in one stage; the first half in eval mode",
             stages=(StageRule(trainable="later-half", batch_norm="eval-where-frozen"),),
+        ),
+        "truncate": Policy(
+            pretrained=True,
+            backbone="first-half",
+            summary="a linear head on the activations at half of the blocks (frozen, in eval mode); a model of timm's",
+            stages=(StageRule(trainable="head", batch_norm="eval"),),
         ),
     }
 )

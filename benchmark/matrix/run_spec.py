@@ -12,7 +12,7 @@ from benchmark.data.catalogue import FOLDER
 from benchmark.data.source import DatasetSource
 from benchmark.fields import Frozen
 from benchmark.matrix.choices import DEFAULT_HEAD, Head
-from benchmark.matrix.policies import Stage
+from benchmark.matrix.policies import Backbone, Stage
 from benchmark.matrix.settings import Augmentation, ChooseBy
 
 FILE = "file:"
@@ -75,6 +75,7 @@ class RunSpec(Frozen):
     crop_size: int | None = None
     head_init: Head = DEFAULT_HEAD
     choose_by: ChooseBy = "accuracy"
+    backbone: Backbone = "complete"
 
     @property
     def input_size(self) -> int:
@@ -101,7 +102,7 @@ class RunSpec(Frozen):
         for stage, written in zip(self.stages, decisive["stages"], strict=True):
             if stage.head_lr_factor == 1:
                 del written["head_lr_factor"]
-        for key in ("on_bad_image", "crop_size", "head_init", "choose_by"):
+        for key in ("on_bad_image", "crop_size", "head_init", "choose_by", "backbone"):
             if getattr(self, key) == type(self).model_fields[key].default:
                 del decisive[key]
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))

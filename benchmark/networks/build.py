@@ -10,7 +10,9 @@ from torch import nn
 
 from benchmark.errors import UserError
 from benchmark.matrix.input_modes import InputMode, Triple, needs_pretrained_stem
+from benchmark.matrix.policies import Backbone
 from benchmark.networks import weights
+from benchmark.networks.first_half import FirstHalf
 from benchmark.networks.heads import HeadInit, head_parameters, initialise_head
 from benchmark.networks.initialisation import seeded_build
 from benchmark.networks.libraries.find import find_architecture
@@ -121,6 +123,7 @@ def build(
     classes: int,
     source: str,
     seed: int,
+    backbone: Backbone = "complete",
     head_init: HeadInit = "default",
     image_size: int | None = None,
 ) -> BuiltModel:
@@ -139,12 +142,13 @@ def build(
         classes: outputs of the head.
         source: of the pretrained weights, see `benchmark.networks.weights.load`, or ``none`` for random ones.
         seed: the run's.
+        backbone: the part of the network that is kept in front of the head, see `benchmark.networks.first_half`.
         head_init: see `benchmark.networks.heads.initialise_head`.
         image_size: pixels per side of the images, one of which is tried, or None for the weights' own.
 
     Raises:
         UserError: unknown model, missing weights, a first convolution that cannot be adapted, a head that
-            cannot be initialised so, or images that the network does not take.
+            cannot be initialised so, a network that cannot be halved, or images that the network does not take.
     """
     known = find_architecture(model)
     side = known.native_side if image_size is None else image_size
@@ -164,10 +168,17 @@ def build(
             f"{known.title} cannot be built for {mode.channels} channels and {classes} classes "
             f"({type(error).__name__}: {error})."
         ) from error
+    if backbone == "first-half" and not hasattr(network, "forward_intermediates"):
+        raise UserError(
+            f"{known.title} has no forward_intermediates, timm's way to the activations of its blocks, and so no first "
+            "half. Leave out the policy truncate and others with backbone: first-half, or take a model of timm."
+        )
     mean, std = mode.normalisation(known.mean, known.std)
     checkpoint = None if source == "none" else weights.load(model, source)
     if checkpoint is not None:
         load_pretrained(network, checkpoint, mode, known)
+    if backbone == "first-half":
+        network = FirstHalf(network, classes, seed)
     initialise_head(network, head_init, seed=seed, pretrained=None if checkpoint is None else checkpoint.state)
     stem = check_forward(network, mode.channels, side, classes, known.title)
     return BuiltModel(

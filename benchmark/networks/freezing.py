@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from benchmark.errors import UserError
 from benchmark.matrix.policies import BatchNorm, Trainable
+from benchmark.networks.first_half import PREFIX, FirstHalf
 from benchmark.networks.heads import classifier, head_parameters
 
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -101,12 +102,19 @@ def early_half(network: nn.Module) -> set[str]:
 
 def block_starts(network: nn.Module) -> list[set[str]]:
     """Return, for each block of the backbone in order, the names of the parameters in front of it."""
-    return _starts_by_group(network) if hasattr(network, "group_matcher") else _starts_by_structure(network)
+    if isinstance(network, FirstHalf):
+        return [{f"{PREFIX}{name}" for name in before} for before in _starts(network.backbone, set())]
+    return _starts(network, set(head_parameters(network)))
 
 
-def _starts_by_group(network: nn.Module) -> list[set[str]]:
+def _starts(network: nn.Module, head: set[str]) -> list[set[str]]:
+    by_group = hasattr(network, "group_matcher")
+    return _starts_by_group(network, head) if by_group else _starts_by_structure(network, head)
+
+
+def _starts_by_group(network: nn.Module, head: set[str]) -> list[set[str]]:
     layers = group_parameters(network, cast(Any, network).group_matcher(coarse=False))
-    parameters, head = dict(network.named_parameters()), head_parameters(network)
+    parameters = dict(network.named_parameters())
     starts, before = [], set[str]()
     for number in sorted(layers):
         names = layers[number]
@@ -116,8 +124,7 @@ def _starts_by_group(network: nn.Module) -> list[set[str]]:
     return starts
 
 
-def _starts_by_structure(network: nn.Module) -> list[set[str]]:
-    head = head_parameters(network)
+def _starts_by_structure(network: nn.Module, head: set[str]) -> list[set[str]]:
     units = [(name, _weights(name, module, head)) for name, module in _units("", network)]
     several = [name for name, weights in units if weights > 1]
     parameters = [name for name, _ in network.named_parameters()]
@@ -137,5 +144,5 @@ def _units(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield path, child
 
 
-def _weights(path: str, module: nn.Module, head: dict[str, nn.Parameter]) -> int:
+def _weights(path: str, module: nn.Module, head: set[str]) -> int:
     return sum(p.dim() > 1 for name, p in module.named_parameters() if f"{path}.{name}" not in head)

@@ -84,9 +84,15 @@ def export(run: TrainedRun, folder: Path) -> float:
         The largest difference of a logit between PyTorch and onnxruntime on `PROBES` images of noise.
 
     Raises:
-        UserError: a package is missing, the folder contains something else, the network cannot be written as ONNX,
-            or onnxruntime's logits differ from PyTorch's.
+        UserError: the network is half of the library's, a package is missing, the folder contains something else, the
+            network cannot be written as ONNX, or onnxruntime's logits differ from PyTorch's.
     """
+    spec = run.record.spec
+    if spec.backbone != "complete":
+        raise UserError(
+            f"export: run {run.record.id} ({spec.policy}) is half of {spec.model}, which cannot be built without this "
+            "project. `python -m benchmark predict` classifies with it; export a run of another policy."
+        )
     missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError(f"export: {', '.join(missing)} not installed. Run: pip install -e '.[export]'")

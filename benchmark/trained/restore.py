@@ -16,6 +16,7 @@ from benchmark.data.dataset import Split
 from benchmark.data.decoding.pixels import read_image, to_array
 from benchmark.errors import UserError
 from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.networks.first_half import FirstHalf
 from benchmark.networks.libraries.find import find_architecture
 from benchmark.records.record import DoneRun
 from benchmark.training.batches import EVALUATION_BATCHES, Normaliser, SplitImages
@@ -87,7 +88,10 @@ def open_run(record: DoneRun, weights: Path, device: torch.device | None = None)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{weights}: cannot be read as safetensors ({error}). Run it again with --force.") from None
     model = record.spec.model
-    network = find_architecture(model).create(len(record.dataset.classes), record.model.input_channels)
+    classes = len(record.dataset.classes)
+    network = find_architecture(model).create(classes, record.model.input_channels)
+    if record.spec.backbone == "first-half":
+        network = FirstHalf(network, classes, record.spec.seed)
     for name in sorted(set(state) - set(network.state_dict())):
         layer = dict(network.named_modules()).get(name.removesuffix(".bias"))
         if name.endswith(".bias") and isinstance(layer, nn.Conv2d) and layer.bias is None:

@@ -209,13 +209,14 @@ def build_network(spec: RunSpec, classes: tuple[str, ...]) -> build.BuiltModel:
         classes=len(classes),
         source=spec.weights,
         seed=spec.seed,
+        backbone=spec.backbone,
         head_init=head_init(spec, classes),
         image_size=spec.input_size,
     )
 
 
 def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
-    """Return the head's initial values; with random weights, which have no source rows, ``default``.
+    """Return the head's initial values; for rows of a source ``default`` on random weights and on half of a network.
 
     Raises:
         UserError: a row is named for a class that the dataset does not have.
@@ -226,7 +227,9 @@ def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
     for name in rows:
         if name not in classes:
             raise UserError(f"training.head_init: {spec.dataset} has no class {name!r}.{did_you_mean(name, classes)}")
-    return "default" if spec.weights == "none" else [rows.get(name) for name in classes]
+    if spec.weights == "none" or spec.backbone == "first-half":
+        return "default"
+    return [rows.get(name) for name in classes]
 
 
 def _about_images(

@@ -44,12 +44,13 @@ def small(training: dict[str, Any] | None = None, **changes: Any) -> list[RunSpe
 
 
 def test_a_matrix_in_order_has_no_problems_and_says_what_each_stage_trains(tmp_path: Path) -> None:
-    found = checked(small(input_modes=["grey-1ch"], policies=["finetune", "scratch"]), tmp_path)
+    found = checked(small(input_modes=["grey-1ch"], policies=["finetune", "scratch", "truncate"]), tmp_path)
     assert found.problems == ()
     by_policy = {each.policy: each.trainable for each in found.checked}
     head, everything = by_policy["finetune"]
     assert 0 < head < everything
     assert by_policy["scratch"] == (everything,)
+    assert 0 < by_policy["truncate"][0] < head, "fewer channels at half of the blocks"
     assert not (tmp_path / "results").exists()
 
 
@@ -68,6 +69,7 @@ def test_everything_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
             *small(weights="pypi", policies=["finetune-whole"]),
             *small(datasets=["beans"], weights="none"),
             *small(models=["torchvision/inception_v3"]),
+            *small(models=["torchvision/resnet18"], policies=["truncate"]),
             *small(training={"head_init": {"source-rows": {"no such class": 1}}}),
         ],
         tmp_path,
@@ -78,10 +80,11 @@ def test_everything_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
         ("weights", "no package carries weights for timm/test_resnet"),
         ("datasets", "beans"),
         ("models", "75"),
+        ("models", "torchvision/resnet18 has no forward_intermediates"),
         ("models", "has no class 'no such class'"),
     ):
         assert any(key == k and words in message for k, message in reported), (key, words, reported)
-    assert len(reported) == 5
+    assert len(reported) == 6
 
 
 def with_a_fault(monkeypatch: pytest.MonkeyPatch, break_it: Callable[[models.BuiltModel], models.BuiltModel]) -> None:

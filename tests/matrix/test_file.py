@@ -315,7 +315,8 @@ OWN_POLICY = st.fixed_dictionaries(
             min_size=1,
             max_size=1,
         ),
-    }
+    },
+    optional={"backbone": st.sampled_from(["complete", "first-half"])},
 )
 
 

@@ -129,6 +129,7 @@ DECISIVE: list[dict[str, Any]] = [
     {"policies": ["finetune-whole"], "weights": "file:/a#sha256=" + "1" * 64},
     {"policies": ["discriminative"]},
     {"policies": ["freeze-early"]},
+    {"policies": ["truncate"]},
     {"policies": ["finetune"], "training": {"head_epochs": 19}},
 ]
 
@@ -158,6 +159,7 @@ def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
         "crop_size": 8,
         "head_init": HEADS.parse("xavier"),
         "choose_by": "loss",
+        "backbone": "first-half",
     }
     assert {*other, "dataset"} == set(RunSpec.model_fields)
     ids = {spec.model_copy(update={key: value}).id for key, value in other.items()} | {spec.id}

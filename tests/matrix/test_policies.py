@@ -72,6 +72,8 @@ def test_the_other_policies_are_what_the_design_says() -> None:
     )
     (discriminative,) = stages("discriminative", SETTINGS)
     assert discriminative == whole.model_copy(update={"head_lr_factor": 10.0})
+    assert stages("truncate", SETTINGS) == (features,)
+    assert {name for name, policy in POLICIES.items() if policy.backbone == "first-half"} == {"truncate"}
     (early,) = stages("freeze-early", SETTINGS)
     assert early == whole.model_copy(update={"trainable": "later-half", "batch_norm": "eval-where-frozen"})
 
@@ -148,6 +150,12 @@ MISTAKES = [
     ("{sgd: {momentum: 0.9}}", "{sgd: {momentum: 1.9}}", 14, "sgd.momentum: 1.9 is not in 0 … 1, 1 excluded"),
     ("{sgd: {momentum: 0.9}}", "adamx", 14, "thaw.stages.0.optimizer: unknown optimizer 'adamx'. Did you mean 'adam'"),
     ("lr_factor: 0.1", "lr_factor: -1", 15, "thaw.stages.1.lr_factor: must be above 0 (it is -1)"),
+    (
+        "    pretrained: true",
+        "    pretrained: true\n    backbone: half",
+        12,
+        '"half" is not accepted. Known: complete, first-half',
+    ),
     ("{step: {size: 2, gamma: 0.5}}", "step", 15, "step needs size: write {step: {size: …, gamma: …}}"),
     ("{step: {size: 2, gamma: 0.5}}", "cosin", 15, "unknown schedule 'cosin'. Did you mean 'cosine'"),
     ("{step: {size: 2, gamma: 0.5}}", "{cosine: {gamma: 1.0}}", 15, "cosine: unknown parameter 'gamma'"),
