@@ -52,6 +52,12 @@ class Stage(Frozen):
     """Learning rate of the first step."""
     head_lr_factor: float = Field(default=1.0, gt=0)
     """The classifier's learning rate is ``lr`` times this."""
+    stem_lr_factor: float = Field(default=1.0, gt=0)
+    """The learning rate of the stem's weights is ``lr`` times this, their weight decay ``weight_decay`` divided by it.
+
+    Where mean and std are equal on the channels, ``grey-1ch`` with a factor of 3 is trained as ``grey-3ch`` is: the
+    three channels get the same gradient, so that their sum moves three times as far.
+    """
     batch_norm: BatchNorm
     optimizer: Optimizer
     weight_decay: float = Field(ge=0)
@@ -77,6 +83,8 @@ class StageRule(Frozen):
     """On ``training.lr``."""
     head_lr_factor: Positive = 1.0
     """The classifier's, on the stage's."""
+    stem_lr_factor: Positive = 1.0
+    """That of the stem's weights, on the stage's; it divides their weight decay."""
     batch_norm: BatchNorm = "train"
     optimizer: Optimizer | None = None
     """This and the next two: the ``training`` block's if missing."""
@@ -87,6 +95,12 @@ class StageRule(Frozen):
     def _one_length(self) -> StageRule:
         if self.epochs is not None and self.share is not None:
             raise ValueError("a stage has epochs or a share of them, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _trains_the_stem(self) -> StageRule:
+        if self.stem_lr_factor != 1 and self.trainable != "all":
+            raise ValueError(f"stem_lr_factor is for trainable: all; {self.trainable} leaves the stem frozen")
         return self
 
 
@@ -210,13 +224,22 @@ def resolve_stages(name: str, policy: Policy, settings: TrainingSettings) -> tup
     """
     numbers = _epochs(name, policy, settings)
     for rule in policy.stages:
-        for factor in (rule.lr_factor, rule.lr_factor * rule.head_lr_factor):
+        for part in (1, rule.head_lr_factor, rule.stem_lr_factor):
+            factor = rule.lr_factor * part
             if not 0 < _times(settings.lr, factor) < math.inf:
                 raise MisplacedValueError(
                     f"training.lr ({settings.lr}) times {factor:g}, as policy {name!r} asks, is not a learning rate",
                     "training.lr",
                     f"own_policies.{name}",
                 )
+        optimizer = rule.optimizer or settings.optimizer
+        weight_decay = settings.weight_decay if rule.weight_decay is None else rule.weight_decay
+        if rule.stem_lr_factor != 1 and optimizer.name == "adam" and weight_decay:
+            raise MisplacedValueError(
+                f"policy {name!r}: adam's adaptive rate scales the weight decay ({weight_decay:g}) that stem_lr_factor "
+                "divides; use adamw or sgd, or weight_decay: 0",
+                f"own_policies.{name}",
+            )
     patience = settings.early_stopping.patience if settings.early_stopping else None
     last = len(numbers) - 1
     return tuple(
@@ -225,6 +248,7 @@ def resolve_stages(name: str, policy: Policy, settings: TrainingSettings) -> tup
             epochs=epochs,
             lr=_times(settings.lr, rule.lr_factor),
             head_lr_factor=rule.head_lr_factor,
+            stem_lr_factor=rule.stem_lr_factor,
             batch_norm=rule.batch_norm,
             optimizer=rule.optimizer or settings.optimizer,
             weight_decay=settings.weight_decay if rule.weight_decay is None else rule.weight_decay,

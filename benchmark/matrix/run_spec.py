@@ -100,8 +100,9 @@ class RunSpec(Frozen):
                 raise ValueError(f"{self.weights} has no id before its content is identified")
             decisive["weights"] = FILE + CONTENT + content
         for stage, written in zip(self.stages, decisive["stages"], strict=True):
-            if stage.head_lr_factor == 1:
-                del written["head_lr_factor"]
+            for key in ("head_lr_factor", "stem_lr_factor"):
+                if getattr(stage, key) == 1:
+                    del written[key]
         for key in ("on_bad_image", "crop_size", "head_init", "choose_by", "backbone"):
             if getattr(self, key) == type(self).model_fields[key].default:
                 del decisive[key]

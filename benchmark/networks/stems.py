@@ -8,6 +8,8 @@ from torch.func import functional_call
 
 from benchmark.errors import UserError
 from benchmark.matrix.input_modes import InputMode, Stem, Triple, average
+from benchmark.networks.first_half import PREFIX
+from benchmark.networks.libraries.find import find_architecture
 from benchmark.networks.libraries.interface import Architecture, State
 
 _PROBE_SIDE = 32
@@ -158,6 +160,28 @@ def verify_stem(network: nn.Module, names: list[str], state: State, how: Stem, k
         if layer.bias is not None:
             moved = torch.einsum("ocij,c->o", source, shift) + state.get(f"{name}.bias", torch.zeros(len(source)))
             torch.testing.assert_close(layer.bias, moved, rtol=1e-4, atol=1e-5)
+
+
+def stem_weights(network: nn.Module, model: str) -> set[str]:
+    """Return the names of a network's parameters whose shape follows the image's channels: its stem's weights.
+
+    One in almost every network; the bias of a convolution is not among them. They are found by building the model for
+    one channel and for three, without memory for either (device ``meta``).
+
+    Args:
+        network: of this model, or its first half.
+        model: ``timm/NAME[.TAG]`` or ``torchvision/NAME``.
+
+    Raises:
+        UserError: it has none: another transform of the image comes first.
+    """
+    known = find_architecture(model)
+    with torch.device("meta"):
+        one, three = (known.create(2, channels).state_dict() for channels in (1, 3))
+    following = {name for name in one if one[name].shape != three[name].shape}
+    if not following:
+        raise UserError(f"{known.title} has no convolution that takes the image. Leave out stem_lr_factor.")
+    return {name for name, _ in network.named_parameters() if name.removeprefix(PREFIX) in following}
 
 
 def _probe(layer: nn.Conv2d) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -13,30 +14,40 @@ from benchmark.matrix.policies import Stage
 from benchmark.networks.heads import head_parameters
 
 
-def make_optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module, stage: Stage, stem: Collection[str] = ()) -> torch.optim.Optimizer:
     """Return an optimizer over exactly the parameters that require gradients.
 
-    The classifier has a group of its own, at ``lr * head_lr_factor``, where the factor is not 1 and other parameters
-    are trained next to it; it is then the last group.
+    Where their factors are not 1, the classifier has a group of its own, at ``lr * head_lr_factor``, and so has the
+    stem, at ``lr * stem_lr_factor`` and ``weight_decay / stem_lr_factor``. The first group is that of the other
+    parameters, at ``lr``, if any of them is trained.
+
+    Args:
+        network: to be trained.
+        stage: of the run.
+        stem: names of the stem's weights (`stems.stem_weights`), for a stage with a ``stem_lr_factor``.
     """
-    head = {id(parameter) for parameter in head_parameters(network).values()}
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    of_the_head = [parameter for parameter in trained if id(parameter) in head]
-    others = [parameter for parameter in trained if id(parameter) not in head]
-    head_lr = stage.lr * stage.head_lr_factor
-    groups: list[dict[str, Any]]
-    if not others or stage.head_lr_factor == 1:
-        groups = [{"params": trained, "lr": head_lr}]
-    else:
-        groups = [{"params": others, "lr": stage.lr}, {"params": of_the_head, "lr": head_lr}]
-    common: dict[str, Any] = {"lr": stage.lr, "weight_decay": stage.weight_decay, "fused": True}
+    head = head_parameters(network)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {(stage.lr, stage.weight_decay): []}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            lr, weight_decay = stage.lr, stage.weight_decay
+            if name in head:
+                lr *= stage.head_lr_factor
+            elif name in stem:
+                lr, weight_decay = lr * stage.stem_lr_factor, weight_decay / stage.stem_lr_factor
+            groups.setdefault((lr, weight_decay), []).append(parameter)
+    options: list[dict[str, Any]] = [
+        {"params": parameters, "lr": lr, "weight_decay": weight_decay}
+        for (lr, weight_decay), parameters in groups.items()
+        if parameters
+    ]
     match stage.optimizer.name:
         case "adamw":
-            return torch.optim.AdamW(groups, **common)
+            return torch.optim.AdamW(options, fused=True)
         case "adam":
-            return torch.optim.Adam(groups, **common)
+            return torch.optim.Adam(options, fused=True)
         case "sgd":
-            return torch.optim.SGD(groups, momentum=stage.optimizer["momentum"], **common)
+            return torch.optim.SGD(options, momentum=stage.optimizer["momentum"], fused=True)
     raise ValueError(f"unknown optimizer {stage.optimizer.name!r}")
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from benchmark.matrix.policies import Stage
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_modes
+from benchmark.networks.stems import stem_weights
 from benchmark.records.record import EpochRecord, StageRecord
 from benchmark.seeding import derive_seed
 from benchmark.training.batches import EVALUATION_BATCHES, EpochOrder, Images, Source
@@ -119,7 +120,8 @@ class StageTrainer(Trainer):
         self._applied_lr: list[float] = []
         self._validation_logits: list[Tensor] = []
         self._validation_labels = images.validation.labels.cpu()
-        super().__init__(trained, nn.CrossEntropyLoss(), make_optimizer(network, stage), callbacks=())
+        stem = stem_weights(network, spec.model) if stage.stem_lr_factor != 1 else ()
+        super().__init__(trained, nn.CrossEntropyLoss(), make_optimizer(network, stage, stem), callbacks=())
 
     def run(self) -> None:
         """Train the stage, or the rest of it; the history, and of the last stage `best`, are filled on return.

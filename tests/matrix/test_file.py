@@ -311,6 +311,9 @@ OWN_POLICY = st.fixed_dictionaries(
                     "scheduler": SCHEDULES,
                     "weight_decay": st.floats(0, 1),
                 },
+            )
+            | st.fixed_dictionaries(
+                {"trainable": st.just("all"), "optimizer": st.just("adamw"), "stem_lr_factor": st.floats(0.01, 10)}
             ),
             min_size=1,
             max_size=1,

@@ -166,6 +166,17 @@ def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
     assert len(ids) == len(other) + 1
 
 
+def test_a_factor_of_a_stage_enters_the_id_unless_it_is_one() -> None:
+    spec = only_run()
+
+    def with_factors(**factors: float) -> str:
+        return spec.model_copy(update={"stages": (spec.stages[0].model_copy(update=factors),)}).id
+
+    ids = {with_factors(head_lr_factor=3.0), with_factors(stem_lr_factor=3.0), with_factors(stem_lr_factor=9.0)}
+    assert len({spec.id, *ids}) == 4
+    assert with_factors(head_lr_factor=1.0, stem_lr_factor=1.0) == spec.id
+
+
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_changed_copy_of_a_spec_does_not_keep_the_id_that_was_read_before(deep: bool) -> None:
     spec = only_run()

@@ -150,6 +150,20 @@ MISTAKES = [
     ("{sgd: {momentum: 0.9}}", "{sgd: {momentum: 1.9}}", 14, "sgd.momentum: 1.9 is not in 0 … 1, 1 excluded"),
     ("{sgd: {momentum: 0.9}}", "adamx", 14, "thaw.stages.0.optimizer: unknown optimizer 'adamx'. Did you mean 'adam'"),
     ("lr_factor: 0.1", "lr_factor: -1", 15, "thaw.stages.1.lr_factor: must be above 0 (it is -1)"),
+    ("lr_factor: 0.1", "stem_lr_factor: 0", 15, "thaw.stages.1.stem_lr_factor: must be above 0 (it is 0)"),
+    ("share: 0.3", "stem_lr_factor: 3", 14, "stem_lr_factor is for trainable: all; head leaves the stem frozen"),
+    (
+        "lr_factor: 0.1",
+        "stem_lr_factor: 3, optimizer: adam",
+        10,
+        "policy 'thaw': adam's adaptive rate scales the weight decay (0.01) that stem_lr_factor divides; use adamw",
+    ),
+    (
+        "lr_factor: 0.1",
+        "stem_lr_factor: 1.0e+308, lr_factor: 1.0e+10",
+        8,
+        "as policy 'thaw' asks, is not a learning rate",
+    ),
     (
         "    pretrained: true",
         "    pretrained: true\n    backbone: half",

@@ -466,6 +466,18 @@ def equal_epochs(absence: Absence) -> None:
     absence.of(policies, "_length", length)
 
 
+@without(
+    "three channels or one: the stem's rate",
+    "test_grey_3ch_is_grey_1ch_with_three_times_the_stems_rate_and_a_third_of_its_decay[small-adamw]",
+)
+def stem_lr_factor(absence: Absence) -> None:
+    original = optimizers.make_optimizer
+    absence.everywhere(
+        original,
+        lambda network, stage, stem=(): original(network, stage.model_copy(update={"stem_lr_factor": 1.0}), stem),
+    )
+
+
 def run_tests(nodes: Sequence[str], remove: Callable[[Absence], None] | None = None) -> tuple[int, str]:
     """Return pytest's exit code for tests, and its output, in a fork of this process, which never used its libraries.
 
