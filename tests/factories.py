@@ -153,6 +153,21 @@ def macro_f1(label: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean([2 * (true & taken).sum() / (true.sum() + taken.sum()) for true, taken in counts]))
 
 
+def balanced_accuracy(label: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the mean over the classes that occur of their share of right images."""
+    return float(np.mean([(predicted[label == k] == k).mean() for k in np.unique(label)]))
+
+
+def roc_auc(label: np.ndarray, probabilities: np.ndarray) -> float | None:
+    """Return the mean over the classes of the share of pairs with an image of another class that are won."""
+    areas = []
+    for k in np.unique(label):
+        own, others = probabilities[label == k, k][:, None], probabilities[label != k, k]
+        if others.size:
+            areas.append(((own > others) + 0.5 * (own == others)).mean())
+    return float(np.mean(areas)) if areas else None
+
+
 def record_of(spec: RunSpec, correct: np.ndarray, **changes: Any) -> tuple[DoneRun, PredictionTable]:
     """Return a done record and its predictions with the given images right.
 
@@ -185,7 +200,13 @@ def record_of(spec: RunSpec, correct: np.ndarray, **changes: Any) -> tuple[DoneR
     history = tuple(map(evaluated, range(epochs + 1)))
     seconds = {"finetune": 11.0, "finetune-whole": 16.0}.get(spec.policy, 15.0) + spec.seed / 8
     log_loss = -float(np.log(probabilities.astype(np.float64)[np.arange(images), label]).mean())
-    scores = SplitMetrics(accuracy=accuracy, macro_f1=macro_f1(label, predicted), log_loss=log_loss)
+    scores = SplitMetrics(
+        accuracy=accuracy,
+        balanced_accuracy=balanced_accuracy(label, predicted),
+        roc_auc=roc_auc(label, probabilities),
+        macro_f1=macro_f1(label, predicted),
+        log_loss=log_loss,
+    )
     record = DoneRun(
         id=spec.id,
         status="done",

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from benchmark.analysis.results import Cell, Results
-from benchmark.analysis.scores import Quality
+from benchmark.analysis.scores import SCORES, Quality
 from benchmark.analysis.uncertainty.bootstrap import mean_scores
 from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.analysis.uncertainty.folds import UNTESTED
@@ -220,9 +220,9 @@ def measure_scores(contrast: Contrast, results: Results) -> Mapping[str, Interva
     own = []
     for seed in seeds:
         both = [(first.tests[seed].quality, second.tests[seed].quality) for first, second in pairs]
-        macro_f1, log_loss, error = (sum(a.scores[k] - b.scores[k] for a, b in both) / len(pairs) for k in range(3))
+        scores = (sum(a.scores[k] - b.scores[k] for a, b in both) / len(pairs) for k in range(len(SCORES)))
         resampled = np.sum([a.resampled - b.resampled for a, b in both], axis=0) / len(pairs)
-        own.append(Quality((macro_f1, log_loss, error), resampled))
+        own.append(Quality(tuple(scores), resampled))
     informative = int(np.count_nonzero(((values != 0) & (values != UNTESTED)).any(axis=0)))
     return mean_scores(own, values.shape[1], pairs[0][0].folds, informative, as_groups(groups))
 

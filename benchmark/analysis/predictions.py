@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.analysis.scores import LEAST_PROBABILITY, Quality, confusion, quality
+from benchmark.analysis.scores import LEAST_PROBABILITY, SCORES, Quality, confusion, quality
 from benchmark.analysis.uncertainty.bootstrap import resample_counts
 from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.errors import UserError
@@ -18,8 +19,8 @@ from benchmark.records import groups_file
 from benchmark.records.record import DoneRun
 from benchmark.records.store import Store
 
-SAME_ACCURACY = 1e-6
-"""Largest difference between a record's accuracy and the one counted from its predictions: float32's rounding."""
+SAME_SHARE = 1e-6
+"""Largest difference between a record's accuracy, balanced accuracy or ROC AUC and that of its predictions."""
 
 SAME_SCORE = 1e-4
 """The same for macro F1 and, in nats per image, log loss: predictions hold float32 probabilities."""
@@ -55,7 +56,7 @@ class TestResults:
         correct: int8, shape (images,): 1 where the prediction is the label, else 0.
         predicted: int32, shape (images,).
         confusion: images by true class (row) and predicted class (column).
-        quality: macro F1, log loss and calibration error, with their resamples.
+        quality: the other scores, with their resamples.
     """
 
     images: TestImages
@@ -106,16 +107,17 @@ def read_results(
     probabilities = table.probabilities[order]
     found = quality(label, predicted, probabilities, images.counts)
     counted = int(correct.sum(dtype=np.int64)) / len(correct)
-    macro_f1, log_loss, _ = found.scores
+    given = {"accuracy": counted, **dict(zip(SCORES, found.scores, strict=True))}
     sure = probabilities[np.arange(len(label)), label].min() > LEAST_PROBABILITY
-    for name, stated, again, tolerance in (
-        ("accuracy", record.test.accuracy, counted, SAME_ACCURACY),
-        ("macro F1", record.test.macro_f1, macro_f1, SAME_SCORE),
-        *([("log loss", record.test.log_loss, log_loss, SAME_SCORE * max(log_loss, 1.0))] if sure else []),
+    for name, tolerance in (
+        *((name, SAME_SHARE) for name in ("accuracy", "balanced_accuracy", "roc_auc")),
+        ("macro_f1", SAME_SCORE),
+        *([("log_loss", SAME_SCORE * max(given["log_loss"], 1.0))] if sure else []),
     ):
-        if abs(stated - again) > tolerance:
+        stated = math.nan if (value := getattr(record.test, name)) is None else value
+        if abs(stated - given[name]) > tolerance or math.isnan(stated) != math.isnan(given[name]):
             raise UserError(
-                f"{path}: says test {name} {stated:.6f}, but its predictions give {again:.6f}. "
+                f"{path}: says test.{name} {stated:.6f}, but its predictions give {given[name]:.6f}. "
                 "Run it again with --force."
             )
     return TestResults(images, correct, predicted.astype(np.int32), confusion(label, predicted, classes), found)

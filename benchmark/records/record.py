@@ -57,6 +57,11 @@ class SplitMetrics(_Part):
 
     accuracy: Share
     """Correct images / images (micro average), 0..1."""
+    balanced_accuracy: Share
+    """Mean over the classes that have an image of their correct images / images, 0..1."""
+    roc_auc: Share | None
+    """Area under the ROC curve, 0..1, the mean over the classes of each one against the rest (of two classes, the
+    second's); None if all images are of one class."""
     macro_f1: Annotated[float, Field(ge=0, le=1 + 1e-6)]
     """Unweighted mean over classes of the F1 score, 0..1; a sum of float32, so its last digits may pass 1."""
     log_loss: float

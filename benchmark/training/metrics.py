@@ -60,6 +60,12 @@ def log_loss(logits: Tensor, labels: Tensor) -> float:
 
 
 def score(logits: Tensor, labels: Tensor) -> SplitMetrics:
-    """Return accuracy, macro F1 (unweighted mean over the classes) and log loss of one split."""
+    """Return the scores of one split; macro F1 is the unweighted mean over the classes."""
     macro_f1 = multiclass_f1_score(logits, labels, num_classes=logits.shape[1], average="macro", validate_args=False)
-    return SplitMetrics(accuracy=accuracy(logits, labels), macro_f1=float(macro_f1), log_loss=log_loss(logits, labels))
+    return SplitMetrics(
+        accuracy=accuracy(logits, labels),
+        balanced_accuracy=balanced_accuracy(logits, labels),
+        roc_auc=roc_auc(logits, labels),
+        macro_f1=float(macro_f1),
+        log_loss=log_loss(logits, labels),
+    )

@@ -126,7 +126,7 @@ def _summary(rows: Sequence[tuple[Any, ...]]) -> Coverage:
 def scored_coverage(
     world: World, seeds: int, images: int, simulations: int, groups: np.ndarray | None = None
 ) -> dict[str, Coverage]:
-    """Do the same for macro F1, log loss and calibration error, by the crossed bootstrap.
+    """Do the same for each of `SCORES`, by the crossed bootstrap.
 
     The truth is the mean of the scores over all simulations: a calibration error on few images is biased upward, and
     its interval is about what such a test set shows on average.
@@ -175,7 +175,7 @@ def scored_coverage(
 def _interval(
     points: np.ndarray, resampled: np.ndarray, score: int, images: int, informative: int, groups: Groups | None
 ) -> Interval:
-    few = informative if SCORES[score] == "macro_f1" else None
+    few = None if SCORES[score] in ("log_loss", "calibration_error") else informative
     return bootstrap.mean_score(points[:, score].tolist(), resampled[:, score], images, None, few, groups)
 
 
@@ -227,10 +227,14 @@ def designs(simulations: int) -> Iterator[Row]:
 TITLES = {
     "accuracy": "Accuracy, every seed tested on the same images",
     "folds": f"Accuracy in a {FOLDS}-fold cross-validation (images: all folds together)",
+    "balanced_accuracy": "Balanced accuracy, crossed bootstrap",
+    "roc_auc": "ROC AUC, crossed bootstrap",
     "macro_f1": "Macro F1, crossed bootstrap",
     "log_loss": "Log loss, crossed bootstrap (half-widths in nats)",
     "calibration_error": "Expected calibration error, crossed bootstrap",
     "accuracy on groups": "Accuracy, test images in groups (images: groups)",
+    "balanced_accuracy on groups": "Balanced accuracy, test images in groups (images: groups)",
+    "roc_auc on groups": "ROC AUC, test images in groups (images: groups)",
     "macro_f1 on groups": "Macro F1, test images in groups (images: groups)",
     "log_loss on groups": "Log loss, test images in groups (images: groups)",
     "calibration_error on groups": "Expected calibration error, test images in groups (images: groups)",

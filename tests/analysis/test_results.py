@@ -131,14 +131,22 @@ def test_headlines_answer_each_question_once_a_dataset_and_comparison() -> None:
     assert all(key.input_mode != "rgb" for c in headlines if c.family != "colour" for pair in c.pairs for key in pair)
 
 
-@pytest.mark.parametrize("score", ["accuracy", "macro_f1", "log_loss"])
+@pytest.mark.parametrize("score", ["accuracy", "balanced_accuracy", "roc_auc", "macro_f1", "log_loss"])
 def test_a_score_that_its_predictions_do_not_give_is_refused_by_name(tmp_path: Path, score: str) -> None:
     store = factories.fill(tmp_path, PAIR, factories.latent())
     spec = expand(PAIR)[0]
     record, predictions = factories.record_of(spec, factories.latent()(spec))
     wrong = record.test.model_copy(update={score: getattr(record.test, score) + 1 / 128})
     store.save(record.model_copy(update={"test": wrong}), predictions)
-    with pytest.raises(UserError, match=rf"{spec.id}\.json: says test {score.replace('_f1', ' F1').replace('_', ' ')}"):
+    with pytest.raises(UserError, match=rf"{spec.id}\.json: says test\.{score} "):
+        factories.results_of(PAIR, store)
+
+
+def test_a_score_that_is_said_to_be_undefined_but_is_not_is_refused(tmp_path: Path) -> None:
+    store = factories.fill(tmp_path, PAIR, factories.latent())
+    spec = expand(PAIR)[0]
+    store.save(*factories.record_of(spec, factories.latent()(spec), test={"roc_auc": None}))
+    with pytest.raises(UserError, match=r"says test\.roc_auc nan, but"):
         factories.results_of(PAIR, store)
 
 

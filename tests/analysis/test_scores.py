@@ -1,4 +1,4 @@
-"""Macro F1, log loss, calibration error and confusion, by hand and against independent definitions."""
+"""Scores, their resamples and confusion, by hand, against independent definitions and against scikit-learn."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from benchmark.analysis.scores import BINS, confusion, quality, recalls
-from benchmark.analysis.uncertainty.bootstrap import image_counts
-from tests.factories import macro_f1
+from benchmark.analysis.scores import BINS, SCORES, confusion, quality, recalls
+from benchmark.analysis.uncertainty.bootstrap import image_counts, mean_scores
+from tests.factories import balanced_accuracy, macro_f1, roc_auc
 
 
 def once(images: int) -> np.ndarray:
@@ -38,14 +39,15 @@ def test_the_calibration_error_agrees_with_a_computation_by_hand() -> None:
     # Fifteen bins: 0.9 and 0.92 lie in (13/15, 14/15], 0.58 in (8/15, 9/15], 0.65 in (9/15, 10/15].
     expected = (abs(1 - 0.9 - 0.92) + abs(1 - 0.58) + abs(0 - 0.65)) / 4
     found = quality(label, probabilities.argmax(axis=1), probabilities, once(4))
-    assert found.scores[2] == pytest.approx(expected, abs=1e-6)
+    assert found.scores[-1] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_sure_and_right_network_is_calibrated_and_a_sure_and_wrong_one_is_not() -> None:
     sure = np.tile([1.0, 0.0], (5, 1))
     zeros, ones = np.zeros(5, dtype=int), np.ones(5, dtype=int)
-    assert quality(zeros, zeros, sure, once(5)).scores == (1.0, 0.0, 0.0)
-    macro, loss, error = quality(ones, zeros, sure, once(5)).scores
+    *_, macro, loss, error = quality(zeros, zeros, sure, once(5)).scores
+    assert (macro, loss, error) == (1.0, 0.0, 0.0)
+    *_, macro, loss, error = quality(ones, zeros, sure, once(5)).scores
     assert (macro, error) == (0.0, 1.0)
     assert loss == pytest.approx(126 * math.log(2))
 
@@ -57,8 +59,10 @@ def test_scores_agree_with_their_definitions(images: int, classes: int, seed: in
     found = quality(label, predicted, probabilities, once(images))
     loss = -np.log(probabilities.astype(np.float64)[np.arange(images), label]).mean()
     error = calibration_error_by_definition(probabilities.max(axis=1).astype(np.float64), label == predicted)
-    assert found.scores == pytest.approx((macro_f1(label, predicted), loss, error), abs=1e-5)
-    assert found.resampled[:, 0] == pytest.approx(found.scores)
+    area = roc_auc(label, probabilities)
+    of_classes = balanced_accuracy(label, predicted), math.nan if area is None else area, macro_f1(label, predicted)
+    assert found.scores == pytest.approx((*of_classes, loss, error), abs=1e-5, nan_ok=True)
+    assert found.resampled[:, 0] == pytest.approx(found.scores, nan_ok=True)
 
 
 def test_a_resample_scores_as_its_images_written_out_one_by_one() -> None:
@@ -69,6 +73,35 @@ def test_a_resample_scores_as_its_images_written_out_one_by_one() -> None:
         drawn = np.repeat(np.arange(40), counts[:, b].astype(int))
         written_out = quality(label[drawn], predicted[drawn], probabilities[drawn], once(40))
         assert found.resampled[:, b] == pytest.approx(written_out.scores, abs=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize(("classes", "decimals"), [(2, 7), (2, 1), (3, 7), (5, 1), (20, 7)])
+def test_resampled_scores_equal_those_of_scikit_learn_with_weights(classes: int, decimals: int) -> None:
+    """Rounded probabilities are tied; most resamples lack one of 20 classes."""
+    label, predicted, probabilities = made(60, classes, 3)
+    probabilities = probabilities.round(decimals)
+    counts = image_counts(60)
+    found = quality(label, predicted, probabilities, counts)
+    for b, weights in enumerate(counts.T[:20]):
+        drawn = np.unique(label[weights > 0])[classes == 2 :]
+        areas = [roc_auc_score(label == k, probabilities[:, k], sample_weight=weights) for k in drawn]
+        balanced = balanced_accuracy_score(label, predicted, sample_weight=weights)
+        assert found.resampled[:2, b] == pytest.approx((balanced, np.mean(areas)), abs=1e-12)
+
+
+def test_a_roc_auc_is_undefined_without_two_classes_and_left_out_of_resamples_without() -> None:
+    _, predicted, probabilities = made(20, 2, 4)
+    nothing = quality(np.zeros(20, dtype=int), predicted, probabilities, image_counts(20))
+    assert math.isnan(nothing.scores[1])
+    found = mean_scores([nothing], 20, None, 20, None)
+    assert tuple(found) == tuple(name for name in SCORES if name != "roc_auc")
+    middle = np.argsort(probabilities[:, 1])[10]
+    one = quality(np.eye(20, dtype=int)[middle], predicted, probabilities, image_counts(20))
+    assert 100 < np.count_nonzero(np.isnan(one.resampled[1])) < 300  # (19 / 20)^20 = 36 % of 500
+    interval = mean_scores([one], 20, None, 20, None)["roc_auc"]
+    assert interval.mean == one.scores[1]
+    assert interval.half_width is not None and 0 < interval.half_width < 1
 
 
 def test_the_order_of_the_images_changes_no_bit_of_the_scores() -> None:

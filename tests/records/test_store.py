@@ -103,7 +103,7 @@ def test_bytes_that_are_no_record_are_damaged(store: Store, saved: DoneRun, cont
 @pytest.mark.parametrize("accuracy", [-0.1, 1.1, 75.0, math.nan, math.inf])
 def test_an_accuracy_that_is_no_share_is_refused(accuracy: float) -> None:
     with pytest.raises(ValidationError):
-        SplitMetrics(accuracy=accuracy, macro_f1=0.5, log_loss=0.5)
+        SplitMetrics(accuracy=accuracy, balanced_accuracy=0.5, roc_auc=0.5, macro_f1=0.5, log_loss=0.5)
 
 
 def test_a_record_under_the_name_of_another_run_is_damaged(store: Store, saved: DoneRun) -> None:

@@ -381,6 +381,14 @@ def test_recall_and_cost_are_those_of_the_cell(filled: Store) -> None:
     assert "36.9" in cost  # one channel of 96 x 96 pixels in fp32
 
 
+def test_a_roc_auc_of_test_images_of_one_class_is_left_empty(tmp_path: Path) -> None:
+    made = factories.grid(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
+    files = factories.texts(made, factories.fill(tmp_path, made, factories.latent(images=1)))
+    for row in csv.DictReader(files["table.csv"].splitlines()):
+        assert row["balanced_accuracy"] != row["roc_auc"] == row["roc_auc_half_width_95"] == ""
+    assert files["report.md"].count(" ± ? |  | ") == 2 + 1  # cells, and their difference
+
+
 def test_many_classes_are_cut_to_the_hardest_and_that_is_said(tmp_path: Path) -> None:
     matrix = factories.grid(datasets=["pets"], input_modes=["grey-1ch"], policies=["finetune"])
     shown = factories.texts(matrix, factories.fill(tmp_path, matrix, factories.latent(images=370)))["report.md"]

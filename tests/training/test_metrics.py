@@ -29,6 +29,7 @@ def test_scores_agree_with_a_count_by_hand() -> None:
     by_hand = -torch.log_softmax(LOGITS.double(), 1)[torch.arange(4), LABELS].mean()
     assert scores.log_loss == pytest.approx(float(by_hand), rel=1e-12)
     assert log_loss(LOGITS, LABELS) == scores.log_loss
+    assert (scores.balanced_accuracy, scores.roc_auc) == (0.5, 1.0)
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
@@ -56,4 +57,5 @@ def test_balanced_accuracy_and_roc_auc_equal_those_of_scikit_learn(case: int) ->
 
 
 def test_images_of_one_class_have_no_roc_auc() -> None:
-    assert roc_auc(LOGITS, torch.zeros(4, dtype=torch.int64)) is None
+    scores = score(LOGITS, torch.zeros(4, dtype=torch.int64))
+    assert (scores.balanced_accuracy, scores.roc_auc) == (1.0, None)

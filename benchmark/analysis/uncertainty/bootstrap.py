@@ -85,7 +85,8 @@ def mean_score(
 
     Args:
         scores: each seed's score on the original images.
-        resampled: the same on each resample, float64, shape (seeds, RESAMPLES).
+        resampled: the same on each resample, float64, shape (seeds, RESAMPLES); resamples in which a seed's is NaN,
+            because no class has a pair of images, are left out.
         images: number of distinct test images.
         folds: the K of a cross-validation, or None if every seed was tested on the same images.
         informative: as in `Estimate`, or None for all images.
@@ -97,6 +98,7 @@ def mean_score(
     seeds = len(scores)
     if resampled.shape != (seeds, RESAMPLES) or seeds == 0:
         raise ValueError(f"{seeds} seeds and resamples of shape {resampled.shape} do not belong together")
+    resampled = resampled[:, ~np.isnan(resampled).any(axis=0)]
     basis: Basis = "images" if seeds == 1 else "seeds and images" if folds is None else "folds"
     means = resampled.sum(axis=0) / seeds
     variance: float | None = None
@@ -132,10 +134,12 @@ def mean_scores(
 ) -> dict[str, Interval]:
     """Return the means over seeds of each of `SCORES`, or of paired differences of them, with their intervals.
 
+    A score that is undefined for a seed is left out.
+
     Args:
         qualities: one per seed.
         images, folds, groups: as in `mean_score`.
-        informative: as in `mean_score`, for macro F1; every image informs the other scores.
+        informative: as in `mean_score`; every image informs log loss and calibration error.
     """
     return {
         name: mean_score(
@@ -143,10 +147,11 @@ def mean_scores(
             np.stack([quality.resampled[k] for quality in qualities]),
             images,
             folds,
-            informative if name == "macro_f1" else None,
+            None if name in ("log_loss", "calibration_error") else informative,
             groups,
         )
         for k, name in enumerate(SCORES)
+        if not any(math.isnan(quality.scores[k]) for quality in qualities)
     }
 
 

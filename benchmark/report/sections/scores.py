@@ -1,4 +1,4 @@
-"""Numbers in addition to accuracy: F1, log loss, calibration error, other readings, recall by class, and costs."""
+"""Numbers in addition to accuracy: other scores and readings, recall by class, and costs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ CLASSES_SHOWN = 12
 
 NOTE = (
     "Means over the done seeds, of the chosen epoch on the test split unless named otherwise, ± half-width of the 95 % "
-    "interval by the crossed bootstrap (seeds and images). Macro F1: unweighted mean over the classes. Log loss: mean "
-    f"cross-entropy. ECE: expected calibration error in {BINS} bins; it is biased upwards on few images, and its "
-    "interval is for the mean over test sets of this size. Validation: accuracy of the chosen epoch. Last epoch: test "
-    "accuracy without a choice."
+    "interval by the crossed bootstrap (seeds and images). Balanced accuracy: unweighted mean of the classes' recall. "
+    "ROC AUC: of each class against the rest, unweighted mean over the classes. Macro F1: unweighted mean over the "
+    f"classes. Log loss: mean cross-entropy. ECE: expected calibration error in {BINS} bins; it is biased upwards on "
+    "few images, and its interval is for the mean over test sets of this size. Validation: accuracy of the "
+    "chosen epoch. Last epoch: test accuracy without a choice."
 )
 
 _COLUMNS: Mapping[str, tuple[str, float, int]] = {
+    "balanced_accuracy": ("balanced accuracy (%)", 0.01, 1),
+    "roc_auc": ("ROC AUC (%)", 0.01, 1),
     "macro_f1": ("macro F1 (%)", 0.01, 1),
     "log_loss": ("log loss (nats)", 1, 3),
     "calibration_error": ("ECE (%)", 0.01, 1),
@@ -38,10 +41,10 @@ _READINGS: Mapping[str, str] = {
 
 
 def other_scores(results: Results) -> str:
-    """Return a table of the cells: macro F1, log loss, ECE, validation, last epoch."""
+    """Return a table of the cells: the scores other than accuracy, and other readings of accuracy."""
     rows = [
         cell_columns(results, cell.key)
-        | {title: _with_half_width(cell.scores[name], name) for name, (title, _, _) in _COLUMNS.items()}
+        | {title: _with_half_width(cell.scores.get(name), name) for name, (title, _, _) in _COLUMNS.items()}
         | {title: format_value(cell.mean(field), 0.01, 1) for field, title in _READINGS.items()}
         for cell in results.done_cells()
     ]
@@ -53,7 +56,7 @@ def score_differences_table(scores: Mapping[Contrast, Mapping[str, Interval]], r
     rows = [
         comparison_columns(results, contrast)
         | {
-            title.replace("%", "points"): _with_half_width(found[name], name, sign=True)
+            title.replace("%", "points"): _with_half_width(found.get(name), name, sign=True)
             for name, (title, _, _) in _COLUMNS.items()
         }
         for contrast, found in scores.items()
@@ -66,7 +69,9 @@ def score_differences_table(scores: Mapping[Contrast, Mapping[str, Interval]], r
     return f"{note}\n\n{table_of(rows, right=len(_COLUMNS))}" if rows else ""
 
 
-def _with_half_width(interval: Interval, name: str, sign: bool = False) -> str:
+def _with_half_width(interval: Interval | None, name: str, sign: bool = False) -> str:
+    if interval is None:
+        return ""
     _, unit, decimals = _COLUMNS[name]
     mean = format_value(interval.mean, unit, decimals, sign)
     return f"{mean} ± {format_value(interval.half_width, unit, decimals) or '?'}"
