@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import BatchSampler, Dataset
 
 from benchmark.data.dataset import Split
 from benchmark.matrix.augmentations import Step
@@ -170,25 +171,30 @@ class Images:
     test: Source
 
 
-class EpochOrder(Sampler[int]):
-    """Order of the training images, new in each epoch, decided by (seed, epoch) alone.
+class EpochBatches(BatchSampler):
+    """Batches of the training images, in an order that is new in each epoch, decided by (seed, epoch) alone.
 
-    A last batch of a single image is left out of its epoch: batch norm has no variance over one value. Which image
-    that is changes with the order.
+    A last batch smaller than half a batch joins the one before: its gradient would be noisier than the others' and
+    count as much, and it would set the running statistics of batch norms. So does a single image, over which batch
+    norm has no variance.
     """
 
     def __init__(self, images: int, batch_size: int, seed: int) -> None:
+        super().__init__(range(images), batch_size, drop_last=False)
+        whole, left = divmod(images, batch_size)
+        self._length = max(1, whole + (left > 1 and 2 * left >= batch_size))
         self._images = images
-        self._length = images - 1 if images % batch_size == 1 and images > 1 and batch_size > 1 else images
         self._seed = seed
         self.epoch = 1
 
     def __len__(self) -> int:
         return self._length
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", self.epoch))
-        return iter(torch.randperm(self._images, generator=generator).tolist()[: self._length])
+        order = torch.randperm(self._images, generator=generator).tolist()
+        first = range(0, self._length * self.batch_size, self.batch_size)
+        return (order[start:end] for start, end in pairwise([*first, self._images]))
 
 
 def mirrored_positions(images: int, seed: int, epoch: int, probability: float = 0.5) -> Tensor:

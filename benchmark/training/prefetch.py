@@ -7,26 +7,30 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
 from benchmark.data.decoding.pool import map_ahead
-from benchmark.training.batches import Batch, Source
+from benchmark.training.batches import EVALUATION_BATCHES, Batch, Source
 
 
 class PreparedBatches(BatchSampler):
-    """A sampler whose items are the batches themselves, prepared ahead of time where the source says so.
+    """A sampler whose items are another's batches themselves, prepared ahead of time where the source says so.
 
     On a GPU each thread has a stream of its own, so that copies and augmentations run next to the network's kernels.
     """
 
-    def __init__(self, source: Source, order: Sampler[int], batch_size: int) -> None:
-        super().__init__(order, batch_size, drop_last=False)
+    def __init__(self, source: Source, batches: BatchSampler) -> None:
+        super().__init__(batches.sampler, batches.batch_size, drop_last=False)
         self._source = source
+        self._batches = batches
         self._of_thread = threading.local()
+
+    def __len__(self) -> int:
+        return len(self._batches)
 
     def __iter__(self) -> Iterator[Any]:
         threads = self._source.threads
-        batches = super().__iter__()
+        batches = iter(self._batches)
         if not threads:
             yield from map(self._source.__getitems__, batches)
             return
@@ -56,7 +60,10 @@ class _AsSampled(Dataset[Batch]):
         return batch
 
 
-def loader(images: Source, batch_size: int, order: Sampler[int] | None = None) -> DataLoader[Batch]:
-    """Return a loader without worker processes, in the stored order unless another is given."""
-    batches = PreparedBatches(images, order or SequentialSampler(range(len(images))), batch_size)
-    return DataLoader(_AsSampled(), batch_sampler=cast(Any, batches), collate_fn=lambda batch: batch, num_workers=0)
+def loader(images: Source, batches: BatchSampler | None = None) -> DataLoader[Batch]:
+    """Return a loader of these batches, or of those of an evaluation, in the stored order; without worker processes."""
+    if batches is None:
+        size = EVALUATION_BATCHES[images.labels.device.type]
+        batches = BatchSampler(SequentialSampler(range(len(images))), size, drop_last=False)
+    prepared = cast(Any, PreparedBatches(images, batches))
+    return DataLoader(_AsSampled(), batch_sampler=prepared, collate_fn=lambda batch: batch, num_workers=0)

@@ -21,7 +21,7 @@ from benchmark.networks.freezing import set_modes
 from benchmark.networks.stems import stem_weights
 from benchmark.records.record import EpochRecord, StageRecord
 from benchmark.seeding import derive_seed
-from benchmark.training.batches import EVALUATION_BATCHES, EpochOrder, Images, Source
+from benchmark.training.batches import EpochBatches, Images, Source
 from benchmark.training.checkpoints import Checkpoints, random_state, restore_random_state
 from benchmark.training.features import FeatureImages
 from benchmark.training.metrics import accuracy, log_loss, roc_auc
@@ -116,7 +116,7 @@ class StageTrainer(Trainer):
         self._stage_number = len(state.stages) + 1
         self._is_last = self._stage_number == len(spec.stages)
         self._whole_network = not isinstance(images.train, FeatureImages)
-        self._order = EpochOrder(len(images.train), spec.batch_size, spec.seed)
+        self._batches = EpochBatches(len(images.train), spec.batch_size, spec.seed)
         self._applied_lr: list[float] = []
         self._validation_logits: list[Tensor] = []
         self._validation_labels = images.validation.labels.cpu()
@@ -154,10 +154,10 @@ class StageTrainer(Trainer):
         return make_accelerator(self._precision)
 
     def create_train_dataloader(self, batch_size: int, train_dl_kwargs: dict[str, Any] | None = None) -> Any:
-        return loader(self._images.train, batch_size, self._order)
+        return loader(self._images.train, self._batches)
 
     def create_eval_dataloader(self, batch_size: int, eval_dl_kwargs: dict[str, Any] | None = None) -> Any:
-        return loader(self._images.validation, EVALUATION_BATCHES[self.device.type])
+        return loader(self._images.validation)
 
     def _make_scheduler(self, optimizer: Any) -> torch.optim.lr_scheduler.LambdaLR:
         return make_schedule(optimizer, self._stage, len(self._train_dataloader))
@@ -183,7 +183,7 @@ class StageTrainer(Trainer):
 
     def train_epoch_start(self) -> None:
         set_modes(self._network, self._stage.trainable, self._stage.batch_norm)
-        self._order.epoch = self._epoch
+        self._batches.epoch = self._epoch
         self._images.train.augment(self._spec.augment, self._spec.seed, self._epoch)
         self._applied_lr = []
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -228,8 +228,7 @@ class StageTrainer(Trainer):
         """Return the logits of a split: float32, shape (n, classes), on the CPU."""
         self.model.eval()
         with torch.inference_mode(), self._accelerator.autocast():
-            batches = loader(images, EVALUATION_BATCHES[self.device.type])
-            return torch.cat([self.model(inputs).float() for inputs, _ in batches]).cpu()
+            return torch.cat([self.model(inputs).float() for inputs, _ in loader(images)]).cpu()
 
     def evaluate_split(self, name: Literal["validation", "test"]) -> Tensor:
         """Return the logits of a split with the weights as they are: float32, shape (n, classes), on the CPU."""

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from benchmark.training.batches import EpochOrder, Normaliser, mirrored_positions
+from benchmark.training.batches import EpochBatches, Normaliser, mirrored_positions
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -38,14 +38,35 @@ def test_a_colour_image_cannot_feed_a_network_of_one_channel() -> None:
         Normaliser((0.5,), (0.5,), torch.device("cpu"))(torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
 
 
-def test_an_epochs_order_holds_every_image_once_and_changes_with_seed_and_epoch() -> None:
-    order = EpochOrder(100, 32, seed=3)
-    first = list(order)
-    assert sorted(first) == list(range(100))
-    assert list(order) == first
-    order.epoch = 2
-    assert list(order) != first
-    assert list(EpochOrder(100, 32, seed=4)) != first
+def test_an_epochs_batches_hold_every_image_once_and_change_with_seed_and_epoch() -> None:
+    batches = EpochBatches(100, 32, seed=3)
+    first = list(batches)
+    assert sorted(position for batch in first for position in batch) == list(range(100))
+    assert list(batches) == first
+    batches.epoch = 2
+    assert list(batches) != first
+    assert list(EpochBatches(100, 32, seed=4)) != first
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "sizes"),
+    [
+        (500, 16, [16] * 30 + [20]),
+        (40, 16, [16, 16, 8]),
+        (39, 16, [16, 23]),
+        (17, 8, [8, 9]),
+        (3, 2, [3]),
+        (5, 8, [5]),
+        (1, 8, [1]),
+        (3, 1, [1, 1, 1]),
+    ],
+)
+def test_a_last_batch_smaller_than_half_a_batch_or_of_one_image_joins_the_one_before(
+    images: int, batch_size: int, sizes: list[int]
+) -> None:
+    batches = EpochBatches(images, batch_size, seed=0)
+    assert [len(batch) for batch in batches] == sizes
+    assert len(batches) == len(sizes)
 
 
 def test_mirroring_is_fair_and_repeatable() -> None:

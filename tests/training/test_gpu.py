@@ -15,7 +15,7 @@ from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks import build
 from benchmark.records.record import DoneRun
 from benchmark.training import run as runs
-from benchmark.training.batches import Images, Normaliser, SplitImages
+from benchmark.training.batches import EpochBatches, Images, Normaliser, SplitImages
 from benchmark.training.context import RunContext
 from benchmark.training.devices import has_fast_bf16
 from benchmark.training.prefetch import loader
@@ -53,12 +53,12 @@ def record_of(run: RunSpec, folder: Path) -> DoneRun:
 @pytest.mark.parametrize("augment", ["[hflip]", "[hflip, rotation, noise]"])
 def test_images_streamed_to_the_gpu_give_the_batches_of_images_kept_there(augment: str) -> None:
     run = factories.training_spec(augment=augment)
-    batches = []
+    shown, batches = [], EpochBatches(40, 8, seed=0)
     for resident in (True, False):
         _, images = on_the_gpu(run, resident=resident)
         images.train.augment(run.augment, seed=0, epoch=1)
-        batches.append([(x.cpu(), y.cpu()) for x, y in loader(images.train, 8)])
-    for (x, y), (other_x, other_y) in zip(*batches, strict=True):
+        shown.append([(x.cpu(), y.cpu()) for x, y in loader(images.train, batches)])
+    for (x, y), (other_x, other_y) in zip(*shown, strict=True):
         assert torch.equal(x, other_x) and torch.equal(y, other_y)
 
 

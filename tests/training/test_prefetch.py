@@ -13,12 +13,13 @@ from torch import Tensor
 
 from benchmark.matrix.augmentations import parse
 from benchmark.training import devices
-from benchmark.training.batches import Batch, EpochOrder, Normaliser, SplitImages
+from benchmark.training.batches import Batch, EpochBatches, Normaliser, SplitImages
 from benchmark.training.prefetch import loader
 from benchmark.training.stages import train
 from tests import factories
 
 RICH = [parse("hflip"), parse("rotation"), parse("crop"), parse("noise")]
+EIGHT = EpochBatches(40, 8, seed=0)
 
 
 def training_images() -> SplitImages:
@@ -39,14 +40,13 @@ def test_prefetched_batches_are_those_that_are_prepared_when_asked_for(
 ) -> None:
     monkeypatch.setattr("benchmark.training.batches.preparing_threads", lambda device: threads)
     images = training_images()
-    order = EpochOrder(40, 8, seed=0)
+    batches = EpochBatches(40, 8, seed=0)
     for epoch in (1, 2):
         images.augment(RICH, seed=0, epoch=epoch)
-        order.epoch = epoch
+        batches.epoch = epoch
         assert images.threads == threads
-        positions = list(order)
-        direct = [images.__getitems__(positions[k : k + 8]) for k in range(0, 40, 8)]
-        assert equal(list(loader(images, 8, order)), direct)
+        direct = [images.__getitems__(positions) for positions in batches]
+        assert equal(list(loader(images, batches)), direct)
 
 
 def test_batches_are_prepared_by_threads_while_the_network_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_batches_are_prepared_by_threads_while_the_network_is_busy(monkeypatch: 
         return original(positions)
 
     monkeypatch.setattr(images, "__getitems__", noted)
-    batches = iter(loader(images, 8))
+    batches = iter(loader(images, EIGHT))
     next(batches)
     deadline = time.monotonic() + 20
     while len(by) < 3 and time.monotonic() < deadline:  # nobody has asked for these two yet
@@ -74,7 +74,7 @@ def test_the_default_flip_needs_no_thread() -> None:
     images.augment([parse("hflip")], seed=0, epoch=1)
     assert images.threads == 0
     before = threading.active_count()
-    assert len(list(loader(images, 8))) == 5
+    assert len(list(loader(images, EIGHT))) == 5
     assert threading.active_count() == before
 
 
@@ -110,14 +110,14 @@ def test_an_error_while_a_batch_is_prepared_reaches_the_loop(monkeypatch: pytest
 
     monkeypatch.setattr(images, "__getitems__", broken)
     with pytest.raises(OSError, match="the disk is gone"):
-        list(loader(images, 8))
+        list(loader(images, EIGHT))
 
 
 def test_threads_left_behind_by_an_epoch_that_was_broken_off_end() -> None:
     images = training_images()
     images.augment(RICH, seed=0, epoch=1)
     before = threading.active_count()
-    batches = iter(loader(images, 8))
+    batches = iter(loader(images, EIGHT))
     next(batches)
     assert threading.active_count() > before
     del batches

@@ -18,7 +18,7 @@ from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_trainable
 from benchmark.networks.heads import head_parameters
 from benchmark.seeding import derive_seed
-from benchmark.training.batches import EpochOrder
+from benchmark.training.batches import EpochBatches
 from benchmark.training.stages import Trained, train
 from benchmark.training.trainer import Diverged
 from tests import factories
@@ -39,9 +39,9 @@ def steps_inside_train(spec: RunSpec, images: int = 40) -> tuple[Trained, list[b
 
 def order_of(epoch: int) -> list[int]:
     """Return the order in which seed 0 shows the 40 training images."""
-    order = EpochOrder(40, 8, seed=0)
-    order.epoch = epoch
-    return list(order)
+    batches = EpochBatches(40, 8, seed=0)
+    batches.epoch = epoch
+    return [position for batch in batches for position in batch]
 
 
 def batches_seen(spec: RunSpec, channels: int = 1) -> list[Tensor]:
@@ -268,10 +268,12 @@ def test_the_recorded_training_loss_is_the_mean_over_images() -> None:
     assert trained.run_state.history[-1].train_loss == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_last_batch_of_one_image_is_left_out() -> None:
-    trained, steps = steps_inside_train(factories.training_spec(epochs=1), images=17)
-    assert len(steps) == 2
-    assert trained.run_state.images_trained == 16
+def test_a_small_last_batch_joins_the_one_before_and_the_schedule_counts_the_steps_that_are_left() -> None:
+    applied: list[float] = []
+    with at_each_step(lambda optimizer: applied.append(optimizer.param_groups[0]["lr"])):
+        trained, _ = run(factories.training_spec(epochs=2), images=19)
+    assert trained.run_state.images_trained == 2 * 19
+    assert applied == pytest.approx([1e-3 * 0.5 * (1 + math.cos(math.pi * step / 4)) for step in range(4)])
 
 
 def test_a_run_in_another_precision_does_not_change_the_next_one() -> None:
