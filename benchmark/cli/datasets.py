@@ -98,11 +98,13 @@ def prepare_datasets(
     from benchmark.data.catalogue import CATALOGUE
     from benchmark.data.download.prepare import prepare
     from benchmark.data.index import open_index, without_bad_images
-    from benchmark.data.load import list_files, load_dataset
+    from benchmark.data.load import list_files
+    from benchmark.data.splits.rules import FOLDS
+    from benchmark.execution.preflight import images_key
     from benchmark.matrix import file as matrix_file
     from benchmark.matrix.expand import expand
     from benchmark.matrix.identify import identify_folders
-    from benchmark.matrix.input_modes import INPUT_MODES
+    from benchmark.training.context import load_run_images
 
     loaded = matrix_file.load(matrix_file.find(matrix)) if matrix else None
     wanted = list(dict.fromkeys([*(names or []), *(entry.name for entry in (loaded.datasets if loaded else ()))]))
@@ -114,28 +116,21 @@ def prepare_datasets(
             listing = prepare(CATALOGUE[name], data_dir, progress) if name in CATALOGUE else list_files(name, data_dir)
             if drop:
                 listing = without_bad_images(listing, progress)
-            index = open_index(listing, loaded.split_seed if loaded else 0, progress=progress)
+            seed = loaded.seeds[0] if loaded else 0
+            fold = seed % FOLDS if listing.uses_folds(loaded.evaluation if loaded else "split") else None
+            index = open_index(listing, loaded.split_seed_of(seed) if loaded else 0, fold=fold, progress=progress)
             counts = Counter(index.splits)
             typer.echo(
-                f"{name}: {counts['train']} train, {counts['validation']} validation, {counts['test']} test images, "
-                f"fingerprint {index.fingerprint[:16]}"
+                f"{name}: {counts['train']} train, {counts['validation']} validation, {counts['test']} test images"
+                f"{'' if fold is None else f' in fold {fold}'}, fingerprint {index.fingerprint[:16]}"
             )
             for note in index.notes:
                 typer.echo(f"  {note}")
         if loaded is None:
             return
         runs = expand(identify_folders(loaded, progress=progress))
-        wanted_images = ((run.source, run.image_size, INPUT_MODES[run.input_mode].grey) for run in runs)
-        for source, image_size, grey in dict.fromkeys(wanted_images):
-            load_dataset(
-                source,
-                split_seed=loaded.split_seed,
-                image_size=image_size,
-                grey=grey,
-                data_dir=data_dir,
-                drop_bad_images=drop,
-                progress=progress,
-            )
+        for run in {images_key(run): run for run in runs}.values():
+            load_run_images(run, data_dir, progress)
 
 
 @app.command("check")
@@ -255,8 +250,8 @@ def find_groups(
             continue
         found, fingerprint = load.test_groups(
             entry.source,
-            split_seed=matrix.split_seed,
             data_dir=data_dir,
+            evaluation=matrix.evaluation,
             drop_bad_images=matrix.on_bad_image == "drop",
         )
         recorded = {run.dataset.fingerprint for run in done if run.dataset and run.spec.dataset == entry.title}

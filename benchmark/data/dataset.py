@@ -35,7 +35,7 @@ class PreparedDataset:
         images: uint8, shape (N, size, size, channels), read-only and memory-mapped; channels is 1 for grey (luma), 3
             for colour (RGB).
         classes: names in label order.
-        fingerprint: 64 hexadecimal digits: every image's content, label and split, before ``limit`` and ``classes``.
+        fingerprint: 64 hexadecimal digits, see `benchmark.data.index.Index`; before ``limit`` and ``classes``.
         train, validation, test: the splits, ``limit`` and ``classes`` applied.
         notes: how missing splits were drawn, in words for the report.
         test_groups: image id -> name of its group, of every test image, under cross-validation of all folds: images of

@@ -3,8 +3,8 @@
 PATH is a folder with one folder per class; or the same below split folders (train, val or valid or validation, test),
 of which two may be enough: the second is then the test split; or a CSV file with the columns path, label and optionally
 split and group, whose paths are relative to the file; or a folder with such a file, ``labels.csv``. Images of one group
-(a patient, a clip, a part seen twice) stay on one side of every split drawn here. Without a split, or with fewer than
-`FEWEST` test images, it is evaluated by cross-validation.
+(a patient, a clip, a part seen twice) stay on one side of every split drawn here. A small one without a test split is
+evaluated by cross-validation (`benchmark.data.splits.rules`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,6 @@ from pathlib import Path
 from benchmark.data.catalogue import FOLDER, SplitName
 from benchmark.data.listing import ListedFile, Listing, files_below, folders_in, list_file, make_listing
 from benchmark.errors import UserError, nearest
-
-FEWEST = 300
-"""Smallest number of test images for which one split is enough."""
-
-FOLDS = 5
-"""Number of folds of the cross-validation."""
 
 _SPLIT_WORDS: dict[str, SplitName] = {
     "train": "train",
@@ -71,9 +65,8 @@ def list_folder(path: Path) -> Listing:
     found = {file.split for file in files}
     if "validation" in found and "test" not in found:  # the second of two splits is the test split
         files = [replace(file, split="test") if file.split == "validation" else file for file in files]
-    tests = sum(file.split == "test" for file in files)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().stem).strip("-.") or "folder"
-    return make_listing(name, f"{FOLDER}{path}", classes, files, folds=tests < FEWEST)
+    return make_listing(name, f"{FOLDER}{path}", classes, files)
 
 
 def _tree(root: Path) -> tuple[tuple[str, ...], list[ListedFile]]:

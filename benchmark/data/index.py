@@ -27,7 +27,7 @@ from benchmark.locations import cache_directory
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = 5
+VERSION = 6
 """Version of the two files; raised whenever their columns, or the way splits are drawn, change."""
 
 _SHOWN = 20  # bad images that a message names
@@ -44,7 +44,8 @@ class Index:
         splits: n words of `SPLITS`.
         groups: int64, shape (n,): images of one group are of one clip, or near-duplicates; -1 for training and
             validation images of official splits.
-        fingerprint: 64 hexadecimal digits over every image's name, content, class and split.
+        fingerprint: 64 hexadecimal digits over every image's name, content, class, and official split, drawn test split
+            or fold. A drawn validation split is not in it: runs that differ in it alone are comparable.
         content: 64 hexadecimal digits over names and contents alone.
         colour: whether any image has colour: red, green and blue differ somewhere, whatever the files' modes.
         notes: how missing splits were drawn, in words.
@@ -115,20 +116,23 @@ def _inspect(path: Path) -> dict[str, Any]:
     return {**facts, "colour": has_colour(image), "thumbnail": thumbnail(image)}
 
 
-def open_index(listing: Listing, split_seed: int, *, fold: int = 0, progress: Progress | None = None) -> Index:
+def open_index(
+    listing: Listing, split_seed: int, *, fold: int | None = None, progress: Progress | None = None
+) -> Index:
     """Return a dataset's index, made if the cache does not hold it; see `assign.assign` for the splits.
 
     Args:
         listing: the dataset's files.
-        split_seed: draws missing splits.
-        fold: of a listing that asks for cross-validation, the one that is the test split.
+        split_seed: draws a missing validation split.
+        fold: of a cross-validation, the one that is the test split, or None for one test split, its own or drawn.
         progress: called with "reading".
 
     Raises:
         UserError: images cannot be decoded (all are named), or a split would be empty.
     """
-    part = f"s{split_seed}" + (f"-fold{fold}" if listing.folds else "")
-    name = f"{listing.name}-{listing.key}-{part}-v{VERSION}.parquet"
+    drawn = fold is not None or not listing.sizes["validation"]
+    part = (f"-s{split_seed}" if drawn else "") + ("" if fold is None else f"-fold{fold}")
+    name = f"{listing.name}-{listing.key}{part}-v{VERSION}.parquet"
     table = _cached(name, lambda: _make(listing, scan(listing, progress), split_seed, fold))
     facts = json.loads(table.schema.metadata[b"benchmark"])
     return Index(
@@ -156,10 +160,10 @@ def without_bad_images(listing: Listing, progress: Progress | None = None) -> Li
         return listing
     note = f"{len(listing.files) - len(good)} of {len(listing.files)} images dropped: they cannot be decoded"
     notes = (*listing.notes, note)
-    return make_listing(listing.name, listing.source, listing.classes, good, folds=listing.folds, notes=notes)
+    return make_listing(listing.name, listing.source, listing.classes, good, notes=notes)
 
 
-def _make(listing: Listing, scanned: pa.Table, split_seed: int, fold: int) -> pa.Table:
+def _make(listing: Listing, scanned: pa.Table, split_seed: int, fold: int | None) -> pa.Table:
     import pyarrow as pa
 
     from benchmark.data.splits.assign import assign  # with scipy, which planning does not need
@@ -179,7 +183,7 @@ def _make(listing: Listing, scanned: pa.Table, split_seed: int, fold: int) -> pa
     ids = [file.id for file in listing.files]
     named = [listing.classes[file.label] for file in listing.files]
     facts = {
-        "fingerprint": _digest(zip(ids, sha256, named, assigned.comparable or assigned.splits, strict=True)),
+        "fingerprint": _digest(zip(ids, sha256, named, assigned.comparable, strict=True)),
         "content": _digest(zip(ids, sha256, strict=True)),
         "notes": [*listing.notes, *assigned.notes],
     }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.data.catalogue import SplitName
+from benchmark.data.splits.rules import Evaluation, uses_folds
 from benchmark.errors import UserError
 
 
@@ -44,7 +46,6 @@ class Listing:
         classes: names in label order.
         files: all of them.
         key: 16 hexadecimal digits over names, labels, splits, sizes and times of change: equal while nothing changed.
-        folds: whether it is small and evaluated by cross-validation.
         notes: facts that a reader of results must know, e.g. that images are missing.
     """
 
@@ -53,8 +54,16 @@ class Listing:
     classes: tuple[str, ...]
     files: tuple[ListedFile, ...]
     key: str
-    folds: bool = False
     notes: tuple[str, ...] = ()
+
+    @property
+    def sizes(self) -> Counter[SplitName]:
+        """Number of files by official split; those without one count as ``train``."""
+        return Counter(file.split or "train" for file in self.files)
+
+    def uses_folds(self, evaluation: Evaluation) -> bool:
+        """Whether it is evaluated by cross-validation, see `rules.uses_folds`."""
+        return uses_folds(self.source, self.sizes, evaluation)
 
 
 def make_listing(
@@ -63,7 +72,6 @@ def make_listing(
     classes: tuple[str, ...],
     files: Iterable[ListedFile],
     *,
-    folds: bool = False,
     notes: tuple[str, ...] = (),
 ) -> Listing:
     """Sort files by id and compute the listing's key.
@@ -76,11 +84,11 @@ def make_listing(
     empty = [word for label, word in enumerate(classes) if label not in present]
     if empty:
         raise UserError(f"dataset {source}: no image of class {', '.join(empty)} was found.")
-    digest = hashlib.sha256(repr((classes, folds)).encode())
+    digest = hashlib.sha256(repr(classes).encode())
     for file in ordered:
         facts = (file.id, str(file.path), file.label, file.split, file.clip, file.bytes, file.modified)
         digest.update(repr(facts).encode("utf-8", "surrogatepass"))
-    return Listing(name, source, classes, ordered, digest.hexdigest()[:16], folds, notes)
+    return Listing(name, source, classes, ordered, digest.hexdigest()[:16], notes)
 
 
 def list_file(path: Path, root: Path, label: int, split: SplitName | None, clip: str | None = None) -> ListedFile:

@@ -11,12 +11,13 @@ from benchmark.data.catalogue import CATALOGUE, FOLDER, SplitName
 from benchmark.data.dataset import PreparedDataset, Split
 from benchmark.data.decoding.cache import decoded_images
 from benchmark.data.decoding.pool import Progress
-from benchmark.data.folders import FOLDS, list_folder
+from benchmark.data.folders import list_folder
 from benchmark.data.index import Index, open_index, without_bad_images
 from benchmark.data.layouts import list_dataset
 from benchmark.data.listing import Listing
 from benchmark.data.source import DatasetSource
 from benchmark.data.splits.draw import limited
+from benchmark.data.splits.rules import FEWEST, FOLDS, LEAST_OF_A_CLASS, Evaluation, count_limited_validation
 from benchmark.errors import UserError, did_you_mean
 
 Labels = NDArray[np.int64]
@@ -42,6 +43,7 @@ def load_dataset(
     image_size: int,
     grey: bool,
     data_dir: Path | None = None,
+    evaluation: Evaluation = "split",
     seed: int = 0,
     drop_bad_images: bool = False,
     progress: Progress | None = None,
@@ -53,11 +55,12 @@ def load_dataset(
 
     Args:
         source: the images.
-        split_seed: draws missing splits and chooses the images under ``limit``.
+        split_seed: draws a missing validation split and chooses the images under ``limit``.
         image_size: both sides after resizing, pixels.
         grey: one channel of luma, taken before resizing, instead of three of colour.
         data_dir: see `data_directory`.
-        seed: of the run; chooses the fold (seed modulo 5) if a folder is evaluated by cross-validation, nothing else.
+        evaluation: how a dataset without a test split of its own is tested, see `rules.uses_folds`.
+        seed: of the run; chooses the fold (seed modulo 5) of a cross-validation, nothing else.
         drop_bad_images: leave out images that cannot be decoded, and say how many in the notes, instead of refusing.
         progress: called with (what is being done, items done, items in all).
 
@@ -68,32 +71,39 @@ def load_dataset(
     colourless = f"dataset {source.name} has no colour: rgb would be grey-3ch under another name. Use a grey mode."
     if not grey and not source.has_colour:
         raise UserError(colourless)
-    listing, index, new_label = _open(source, split_seed, seed, data_dir, drop_bad_images, progress)
+    listing, index, new_label = _open(source, split_seed, evaluation, seed, data_dir, drop_bad_images, progress)
     if not grey and not index.colour:
         raise UserError(colourless)
     files = [(file.path, sha256) for file, sha256 in zip(listing.files, index.sha256, strict=True)]
+    folds = listing.uses_folds(evaluation)
     images = decoded_images(listing.name, index.content, files, size=image_size, grey=grey, progress=progress)
     classes = source.classes or listing.classes
-    train = _split(index, "train", new_label)
-    kept = limited(train.labels, source.limit, classes, split_seed)
+    train, validation = _split(index, "train", new_label), _split(index, "validation", new_label)
+    if source.limit is not None and source.limit < len(train):
+        of_validation = count_limited_validation(source.limit, len(train), len(validation), len(classes))
+        groups = index.groups[validation.rows]
+        groups[groups < 0] = -1 - np.arange((groups < 0).sum())  # unknown: each image by itself
+        kept = limited(validation.labels, groups, of_validation, classes, split_seed, least_of_a_class=LEAST_OF_A_CLASS)
+        validation = _part(validation, kept)
+        train = _part(train, limited(train.labels, np.arange(len(train)), source.limit, classes, split_seed))
     return PreparedDataset(
         images=images,
         classes=tuple(classes),
         fingerprint=index.fingerprint,
-        train=Split(train.rows[kept], train.labels[kept], tuple(train.image_ids[i] for i in kept.tolist())),
-        validation=_split(index, "validation", new_label),
+        train=train,
+        validation=validation,
         test=_split(index, "test", new_label),
-        notes=index.notes,
-        test_groups=_test_groups(listing, index, new_label),
-        folds=FOLDS if listing.folds else None,
+        notes=(*index.notes, *_own_tests(listing, evaluation)),
+        test_groups=_test_groups(listing, index, new_label, folds),
+        folds=FOLDS if folds else None,
     )
 
 
 def test_groups(
     source: DatasetSource,
     *,
-    split_seed: int,
     data_dir: Path | None = None,
+    evaluation: Evaluation = "split",
     drop_bad_images: bool = False,
 ) -> tuple[dict[str, str], str]:
     """Return `PreparedDataset.test_groups` of a dataset, and its fingerprint; nothing is decoded beyond its index.
@@ -101,13 +111,14 @@ def test_groups(
     Raises:
         UserError: as `load_dataset`.
     """
-    listing, index, new_label = _open(source, split_seed, 0, data_dir, drop_bad_images, None)
-    return _test_groups(listing, index, new_label), index.fingerprint
+    listing, index, new_label = _open(source, 0, evaluation, 0, data_dir, drop_bad_images, None)
+    return _test_groups(listing, index, new_label, listing.uses_folds(evaluation)), index.fingerprint
 
 
 def _open(
     source: DatasetSource,
     split_seed: int,
+    evaluation: Evaluation,
     seed: int,
     data_dir: Path | None,
     drop_bad_images: bool,
@@ -117,7 +128,8 @@ def _open(
     listing = list_files(source.name, data_dir)
     if drop_bad_images:
         listing = without_bad_images(listing, progress)
-    index = open_index(listing, split_seed, fold=seed % FOLDS, progress=progress)
+    fold = seed % FOLDS if listing.uses_folds(evaluation) else None
+    index = open_index(listing, split_seed, fold=fold, progress=progress)
     new_label = np.full(len(listing.classes), -1)
     for label, name in enumerate(source.classes or listing.classes):
         if name not in listing.classes:
@@ -126,7 +138,7 @@ def _open(
     return listing, index, new_label
 
 
-def _test_groups(listing: Listing, index: Index, new_label: Labels) -> dict[str, str]:
+def _test_groups(listing: Listing, index: Index, new_label: Labels, folds: bool) -> dict[str, str]:
     """Return the name of each test image's group: its clip if it is exactly one clip, else its first image's id.
 
     No two groups share a name, whatever clips are called.
@@ -134,7 +146,7 @@ def _test_groups(listing: Listing, index: Index, new_label: Labels) -> dict[str,
     tested = [
         row
         for row, split in enumerate(index.splits)
-        if (split == "test" or listing.folds) and new_label[index.labels[row]] >= 0
+        if (split == "test" or folds) and new_label[index.labels[row]] >= 0
     ]
     members: dict[int, list[int]] = {}
     for row in tested:
@@ -153,9 +165,21 @@ def _test_groups(listing: Listing, index: Index, new_label: Labels) -> dict[str,
     return {index.ids[row]: names[index.ids[row]] for row in tested}
 
 
+def _own_tests(listing: Listing, evaluation: Evaluation) -> tuple[str, ...]:
+    """Return a note where an official test split is kept that is small, or that folds could have replaced."""
+    tests = listing.sizes["test"]
+    small = listing.source.startswith(FOLDER) and tests < FEWEST
+    return (f"test split: its own, {tests} images, is kept",) if tests and (small or evaluation == "folds") else ()
+
+
 def _split(index: Index, split: SplitName, new_label: Labels) -> Split:
     """Return a split's images of the wanted classes, labels renumbered."""
     rows = index.positions(split)
     labels = new_label[index.labels[rows]]
     rows, labels = rows[labels >= 0], labels[labels >= 0]
     return Split(rows, labels, tuple(index.ids[row] for row in rows.tolist()))
+
+
+def _part(split: Split, kept: Labels) -> Split:
+    """Return some images of a split, by their positions."""
+    return Split(split.rows[kept], split.labels[kept], tuple(split.image_ids[i] for i in kept.tolist()))

@@ -28,7 +28,8 @@ class DatasetSource(Frozen):
 
     name: DatasetName
     limit: Count | None = None
-    """Training images, stratified by ``split_seed``, or None for all. Validation and test are never limited."""
+    """Training images, stratified, from ``split_seed``, or None for all. Validation images are limited in proportion
+    (`benchmark.data.splits.rules.count_limited_validation`), test images never."""
     classes: tuple[NonEmpty, ...] | None = None
     """A subset of the classes, in this label order, or None for all."""
     content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None

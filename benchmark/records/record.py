@@ -72,11 +72,13 @@ class DatasetRecord(_Part):
     """The images behind the run."""
 
     fingerprint: str
-    """Hash of every image's content, label and split: records with different ones are not comparable."""
+    """Hash of every image's content, label, and split or fold, but for a drawn validation split: records with different
+    ones are not comparable."""
     classes: tuple[str, ...]
     train_images: int
     """After ``limit``."""
     validation_images: int
+    """After ``limit``."""
     test_images: int
     notes: tuple[str, ...] = ()
     """How missing splits were drawn and what was left out, in words."""

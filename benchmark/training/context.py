@@ -62,6 +62,7 @@ def load_run_images(spec: RunSpec, data_dir: Path | None, progress: Progress | N
         image_size=spec.image_size,
         grey=INPUT_MODES[spec.input_mode].grey,
         data_dir=data_dir,
+        evaluation=spec.evaluation,
         seed=spec.seed,
         drop_bad_images=spec.on_bad_image == "drop",
         progress=progress,

@@ -63,6 +63,17 @@ def test_predictions_are_aligned_by_image_id_not_by_position(tmp_path: Path) -> 
     assert [c.accuracy for c in shuffled.by_key.values()] == [c.accuracy for c in straight.by_key.values()]
 
 
+def test_runs_with_validation_images_of_their_own_are_paired_on_their_common_test_images(tmp_path: Path) -> None:
+    def correct(spec: RunSpec) -> np.ndarray:
+        return np.random.default_rng([spec.seed, len(spec.input_mode)]).integers(0, 2, 40)
+
+    found = []
+    for matrix in (PAIR, PAIR.model_copy(update={"split_seed": "seed"})):
+        store = factories.fill(tmp_path / str(matrix.split_seed), matrix, correct)
+        found.append([difference.interval for difference in differences(factories.results_of(matrix, store))])
+    assert found[0] == found[1] != []
+
+
 def test_pairs_are_formed_by_seed_and_only_where_both_are_done(tmp_path: Path) -> None:
     """grey-3ch is right on image s only, under seed s; grey-1ch on no image; grey-1ch lacks seed 0."""
 

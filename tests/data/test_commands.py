@@ -60,6 +60,7 @@ def test_prepare_takes_a_folder_of_grey_images_and_drops_bad_ones_when_the_matri
     lines = ("input_modes: [rgb, grey-1ch]", "on_bad_image: drop")
     output = invoke("prepare", "--matrix", write_matrix(tmp_path, f"folder:{tmp_path / 'mine'}", *lines))
     assert "1 of 25 images dropped" in output
+    assert "test images in fold 0, fingerprint" in output
     assert [path.name.rsplit("-", 1)[0] for path in (cache / "images").glob("*.npy")] == ["mine-24-grey"]
 
 

@@ -15,6 +15,7 @@ from benchmark.data.folders import list_folder
 from benchmark.data.load import load_dataset
 from benchmark.data.source import DatasetSource
 from benchmark.data.splits.draw import draw_folds
+from benchmark.data.splits.rules import Evaluation
 from benchmark.errors import UserError
 from benchmark.matrix.identify import identify_folders
 from benchmark.matrix.matrix import Matrix
@@ -22,9 +23,19 @@ from tests.data.conftest import write
 from tests.factories import clips, picture, save
 
 
-def opened(path: Path, *, seed: int = 0, grey: bool = True, drop: bool = False) -> PreparedDataset:
-    source = DatasetSource.model_construct(name=f"folder:{path}", limit=None, classes=None)
-    return load_dataset(source, split_seed=0, image_size=16, grey=grey, seed=seed, drop_bad_images=drop)
+def opened(
+    path: Path,
+    *,
+    seed: int = 0,
+    grey: bool = True,
+    drop: bool = False,
+    limit: int | None = None,
+    evaluation: Evaluation = "split",
+) -> PreparedDataset:
+    source = DatasetSource.model_construct(name=f"folder:{path}", limit=limit, classes=None)
+    return load_dataset(
+        source, split_seed=0, image_size=16, grey=grey, evaluation=evaluation, seed=seed, drop_bad_images=drop
+    )
 
 
 def labelled(path: Path) -> Counter[tuple[str, str | None]]:
@@ -35,7 +46,7 @@ def labelled(path: Path) -> Counter[tuple[str, str | None]]:
 def test_class_folders_without_splits(tmp_path: Path) -> None:
     write(tmp_path, "cat/1.png", "cat/deeper/2.png", "dog/1.png")
     assert labelled(tmp_path) == {("cat", None): 2, ("dog", None): 1}
-    assert list_folder(tmp_path).folds
+    assert list_folder(tmp_path).uses_folds("split")
 
 
 @pytest.mark.parametrize(
@@ -180,13 +191,33 @@ def test_folds_spread_every_class_evenly() -> None:
         assert np.bincount(found[labels == label], minlength=5).tolist() == [share] * 5
 
 
-def test_three_hundred_test_images_are_enough_for_one_split(tmp_path: Path) -> None:
-    for first, (split, count) in enumerate((("train", 20), ("test", 150))):
+@pytest.mark.parametrize("evaluation", ["split", "folds"])
+def test_a_test_split_of_its_own_is_kept_however_small_and_a_note_says_so(
+    evaluation: Evaluation, tmp_path: Path
+) -> None:
+    for first, (split, count) in enumerate((("train", 20), ("test", 3))):
         write(tmp_path / split, *(f"{c}/{k}.png" for c in ("a", "b") for k in range(count)), first=1000 * first, side=8)
-    run = opened(tmp_path)
-    assert len(run.test) == 300
-    assert not any("cross-validation" in note for note in run.notes)
-    assert len(run.validation) == 6
+    runs = [opened(tmp_path, seed=seed, evaluation=evaluation) for seed in (0, 1)]
+    assert {run.test.image_ids for run in runs} == {tuple(f"test/{c}/{k}.png" for c in "ab" for k in range(3))}
+    assert [len(runs[0].train), len(runs[0].validation)] == [34, 6]
+    assert runs[0].folds is None
+    assert "test split: its own, 6 images, is kept" in runs[0].notes
+    assert not any("cross-validation" in note for note in runs[0].notes)
+
+
+def test_a_limit_keeps_validation_images_in_proportion_patient_by_patient_and_all_test_images(tmp_path: Path) -> None:
+    rows = [
+        f"{k:03}.png,{'ab'[k // 4 % 2]},{'test' if k < 8 else 'train'},{'' if k < 8 else k // 4}" for k in range(328)
+    ]
+    write(tmp_path, *(f"{k:03}.png" for k in range(328)), side=8)
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,split,group", *rows]))
+    all_of_them, some, few = (opened(tmp_path, limit=limit) for limit in (None, 170, 10))
+    sizes = [(len(run.train), len(run.validation), len(run.test)) for run in (all_of_them, some, few)]
+    assert sizes == [(272, 48, 8), (170, 30, 8), (10, 20, 8)]
+    assert np.bincount(some.validation.labels).tolist() == [15, 15]
+    patients = Counter(int(name[:3]) // 4 for name in some.validation.image_ids)
+    assert sorted(patients.values()) == [3, 3, 4, 4, 4, 4, 4, 4]
+    assert set(few.validation.image_ids) < set(some.validation.image_ids) < set(all_of_them.validation.image_ids)
 
 
 def test_the_same_folder_elsewhere_has_the_same_fingerprint(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -119,8 +120,9 @@ def test_each_missing_dataset_names_the_folder_the_layout_and_the_command(tmp_pa
 
 
 @pytest.mark.slow
-def test_elpv_has_2223_images_in_three_drawn_splits() -> None:
-    elpv = load_dataset(DatasetSource(name="elpv"), split_seed=0, image_size=32, grey=True)
+def test_elpv_has_2223_images_in_three_drawn_splits_and_five_folds_test_each_once_and_split_no_group() -> None:
+    source = DatasetSource(name="elpv")
+    elpv = load_dataset(source, split_seed=0, image_size=32, grey=True)
     splits = (elpv.train, elpv.validation, elpv.test)
     assert [len(split) for split in splits] == [1557, 333, 333]
     assert np.bincount(np.concatenate([split.labels for split in splits])).tolist() == [1508, 715]
@@ -128,3 +130,17 @@ def test_elpv_has_2223_images_in_three_drawn_splits() -> None:
     assert sorted(rows.tolist()) == list(range(2223))
     assert elpv.classes == ("functional", "defective")
     assert len(elpv.notes) == 2
+
+    runs = [
+        load_dataset(source, split_seed=0, image_size=32, grey=True, evaluation="folds", seed=seed) for seed in range(5)
+    ]
+    tested = Counter(name for run in runs for name in run.test.image_ids)
+    assert len(tested) == 2223 and set(tested.values()) == {1}
+    groups = runs[0].test_groups
+    assert len(groups) == 2223 and len(set(groups.values())) < 2223
+    for run in runs:
+        assert (run.folds, run.fingerprint, run.test_groups) == (5, runs[0].fingerprint, groups)
+        sides = [{groups[name] for name in split.image_ids} for split in (run.train, run.validation, run.test)]
+        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+        assert len(run.train) + len(run.validation) + len(run.test) == 2223
+        assert np.bincount(run.test.labels) / len(run.test) == pytest.approx([1508 / 2223, 715 / 2223], abs=0.01)

@@ -175,7 +175,6 @@ def test_rps_validation_is_drawn_by_clip_and_a_note_says_so(rps: Path) -> None:
         apart = np.abs(train - dataset.images[row]).mean(axis=(1, 2, 3))
         assert apart.min() > 4, "a near-duplicate is on both sides"
     (note,) = (note for note in dataset.notes if "drawn" in note)
-    assert "15 of 120" in note
     assert "24 groups" in note
 
 
@@ -254,5 +253,5 @@ def test_another_split_seed_draws_another_validation_split(rps: Path) -> None:
         load_dataset(DatasetSource(name="rps"), split_seed=seed, image_size=24, grey=True, data_dir=rps / "rps")
         for seed in range(4)
     ]
-    assert len({(dataset.fingerprint, dataset.validation.image_ids) for dataset in drawn}) > 1
-    assert drawn[0].fingerprint == opened("rps", rps).fingerprint
+    assert len({dataset.validation.image_ids for dataset in drawn}) > 1
+    assert {dataset.fingerprint for dataset in drawn} == {opened("rps", rps).fingerprint}

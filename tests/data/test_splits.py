@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmark.data.catalogue import CATALOGUE, SplitName
+from benchmark.data.listing import ListedFile, make_listing
+from benchmark.data.splits.assign import Assignment, assign
 from benchmark.data.splits.draw import draw, limited
 from benchmark.data.splits.near_duplicates import LARGEST_SHARE, LARGEST_SHARE_OF_TEST, distances, find_groups
+from benchmark.data.splits.rules import Evaluation, count_limited_validation, uses_folds
 
 Thumbnails = NDArray[np.uint8]
 
@@ -121,9 +126,89 @@ def test_limits_are_nested_and_keep_each_class_share_to_one_image(
     words: list[int], first: int, second: int, seed: int
 ) -> None:
     labels = np.array(words, dtype=np.int64)
-    small, large = (limited(labels, limit, ("a", "b", "c"), seed) for limit in sorted((first, second)))
+    alone = np.arange(len(labels))
+    small, large = (limited(labels, alone, limit, ("a", "b", "c"), seed) for limit in sorted((first, second)))
     assert set(small.tolist()) <= set(large.tolist())
     assert len(large) == min(max(first, second), len(labels))
     for label in range(3):
         share = len(large) * (labels == label).mean()
         assert abs((labels[large] == label).sum() - share) <= 1
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=4, max_size=30), st.integers(4, 60), st.integers(0, 9))
+def test_under_a_limit_groups_stay_complete_but_for_the_last_of_a_class_and_each_class_has_its_least(
+    sizes: list[int], count: int, seed: int
+) -> None:
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    labels = (groups % 4 == 0).astype(np.int64)
+    kept = limited(labels, groups, count, ("many", "few"), seed, least_of_a_class=2)
+    assert len(kept) == min(count, len(labels))
+    for label in (0, 1):
+        own = kept[labels[kept] == label]
+        assert len(own) >= min(2, (labels == label).sum())
+        cut = [group for group in set(groups[own].tolist()) if (groups[own] == group).sum() < sizes[group]]
+        assert len(cut) <= 1
+    more = limited(labels, groups, count + 7, ("many", "few"), seed, least_of_a_class=2)
+    assert set(kept.tolist()) <= set(more.tolist())
+
+
+@pytest.mark.parametrize(
+    ("limit", "train", "validation", "classes", "kept"),
+    [
+        (500, 1557, 333, 2, 107),  # quick's elpv, in proportion
+        (60, 1557, 333, 2, 20),
+        (60, 1557, 333, 30, 60),  # two of each class
+        (40, 200, 15, 2, 15),  # there are no more
+    ],
+)
+def test_validation_is_limited_in_proportion_to_twenty_images_and_two_of_a_class(
+    limit: int, train: int, validation: int, classes: int, kept: int
+) -> None:
+    assert count_limited_validation(limit, train, validation, classes) == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "evaluation", "expected"),
+    [
+        ("elpv", CATALOGUE["elpv"].images, "split", False),
+        ("elpv", CATALOGUE["elpv"].images, "folds", True),
+        ("beans", CATALOGUE["beans"].images, "folds", False),
+        ("folder:cells", {"train": 1999}, "split", True),
+        ("folder:cells", {"train": 2000}, "split", False),
+        ("folder:cells", {"train": 2000}, "folds", True),
+        ("folder:cells", {"train": 90, "test": 5}, "split", False),
+        ("folder:cells", {"train": 90, "test": 5}, "folds", False),
+    ],
+)
+def test_folds_are_for_datasets_without_a_test_split_and_for_small_folders_by_themselves(
+    name: str, images: Mapping[SplitName, int], evaluation: Evaluation, expected: bool
+) -> None:
+    assert uses_folds(name, images, evaluation) is expected
+
+
+def assigned(split_seed: int, fold: int | None = None, split: SplitName | None = None) -> Assignment:
+    """Assign sixty clips of four frames, half of each class."""
+    thumbnails = scenes(clips=60, frames=4, noise=3)
+    files = [ListedFile(f"{k:03}.png", Path("none"), k % 2, split, f"clip {k // 4}", 1, 1) for k in range(240)]
+    listing = make_listing("cells", "folder:cells", ("a", "b"), files)
+    return assign(listing, thumbnails, [str(k) for k in range(240)], split_seed, fold)
+
+
+@pytest.mark.parametrize("fold", [None, 2])
+def test_another_split_seed_draws_another_validation_split_and_the_same_test_split(fold: int | None) -> None:
+    drawn = [assigned(split_seed, fold) for split_seed in range(3)]
+    of_split = {
+        split: {tuple(word == split for word in each.splits) for each in drawn} for split in ("test", "validation")
+    }
+    assert (len(of_split["test"]), len(of_split["validation"])) == (1, 3)
+    assert len({tuple(each.comparable) for each in drawn}) == 1, "they are the same images, as their fingerprint says"
+    assert all((each.groups == drawn[0].groups).all() for each in drawn)
+
+
+def test_validation_and_test_are_complete_groups_in_every_fold() -> None:
+    for fold in range(5):
+        each = assigned(split_seed=0, fold=fold)
+        clips = np.array(each.splits).reshape(60, 4)
+        assert (clips == clips[:, :1]).all()
+        assert set(each.splits) == {"train", "validation", "test"}

@@ -81,7 +81,7 @@ def test_any_other_done_run_of_the_network_is_scaled_by_epochs_and_pixels(other:
 def test_the_images_are_those_of_the_records_else_of_the_catalogue() -> None:
     beans = took(spec(), 10, images=1034 + 64)  # and 4 + 5 held out instead of 133 + 128
     limited = spec(datasets=[{"name": "beans", "limit": 517}])
-    of_limited, of_beans = 40 * (517 + 133 / 4) + (2 * 133 + 2 * 128) / 4, 40 * (1098 + 4 / 4) + (2 * 4 + 2 * 5) / 4
+    of_limited, of_beans = 40 * (517 + 66 / 4) + (2 * 66 + 2 * 128) / 4, 40 * (1098 + 4 / 4) + (2 * 4 + 2 * 5) / 4
     assert only(limited, [beans]).seconds == pytest.approx(10 * of_limited / of_beans)
     own = [{"name": "folder:not-here", "content": "0" * 64, "colour": True}]
     known = only(spec(training={"epochs": 5}, datasets=own), [took(spec(datasets=own), 60)])
@@ -93,7 +93,7 @@ def test_the_images_of_a_folder_are_counted(tmp_path: Path) -> None:
         (tmp_path / label).mkdir()
         for position in range(number):
             Image.fromarray(np.full((4, 4), position, dtype=np.uint8)).save(tmp_path / label / f"{position}.png")
-    for chosen, images in ({}, Images(62, 14, 14)), ({"classes": ["x", "y"]}, Images(42, 9, 9)):
+    for chosen, images in ({}, Images(61, 11, 18)), ({"classes": ["x", "y"]}, Images(41, 7, 12)):
         entry = {"name": f"folder:{tmp_path}", "content": "0" * 64, "colour": True, **chosen}
         assert estimate_images(spec(datasets=[entry]).source) == images
 
@@ -137,7 +137,11 @@ def test_kept_features_cost_one_pass_over_the_images_and_their_mirror_images() -
 def test_a_drawn_split_comes_from_the_training_images_and_a_choice_of_classes_takes_its_share() -> None:
     assert estimate_images(spec().source) == Images(1034, 133, 128)
     assert estimate_images(spec(datasets=["rps"]).source) == Images(2520 - 378, 378, 372)
-    assert estimate_images(spec(datasets=[{"name": "rps", "limit": 50}]).source) == Images(50, 378, 372)
+    assert estimate_images(spec(datasets=[{"name": "rps", "limit": 500}]).source) == Images(500, 88, 372)
+    assert estimate_images(spec(datasets=[{"name": "rps", "limit": 50}]).source) == Images(50, 20, 372)
+    elpv = spec(datasets=["elpv"], input_modes=["grey-1ch"]).source
+    assert estimate_images(elpv, "split") == Images(2223 - 2 * 333, 333, 333)
+    assert estimate_images(elpv, "folds") == Images(2223 - 445 - 267, 267, 445)
     two = spec(datasets=[{"name": "rps", "classes": ["rock", "paper"]}])
     assert estimate_images(two.source) == Images(1680 - 252, 252, 248)
 

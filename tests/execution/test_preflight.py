@@ -140,3 +140,13 @@ def test_a_split_without_a_class_or_without_an_image_is_refused() -> None:
     validation = replace(data.validation, rows=nothing, labels=nothing, image_ids=())
     with pytest.raises(UserError, match="its validation split is empty"):
         check_splits("shapes", replace(data, validation=validation))
+
+
+def test_the_images_of_each_fold_and_of_each_validation_split_are_looked_at() -> None:
+    def distinct(**changes: Any) -> int:
+        runs = expand(matrix(seeds=[0, 1, 5], datasets=["elpv"], input_modes=["grey-1ch"], **changes))
+        return len({preflight.images_key(run) for run in runs})
+
+    assert distinct() == 1
+    assert distinct(evaluation="folds") == 2
+    assert distinct(split_seed="seed") == 3

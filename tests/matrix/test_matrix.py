@@ -107,6 +107,7 @@ DECISIVE: list[dict[str, Any]] = [
     {"policies": ["finetune-whole"], "weights": "pypi"},
     {"seeds": [1]},
     {"split_seed": 1},
+    {"evaluation": "folds"},
     {"threads": 2},
     {"training": {"image_size": 96}},
     {"training": {"batch_size": 16}},
@@ -149,6 +150,7 @@ def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
         "model": "timm/other",
         "weights": "hub",
         "split_seed": 1,
+        "evaluation": "folds",
         "on_bad_image": "drop",
         "stages": spec.stages * 2,
         "image_size": 8,
@@ -250,6 +252,14 @@ def test_an_ablation_of_the_pretrained_stem_is_left_out_of_scratch_and_named() -
 def test_one_dataset_may_be_listed_twice_under_labels_of_its_own() -> None:
     made = matrix(datasets=["beans", {"name": "beans", "limit": 90, "label": "beans-90"}])
     assert [(run.dataset, run.source.limit) for run in expand(made)] == [("beans", None), ("beans-90", 90)]
+
+
+def test_a_split_seed_is_one_for_all_runs_or_each_runs_own() -> None:
+    seeds = [0, 4]
+    assert [run.split_seed for run in expand(matrix(seeds=seeds, split_seed=3))] == [3, 3]
+    own = expand(matrix(seeds=seeds, split_seed="seed"))
+    assert [run.split_seed for run in own] == [0, 4]
+    assert own[0].id == expand(matrix(seeds=seeds, split_seed=0))[0].id, "it draws the same images"
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

@@ -100,6 +100,14 @@ def test_fingerprints_are_compared_within_one_choice_of_images_only(store: Store
     assert [(run.dataset, run.input_mode) for run in stale] == [("beans", "grey-1ch")]
 
 
+def test_runs_with_validation_images_of_their_own_must_agree_on_all_other_images(store: Store) -> None:
+    specs = expand(matrix(seeds=[0, 1, 2], split_seed="seed"))
+    for run, fingerprint, day in zip(specs, ("old", "new", "new"), (2, 3, 4), strict=True):
+        at = f"2026-01-0{day}T00:00:00+00:00"
+        store.save(done(run, dataset=images(fingerprint), finished_at=at), predictions())
+    assert [run.state for run in make_plan(specs, store).runs] == ["stale", "done", "done"]
+
+
 def test_a_damaged_record_is_reported_and_its_run_left_to_do(store: Store) -> None:
     store.save(done(SPECS[1]), predictions())
     store.path(SPECS[0].id).write_text("{")

@@ -1,4 +1,4 @@
-"""The library traps that touch this project, the remedy of each, and proof that its test notices the remedy's absence.
+"""The traps that touch this project, the remedy of each, and proof that its test notices the remedy's absence.
 
     python -m tests.repository.remedies [NAME…]
 
@@ -6,9 +6,10 @@ Each remedy is a function that is replaced by one without it, in a process of it
 by an assertion or an error inside the test, and pass otherwise. Prints a table; exits with 1 if an absence goes
 unnoticed.
 
-Numbers are those of the project's list of traps. Numbers that are not in the table concern nothing that is used here:
-functions that seed workers (2; there are no workers, see 21), ``evaluate()`` (17), clipping (19), several processes per
-run (20), EMA and ``run_config`` (23); timm's ``checkpoint_path=`` and overlays.
+Numbers are those of the project's list of traps in libraries; what has none is the protocol's, or timm's. Numbers that
+are not in the table concern nothing that is used here: functions that seed workers (2; there are no workers, see 21),
+``evaluate()`` (17), clipping (19), several processes per run (20), EMA and ``run_config`` (23);
+timm's ``checkpoint_path=`` and overlays.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -37,6 +39,7 @@ from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_accuracy
 
 import benchmark.training.run  # noqa: F401 - the libraries behind it are loaded once, for every fork
+from benchmark.data.splits import assign, draw
 from benchmark.errors import UserError
 from benchmark.matrix import policies
 from benchmark.matrix.input_modes import InputMode
@@ -45,7 +48,7 @@ from benchmark.networks import freezing, initialisation, stems
 from benchmark.networks.libraries.timm_models import TimmModel
 from benchmark.training import devices, features, optimizers
 from benchmark.training import trainer as training
-from benchmark.training.batches import Normaliser
+from benchmark.training.batches import EpochBatches, Normaliser
 from benchmark.training.trainer import StageTrainer
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -329,6 +332,28 @@ def loss_on_the_device(absence: Absence) -> None:
 @without("22 the loss of an epoch", "test_the_recorded_training_loss_is_the_mean_over_images")
 def loss_over_images(absence: Absence) -> None:
     count_losses(absence, lambda loss, images: loss.detach().double())
+
+
+@without("folds without groups", "test_a_column_group_keeps_its_images_together_and_makes_them_one_unit")
+def folds_by_group(absence: Absence) -> None:
+    def alone(labels: Any, groups: Any, count: int, seed: int) -> Any:
+        return draw.draw_folds(labels, np.arange(len(groups)), count, seed)
+
+    absence.of(assign, "draw_folds", alone)
+
+
+@without(
+    "a last batch of few images",
+    "test_a_last_batch_smaller_than_half_a_batch_or_of_one_image_joins_the_one_before[500-16-sizes0]",
+)
+def last_batch_joined(absence: Absence) -> None:
+    original = EpochBatches.__init__
+
+    def begin(self: Any, images: int, batch_size: int, seed: int) -> None:
+        original(self, images, batch_size, seed)
+        self._length = -(-images // batch_size)
+
+    absence.of(EpochBatches, "__init__", begin)
 
 
 @without("24 batches collated once more", "test_prefetched_batches_are_those_that_are_prepared_when_asked_for")

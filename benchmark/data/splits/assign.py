@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.catalogue import SPLITS, SplitName
-from benchmark.data.folders import FOLDS
 from benchmark.data.listing import Listing
-from benchmark.data.splits.draw import FRACTION, draw, draw_folds
+from benchmark.data.splits.draw import TEST_SEED, draw, draw_folds
 from benchmark.data.splits.near_duplicates import LARGEST_SHARE, LARGEST_SHARE_OF_TEST, Thumbnails, find_groups
+from benchmark.data.splits.rules import FOLDS, FRACTION
 from benchmark.errors import UserError
 
 
@@ -20,57 +20,41 @@ class Assignment:
         splits: n words of `SPLITS`.
         groups: int64, shape (n,); -1 for training and validation images of official splits.
         notes: what was drawn, in words.
-        comparable: each image's fold, or None without cross-validation. It is part of the fingerprint in place of the
-            split, so that the folds of one dataset count as the same images.
+        comparable: each image's fold, or its split before validation was drawn. The fingerprint holds it, so that runs
+            which are tested on the same images share one, whatever their validation images.
     """
 
     def __init__(self, listing: Listing, thumbnails: Thumbnails, sha256: list[str]) -> None:
         self.splits: list[SplitName] = [file.split or "train" for file in listing.files]
         self.groups = np.full(len(sha256), -1, dtype=np.int64)
         self.notes: list[str] = []
-        self.comparable: list[str] | None = None
+        self.comparable: list[str] = []
         self._labels = np.array([file.label for file in listing.files], dtype=np.int64)
         self._clips = [file.clip for file in listing.files]
         self._thumbnails, self._sha256 = thumbnails, sha256
 
-    def draw_folds(self, split_seed: int, fold: int) -> None:
-        """Draw the fold of every image; ``fold`` becomes the test split, the others train."""
+    def draw_folds(self, fold: int) -> None:
+        """Draw the fold of every image; number ``fold`` becomes the test split, the others train."""
         how = self._find_groups(np.arange(len(self._labels)))
-        folds = draw_folds(self._labels, self.groups, FOLDS, split_seed).tolist()
+        folds = draw_folds(self._labels, self.groups, FOLDS, TEST_SEED).tolist()
         self.splits = ["test" if mine == fold else "train" for mine in folds]
         self.comparable = [f"fold {mine}" for mine in folds]
         self.notes.append(
-            f"cross-validation: the seed chooses one of {FOLDS} folds as the test split, stratified, {how}, "
-            f"split_seed {split_seed}"
+            f"cross-validation: the seed chooses one of {FOLDS} folds as the test split, stratified, {how}"
         )
 
-    def draw_missing(self, split_seed: int) -> None:
-        """Draw the splits that are missing."""
-        wanted: list[tuple[SplitName, float]] = []
-        if "test" not in self.splits:
-            wanted.append(("test", FRACTION))
-        if "validation" not in self.splits:
-            wanted.append(("validation", FRACTION / (1 - FRACTION) if wanted else FRACTION))
+    def draw_missing(self, split: SplitName, fraction: float, seed: int, whence: str) -> bool:
+        """Draw a split from the training images if it is missing; return whether it was drawn."""
         pool = self._positions("train")
-        if not wanted or not len(pool):
-            return
+        if split in self.splits or not len(pool):
+            return False
         how = "whole groups" if (self.groups[pool] >= 0).all() else self._find_groups(pool)
-        for split, fraction in wanted:
-            rest = self._positions("train")
-            drawn = draw(
-                self._labels[rest],
-                self.groups[rest],
-                self._thumbnails[rest],
-                fraction=fraction,
-                seed=split_seed,
-                purpose=split,
-            )
-            for i in rest[drawn].tolist():
-                self.splits[i] = split
-            self.notes.append(
-                f"{split} split: drawn here, {int(drawn.sum())} of {len(rest)} images, stratified, "
-                f"{how}, split_seed {split_seed}"
-            )
+        labels, groups, thumbnails = self._labels[pool], self.groups[pool], self._thumbnails[pool]
+        drawn = draw(labels, groups, thumbnails, fraction=fraction, seed=seed, purpose=split)
+        for i in pool[drawn].tolist():
+            self.splits[i] = split
+        self.notes.append(f"{split} split: drawn here, {whence}, stratified, {how}")
+        return True
 
     def group_tests(self) -> None:
         """Find the groups among the test images of an official split; images drawn here have theirs."""
@@ -95,27 +79,34 @@ class Assignment:
         return np.flatnonzero(np.array(self.splits) == split)
 
 
-def assign(listing: Listing, thumbnails: Thumbnails, sha256: list[str], split_seed: int, fold: int) -> Assignment:
+def assign(
+    listing: Listing, thumbnails: Thumbnails, sha256: list[str], split_seed: int, fold: int | None
+) -> Assignment:
     """Return the split of every image.
 
-    Missing splits are drawn: test from all images (15 %) if it is missing, then validation (as many) from train; by
-    group, stratified. If the listing asks for cross-validation, all images are spread over `FOLDS` folds; fold ``fold``
-    is the test split, and validation is drawn from the others.
+    Missing splits are drawn: test from all images (15 %), always the same; then validation (as many) from train; by
+    group, stratified. In a cross-validation all images are spread over `FOLDS` folds, always the same; fold ``fold`` is
+    the test split, and validation is drawn from the others.
 
     Args:
         listing: the dataset's files.
         thumbnails: uint8, shape (n, pixels), see `pixels.thumbnail`.
         sha256: n content hashes.
-        split_seed: of the matrix.
-        fold: 0 .. `FOLDS` - 1.
+        split_seed: of the run, draws validation.
+        fold: 0 .. `FOLDS` - 1 of a cross-validation, or None.
 
     Raises:
         UserError: a split is left without images.
     """
     assigned = Assignment(listing, thumbnails, sha256)
-    if listing.folds:
-        assigned.draw_folds(split_seed, fold)
-    assigned.draw_missing(split_seed)
+    fraction = FRACTION
+    if fold is not None:
+        assigned.draw_folds(fold)
+    else:
+        if assigned.draw_missing("test", FRACTION, TEST_SEED, "the same for every split_seed"):
+            fraction = FRACTION / (1 - FRACTION)
+        assigned.comparable = [*assigned.splits]
+    assigned.draw_missing("validation", fraction, split_seed, "from split_seed")
     assigned.group_tests()
     for split in SPLITS:
         if split not in assigned.splits:

@@ -1,4 +1,4 @@
-"""Random draws from the matrix's ``split_seed``: missing splits, folds, and training images under ``limit``."""
+"""Random draws: missing splits, folds, and the images under ``limit``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from benchmark.data.splits.near_duplicates import Thumbnails, distances
 from benchmark.seeding import derive_seed
 
-FRACTION = 0.15
-"""Share of each class in a drawn split."""
+TEST_SEED = 0
+"""Draws test splits and folds: the same for every `split_seed`, so that all runs share their test images."""
 
 DRAWS = 25
 """Random draws, of which the typical one is taken."""
@@ -38,7 +38,7 @@ def draw(
         groups: int64, shape (n,).
         thumbnails: uint8, shape (n, pixels).
         fraction: 0..1, of each class.
-        seed: the matrix's ``split_seed``.
+        seed: the run's ``split_seed``, or `TEST_SEED`.
         purpose: name of the split, e.g. ``validation``.
 
     Returns:
@@ -109,7 +109,7 @@ def draw_folds(labels: Integers, groups: Integers, count: int, seed: int) -> Int
         labels: int64, shape (n,).
         groups: int64, shape (n,).
         count: number of folds.
-        seed: the matrix's ``split_seed``.
+        seed: `TEST_SEED`.
     """
     result = np.full(len(labels), -1, dtype=np.int64)
     filled = np.zeros((int(labels.max(initial=0)) + 1, count), dtype=np.int64)
@@ -126,23 +126,29 @@ def draw_folds(labels: Integers, groups: Integers, count: int, seed: int) -> Int
     return result
 
 
-def limited(labels: Integers, limit: int | None, classes: Sequence[str], seed: int) -> Integers:
-    """Return the positions of the training images that ``limit`` keeps, in ascending order, int64.
+def limited(
+    labels: Integers, groups: Integers, count: int, classes: Sequence[str], seed: int, least_of_a_class: int = 0
+) -> Integers:
+    """Return the positions of the images that ``limit`` keeps, in ascending order, int64.
 
     Stratified (each class keeps its share, to one image) and nested (a smaller limit keeps a subset of a larger one's):
-    every class is put in a random order, and the classes are merged in proportion.
+    every class is put in a random order, and the classes are merged in proportion. In a class's order the images of a
+    group follow each other: its groups are kept complete, but for the last one, which is cut to the class's share.
 
     Args:
         labels: int64, shape (n,), positions in ``classes``.
-        limit: images to keep, or None for all.
-        classes: names; a class's order depends on its name and the seed alone.
-        seed: the matrix's ``split_seed``.
+        groups: int64, shape (n,).
+        count: images to keep; all are kept where there are no more.
+        classes: names; a class's order depends on its name, its groups and the seed alone.
+        seed: the run's ``split_seed``.
+        least_of_a_class: images of each class, where it has as many, that come before all others.
     """
-    if limit is None or limit >= len(labels):
-        return np.arange(len(labels))
-    ranks = np.empty(len(labels))
+    ranks, first = np.empty(len(labels)), np.zeros(len(labels), bool)
     for label, name in enumerate(classes):
-        positions = np.flatnonzero(labels == label)
         rng = np.random.default_rng(derive_seed(seed, "limit", name))
-        ranks[rng.permutation(positions)] = (np.arange(len(positions)) + 0.5) / max(1, len(positions))
-    return np.sort(np.lexsort((labels, ranks))[:limit])
+        order = rng.permutation(np.flatnonzero(labels == label))
+        _, appears, of_image = np.unique(groups[order], return_index=True, return_inverse=True)
+        order = order[np.argsort(appears[of_image], kind="stable")]
+        ranks[order] = (np.arange(len(order)) + 0.5) / max(1, len(order))
+        first[order[:least_of_a_class]] = True
+    return np.sort(np.lexsort((labels, ranks, ~first))[:count])

@@ -9,6 +9,7 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from benchmark.analysis.results import Results
+from benchmark.data.splits.rules import FOLDS, Evaluation
 from benchmark.matrix.augmentations import Step, describe
 from benchmark.matrix.run_spec import CONTENT
 from benchmark.matrix.settings import FEWEST_FOR_ACCURACY, ChooseBy, EarlyStopping, TrainingSettings
@@ -44,7 +45,8 @@ LEFT_OPEN: Mapping[str, str] = MappingProxyType(
         "crop_size": "central crop (px)",
         "weights": "weights",
         "seeds": "seeds",
-        "split_seed": "seed of the splits that a dataset lacks",
+        "split_seed": "seed of a validation split that a dataset lacks",
+        "evaluation": "test of a dataset that has no test split",
         "on_bad_image": "images that cannot be decoded",
         "precision": "precision",
         "threads": "threads per run",
@@ -72,6 +74,11 @@ _ARTICLES_DATASETS = ("beans", "rps", "pets")
 
 OURS, SAME = "our choice", "the same"
 
+_EVALUATION: dict[Evaluation, str] = {
+    "split": f"on a drawn one; of a small folder by {FOLDS} folds",
+    "folds": f"by {FOLDS} folds",
+}
+
 
 def machine_in_short(records: Sequence[DoneRun]) -> str:
     """Return hardware, versions and dates of the done runs in one sentence, Markdown."""
@@ -91,7 +98,8 @@ def settings(results: Results) -> str:
     here = _here(results)
     rows = [[name, escape(here[key]), _compared(key, here[key])] for key, (name, _) in STATED.items() if here[key]]
     for entry in results.matrix.datasets:
-        taken = "all training images" if entry.limit is None else f"{entry.limit} training images"
+        limited = f"{entry.limit} training images, validation in proportion"
+        taken = "all training images" if entry.limit is None else limited
         classes = "" if entry.classes is None else f", classes {listed([escape(name) for name in entry.classes])}"
         name = f"the folder with content {(entry.content or '')[:12]}" if entry.is_folder else escape(entry.name)
         is_complete = entry.limit is None and entry.classes is None
@@ -124,7 +132,8 @@ def _here(results: Results) -> dict[str, str]:
         "lr_after_the_head": ", ".join(f"{rate:g}" for rate in sorted(rates)),
         "weights": _weights(matrix.weights),
         "seeds": ", ".join(str(seed) for seed in matrix.seeds),
-        "split_seed": str(matrix.split_seed),
+        "split_seed": "each run's own" if matrix.split_seed == "seed" else str(matrix.split_seed),
+        "evaluation": _EVALUATION[matrix.evaluation],
         "on_bad_image": matrix.on_bad_image,
         "threads": str(matrix.threads),
     }
@@ -156,12 +165,16 @@ def datasets(results: Results) -> str:
     """Return sizes, classes and notes of the datasets that have a done run, as Markdown."""
     rows, notes = [], []
     for dataset in results.datasets:
-        record = next((r for r in results.plan.done if r.spec.dataset == dataset), None)
-        if record is None:
+        records = [record.dataset for record in results.plan.done if record.spec.dataset == dataset]
+        if not records:
             continue
-        data = record.dataset
+        data = records[0]
         classes = ", ".join(escape(name) for name in data.classes[:12]) + (", …" if len(data.classes) > 12 else "")
-        sizes = [str(n) for n in (data.train_images, data.validation_images, data.test_images)]
+        sizes = [
+            _between([record.train_images for record in records]),
+            _between([record.validation_images for record in records]),
+            _between([record.test_images for record in records]),
+        ]
         groups = results.test_groups(dataset)
         units = "unknown" if groups is None else str(groups)
         rows.append([escape(dataset), f"{len(data.classes)} ({classes})", *sizes, units, f"`{data.fingerprint[:12]}`"])
@@ -170,6 +183,11 @@ def datasets(results: Results) -> str:
             notes.append(f"- {escape(dataset)}: intervals assume independent test images.")
     header = ["dataset", "classes", "train", "validation", "test", "groups of test images", "fingerprint"]
     return "\n\n".join([table(header, rows, left=2), *(["\n".join(notes)] if notes else [])])
+
+
+def _between(sizes: Sequence[int]) -> str:
+    """Return the size of a split in all runs."""
+    return " to ".join(str(size) for size in sorted({min(sizes), max(sizes)}))
 
 
 def machine(records: Sequence[DoneRun]) -> str:

@@ -1,0 +1,58 @@
+"""Splits of a dataset: how many images, and by which rule. Nothing is drawn here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from benchmark.data.catalogue import FOLDER, SplitName
+
+Evaluation = Literal["split", "folds"]
+"""How a dataset without an official test split is tested: on one that is drawn, or by cross-validation."""
+
+FRACTION = 0.15
+"""Share of each class in a drawn split."""
+
+FOLDS = 5
+"""Number of folds of a cross-validation."""
+
+FEWEST = 300
+"""Test images below which a folder without an official test split is evaluated by cross-validation."""
+
+LEAST_VALIDATION = 20
+"""Validation images that ``limit`` leaves at least, where there are as many."""
+
+LEAST_OF_A_CLASS = 2
+"""The same per class."""
+
+
+def uses_folds(name: str, images: Mapping[SplitName, int], evaluation: Evaluation) -> bool:
+    """Return whether a dataset is evaluated by cross-validation.
+
+    An official test split is kept, however small. Without one, the matrix may ask for folds, and a user's folder uses
+    them by itself where a drawn test split would have fewer than `FEWEST` images.
+
+    Args:
+        name: a catalogue name, or ``folder:PATH``.
+        images: number of images by official split, those without one under ``train``.
+        evaluation: of the matrix.
+    """
+    if images.get("test"):
+        return False
+    return evaluation == "folds" or (name.startswith(FOLDER) and FRACTION * sum(images.values()) < FEWEST)
+
+
+def count_limited_validation(limit: int, train: int, validation: int, classes: int) -> int:
+    """Return the number of validation images next to ``limit`` training images.
+
+    limit / train x validation, to no less than `LEAST_VALIDATION` and `LEAST_OF_A_CLASS` per class, and never more than
+    there are.
+
+    Args:
+        limit: training images that are used.
+        train: training images in all.
+        validation: validation images in all.
+        classes: number of classes.
+    """
+    least = max(LEAST_VALIDATION, LEAST_OF_A_CLASS * classes)
+    return min(validation, max(round(limit / train * validation), least))
