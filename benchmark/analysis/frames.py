@@ -67,11 +67,12 @@ def cells(results: Results) -> pd.DataFrame:
         for key, first in results.repeated.items()
     ]
     rows += [
-        CellKey(left_out.dataset, left_out.input_mode, policy, *setup)._asdict()
-        | {"seeds_asked": 0, "seeds_done": 0, "note": f"not applicable: {left_out.reason}"}
-        for left_out in results.not_applicable
-        for policy in left_out.policies
+        key._asdict() | {"seeds_asked": 0, "seeds_done": 0, "note": f"not applicable: {without.reason}"}
+        for without in results.not_applicable
+        for policy in without.policies
         for setup in results.matrix.setups
+        for key in (CellKey(without.dataset, without.input_mode, policy, *setup),)
+        if not results.matrix.leaves_out(key)
     ]
     return _frame(rows, CELL_COLUMNS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.matrix.matrix import Matrix, applicable
+from benchmark.matrix.matrix import Matrix, list_cells
 from benchmark.matrix.policies import resolve_stages
 from benchmark.matrix.run_spec import RunSpec
 
@@ -10,7 +10,8 @@ from benchmark.matrix.run_spec import RunSpec
 def expand(matrix: Matrix) -> list[RunSpec]:
     """Return the runs of a matrix: model x image size x dataset x input mode x policy x seed, in this order.
 
-    Combinations without a meaning are left out; `benchmark.matrix.matrix.list_not_applicable` names them.
+    Combinations without a meaning are left out (`benchmark.matrix.matrix.list_not_applicable` names them), and so are
+    those of ``exclude``.
     """
     training = matrix.training
     stages = {name: resolve_stages(name, matrix.policy(name), training) for name in matrix.policies}
@@ -18,16 +19,16 @@ def expand(matrix: Matrix) -> list[RunSpec]:
         RunSpec(
             dataset=entry.title,
             source=source,
-            input_mode=mode,
-            policy=policy,
+            input_mode=cell.input_mode,
+            policy=cell.policy,
             seed=seed,
-            model=setup.model,
-            weights=matrix.weights if matrix.policy(policy).pretrained else "none",
+            model=cell.model,
+            weights=matrix.weights if matrix.policy(cell.policy).pretrained else "none",
             split_seed=matrix.split_seed_of(seed),
             evaluation=matrix.evaluation,
             on_bad_image=matrix.on_bad_image,
-            stages=stages[policy],
-            image_size=setup.image_size,
+            stages=stages[cell.policy],
+            image_size=cell.image_size,
             batch_size=training.batch_size,
             augment=training.augment,
             precision=training.precision,
@@ -35,10 +36,9 @@ def expand(matrix: Matrix) -> list[RunSpec]:
             crop_size=training.crop_size,
             head_init=training.head_init,
             choose_by=training.choose_by,
-            backbone=matrix.policy(policy).backbone,
+            backbone=matrix.policy(cell.policy).backbone,
         )
-        for setup in matrix.setups
-        for entry, mode, policy in applicable(matrix)
+        for entry, cell in list_cells(matrix)
         for source in (entry.source,)
         for seed in matrix.seeds
     ]

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from benchmark.errors import MisplacedValueError, UserError, did_you_mean, nearest
 from benchmark.matrix import plain_yaml
-from benchmark.matrix.matrix import DatasetEntry, Matrix
+from benchmark.matrix.matrix import DatasetEntry, Exclusion, Matrix
 from benchmark.matrix.policies import Policy, StageRule
 from benchmark.matrix.settings import EarlyStopping, TrainingSettings
 
@@ -103,6 +103,7 @@ _BLOCKS: dict[str, type[BaseModel]] = {
     "early_stopping": EarlyStopping,
     "datasets": DatasetEntry,
     "own_policies": Policy,
+    "exclude": Exclusion,
     "stages": StageRule,
 }
 
@@ -254,4 +255,5 @@ def dump(matrix: Matrix) -> str:
         entry["name"] if set(entry) == {"name"} else entry
         for entry in ({key: value for key, value in item.items() if value is not None} for item in data["datasets"])
     ]
+    data["exclude"] = [item.named for item in matrix.exclude]
     return plain_yaml.write(data)

@@ -17,7 +17,7 @@ from benchmark.fields import Count, Frozen, Positive, Seed, Some
 from benchmark.matrix.augmentations import list_needing_colour
 from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
 from benchmark.matrix.policies import POLICIES, Policy, resolve_stages
-from benchmark.matrix.run_spec import FILE, RunSpec, Setup
+from benchmark.matrix.run_spec import FILE, CellKey, RunSpec, Setup
 from benchmark.matrix.settings import KeepThumbnails, TrainingSettings
 
 WEIGHTS = ("hub", "pypi", "none")
@@ -101,6 +101,32 @@ class DatasetEntry(DatasetSource):
         return DatasetSource.model_validate(self.model_dump(exclude={"label"}))
 
 
+class Exclusion(Frozen):
+    """Cells that a matrix leaves out: those that have every value given here."""
+
+    dataset: str | None = None
+    """Its label."""
+    input_mode: str | None = None
+    policy: str | None = None
+    model: str | None = None
+    image_size: int | None = None
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Exclusion:
+        if not self.named:
+            raise ValueError(f"an item needs one of the keys {', '.join(type(self).model_fields)}")
+        return self
+
+    @property
+    def named(self) -> dict[str, str | int]:
+        """The values given, by key."""
+        return self.model_dump(exclude_none=True)
+
+    def covers(self, cell: CellKey) -> bool:
+        """Whether a cell is left out."""
+        return all(getattr(cell, key) == value for key, value in self.named.items())
+
+
 class NotApplicable(Frozen):
     """A combination that a matrix names but that has no meaning."""
 
@@ -127,6 +153,8 @@ class Matrix(Frozen):
     own_policies: Mapping[OwnPolicyName, Policy] = {}
     """Policies that this matrix defines, by name."""
     policies: Some[Annotated[str, AfterValidator(_check_policy)]]
+    exclude: tuple[Exclusion, ...] = ()
+    """Cells that are left out."""
     seeds: Some[Seed]
     split_seed: Annotated[int | Literal["seed"], BeforeValidator(_check_split_seed)] = 0
     """Draws missing validation splits, and ``limit``; ``seed``: each run's own seed does."""
@@ -157,6 +185,10 @@ class Matrix(Frozen):
     def policy(self, name: str) -> Policy:
         """Return a policy by its name: the matrix's own, or one that is known everywhere."""
         return self.own_policies.get(name) or POLICIES[name]
+
+    def leaves_out(self, cell: CellKey) -> bool:
+        """Whether ``exclude`` has a cell."""
+        return any(item.covers(cell) for item in self.exclude)
 
     @property
     def setups(self) -> tuple[Setup, ...]:
@@ -196,7 +228,25 @@ class Matrix(Frozen):
             reasons = "; ".join(str(pair) for pair in list_not_applicable(self))
             message = f"input_modes: no combination is left to run ({reasons})"
             raise MisplacedValueError(message, "input_modes", "datasets")
+        self._check_exclusions()
         return self
+
+    def _check_exclusions(self) -> None:
+        known: dict[str, list[str | int]] = {
+            "dataset": [entry.title for entry in self.datasets],
+            "input_mode": list(self.input_modes),
+            "policy": list(self.policies),
+            "model": list(self.models),
+            "image_size": list(self.training.image_size),
+        }
+        for index, item in enumerate(self.exclude):
+            for key, value in item.named.items():
+                if value not in known[key]:
+                    hint = did_you_mean(str(value), map(str, known[key]))
+                    message = f"exclude.{index}.{key}: the matrix has no {key} {value!r}.{hint}"
+                    raise MisplacedValueError(message, f"exclude.{index}.{key}")
+        if not list_cells(self):
+            raise MisplacedValueError("exclude: no combination is left to run", "exclude")
 
 
 def _why_not(matrix: Matrix, entry: DatasetEntry, mode: str, policy: str) -> str | None:
@@ -213,6 +263,16 @@ def applicable(matrix: Matrix) -> list[tuple[DatasetEntry, str, str]]:
     """Return the (dataset, input mode, policy) that have a meaning."""
     combinations = itertools.product(matrix.datasets, matrix.input_modes, matrix.policies)
     return [combination for combination in combinations if _why_not(matrix, *combination) is None]
+
+
+def list_cells(matrix: Matrix) -> list[tuple[DatasetEntry, CellKey]]:
+    """Return the cells of a matrix: model x image size x dataset x input mode x policy, in this order."""
+    cells = [
+        (entry, CellKey(entry.title, mode, policy, *setup))
+        for setup in matrix.setups
+        for entry, mode, policy in applicable(matrix)
+    ]
+    return [(entry, key) for entry, key in cells if not matrix.leaves_out(key)]
 
 
 def list_not_applicable(matrix: Matrix) -> list[NotApplicable]:

@@ -37,17 +37,21 @@ def ledger(results: Results) -> str:
 def comparison(results: Results) -> tuple[list[str], list[list[str]]]:
     """Return header and rows, plain text: dataset x the parts of the setup that vary x input mode against policies."""
     reasons = {(i.dataset, i.input_mode, policy): i.reason for i in results.not_applicable for policy in i.policies}
+
+    def shown(key: CellKey, best: Sequence[CellKey]) -> str:
+        if results.matrix.leaves_out(key):
+            return "left out"
+        return f"n/a: {reasons[key[:3]]}" if key[:3] in reasons else _cell(results, key, key in best)
+
     rows = []
     for dataset in results.datasets:
         best = results.best(dataset)
         for setup in results.matrix.setups:
             for mode in results.matrix.input_modes:
                 keys = [CellKey(dataset, mode, policy, *setup) for policy in results.matrix.policies]
-                cells = [
-                    f"n/a: {reasons[key[:3]]}" if key[:3] in reasons else _cell(results, key, key in best)
-                    for key in keys
-                ]
-                rows.append([dataset, *results.matrix.varied(setup).values(), mode, *cells])
+                if not all(map(results.matrix.leaves_out, keys)):
+                    cells = [shown(key, best) for key in keys]
+                    rows.append([dataset, *results.matrix.varied(setup).values(), mode, *cells])
     names = [part.replace("_", " ") for part in results.matrix.varied(results.matrix.setups[0])]
     return ["dataset", *names, "input mode", *results.matrix.policies], rows
 

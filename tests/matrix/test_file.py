@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -66,6 +67,16 @@ MISSPELT = [
     ("[beans]", "[beens]", "m.yaml:3: datasets.0.name: unknown dataset 'beens'. Did you mean 'beans'?"),
     ("[beans]", "[rps, Beans]", "m.yaml:3: datasets.1.name: unknown dataset 'Beans'. Did you mean 'beans'?"),
     ("[rgb]", "[grey_3ch]", "m.yaml:4: input_modes.0: unknown input mode 'grey_3ch'. Did you mean 'grey-3ch'?"),
+    (
+        "seeds: [0]",
+        "seeds: [0]\nexclude: [{polcy: scratch}]",
+        "m.yaml:7: unknown key 'exclude.0.polcy'. Did you mean 'policy'?",
+    ),
+    (
+        "seeds: [0]",
+        "seeds: [0]\nexclude: [{policy: scrach}]",
+        "m.yaml:7: exclude.0.policy: the matrix has no policy 'scrach'. Did you mean 'scratch'?",
+    ),
     ("[scratch]", "[finetun]", "m.yaml:5: policies.0: unknown policy 'finetun'. Did you mean 'finetune'?"),
     ("epochs: 30", "optimizer: adamm", "m.yaml:8: training.optimizer: unknown optimizer 'adamm'. Did you mean 'adam'?"),
     ("seeds: [0]", "seeds: [0]\nlr: 3", "m.yaml:7: unknown key 'lr'. Did you mean 'training.lr'?"),
@@ -342,7 +353,7 @@ def matrices(draw: st.DrawFn) -> Matrix:
     ]
     epochs = draw(st.integers(2, 500))
     positive, side = st.floats(min_value=1e-300, allow_infinity=False), st.integers(8, 2048)
-    data = {
+    data: dict[str, Any] = {
         "name": draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)),
         "models": [f"timm/{model}" for model in draw(some(["a", "b.c", "1", "no"]))],
         "weights": draw(st.sampled_from(["hub", "pypi", "none"])),
@@ -371,12 +382,16 @@ def matrices(draw: st.DrawFn) -> Matrix:
         "keep_thumbnails": draw(st.sampled_from(["licensed", "all", "none"])),
         "equivalence_margin": draw(st.floats(0.01, 100)),
     }
+    cell = {"policy": data["policies"][-1], "input_mode": data["input_modes"][0]}
+    data["exclude"] = draw(st.sampled_from([[], [cell]]))
     try:
         return Matrix.model_validate(data)
     except (
         ValidationError
     ):  # rgb alone on images without colour, a stem's ablation alone from scratch, two equal labels
-        return Matrix.model_validate({**data, "datasets": ["beans"], "weights": "hub", "policies": ["mine"]})
+        return Matrix.model_validate(
+            {**data, "datasets": ["beans"], "weights": "hub", "policies": ["mine"], "exclude": []}
+        )
 
 
 @given(matrices())

@@ -68,6 +68,25 @@ def test_each_size_has_the_runs_that_a_matrix_of_this_size_alone_has() -> None:
     assert plain_yaml.read(file.dump(small))[0]["training"]["image_size"] == 64
 
 
+def test_cells_that_have_every_value_of_an_exclusion_are_left_out_and_the_others_keep_their_ids() -> None:
+    changes: dict[str, Any] = {
+        "input_modes": ["rgb", "grey-1ch"],
+        "policies": ["feature-extract", "scratch"],
+        "training": {"image_size": [96, 64]},
+    }
+    everything = expand(matrix(**changes))
+    left_out = [{"policy": "scratch", "image_size": 64}, {"input_mode": "rgb", "policy": "feature-extract"}]
+    made = matrix(**changes, exclude=left_out)
+    kept = [run.cell for run in expand(made)]
+    assert [(key.image_size, key.input_mode, key.policy) for key in kept] == [
+        (96, "rgb", "scratch"),
+        (96, "grey-1ch", "feature-extract"),
+        (96, "grey-1ch", "scratch"),
+        (64, "grey-1ch", "feature-extract"),
+    ]
+    assert {run.id for run in expand(made)} == {run.id for run in everything if run.cell in kept}
+
+
 def test_a_run_is_titled_with_what_its_matrix_has_several_of() -> None:
     title = "beans rgb scratch seed 0"
     for changes, told in (
@@ -280,6 +299,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"training": {"lr": True}}, "training.lr"),
     ({"training": {"weight_decay": -0.1}}, "training.weight_decay"),
     ({"training": {"early_stopping": {"patience": 0}}}, "training.early_stopping.patience"),
+    ({"exclude": [{}]}, "an item needs one of the keys dataset, input_mode, policy, model, image_size"),
+    ({"exclude": [{"policy": "scratch"}]}, "exclude: no combination is left to run"),
+    ({"exclude": [{"image_size": 96}]}, "exclude.0.image_size: the matrix has no image_size 96. Known: 224."),
     ({"name": "name\n"}, "name"),
     ({"timeout": 0}, "timeout"),
     ({"threads": 0}, "threads"),

@@ -276,6 +276,31 @@ def test_several_sizes_have_figures_rows_and_answers_of_their_own(tmp_path: Path
     assert "beans at" not in alone
 
 
+def test_cells_that_the_matrix_leaves_out_have_no_row_no_comparison_and_no_figure(tmp_path: Path) -> None:
+    matrix = factories.grid(
+        training={"epochs": 6, "head_epochs": 2, "image_size": [96, 64]},
+        policies=["finetune", "scratch"],
+        exclude=[{"policy": "scratch", "image_size": 64}, {"input_mode": "rgb", "image_size": 64}],
+    )
+    files = factories.texts(matrix, factories.fill(tmp_path, matrix, factories.latent()))
+    every_row = re.findall(r"\| beans \| (\d+) px \| (rgb|grey-.ch) \| (.+) \|", files["report.md"])
+    assert [(size, mode, "left out" in cells) for size, mode, cells in every_row[:5]] == [
+        ("96", "rgb", False),
+        ("96", "grey-3ch", False),
+        ("96", "grey-1ch", False),
+        ("64", "grey-3ch", True),
+        ("64", "grey-1ch", True),
+    ]
+    assert {(r["image_size"], r["policy"]) for r in rows(files["table.csv"])} == {
+        ("96", "finetune"),
+        ("96", "scratch"),
+        ("64", "finetune"),
+    }
+    compared = [(r["image_size"], r["first"], r["second"]) for r in rows(files["differences.csv"])]
+    assert ("96", "finetune", "scratch") in compared
+    assert {(first, second) for size, first, second in compared if size == "64"} == {("grey-3ch", "grey-1ch")}
+
+
 def test_names_cannot_break_the_markdown(tmp_path: Path) -> None:
     label = "a_b*c<script>`[x](y)`"
     matrix = factories.grid(datasets=[{"name": "beans", "label": label}])
