@@ -15,6 +15,8 @@ from typing import Any
 import psutil
 import yaml
 
+from benchmark.execution.floor import NICENESS
+
 TRAINING: dict[str, Any] = {
     "image_size": 32,
     "batch_size": 32,
@@ -75,11 +77,14 @@ class Commands:
 
 
 def workers(parent: int) -> list[psutil.Process]:
-    """Return the processes in which a command works: those forked from the one that imports the libraries."""
+    """Return the processes in which a command works: those forked from the one that imports the libraries.
+
+    The process of the floor rows, which is nicer, is left out.
+    """
     found = []
     for server in library_servers(parent):
         with contextlib.suppress(psutil.NoSuchProcess):
-            found += server.children()
+            found += [child for child in server.children() if child.nice() < NICENESS]
     return found
 
 

@@ -29,6 +29,7 @@ from benchmark.matrix.expand import expand
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import RunSpec
+from benchmark.records.floor import FloorEnvironment, FloorRow, FloorScores, FloorSpec, FloorStore, floor_specs
 from benchmark.records.plan import make_plan
 from benchmark.records.record import (
     DatasetRecord,
@@ -287,6 +288,48 @@ def predictions(rows: int = 5) -> PredictionTable:
     label = np.arange(rows, dtype=np.int64) % 2
     ids = tuple(f"image-{row}.png" for row in range(rows))
     return PredictionTable(ids, label, (share < 0.5).astype(np.int64), np.stack([share, 1 - share], axis=1))
+
+
+def floor_row(spec: FloorSpec, validation: float = 0.6, test: float = 0.5, **changes: Any) -> FloorRow:
+    """Return a floor row with the given accuracies."""
+    votes = spec.method.endswith("nn")
+
+    def scores(accuracy: float) -> FloorScores:
+        soft = {"log_loss": None, "roc_auc": None} if votes else {"log_loss": 0.5, "roc_auc": 0.75}
+        return FloorScores(accuracy=accuracy, balanced_accuracy=accuracy, macro_f1=accuracy, **soft)
+
+    return FloorRow(
+        id=spec.id,
+        spec=spec,
+        hyperparameters={"C": 0.001} if spec.method == "logistic" else {},
+        fingerprint="f" * 16,
+        classes=("one", "two"),
+        train_images=30,
+        validation_images=10,
+        test_images=10,
+        validation=scores(validation),
+        test=scores(test),
+        seconds=1.5,
+        finished_at="2026-01-02T03:05:05+00:00",
+        environment=FloorEnvironment(python="3.11.7", packages={}, platform="Linux x86_64", cpu="A processor"),
+    ).model_copy(update=changes)
+
+
+def floor_predictions(row: FloorRow) -> PredictionTable:
+    """Return the predictions of a floor row made up by `floor_row`."""
+    images = row.test_images
+    label = np.arange(images, dtype=np.int64) % 2
+    right = np.arange(images) < round(row.test.accuracy * images)
+    probabilities = np.full((images, 0 if row.test.log_loss is None else 2), 0.5, dtype=np.float32)
+    return PredictionTable(image_ids(images), label, np.where(right, label, 1 - label), probabilities)
+
+
+def save_floor(folder: Path, runs: Iterable[RunSpec]) -> list[FloorRow]:
+    """Save made-up floor rows of the images of some runs in a results folder, and return them."""
+    rows = [floor_row(spec) for spec in floor_specs(runs)]
+    for row in rows:
+        FloorStore(folder).save(row, floor_predictions(row))
+    return rows
 
 
 def failed(spec: RunSpec, reason: str = "ValueError: a | reason") -> UnfinishedRun:

@@ -13,12 +13,14 @@ from typing import Any, get_args
 import pandas as pd
 
 from benchmark.analysis.differences import Contrast, Difference
+from benchmark.analysis.floor import best_floor, in_words
 from benchmark.analysis.published import Claim, Judged
 from benchmark.analysis.results import Cell, Results, TimeField
 from benchmark.analysis.scores import SCORES
 from benchmark.analysis.uncertainty.inference import equivalence_p_value, p_value, smallest_visible
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.matrix.run_spec import CellKey
+from benchmark.records.floor import FloorScores, PlannedRow
 from benchmark.records.plan import Plan, PlannedRun
 
 _SCORE_COLUMNS = tuple(column for name in SCORES for column in (name, f"{name}_half_width_95"))
@@ -44,11 +46,21 @@ CLAIM_COLUMNS = (
     *("difference", "half_width_95", "smallest_visible_difference"),
 )
 
+_FLOOR_SCORES = tuple(FloorScores.model_fields)
+
+FLOOR_COLUMNS = (
+    *("dataset", "method", "split_seed", "fold", "state", "train_images", "validation_images", "test_images"),
+    *("hyperparameters", *(f"{split}_{name}" for split in ("validation", "test") for name in _FLOOR_SCORES)),
+    "best_of_dataset",
+)
+
 _TYPES = (
     dict.fromkeys(("dataset", "model", "input_mode", "policy", "interval_over", "note"), "string")
     | dict.fromkeys(("family", "first", "second", "context", "claim", "verdict"), "string")
+    | dict.fromkeys(("method", "state", "hyperparameters"), "string")
     | dict.fromkeys(("seeds_asked", "seeds_done", "seeds_paired", "test_images", "test_groups"), "Int64")
     | dict.fromkeys(("image_size", "validation_saturated_runs", "contended_runs", "parameters"), "Int64")
+    | dict.fromkeys(("split_seed", "fold", "train_images", "validation_images"), "Int64")
     | dict.fromkeys(("limited_by_few_images", "best_of_dataset", "headline"), "boolean")
     | dict.fromkeys(("equivalent_within_margin", "said_by_the_source"), "boolean")
 )
@@ -100,6 +112,31 @@ def claims(judged: Mapping[Claim, Sequence[Judged]]) -> pd.DataFrame:
         for each in comparisons
     ]
     return _frame(rows, CLAIM_COLUMNS)
+
+
+def floor(results: Results) -> pd.DataFrame:
+    """Return one row per floor row, done or not; columns: `FLOOR_COLUMNS`.
+
+    ``best_of_dataset``: whether its method has the dataset's highest mean validation accuracy.
+    """
+    best = {dataset: best_floor(dataset, results.floor) for dataset in results.datasets}
+    rows = [_floor_row(row, of is best[of.dataset]) for of in results.floor for row in of.planned]
+    return _frame(rows, FLOOR_COLUMNS)
+
+
+def _floor_row(planned: PlannedRow, is_best: bool) -> dict[str, Any]:
+    spec, row = planned.spec, planned.row
+    found = spec.model_dump(include={"dataset", "method", "split_seed", "fold"}) | {"state": planned.state}
+    if row is None:
+        return found
+    splits = {"validation": row.validation, "test": row.test}
+    return (
+        found
+        | row.model_dump(include={"train_images", "validation_images", "test_images"})
+        | {"hyperparameters": in_words(row.hyperparameters)}
+        | {f"{split}_{name}": getattr(scores, name) for split, scores in splits.items() for name in _FLOOR_SCORES}
+        | {"best_of_dataset": is_best}
+    )
 
 
 def runs(plan: Plan) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from benchmark.analysis.floor import Floor, by_method, check_rows
 from benchmark.analysis.predictions import TestImages, TestResults, read_results
 from benchmark.analysis.uncertainty.bootstrap import mean_scores
 from benchmark.analysis.uncertainty.clusters import as_groups
@@ -24,6 +25,7 @@ from benchmark.matrix.input_modes import INPUT_MODES, Triple, group_identical_mo
 from benchmark.matrix.matrix import DatasetEntry, Matrix, NotApplicable, list_not_applicable
 from benchmark.matrix.run_spec import CellKey, RunSpec, Setup
 from benchmark.records import groups_file
+from benchmark.records.floor import FloorStore, plan_floor
 from benchmark.records.plan import STATES, Plan, State
 from benchmark.records.record import DoneRun
 from benchmark.records.store import Store
@@ -152,6 +154,7 @@ class Results:
         by_key: cells in the matrix's order (dataset, setup, input mode, policy), including those without a done run.
         not_applicable: combinations that have no runs, with the reason.
         repeated: cells left out of ``by_key``, each with the cell that it repeats by construction.
+        floor: floor rows by dataset and method, in the order of the runs.
     """
 
     matrix: Matrix
@@ -160,6 +163,7 @@ class Results:
     by_key: Mapping[CellKey, Cell]
     not_applicable: tuple[NotApplicable, ...]
     repeated: Mapping[CellKey, CellKey] = field(default_factory=dict)
+    floor: tuple[Floor, ...] = ()
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -207,7 +211,7 @@ class Results:
 
 
 def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
-    """Read the predictions of a plan's done runs, and the groups of their images, and check them.
+    """Read the predictions of a plan's done runs, and the groups of their images, and the floor rows; check them.
 
     Raises:
         UserError: predictions are damaged, or disagree with their record or the dataset's other runs; the file is
@@ -225,7 +229,9 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
         records = {spec.seed: done[spec.id] for spec in specs if spec.id in done}
         tests = {seed: read_results(record, store, images, groups.get(key.dataset)) for seed, record in records.items()}
         cells[key] = Cell(key=key, asked=tuple(spec.seed for spec in specs), records=records, tests=tests)
-    return Results(matrix, plan, store, cells, tuple(list_not_applicable(matrix)), repeated)
+    floor = plan_floor([run.spec for run in plan.runs], store.folder, plan.done)
+    check_rows(floor, FloorStore(store.folder))
+    return Results(matrix, plan, store, cells, tuple(list_not_applicable(matrix)), repeated, by_method(floor))
 
 
 def _codes(of_image: Mapping[str, str]) -> Mapping[str, int]:

@@ -90,6 +90,11 @@ class Display:
         """Print that other processes execute the rest."""
         self._print(f"waiting for {count(runs, 'run')} that other processes execute")
 
+    def text(self, text: str) -> None:
+        """Print a text above the bars; from any thread."""
+        with self._lock:
+            self._print(text)
+
     def _print(self, line: str, *, err: bool = False) -> None:
         if self._bars.disable:
             typer.echo(line, err=err)

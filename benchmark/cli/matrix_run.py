@@ -12,12 +12,14 @@ from pathlib import Path
 
 import typer
 
+from benchmark.analysis.floor import by_method
 from benchmark.analysis.results import Results, load
 from benchmark.cli.display import display
 from benchmark.cli.selection import Selection
 from benchmark.errors import UserError
 from benchmark.execution.claims import ClaimedRuns, execute_runs, remove_done_checkpoints
 from benchmark.execution.executor import Executor
+from benchmark.execution.floor import FloorRows
 from benchmark.execution.forecast import longest_first
 from benchmark.execution.gpus import default_workers
 from benchmark.execution.local import LocalExecutor
@@ -28,6 +30,7 @@ from benchmark.matrix import file
 from benchmark.matrix.expand import expand
 from benchmark.matrix.own_folder import MATRIX, fit
 from benchmark.records import groups_file
+from benchmark.records.floor import FloorStore
 from benchmark.records.locks import folder_locked
 from benchmark.records.plan import PlannedRun, make_plan
 from benchmark.records.record import RunRecord
@@ -71,20 +74,36 @@ def fit_folder(matrix: str | None, folder: Path, overrides: Sequence[str]) -> tu
     return MATRIX, [*fitted.overrides, *overrides]
 
 
-def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, from_scratch: bool) -> list[RunRecord]:
-    """Execute runs and return the records of those that are not done."""
+def execute(
+    selection: Selection, todo: list[PlannedRun], place: Place, *, from_scratch: bool
+) -> tuple[list[RunRecord], list[str]]:
+    """Execute runs, and compute missing floor rows of the selected runs' datasets meanwhile.
+
+    Returns:
+        The records of the runs that are not done, and a message for each floor row that is not.
+    """
     _refuse_another_matrix(selection)
+    matrix, store = selection.matrix, selection.store
+    floor = FloorRows(selection.floor(), FloorStore(store.folder), place.data_dir, from_scratch=from_scratch)
+
+    def floor_table() -> str:
+        return build.floor_table(by_method(selection.floor()))
+
     if not todo:
         _keep_matrix(selection)
-        return []
+        if not floor.are_missing:
+            return [], []
+        floor.start()
+        floor.save(lambda: typer.echo(floor_table()))
+        return [], floor.wait()
     if place.on_ray:  # before images are prepared
         import_ray()
         if place.ray_address is not None:
             require_answer(place.ray_address)
-    matrix, store = selection.matrix, selection.store
     todo = longest_first(todo, selection.plan.done)
     with display(len(todo), matrix.title) as shown:
-        found = preflight([planned.spec for planned in todo], place.data_dir, shown.preparing)
+        specs = [planned.spec for planned in todo]
+        found = preflight(specs, place.data_dir, shown.preparing, images_ready=floor.start)
         found.raise_problems(selection.source, selection.overrides)
         here = default_workers(len(found.gpus), matrix.threads, place.runs_per_gpu)
         number = min(place.workers or (len(todo) if place.ray_address else here), len(todo))
@@ -100,11 +119,13 @@ def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, from_
             checkpoints=store.checkpoints,
         )
         shown.starting(number)
+        floor.save(lambda: shown.text(floor_table()))
         executor: Executor = LocalExecutor(number, found.gpus)
         if place.on_ray:
             executor = RayExecutor(place.ray_address, number, matrix.threads, place.runs_per_gpu)
         with ClaimedRuns(store, todo, from_scratch=from_scratch) as runs:
-            return execute_runs(runs, executor, context, matrix.timeout, shown)
+            failed = execute_runs(runs, executor, context, matrix.timeout, shown)
+        return failed, floor.wait()
 
 
 def _refuse_another_matrix(selection: Selection) -> None:
@@ -155,8 +176,10 @@ def report(selection: Selection) -> Results:
     return results
 
 
-def explain_failures(failed: list[RunRecord], selection: Selection) -> None:
-    """Print a line per run that is not done, and how to retry them."""
+def explain_failures(failed: list[RunRecord], of_floor: list[str], selection: Selection) -> None:
+    """Print a line per run and floor row that is not done, and how to retry them."""
+    for message in of_floor:
+        typer.echo(message, err=True)
     for record in failed:
         title = selection.matrix.title(record.spec)
         typer.echo(f"{record.status}: {title} ({record.id}): {record.reason}", err=True)

@@ -51,6 +51,7 @@ def plan(
         headers = [*(key.replace("_", " ") for key in keys), "forecast", "state"]
         typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
         typer.echo(f"\n{_needs(selection)}\n")
+        typer.echo(f"{_floor(selection)}\n")
     for pair in list_not_applicable(selection.matrix):
         typer.echo(f"not applicable: {pair}")
     typer.echo(expected.summary(selection.selected))
@@ -74,6 +75,21 @@ def _needs(selection: Selection) -> str:
     rows = needs(run.spec for run in selection.selected)
     escaped = [[cell if cell.isprintable() else repr(cell) for cell in row] for row in rows]
     return tabulate(escaped, headers=("needed by these runs", "source"), disable_numparse=True)
+
+
+def _floor(selection: Selection) -> str:
+    """Return a table of the floor rows of the listed runs' datasets: one line per dataset and method."""
+    from collections import Counter
+
+    from tabulate import tabulate
+
+    states: dict[tuple[str, str], Counter[str]] = {}
+    for row in selection.floor():
+        states.setdefault((row.spec.dataset, row.spec.method), Counter())[row.state] += 1
+    rows = [
+        (", ".join(f"{number} {state}" for state, number in counted.items()), *of) for of, counted in states.items()
+    ]
+    return tabulate(rows, headers=("floor rows", "dataset", "method"), disable_numparse=True)
 
 
 def _show_preflight(selection: Selection, data_dir: Path | None) -> None:

@@ -15,16 +15,17 @@ def report(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a file on disk differs.")] = False,
     results: options.Results = options.DEFAULT_RESULTS,
 ) -> None:
-    """Rebuild the report of a matrix from its records, its matrix file and its groups.csv, nothing else.
+    """Rebuild the report of a matrix from its records, floor rows, matrix file and groups.csv, nothing else.
 
-    A damaged record is named, also in the report, and left out of every number. Damaged predictions of a record end the
-    command. Exit code 1 if a record is damaged, or with --check if a file on disk differs.
+    A damaged record or floor row is named, also in the report, and left out of every number. Damaged predictions of a
+    record end the command. Exit code 1 if something is damaged, or with --check if a file on disk differs.
     """
     import gc
 
     from benchmark.analysis.results import load
     from benchmark.matrix import file
     from benchmark.matrix.expand import expand
+    from benchmark.records.floor import damaged_rows, plan_floor
     from benchmark.records.plan import make_plan
     from benchmark.records.store import find_results
     from benchmark.report import build
@@ -38,7 +39,8 @@ def report(
         matrix = file.load(store.matrix)
         plan = make_plan(expand(matrix), store)
         gc.freeze()  # records and modules stay to the end
-        for item in plan.damaged:
+        floor = plan_floor([run.spec for run in plan.runs], store.folder, plan.done)
+        for item in (*plan.damaged, *damaged_rows(floor)):
             damaged = True
             typer.echo(f"damaged, and left out: {item.path}: {item.reason}", err=True)
         loaded = load(matrix, plan, store)

@@ -56,7 +56,7 @@ def run(
 ) -> None:
     """Execute a matrix's runs that are not done, print the table, write the report.
 
-    Exit code: 0 all asked for is done, 1 some run failed, 2 a mistake in what was asked, 130 interrupted.
+    Exit code: 0 all asked for is done, 1 some run or floor row failed, 2 a mistake in what was asked, 130 interrupted.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -75,15 +75,15 @@ def run(
         from benchmark.cli.matrix_run import Place, execute, explain_failures, recommend, report
 
         place = Place(executor is Where.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
-        failed = execute(selection, todo, place, from_scratch=force)
+        failed, of_floor = execute(selection, todo, place, from_scratch=force)
         found = report(selection)
-        explain_failures(failed, selection)
+        explain_failures(failed, of_floor, selection)
         if folder is not None:
             recommend(found)
     except KeyboardInterrupt:
         typer.echo("interrupted. Finished runs are kept; run the same command again to resume.", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    if failed:
+    if failed or of_floor:
         raise typer.Exit(SOME_RUN_FAILED)
 
 

@@ -11,6 +11,7 @@ from benchmark.matrix import file
 from benchmark.matrix.expand import expand
 from benchmark.matrix.identify import identify_folders, identify_weights
 from benchmark.matrix.matrix import Matrix
+from benchmark.records.floor import PlannedRow, plan_floor
 from benchmark.records.plan import FAILURES, STATES, Plan, PlannedRun, make_plan
 from benchmark.records.store import Store
 
@@ -30,6 +31,11 @@ class Selection:
     store: Store
     plan: Plan
     selected: tuple[PlannedRun, ...]
+
+    def floor(self) -> tuple[PlannedRow, ...]:
+        """Return the floor rows of the images that the selected runs use, as they are on disk now."""
+        runs = [planned.spec for planned in self.selected]
+        return plan_floor(runs, self.store.folder, self.plan.done)
 
 
 def select(

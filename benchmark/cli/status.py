@@ -14,12 +14,15 @@ def status(
     name: options.Name = None,
     results: options.Results = options.DEFAULT_RESULTS,
 ) -> None:
-    """Count a matrix's runs by state; list what failed, with the reason, and damaged files.
+    """Count a matrix's runs and floor rows by state; list what failed, with the reason, and damaged files.
 
     `--matrix NAME` may also be a folder under --results. Exit code 1 if a run failed or a file is damaged.
     """
+    from collections import Counter
+
     from benchmark.cli.selection import select
     from benchmark.execution.forecast import forecast
+    from benchmark.records.floor import damaged_rows
     from benchmark.records.plan import FAILURES
     from benchmark.records.store import Store
 
@@ -27,6 +30,9 @@ def status(
     selection = select(str(kept) if kept.is_file() and not overrides else matrix, overrides, only, name, results)
     for state, number in selection.plan.counts().items():
         typer.echo(f"{number:6d} {state}")
+    floor = selection.floor()
+    for row_state, number in Counter(row.state for row in floor).items():
+        typer.echo(f"{number:6d} floor rows {row_state}")
     if selection.plan.todo and selection.plan.done:
         typer.echo(forecast(selection.plan).summary(selection.plan.runs))
     failed = [run for run in selection.selected if run.state in FAILURES]
@@ -34,9 +40,10 @@ def status(
         reason = run.record.reason if run.record else None
         typer.echo(f"{run.state}: {selection.matrix.title(run.spec)} ({run.spec.id}): {reason}")
     bad_predictions = [bad for record in selection.plan.done if (bad := selection.store.damaged_predictions(record))]
-    for damaged in (*selection.plan.damaged, *bad_predictions):
-        typer.echo(f"damaged: {damaged.path}: {damaged.reason}")
+    damaged = [*selection.plan.damaged, *bad_predictions, *damaged_rows(floor)]
+    for each in damaged:
+        typer.echo(f"damaged: {each.path}: {each.reason}")
     for run_id in selection.plan.foreign:
         typer.echo(f"foreign: {selection.store.path(run_id)} belongs to no run of this matrix")
-    if failed or selection.plan.damaged or bad_predictions:
+    if failed or damaged:
         raise typer.Exit(1)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.catalogue import SplitName
-from benchmark.data.decoding.pixels import BadImage, has_colour, read_image, thumbnail
+from benchmark.data.decoding.pixels import THUMBNAIL, BadImage, has_colour, read_image, thumbnail
 from benchmark.data.decoding.pool import Progress, map_files
 from benchmark.data.listing import Listing, make_listing
 from benchmark.errors import UserError
@@ -76,6 +76,12 @@ def scan(listing: Listing, progress: Progress | None = None) -> pa.Table:
         UserError: the cache folder cannot be written.
     """
     return _cached(f"{listing.name}-{listing.key}-v{VERSION}.scan.parquet", lambda: _scan(listing, progress))
+
+
+def thumbnails(scanned: pa.Table) -> NDArray[np.uint8]:
+    """Return the grey thumbnails of a scan without bad images, shape (n, `THUMBNAIL`, `THUMBNAIL`, 1)."""
+    joined = b"".join(scanned["thumbnail"].to_pylist())
+    return np.frombuffer(joined, np.uint8).reshape(scanned.num_rows, THUMBNAIL, THUMBNAIL, 1)
 
 
 def _cached(name: str, make: Callable[[], pa.Table]) -> pa.Table:
@@ -178,8 +184,7 @@ def _make(listing: Listing, scanned: pa.Table, split_seed: int, fold: int | None
         ]
         raise UserError("\n".join(lines + [f"… and {len(bad) - _SHOWN} more"] * (len(bad) > _SHOWN)))
     sha256: list[str] = scanned["sha256"].to_pylist()
-    thumbnails = np.frombuffer(b"".join(scanned["thumbnail"].to_pylist()), np.uint8).reshape(len(sha256), -1)
-    assigned = assign(listing, thumbnails, sha256, split_seed, fold)
+    assigned = assign(listing, thumbnails(scanned).reshape(len(sha256), -1), sha256, split_seed, fold)
     ids = [file.id for file in listing.files]
     named = [listing.classes[file.label] for file in listing.files]
     facts = {

@@ -12,7 +12,7 @@ from benchmark.data.dataset import PreparedDataset, Split
 from benchmark.data.decoding.cache import decoded_images
 from benchmark.data.decoding.pool import Progress
 from benchmark.data.folders import list_folder
-from benchmark.data.index import Index, open_index, without_bad_images
+from benchmark.data.index import Index, open_index, scan, thumbnails, without_bad_images
 from benchmark.data.layouts import list_dataset
 from benchmark.data.listing import Listing
 from benchmark.data.source import DatasetSource
@@ -75,9 +75,39 @@ def load_dataset(
     if not grey and not index.colour:
         raise UserError(colourless)
     files = [(file.path, sha256) for file, sha256 in zip(listing.files, index.sha256, strict=True)]
-    folds = listing.uses_folds(evaluation)
     images = decoded_images(listing.name, index.content, files, size=image_size, grey=grey, progress=progress)
-    classes = source.classes or listing.classes
+    return _prepared(source, split_seed, evaluation, images, listing, index, new_label)
+
+
+def load_thumbnails(
+    source: DatasetSource,
+    *,
+    split_seed: int,
+    data_dir: Path | None = None,
+    evaluation: Evaluation = "split",
+    seed: int = 0,
+    drop_bad_images: bool = False,
+) -> PreparedDataset:
+    """Return what `load_dataset` does for grey images of `THUMBNAIL` pixels; the index has them, nothing is decoded.
+
+    Raises:
+        UserError: as `load_dataset`.
+    """
+    listing, index, new_label = _open(source, split_seed, evaluation, seed, data_dir, drop_bad_images, None)
+    return _prepared(source, split_seed, evaluation, thumbnails(scan(listing)), listing, index, new_label)
+
+
+def _prepared(
+    source: DatasetSource,
+    split_seed: int,
+    evaluation: Evaluation,
+    images: NDArray[np.uint8],
+    listing: Listing,
+    index: Index,
+    new_label: Labels,
+) -> PreparedDataset:
+    """Return the dataset of images in the listing's order, ``limit`` and ``classes`` applied."""
+    classes, folds = source.classes or listing.classes, listing.uses_folds(evaluation)
     train, validation = _split(index, "train", new_label), _split(index, "validation", new_label)
     if source.limit is not None and source.limit < len(train):
         of_validation = count_limited_validation(source.limit, len(train), len(validation), len(classes))

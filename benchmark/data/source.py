@@ -54,6 +54,19 @@ class DatasetSource(Frozen):
             return self
         return self.model_copy(update={"name": FOLDER + (PurePath(self.name.removeprefix(FOLDER)).name or "folder")})
 
+    @property
+    def decisive(self) -> dict[str, object]:
+        """Values that decide the images, for hashes: a folder by its content, without its path.
+
+        Raises:
+            ValueError: a folder whose content is not known yet.
+        """
+        if not self.is_folder:
+            return self.model_dump(mode="json", exclude={"content", "colour"})
+        if self.content is None:
+            raise ValueError(f"{self.name} has no id before its images are identified")
+        return {**self.model_dump(mode="json", exclude={"colour"}), "name": FOLDER}
+
     @model_validator(mode="after")
     def _classes_of_the_dataset(self) -> DatasetSource:
         if not self.is_folder and (self.content is not None or self.colour is not None):

@@ -82,7 +82,12 @@ class Preflight:
             raise UserError("\n".join(self.messages(source, overrides)))
 
 
-def preflight(specs: Sequence[RunSpec], data_dir: Path | None, progress: Progress) -> Preflight:
+def preflight(
+    specs: Sequence[RunSpec],
+    data_dir: Path | None,
+    progress: Progress,
+    images_ready: Callable[[], None] = lambda: None,
+) -> Preflight:
     """Check every distinct dataset, model and policy of some runs.
 
     Missing images are fetched and decoded, missing weights downloaded, once for all runs. Meanwhile the libraries of
@@ -92,6 +97,7 @@ def preflight(specs: Sequence[RunSpec], data_dir: Path | None, progress: Progres
         specs: the runs.
         data_dir: as given to ``--data-dir``.
         progress: called with (what, done, total).
+        images_ready: called when all images are there, before networks are checked.
     """
     forkserver.start_importing()
     problems: list[Problem] = []
@@ -106,6 +112,8 @@ def preflight(specs: Sequence[RunSpec], data_dir: Path | None, progress: Progres
         else:
             classes[key] = data.classes
             groups[spec.dataset] = data.test_groups
+    if not problems:
+        images_ready()
     of_networks, checked, gpus = call_in_side_process(check_networks, specs, data_dir, classes, progress=progress)
     return Preflight(tuple(dict.fromkeys([*problems, *of_networks])), checked, groups, gpus)
 

@@ -111,7 +111,7 @@ class Child(Generic[Returned]):
 
 
 def call_in_side_process(
-    function: Callable[..., Returned], *arguments: Any, progress: Progress | None = None
+    function: Callable[..., Returned], *arguments: Any, progress: Callable[..., None] | None = None
 ) -> Returned:
     """Call ``function(*arguments)`` in a process of its own; return what it returns, or raise what it raises.
 
@@ -120,7 +120,7 @@ def call_in_side_process(
     Args:
         function: pickled, as are its arguments; called with ``progress=...`` if that is given.
         arguments: of the function.
-        progress: called here.
+        progress: called here, with what the function gives it.
 
     Raises:
         UserError: the process was ended in each of `ATTEMPTS`.
@@ -141,8 +141,8 @@ def call_in_side_process(
         except ChildEndedError as error:
             code = error.code
     raise UserError(
-        f"{ATTEMPTS} times a process that prepares the runs was ended (exit code {code}; -9: killed, as the system "
-        "does when memory runs out). Free some memory, or lower training.batch_size."
+        f"{ATTEMPTS} times a process of this command was ended (exit code {code}; -9: killed, as the system does "
+        "when memory runs out). Free some memory, or lower training.batch_size."
     )
 
 

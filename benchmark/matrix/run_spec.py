@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Literal, NamedTuple
 
-from benchmark.data.catalogue import FOLDER
 from benchmark.data.source import DatasetSource
 from benchmark.data.splits.rules import Evaluation
 from benchmark.fields import Frozen
@@ -88,15 +87,7 @@ class RunSpec(Frozen):
     @cached_property
     def id(self) -> str:
         """Sixteen hexadecimal digits of the SHA-256 of every value that decides the result (the label does not)."""
-        decisive = self.model_dump(mode="json", exclude={"dataset"})
-        source = decisive["source"]
-        if self.source.is_folder:
-            if self.source.content is None:
-                raise ValueError(f"{self.source.name} has no id before its images are identified")
-            source["name"] = FOLDER
-            del source["colour"]
-        else:
-            del source["content"], source["colour"]
+        decisive = {**self.model_dump(mode="json", exclude={"dataset"}), "source": self.source.decisive}
         if self.weights.startswith(FILE):
             _, content = split_hash(self.weights)
             if not content:

@@ -34,7 +34,8 @@ class StaleRecord:
     id: str
 
 
-_VERSIONS = {"schema_version", "protocol_version"}
+VERSIONS = {"schema_version", "protocol_version"}
+"""Fields that no file may lack, whatever their default."""
 
 
 class Store:
@@ -117,7 +118,7 @@ class Store:
         try:
             record = record_adapter().validate_json(content)
         except ValidationError as error:
-            if _is_of_another_protocol(content):
+            if is_of_another_protocol(content):
                 return StaleRecord(path.stem)
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"][1:]) or "file"  # the first names the status
@@ -128,7 +129,7 @@ class Store:
             return StaleRecord(record.id)
         if record.spec.id != record.id:
             return DamagedRecord(path=path, reason=f"its spec belongs to another run, {record.spec.id}")
-        if record.schema_version != SCHEMA_VERSION or not record.model_fields_set >= _VERSIONS:
+        if record.schema_version != SCHEMA_VERSION or not record.model_fields_set >= VERSIONS:
             return DamagedRecord(path=path, reason=f"not of schema version {SCHEMA_VERSION}")
         if isinstance(record, DoneRun):
             if record.predictions is None:
@@ -184,7 +185,8 @@ class Store:
         return content
 
 
-def _is_of_another_protocol(content: bytes) -> bool:
+def is_of_another_protocol(content: bytes) -> bool:
+    """Return whether a record, or a floor row, says that it was made under another protocol."""
     try:
         record = from_json(content)
     except ValueError:

@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from benchmark.analysis import frames
 from benchmark.analysis.differences import differences, measure_scores
+from benchmark.analysis.floor import Floor
 from benchmark.analysis.published import load_sources
 from benchmark.analysis.results import Results
 from benchmark.files import write_atomically
@@ -54,6 +55,7 @@ def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture
         "report.md": markdown(results, found, scores, figures, sources),
         "table.csv": tables.csv(frames.cells(results)),
         "differences.csv": tables.csv(frames.differences(found, scores)),
+        "floor.csv": tables.csv(frames.floor(results)),
         "table.tex": tables.latex(results),
     }
     return {name: text.encode() for name, text in texts.items()}, figures
@@ -151,6 +153,13 @@ def table(results: Results) -> str:
     return (
         f"{results.matrix.name}: {count(len(results.plan.runs), 'run')}: {tables.ledger(results)}\n\n{body}\n\n{note}"
     )
+
+
+def floor_table(floors: Sequence[Floor]) -> str:
+    """Return the floor rows as plain text."""
+    header, rows = tables.floor(floors)
+    body = tabulate(rows, headers=header, tablefmt="simple", disable_numparse=True)
+    return f"floor rows: methods without a network; {tables.BEST} highest validation accuracy\n\n{body}\n"
 
 
 def recommendation(results: Results) -> str:

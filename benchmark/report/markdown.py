@@ -21,6 +21,7 @@ from benchmark.report.figures.images import explain_missing
 from benchmark.report.figures.picture import Picture, Section
 from benchmark.report.sections import method
 from benchmark.report.sections.answer import answer, cautions, details, families_in, reading
+from benchmark.report.sections.floor import floor
 from benchmark.report.sections.published import published
 from benchmark.report.sections.recommendation import recommendations
 from benchmark.report.sections.scores import costs, other_scores, recall_tables, score_differences_table
@@ -61,6 +62,7 @@ def markdown(
         models=listed([escape(model) for model in matrix.models]),
         machine_in_short=method.machine_in_short(plan.done) if plan.done else "",
         comparison=_comparison(results),
+        floor=floor(results.floor),
         best=tables.BEST,
         figures=figures_of,
         differences=_differences(results, found),

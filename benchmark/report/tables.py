@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from tabulate import SEPARATING_LINE, tabulate
 
 from benchmark.analysis.differences import Contrast
+from benchmark.analysis.floor import Floor, best_floor, in_words
 from benchmark.analysis.results import Results
 from benchmark.matrix.run_spec import CellKey, Setup
 from benchmark.records.plan import STATES
-from benchmark.report.text import escape, table, with_interval
+from benchmark.report.text import escape, format_value, table, with_interval
 from benchmark.words import count
 
 BEST = "★"
@@ -25,6 +27,14 @@ _SIGNS = {"±": r"$\pm$", "−": "$-$", "–": "--", "|": r"\textbar{}"}
 """LaTeX of signs that tabulate leaves unchanged."""
 
 _BEST = re.compile(rf"(?<=& )([^&\n]+?) {BEST}")
+
+_FLOOR: Mapping[str, tuple[str, float, int]] = {
+    "validation.accuracy": ("validation (%)", 0.01, 1),
+    "test.accuracy": ("test (%)", 0.01, 1),
+    "test.balanced_accuracy": ("balanced (%)", 0.01, 1),
+    "test.roc_auc": ("ROC AUC (%)", 0.01, 1),
+}
+"""Field of a floor row -> (title, unit, decimals)."""
 
 
 def ledger(results: Results) -> str:
@@ -54,6 +64,20 @@ def comparison(results: Results) -> tuple[list[str], list[list[str]]]:
                     rows.append([dataset, *results.matrix.varied(setup).values(), mode, *cells])
     names = [part.replace("_", " ") for part in results.matrix.varied(results.matrix.setups[0])]
     return ["dataset", *names, "input mode", *results.matrix.policies], rows
+
+
+def floor(floors: Sequence[Floor]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows, plain text: dataset x method of the floor rows against their mean scores."""
+    rows = []
+    for each in floors:
+        best = f" {BEST}" if each is best_floor(each.dataset, floors) else ""
+        chosen = dict.fromkeys(in_words(row.hyperparameters) for row in each.rows)
+        not_done = Counter(row.state for row in each.planned if row.row is None)
+        notes = [*filter(None, chosen), *(f"{number} {state}" for state, number in not_done.items())]
+        scores = [format_value(each.mean(field), unit, decimals) for field, (_, unit, decimals) in _FLOOR.items()]
+        rows.append([each.dataset, f"{each.method}{best}", "; ".join(notes), *scores])
+    titles = [title for title, _, _ in _FLOOR.values()]
+    return ["dataset", "method", "chosen", *titles], rows
 
 
 def _cell(results: Results, key: CellKey, best: bool) -> str:

@@ -149,6 +149,25 @@ def test_run_executes_the_matrix_prints_a_table_and_writes_the_report(finished: 
 
 
 @pytest.mark.slow
+def test_run_computes_floor_rows_prints_them_once_and_plan_and_status_list_them(
+    finished: tuple[Commands, str],
+) -> None:
+    project, printed = finished
+    (title,) = re.findall("^floor rows: .*$", printed, re.MULTILINE)
+    assert title.endswith("highest validation accuracy")
+    methods = ["majority", "1-nn", "5-nn", "logistic"]
+    assert re.findall(r"^shape-control +(\S+nn|majority|logistic) ", printed, re.MULTILINE) == methods
+    assert printed.index("floor rows: ") < printed.index("95 % interval")
+    assert len(list((project.results() / "floor").glob("*.json"))) == 4
+    planned = project.run("plan", "--matrix", project.matrix()).stdout.splitlines()
+    assert [line.split() for line in planned if "1 done" in line] == [
+        ["1", "done", "shape-control", m] for m in methods
+    ]
+    status = project.run("status", "--matrix", project.matrix())
+    assert (status.returncode, status.stdout.split()) == (0, ["4", "done", "4", "floor", "rows", "done"])
+
+
+@pytest.mark.slow
 def test_run_again_does_nothing_in_under_5_seconds(finished: tuple[Commands, str]) -> None:
     project, _ = finished
     before = {path: path.read_bytes() for path in (project.folder / "results").rglob("*") if path.is_file()}
@@ -187,6 +206,31 @@ def test_another_matrix_under_the_same_name_is_refused_and_more_seeds_are_not(fi
     )
     assert named.returncode == 0
     assert len(project.records("other")) == 1
+
+
+@pytest.mark.slow
+def test_a_damaged_floor_row_is_named_left_out_of_the_report_and_computed_again(project: Commands) -> None:
+    matrix = project.matrix(input_modes=["grey-1ch"], seeds=[0])
+    first = project.results() / "floor"
+    first.parent.mkdir(parents=True)
+    first.write_text("in the way")
+    done = project.run("run", "--matrix", matrix)
+    assert done.returncode == 1
+    assert [record["status"] for record in project.records().values()] == ["done"], "runs are executed all the same"
+    assert [line for line in done.stderr.splitlines() if "floor" in line] == done.stderr.splitlines()
+    first.unlink()
+    assert project.run("run", "--matrix", matrix).returncode == 0
+    logistic = next(path for path in first.glob("*.json") if '"logistic"' in path.read_text())
+    good = logistic.read_text()
+    logistic.write_text(good[:200])
+    for verb in ("status", "report"):
+        named = project.run(verb, *(["--matrix", matrix] if verb == "status" else []))
+        assert named.returncode == 1
+        assert str(logistic.relative_to(project.folder)) in named.stdout + named.stderr
+    assert "1 damaged" in (project.results() / "report.md").read_text()
+    assert project.run("run", "--matrix", matrix).returncode == 0
+    assert '"logistic"' in logistic.read_text()
+    assert project.run("report", "--check").returncode == 0
 
 
 @pytest.mark.slow
@@ -375,7 +419,7 @@ def test_a_small_folder_is_evaluated_by_cross_validation_from_matrix_to_report(p
     assert "5-fold cross-validation" in report
     assert str(project.folder) not in report
     assert project.run("report", "--check").returncode == 0
-    assert project.run("status", "--matrix", matrix).stdout.split() == ["12", "done"]
+    assert project.run("status", "--matrix", matrix).stdout.split() == ["12", "done", "20", "floor", "rows", "done"]
     Image.new("L", (40, 40)).save(project.folder / "my images" / "dark" / "0.png")
     refused = project.run("run", "--matrix", matrix)
     assert refused.returncode == 2

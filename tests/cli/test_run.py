@@ -31,7 +31,7 @@ def same_signals() -> Iterator[None]:
 
 
 class Made:
-    """A matrix of two seeds with the record of the first."""
+    """A matrix of two seeds with the record of the first, and its floor rows."""
 
     def __init__(self, folder: Path) -> None:
         commands = Commands(folder, folder / "cache")
@@ -41,6 +41,7 @@ class Made:
         self.correct = factories.latent()
         self.first, self.second = expand(matrix)
         self.save(self.first)
+        factories.save_floor(self.store.folder, [self.first])
         write_atomically(self.store.matrix, file.dump(matrix).encode())
 
     def save(self, run: RunSpec) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmark.data.dataset import PreparedDataset
 from benchmark.data.decoding.cache import is_undamaged
-from benchmark.data.load import load_dataset
+from benchmark.data.load import load_dataset, load_thumbnails
 from benchmark.data.source import DatasetSource
 from benchmark.errors import UserError
 from benchmark.files import building
@@ -74,6 +74,17 @@ def test_each_row_holds_the_pixels_of_its_image_mapped_from_disk_to_be_read_only
             with Image.open(data / "beans" / name) as image:
                 expected = image.convert("L" if grey else "RGB").resize((24, 24), Image.Resampling.BILINEAR)
             assert (beans.images[row].squeeze() == np.asarray(expected)).all()
+
+
+def test_thumbnails_are_the_grey_images_of_24_pixels_and_need_no_decoding(data: Path, cache: Path) -> None:
+    source = DatasetSource(name="beans", limit=9)
+    found = load_thumbnails(source, split_seed=0, data_dir=data)
+    assert not (cache / "images").exists()
+    expected = opened("beans", data, limit=9)
+    assert (found.images == expected.images).all()
+    assert (len(found.train), found.fingerprint) == (9, expected.fingerprint)
+    for split in ("train", "validation", "test"):
+        assert getattr(found, split).image_ids == getattr(expected, split).image_ids
 
 
 def test_opening_again_decodes_nothing_and_is_quick(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

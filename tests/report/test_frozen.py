@@ -15,7 +15,7 @@ from benchmark.report import build
 from tests import factories
 from tests.report.freeze import DAMAGED, FAILED, FOLDER, MISSING, STALE
 
-TEXTS = ("report.md", "table.csv", "differences.csv", "table.tex", "figures.json")
+TEXTS = ("report.md", "table.csv", "differences.csv", "floor.csv", "table.tex", "figures.json")
 
 
 @pytest.fixture

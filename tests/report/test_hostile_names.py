@@ -122,7 +122,7 @@ def test_latex_holds_no_bare_special_sign(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["table.csv", "differences.csv"])
+@pytest.mark.parametrize("name", ["table.csv", "differences.csv", "floor.csv"])
 def test_the_csv_gives_the_names_back(folder: Path, name: str) -> None:
     rows = list(csv.DictReader(io.StringIO((folder / name).read_text(encoding="utf-8"))))
     assert set(LABELS) <= {row["dataset"] for row in rows}

@@ -98,7 +98,8 @@ def test_a_dark_system_gets_a_dark_page(page: str, tmp_path: Path) -> None:
 
 def test_the_page_names_no_address_to_load_from(page: str) -> None:
     loading = re.findall(r'(?:src|href|xlink:href)="([^"]*)"', page)
-    assert {target for target in loading if not target.startswith("#")} <= {"table.csv", "differences.csv"}
+    files = {"table.csv", "differences.csv", "floor.csv"}
+    assert {target for target in loading if not target.startswith("#")} <= files
     assert "@import" not in page
     assert "default-src 'none'" in page
 

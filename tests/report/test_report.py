@@ -61,7 +61,16 @@ def test_written_twice_it_is_the_same_and_agrees_with_its_records(small: Store) 
 
 @pytest.mark.parametrize(
     "name",
-    ["report.md", "table.csv", "differences.csv", "table.tex", "report.html", "figures.json", "figures/accuracy.svg"],
+    [
+        "report.md",
+        "table.csv",
+        "differences.csv",
+        "floor.csv",
+        "table.tex",
+        "report.html",
+        "figures.json",
+        "figures/accuracy.svg",
+    ],
 )
 def test_check_finds_one_changed_byte_anywhere(small: Store, name: str) -> None:
     results = factories.results_of(SMALL, small)

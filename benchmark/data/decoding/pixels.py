@@ -22,6 +22,9 @@ RULE = "bilinear-antialiased-1"
 MAX_PIXELS = 89_478_485
 """Pixels of the largest image that is not refused: Pillow's own limit against attacks."""
 
+THUMBNAIL = 24
+"""Sides of the grey thumbnails by which near-duplicates are found and floor rows are computed, pixels."""
+
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below; and filters belong to no thread
 
 ORIENTATION = 0x0112
@@ -91,8 +94,8 @@ def resized(image: Image.Image, size: int, grey: bool) -> Image.Image:
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """Return the 24 x 24 grey bytes by which near-duplicates are found, of an image of `read_image`."""
-    return resized(image, 24, grey=True).tobytes()
+    """Return the `THUMBNAIL` x `THUMBNAIL` grey bytes of an image of `read_image`, row by row."""
+    return resized(image, THUMBNAIL, grey=True).tobytes()
 
 
 def to_array(image: Image.Image, size: int, grey: bool) -> NDArray[np.uint8]:

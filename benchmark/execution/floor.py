@@ -1,0 +1,120 @@
+"""Floor rows of a command, computed in a process of low priority while its runs are prepared and executed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmark.errors import UserError
+from benchmark.execution.side_process import call_in_side_process
+from benchmark.records.floor import FloorRow, FloorStore, PlannedRow
+from benchmark.records.record import PredictionTable
+
+NICENESS = 10
+"""Added to the niceness of the process: where runs need every processor, it takes a tenth of one from them."""
+
+Computed = tuple[FloorRow, PredictionTable]
+
+
+class FloorRows:
+    """Missing floor rows, computed and saved in the background.
+
+    Args:
+        planned: the rows that the command is about.
+        store: the rows of the results folder.
+        data_dir: as given to ``--data-dir``.
+        from_scratch: compute done rows too; otherwise only if their images have changed.
+    """
+
+    def __init__(
+        self, planned: Sequence[PlannedRow], store: FloorStore, data_dir: Path | None, *, from_scratch: bool = False
+    ) -> None:
+        self._planned = [PlannedRow(each.spec, None) if from_scratch else each for each in planned]
+        self._store, self._data_dir = store, data_dir
+        self._unsaved: list[Computed] = []
+        self._saved = 0
+        self._problems: list[str] = []
+        self._may_save = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="floor rows", daemon=True)
+
+    @property
+    def are_missing(self) -> bool:
+        """Whether any row is not done."""
+        return any(each.state != "done" for each in self._planned)
+
+    def start(self) -> None:
+        """Start the computation, which reads the datasets' indexes; nothing is saved yet."""
+        self._thread.start()
+
+    def save(self, done: Callable[[], None]) -> None:
+        """Save rows from this call on; call ``done``, in another thread, when all are, if there are any."""
+        self._done = done
+        self._may_save.set()
+
+    def wait(self) -> list[str]:
+        """Wait until the rows are saved; return a message for each that is not."""
+        self._thread.join()
+        return self._problems
+
+    def _work(self) -> None:
+        try:
+            call_in_side_process(compute_rows, self._planned, self._data_dir, progress=self._receive)
+            self._may_save.wait()
+            self._save()
+            if self._saved:
+                self._done()
+        except Exception as error:
+            self._problems.append(_in_words("floor rows", error))
+
+    def _receive(self, found: Computed | str) -> None:
+        if isinstance(found, str):
+            self._problems.append(found)
+        else:
+            self._unsaved.append(found)
+        if self._may_save.is_set():
+            self._save()
+
+    def _save(self) -> None:
+        while self._unsaved:
+            self._store.save(*self._unsaved.pop(0))
+            self._saved += 1
+
+
+def compute_rows(
+    planned: Sequence[PlannedRow], data_dir: Path | None, *, progress: Callable[[Computed | str], None]
+) -> None:
+    """Compute rows at a low priority, except those that are done on the same images.
+
+    Args:
+        planned: the rows.
+        data_dir: as given to ``--data-dir``.
+        progress: called with each row and its test predictions, or with the reason why it is missing.
+    """
+    from benchmark.training.floor import compute_row, load_floor_images
+
+    os.nice(NICENESS)
+    datasets: dict[object, list[PlannedRow]] = {}
+    for each in planned:
+        datasets.setdefault(each.spec.images, []).append(each)
+    for rows in datasets.values():
+        try:
+            data = load_floor_images(rows[0].spec, data_dir)
+        except Exception as error:
+            progress(_in_words(f"floor rows of {rows[0].spec.dataset}", error))
+            continue
+        for each in rows:
+            if each.row is not None and each.row.fingerprint == data.fingerprint:
+                continue
+            found: Computed | str
+            try:
+                found = compute_row(each.spec, data)
+            except Exception as error:
+                found = _in_words(f"floor row {each.spec.method} of {each.spec.dataset}", error)
+            progress(found)
+
+
+def _in_words(what: str, error: Exception) -> str:
+    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return f"{what}: {reason}"

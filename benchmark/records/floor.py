@@ -1,0 +1,265 @@
+"""Floor rows: scores of simple methods on small grey thumbnails, which a network must exceed to be worth its cost.
+
+They are not runs. Each is a file ``<results folder>/floor/<id>.json`` with its test predictions next to it,
+``<id>.parquet``, both written completely or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import ValidationError
+
+from benchmark.data.catalogue import CATALOGUE
+from benchmark.data.source import DatasetSource
+from benchmark.data.splits.rules import FOLDS, Evaluation, uses_folds
+from benchmark.errors import UserError
+from benchmark.fields import Frozen
+from benchmark.files import write_atomically
+from benchmark.matrix.run_spec import RunSpec
+from benchmark.protocol import PROTOCOL_VERSION
+from benchmark.records.locks import folder_locked
+from benchmark.records.record import DoneRun, Predictions, PredictionTable, Share
+from benchmark.records.store import VERSIONS, DamagedRecord, is_of_another_protocol
+
+FOLDER = "floor"
+"""Inside a results folder."""
+
+SCHEMA_VERSION = 1
+"""Version of a row's schema."""
+
+Method = Literal["majority", "1-nn", "5-nn", "logistic"]
+"""Always the most frequent class; the nearest, or a vote of the five nearest training images; logistic regression."""
+
+METHODS: tuple[Method, ...] = get_args(Method)
+
+SAME_ACCURACY = 1e-9
+"""Largest difference between a row's test accuracy and the one counted from its predictions."""
+
+
+class FloorSpec(Frozen):
+    """One floor row, with every value that decides its scores."""
+
+    dataset: str
+    """Label of the dataset in tables."""
+    source: DatasetSource
+    split_seed: int
+    evaluation: Evaluation
+    fold: int | None
+    """Test split of a cross-validation; also of a folder, of which only its files say whether it is cross-validated."""
+    on_bad_image: Literal["refuse", "drop"]
+    method: Method
+
+    @property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits of the SHA-256 of every value that decides the scores (the label does not)."""
+        decisive = {**self.model_dump(mode="json", exclude={"dataset"}), "source": self.source.decisive}
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def portable(self) -> FloorSpec:
+        """The same row with the same id, without a path of this machine."""
+        return self.model_copy(update={"source": self.source.portable})
+
+    @property
+    def images(self) -> tuple[object, ...]:
+        """A key that is equal for rows on the same images in the same splits."""
+        return self.source.portable, self.split_seed, self.evaluation, self.fold, self.on_bad_image
+
+
+class FloorScores(Frozen):
+    """Scores on one split; see `benchmark.records.record.SplitMetrics`."""
+
+    accuracy: Share
+    balanced_accuracy: Share
+    macro_f1: Share
+    log_loss: float | None
+    """None for nearest neighbours, whose votes are not probabilities."""
+    roc_auc: Share | None
+    """None for nearest neighbours, and where all images are of one class."""
+
+
+class FloorEnvironment(Frozen):
+    """Software and processor of the computation."""
+
+    python: str
+    packages: dict[str, str]
+    platform: str
+    cpu: str
+
+
+class FloorRow(Frozen):
+    """A floor row's result, one JSON file."""
+
+    schema_version: int = SCHEMA_VERSION
+    protocol_version: int = PROTOCOL_VERSION
+    id: str
+    spec: FloorSpec
+    hyperparameters: Mapping[str, int | float]
+    """As chosen on validation, or fixed by the method."""
+    fingerprint: str
+    """Of the dataset, as in `benchmark.records.record.DatasetRecord`."""
+    classes: tuple[str, ...]
+    train_images: int
+    validation_images: int
+    test_images: int
+    validation: FloorScores
+    test: FloorScores
+    seconds: float
+    """Wall time of fitting and scoring on one thread."""
+    finished_at: str
+    """UTC, ISO 8601."""
+    environment: FloorEnvironment
+    predictions: Predictions | None = None
+    """None until the store has written them; never None on disk."""
+
+
+class FloorStore:
+    """Floor rows of a results folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._results = folder
+        self.folder = folder / FOLDER
+
+    def path(self, row_id: str) -> Path:
+        """Return the row's path."""
+        return self.folder / f"{row_id}.json"
+
+    def save(self, row: FloorRow, predictions: PredictionTable) -> None:
+        """Write a row, its predictions first, so that a row on disk is always complete.
+
+        Raises:
+            UserError: the results folder cannot be written.
+        """
+        buffer = io.BytesIO()
+        predictions.to_frame().to_parquet(buffer, index=False, compression="zstd")
+        content, name = buffer.getvalue(), f"{row.id}.parquet"
+        named = Predictions(file=name, sha256=hashlib.sha256(content).hexdigest(), rows=len(predictions.image_id))
+        row = row.model_copy(update={"spec": row.spec.portable, "predictions": named})
+        with folder_locked(self._results):  # two commands must not mix their files
+            write_atomically(self.folder / name, content)
+            write_atomically(self.path(row.id), (row.model_dump_json(indent=1) + "\n").encode())
+            for file in self.folder.glob(f".{row.id}.*.tmp"):  # unfinished files of a killed process
+                file.unlink(missing_ok=True)
+
+    def load(self, row_id: str) -> FloorRow | DamagedRecord | None:
+        """Read a row; None if it is missing or of another protocol, damaged if it or its predictions are not valid."""
+        path = self.path(row_id)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return DamagedRecord(path=path, reason=f"cannot be read: {error.strerror}")
+        if is_of_another_protocol(content):
+            return None
+        try:
+            row = FloorRow.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "file"
+            return DamagedRecord(path=path, reason=f"{where}: {first['msg']}")
+        problem = self._problem(row, path)
+        return row if problem is None else DamagedRecord(path=path, reason=problem)
+
+    def _problem(self, row: FloorRow, path: Path) -> str | None:
+        if not row.id == row.spec.id == path.stem:
+            return f"holds another floor row, {row.id}"
+        if row.schema_version != SCHEMA_VERSION or not row.model_fields_set >= VERSIONS:
+            return f"not of schema version {SCHEMA_VERSION}"
+        if row.predictions is None or row.predictions.file != f"{row.id}.parquet":
+            return "does not name its predictions"
+        try:
+            content = (self.folder / row.predictions.file).read_bytes()
+        except OSError as error:
+            return f"its predictions cannot be read: {error.strerror}"
+        return None if hashlib.sha256(content).hexdigest() == row.predictions.sha256 else "its predictions are others"
+
+    def check(self, row: FloorRow) -> None:
+        """Compare a row's test accuracy with its predictions.
+
+        Raises:
+            UserError: they disagree.
+        """
+        from pyarrow import BufferReader
+        from pyarrow.parquet import ParquetFile
+
+        content = self.path(row.id).with_suffix(".parquet").read_bytes()
+        columns = ParquetFile(BufferReader(content)).read(columns=["label", "predicted"], use_threads=False)
+        right, rows = int((columns["label"].to_numpy() == columns["predicted"].to_numpy()).sum()), columns.num_rows
+        if rows != row.test_images or abs(right / rows - row.test.accuracy) > SAME_ACCURACY:
+            raise UserError(
+                f"{self.path(row.id)}: says test accuracy {row.test.accuracy:.6f} of {row.test_images} images, but "
+                f"{right} of its {rows} predictions are right. Delete it and run the matrix again."
+            )
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """A floor row of a matrix, with its result."""
+
+    spec: FloorSpec
+    found: FloorRow | DamagedRecord | None
+    """None if it is pending: missing, of another protocol, or of other images than the newest runs."""
+
+    @property
+    def row(self) -> FloorRow | None:
+        """The result, or None if it is not done."""
+        return self.found if isinstance(self.found, FloorRow) else None
+
+    @property
+    def state(self) -> Literal["done", "damaged", "pending"]:
+        """The state of the row; what is damaged or pending is computed by the next ``run``."""
+        if self.found is None:
+            return "pending"
+        return "done" if isinstance(self.found, FloorRow) else "damaged"
+
+
+def floor_specs(runs: Iterable[RunSpec]) -> list[FloorSpec]:
+    """Return the floor rows of the images that some runs use, in the runs' order and that of `METHODS`."""
+    datasets = dict.fromkeys(
+        (run.dataset, run.source, run.split_seed, run.evaluation, _fold(run), run.on_bad_image) for run in runs
+    )
+    names = ("dataset", "source", "split_seed", "evaluation", "fold", "on_bad_image", "method")
+    return [
+        FloorSpec.model_validate(dict(zip(names, (*dataset, method), strict=True)))
+        for dataset in datasets
+        for method in METHODS
+    ]
+
+
+def _fold(run: RunSpec) -> int | None:
+    source = run.source
+    folds = source.is_folder or uses_folds(source.name, CATALOGUE[source.name].images, run.evaluation)
+    return run.seed % FOLDS if folds else None
+
+
+def plan_floor(runs: Sequence[RunSpec], folder: Path, done: Iterable[DoneRun]) -> tuple[PlannedRow, ...]:
+    """Compare the floor rows of some runs with those in a results folder.
+
+    Args:
+        runs: of the matrix, or some of them.
+        folder: the results folder.
+        done: records of the same images; a row of others is pending.
+    """
+    store = FloorStore(folder)
+    current = {spec.images: record.dataset.fingerprint for record in done for spec in floor_specs([record.spec])[:1]}
+
+    def find(spec: FloorSpec) -> FloorRow | DamagedRecord | None:
+        found = store.load(spec.id)
+        if isinstance(found, FloorRow) and found.fingerprint != current.get(spec.images, found.fingerprint):
+            return None
+        return found
+
+    return tuple(PlannedRow(spec, find(spec)) for spec in floor_specs(runs))
+
+
+def damaged_rows(planned: Iterable[PlannedRow]) -> list[DamagedRecord]:
+    """Return the files of damaged rows, each once."""
+    return list(dict.fromkeys(each.found for each in planned if isinstance(each.found, DamagedRecord)))
