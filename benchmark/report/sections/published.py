@@ -69,8 +69,9 @@ def _claims(judged: Mapping[Claim, Sequence[Judged]], results: Results) -> Itera
         counted = Counter(comparison.verdict for comparison in comparisons)
         verdicts = listed([f"{word} in {counted[word]}" for word in get_args(Verdict) if counted[word]])
         summary = f"{verdicts} of {count(len(comparisons), 'comparison')}"
-        whole = f"{_on_the_whole(comparisons, results)} ({summary})" if isinstance(claim, PolicyClaim) else summary
-        yield f"**{text}**: {whole}."
+        if isinstance(claim, PolicyClaim) and len(comparisons) > 1:
+            summary = f"{_on_the_whole(comparisons, results)} ({summary})"
+        yield f"**{text}**: {summary}."
         yield tables.table_of([_comparison(each, results) for each in comparisons], right=1)
 
 
