@@ -20,7 +20,7 @@ MODEL = "timm/test_efficientnet"
 @pytest.fixture(scope="session")
 def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[factories.TrainedRuns]:
     folder = tmp_path_factory.mktemp("applied")
-    own = factories.write_bars(folder / "my images")
+    own = factories.write_bars(folder / "my images", each=60)  # fewer validate too little to choose trained weights
     given = {
         "name": "applied",
         "models": [MODEL],
@@ -29,7 +29,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[factories.Trai
         "input_modes": list(INPUT_MODES),
         "policies": ["finetune-whole"],
         "seeds": [0, 1],
-        "training": {"image_size": 40, "crop_size": 36, "batch_size": 8, "epochs": 3, "head_epochs": 1, "lr": 0.01},
+        "training": {"image_size": 40, "crop_size": 36, "batch_size": 8, "epochs": 4, "head_epochs": 1, "lr": 0.005},
         "keep_weights": "best",
     }
     with pytest.MonkeyPatch.context() as patch:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow  # the runs that these tests are about take some s
 def test_predictions_of_the_test_images_are_the_records(applied: TrainedRuns, mode: str) -> None:
     record = applied.record(mode)
     stored = applied.store.predictions(record).to_frame()
-    assert len(stored) == 8
+    assert len(stored) == 24
     run = open_run(record, applied.weights(mode))
     found = list(predict(run, [applied.images / name for name in stored["image_id"]]))
     shares = np.stack([each.probabilities for each in found if each.probabilities is not None])
