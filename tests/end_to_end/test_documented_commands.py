@@ -47,7 +47,7 @@ ELSEWHERE = {
     r"python3 -m venv .*|source .*/activate": (".ci/run", "python3 -m venv"),
     r"pip install -e '\.\[(quick|ray|export|test)\]'": (".ci/run", "pip install --quiet -e '.[test]'"),
     r"pip install -e '\.\[dev\]'": (".ci/run", "pip install --quiet -e '.[dev]'"),
-    r"python -m pytest": (".ci/run", "python -m pytest"),
+    r"python -m pytest -n 2": (".ci/run", "python -m pytest -n 2"),
     r'python -m pytest -m "?(not slow|stress|gpu)"?': ("pyproject.toml", "markers = ["),
     r"ruff check \.": (".ci/run", "ruff check ."),
     r"ruff format --check \.": (".ci/run", "ruff format --check ."),
