@@ -36,12 +36,14 @@ from benchmark.records.record import (
     DoneRun,
     Environment,
     EpochRecord,
+    Failure,
     Memory,
     ModelRecord,
     PredictionTable,
     SplitMetrics,
     StageRecord,
     Timing,
+    TunedRun,
     UnfinishedRun,
 )
 from benchmark.records.store import Store
@@ -282,6 +284,14 @@ def done(spec: RunSpec, **changes: Any) -> DoneRun:
     return record_of(spec, np.array([1, 1, 0, 1, 1]), **changes)[0]
 
 
+def tuned(spec: RunSpec, accuracy: float = 0.8, loss: float = 0.5) -> TunedRun:
+    """Return the record of a tuning run with these validation scores."""
+    record = done(spec)
+    shared = {name: getattr(record, name) for name in TunedRun.model_fields if name != "status"}
+    scores = record.validation.model_copy(update={"accuracy": accuracy, "log_loss": loss})
+    return TunedRun(**{**shared, "validation": scores})
+
+
 def predictions(rows: int = 5) -> PredictionTable:
     """Return predictions over two classes, each probability another number."""
     share = np.linspace(0.1, 0.9, rows, dtype=np.float32)
@@ -332,11 +342,11 @@ def save_floor(folder: Path, runs: Iterable[RunSpec]) -> list[FloorRow]:
     return rows
 
 
-def failed(spec: RunSpec, reason: str = "ValueError: a | reason") -> UnfinishedRun:
-    """Return the record of a run that failed."""
+def failed(spec: RunSpec, reason: str = "ValueError: a | reason", status: Failure = "failed") -> UnfinishedRun:
+    """Return the record of a run that failed, or ended badly otherwise."""
     return UnfinishedRun(
         id=spec.id,
-        status="failed",
+        status=status,
         reason=reason,
         spec=spec,
         started_at="2026-01-02T03:04:05+00:00",
@@ -355,7 +365,7 @@ def fill(folder: Path, made: Matrix, correct: Correct, keep: Callable[[RunSpec],
 
 def results_of(made: Matrix, store: Store) -> Results:
     """Load a matrix's results."""
-    return load(made, make_plan(expand(made), store), store)
+    return load(made, make_plan(made, store), store)
 
 
 def texts(made: Matrix, store: Store) -> dict[str, str]:

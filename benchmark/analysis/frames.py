@@ -54,14 +54,20 @@ FLOOR_COLUMNS = (
     "best_of_dataset",
 )
 
+TUNING_COLUMNS = (
+    *("dataset", "model", "image_size", "policy", "fold", "lr", "chosen", "tuning_runs_asked", "tuning_runs_done"),
+    *("tuning_runs_diverged", "validation_accuracy", "validation_log_loss"),
+)
+
 _TYPES = (
-    dict.fromkeys(("dataset", "model", "input_mode", "policy", "interval_over", "note"), "string")
+    dict.fromkeys(("dataset", "model", "input_mode", "policy", "interval_over", "note", "lr"), "string")
     | dict.fromkeys(("family", "first", "second", "context", "claim", "verdict"), "string")
     | dict.fromkeys(("method", "state", "hyperparameters"), "string")
     | dict.fromkeys(("seeds_asked", "seeds_done", "seeds_paired", "test_images", "test_groups"), "Int64")
     | dict.fromkeys(("image_size", "validation_saturated_runs", "contended_runs", "parameters"), "Int64")
     | dict.fromkeys(("split_seed", "fold", "train_images", "validation_images"), "Int64")
-    | dict.fromkeys(("limited_by_few_images", "best_of_dataset", "headline"), "boolean")
+    | dict.fromkeys(("tuning_runs_asked", "tuning_runs_done", "tuning_runs_diverged"), "Int64")
+    | dict.fromkeys(("limited_by_few_images", "best_of_dataset", "headline", "chosen"), "boolean")
     | dict.fromkeys(("equivalent_within_margin", "said_by_the_source"), "boolean")
 )
 
@@ -139,12 +145,34 @@ def _floor_row(planned: PlannedRow, is_best: bool) -> dict[str, Any]:
     )
 
 
+def tuning(plan: Plan) -> pd.DataFrame:
+    """Return one row per group of runs that share a learning rate, and rate that it was chosen from.
+
+    Columns: `TUNING_COLUMNS`. Scores are means over the done tuning runs; ``fold`` is missing without cross-validation.
+    """
+    rows = [
+        choice.group._asdict()
+        | {
+            "lr": f"{tried.lr:g}",
+            "chosen": tried.lr == choice.lr,
+            "tuning_runs_asked": tried.asked,
+            "tuning_runs_done": tried.done,
+            "tuning_runs_diverged": tried.diverged,
+            "validation_accuracy": tried.accuracy,
+            "validation_log_loss": tried.loss,
+        }
+        for choice in plan.choices
+        for tried in choice.tried
+    ]
+    return _frame(rows, TUNING_COLUMNS)
+
+
 def runs(plan: Plan) -> pd.DataFrame:
-    """Return one row per run, done or not, in the matrix's order.
+    """Return one row per reported run, done or not, in the matrix's order.
 
     Columns: ``state`` (as in the ledger), ``id``, then the record's fields with dots for nesting, e.g.
     ``timing.train_seconds``, in alphabetical order. Lists (the history, the stages, the classes) are JSON texts. A run
-    without a record has its spec only.
+    without a record has its spec only; one that waits for its learning rate has no id and no stages yet.
     """
     frame = pd.json_normalize([_run(run) for run in plan.runs])
     frame = frame.map(lambda value: json.dumps(value, sort_keys=True) if isinstance(value, list) else value)
@@ -231,4 +259,7 @@ def _scores(scores: Mapping[str, Interval], suffix: str = "") -> dict[str, Any]:
 
 def _run(run: PlannedRun) -> dict[str, Any]:
     record = {} if run.record is None else run.record.model_dump(mode="json", exclude={"spec", "id"})
-    return {"state": run.state, "id": run.spec.id, "spec": run.spec.portable.model_dump(mode="json")} | record
+    spec = run.spec.portable.model_dump(mode="json", exclude={"trial"})
+    if run.state == "waiting":
+        return {"state": run.state, "id": None, "spec": spec | {"stages": None}}
+    return {"state": run.state, "id": run.spec.id, "spec": spec} | record

@@ -102,8 +102,8 @@ def prepare_datasets(
     from benchmark.data.splits.rules import FOLDS
     from benchmark.execution.preflight import images_key
     from benchmark.matrix import file as matrix_file
-    from benchmark.matrix.expand import expand
     from benchmark.matrix.identify import identify_folders
+    from benchmark.matrix.tuning import every_run
     from benchmark.training.context import load_run_images
 
     loaded = matrix_file.load(matrix_file.find(matrix)) if matrix else None
@@ -128,7 +128,7 @@ def prepare_datasets(
                 typer.echo(f"  {note}")
         if loaded is None:
             return
-        runs = expand(identify_folders(loaded, progress=progress))
+        runs = every_run(identify_folders(loaded, progress=progress))
         for run in {images_key(run): run for run in runs}.values():
             load_run_images(run, data_dir, progress)
 
@@ -235,14 +235,13 @@ def find_groups(
     """
     from benchmark.data import load
     from benchmark.matrix import file
-    from benchmark.matrix.expand import expand
     from benchmark.records import groups_file
     from benchmark.records.plan import make_plan
     from benchmark.records.store import find_results
 
     store = find_results(results, name)
     matrix = file.load(store.matrix)
-    done = make_plan(expand(matrix), store).done
+    done = make_plan(matrix, store).done
     known = groups_file.read(store.folder)
     for entry in matrix.datasets:
         if entry.title in known:

@@ -14,16 +14,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from benchmark.execution.events import EpochDone, Event, Started, Warned
 from benchmark.matrix.run_spec import RunSpec
-from benchmark.records.record import DoneRun, RunRecord
+from benchmark.records.record import DoneRun, RunRecord, UnfinishedRun
 from benchmark.words import count
 
 
 def _outcome(record: RunRecord, title: str, elsewhere: bool) -> str:
     by = " (by another process)" if elsewhere else ""
-    if not isinstance(record, DoneRun):
+    if isinstance(record, UnfinishedRun):
         return f"{title}: {record.status}: {record.reason}{by}"
+    split, scores = ("test", record.test) if isinstance(record, DoneRun) else ("validation", record.validation)
     return (
-        f"{title}: test accuracy {record.test.accuracy:.3f} "
+        f"{title}: {split} accuracy {scores.accuracy:.3f} "
         f"(epoch {record.best_epoch} of {record.history[-1].epoch}), {record.timing.total_seconds:.0f} s{by}"
     )
 
@@ -58,6 +59,11 @@ class Display:
         self._bars.update(self._overall, detail=f"{workers} at a time")
         if self._bars.disable:
             typer.echo(f"{self._total} runs, {workers} at a time")
+
+    def left(self, runs: int) -> None:
+        """Set the number of runs still to come."""
+        self._total = self._done + runs
+        self._bars.update(self._overall, total=self._total)
 
     def event(self, event: Event) -> None:
         """Show a run's start, its latest epoch, or a warning; of these, a warning only without bars."""

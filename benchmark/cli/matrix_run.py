@@ -27,12 +27,12 @@ from benchmark.execution.preflight import preflight
 from benchmark.execution.ray_cluster import RayExecutor, import_ray, require_answer
 from benchmark.files import write_atomically
 from benchmark.matrix import file
-from benchmark.matrix.expand import expand
 from benchmark.matrix.own_folder import MATRIX, fit
+from benchmark.matrix.tuning import dependencies
 from benchmark.records import groups_file
 from benchmark.records.floor import FloorStore
 from benchmark.records.locks import folder_locked
-from benchmark.records.plan import PlannedRun, make_plan
+from benchmark.records.plan import Plan, PlannedRun, make_plan
 from benchmark.records.record import RunRecord
 from benchmark.report import build
 from benchmark.training.context import RunContext
@@ -100,7 +100,6 @@ def execute(
         import_ray()
         if place.ray_address is not None:
             require_answer(place.ray_address)
-    todo = longest_first(todo, selection.plan.done)
     with display(len(todo), matrix.title) as shown:
         specs = [planned.spec for planned in todo]
         found = preflight(specs, place.data_dir, shown.preparing, images_ready=floor.start)
@@ -123,20 +122,36 @@ def execute(
         executor: Executor = LocalExecutor(number, found.gpus)
         if place.on_ray:
             executor = RayExecutor(place.ray_address, number, matrix.threads, place.runs_per_gpu)
-        with ClaimedRuns(store, todo, from_scratch=from_scratch) as runs:
-            failed = execute_runs(runs, executor, context, matrix.timeout, shown)
-        return failed, floor.wait()
+
+        def execute_all(planned: list[PlannedRun]) -> list[RunRecord]:
+            ordered = longest_first(planned, selection.plan.done)
+            with ClaimedRuns(store, ordered, from_scratch=from_scratch) as runs:
+                return execute_runs(runs, executor, context, matrix.timeout, shown)
+
+        failed = []
+        if tuning := [run for run in todo if run.spec.trial is not None]:
+            failed = execute_all(tuning)
+            todo = _resolve(todo, make_plan(matrix, store), from_scratch=from_scratch)
+            shown.left(len(todo))
+        return failed + execute_all(todo), floor.wait()
+
+
+def _resolve(todo: Sequence[PlannedRun], plan: Plan, *, from_scratch: bool) -> list[PlannedRun]:
+    """Return the reported runs to do, as they are in a plan that was made after their tuning runs."""
+    asked = {(run.spec.cell, run.spec.seed) for run in todo if run.spec.trial is None}
+    left = [run for run in plan.runs if from_scratch or run.state != "done"]
+    return [run for run in left if run.state != "waiting" and (run.spec.cell, run.spec.seed) in asked]
 
 
 def _refuse_another_matrix(selection: Selection) -> None:
-    """Refuse a results folder with runs that this matrix lacks.
+    """Refuse a results folder with runs that this matrix lacks, or may choose to run at another learning rate.
 
     Raises:
         UserError: it has such runs.
     """
     path = selection.store.matrix
     if path.is_file():
-        lost = {spec.id for spec in expand(file.load(path))} - {run.spec.id for run in selection.plan.runs}
+        lost = dependencies(file.load(path)) - dependencies(selection.matrix)
         if lost:
             raise UserError(
                 f"{path}: these results belong to another matrix: {len(lost)} of its runs are not in this one. "
@@ -166,9 +181,9 @@ def report(selection: Selection) -> Results:
     store = selection.store
     writable = os.access(store.folder, os.W_OK)  # a report that agrees with its records is shown all the same
     with folder_locked(store.folder) if writable else nullcontext():
-        plan = make_plan([run.spec for run in selection.plan.runs], store)
+        plan = make_plan(selection.matrix, store)
         if store.checkpoints.is_dir():
-            remove_done_checkpoints(store, [record.id for record in plan.done])
+            remove_done_checkpoints(store, [record.id for record in plan.finished])
         results = load(selection.matrix, plan, store)
         typer.echo(build.table(results))
         build.write(results, store.folder)
@@ -176,16 +191,20 @@ def report(selection: Selection) -> Results:
     return results
 
 
-def explain_failures(failed: list[RunRecord], of_floor: list[str], selection: Selection) -> None:
-    """Print a line per run and floor row that is not done, and how to retry them."""
+def explain_failures(failed: list[RunRecord], of_floor: list[str], results: Results) -> None:
+    """Print a line per run and floor row that is not done, what waits for them, and how to retry them."""
     for message in of_floor:
         typer.echo(message, err=True)
     for record in failed:
-        title = selection.matrix.title(record.spec)
+        title = results.matrix.title(record.spec)
         typer.echo(f"{record.status}: {title} ({record.id}): {record.reason}", err=True)
     if failed:
+        for choice in results.plan.choices:
+            if choice.lr is None:
+                title = results.matrix.add_setup(str(choice.group), choice.group.setup)
+                typer.echo(f"waiting: {title}: no learning rate is chosen: {choice.obstacle}", err=True)
         typer.echo(
-            f"{len(failed)} runs failed; tracebacks are in {selection.store.records}/<id>.json. "
+            f"{len(failed)} runs failed; tracebacks are in {results.store.records}/<id>.json. "
             "Run the same command to retry them.",
             err=True,
         )

@@ -34,29 +34,32 @@ def plan(
     from benchmark.cli.selection import select
     from benchmark.execution.forecast import forecast
     from benchmark.matrix.matrix import list_not_applicable
+    from benchmark.matrix.tuning import group
+    from benchmark.records.plan import count_states
     from benchmark.words import duration
 
     selection = select(matrix, overrides, only, name, results)
     expected = forecast(selection.plan)
-    keys = ["id", "dataset", "input_mode", "policy", *_setup_keys(selection), "seed"]
-    rows = [
-        (
-            *(getattr(run.spec, key) for key in keys),
-            duration(expected.times[run.spec.id].seconds) if run.spec.id in expected.times else "?",
-            run.state,
-        )
-        for run in selection.selected
-    ]
+    rates = {choice.group: choice.lr for choice in selection.plan.choices}
+    keys = ["dataset", "input_mode", "policy", *_setup_keys(selection), "seed"]
+    rows = []
+    for run in selection.selected:
+        spec, time = run.spec, expected.times.get(run.spec.id)
+        row = {"id": "?" if run.state == "waiting" else spec.id}
+        row |= {key.replace("_", " "): getattr(spec, key) for key in keys}
+        if rates:
+            lr = rates[group(spec)]
+            row["lr"] = str(spec.trial or ("?" if lr is None else f"{lr:g}"))
+        rows.append(row | {"forecast": duration(time.seconds) if time else "?", "state": run.state})
     if rows:
-        headers = [*(key.replace("_", " ") for key in keys), "forecast", "state"]
-        typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
+        typer.echo(tabulate(rows, headers="keys", disable_numparse=True))
         typer.echo(f"\n{_needs(selection)}\n")
         typer.echo(f"{_floor(selection)}\n")
     for pair in list_not_applicable(selection.matrix):
         typer.echo(f"not applicable: {pair}")
     typer.echo(expected.summary(selection.selected))
-    counts = ", ".join(f"{number} {state}" for state, number in selection.plan.counts().items())
-    typer.echo(f"{len(rows)} of {len(selection.plan.runs)} runs listed. In all: {counts}.")
+    counts = ", ".join(f"{number} {state}" for state, number in count_states(selection.plan.everything).items())
+    typer.echo(f"{len(rows)} of {len(selection.plan.everything)} runs listed. In all: {counts}.")
     if preflight:
         _show_preflight(selection, data_dir)
 

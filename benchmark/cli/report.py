@@ -24,7 +24,6 @@ def report(
 
     from benchmark.analysis.results import load
     from benchmark.matrix import file
-    from benchmark.matrix.expand import expand
     from benchmark.records.floor import damaged_rows, plan_floor
     from benchmark.records.plan import make_plan
     from benchmark.records.store import find_results
@@ -37,7 +36,7 @@ def report(
     for name in chosen:
         store = find_results(results, name)
         matrix = file.load(store.matrix)
-        plan = make_plan(expand(matrix), store)
+        plan = make_plan(matrix, store)
         gc.freeze()  # records and modules stay to the end
         floor = plan_floor([run.spec for run in plan.runs], store.folder, plan.done)
         for item in (*plan.damaged, *damaged_rows(floor)):

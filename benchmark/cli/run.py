@@ -77,7 +77,7 @@ def run(
         place = Place(executor is Where.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
         failed, of_floor = execute(selection, todo, place, from_scratch=force)
         found = report(selection)
-        explain_failures(failed, of_floor, selection)
+        explain_failures(failed, of_floor, found)
         if folder is not None:
             recommend(found)
     except KeyboardInterrupt:

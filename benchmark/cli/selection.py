@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import file
-from benchmark.matrix.expand import expand
 from benchmark.matrix.identify import identify_folders, identify_weights
 from benchmark.matrix.matrix import Matrix
+from benchmark.matrix.tuning import group
 from benchmark.records.floor import PlannedRow, plan_floor
 from benchmark.records.plan import FAILURES, STATES, Plan, PlannedRun, make_plan
 from benchmark.records.store import Store
@@ -23,6 +23,7 @@ class Selection:
     Attributes:
         source: file of the matrix.
         overrides: ``KEY=VALUE``, as given to ``--set``.
+        selected: what the selectors name, and the tuning runs that one of these runs waits for; tuning runs first.
     """
 
     matrix: Matrix
@@ -33,8 +34,8 @@ class Selection:
     selected: tuple[PlannedRun, ...]
 
     def floor(self) -> tuple[PlannedRow, ...]:
-        """Return the floor rows of the images that the selected runs use, as they are on disk now."""
-        runs = [planned.spec for planned in self.selected]
+        """Return the floor rows of the images that the selected reported runs use, as they are on disk now."""
+        runs = [planned.spec for planned in self.selected if planned.spec.trial is None]
         return plan_floor(runs, self.store.folder, self.plan.done)
 
 
@@ -56,7 +57,7 @@ def select(
     loaded = file.load(source, overrides or (), name)
     loaded = identify_weights(identify_folders(loaded, verify=verify), verify=verify)
     store = Store(results / loaded.name)
-    plan = make_plan(expand(loaded), store)
+    plan = make_plan(loaded, store)
     return Selection(loaded, source, tuple(overrides or ()), store, plan, _filter(plan, only or ()))
 
 
@@ -73,9 +74,16 @@ def _filter(plan: Plan, only: Sequence[str]) -> tuple[PlannedRun, ...]:
             raise UserError(f"--only {selector}: write KEY=VALUE, e.g. --only dataset=beans.")
         if key not in keys:
             raise UserError(f"--only {selector}: unknown key {key!r}.{did_you_mean(key, keys)}")
-        known = set(STATES) if key == "status" else {_value(run, key) for run in plan.runs}
+        known = set(STATES) if key == "status" else {_value(run, key) for run in plan.everything}
         if value not in known:
             raise UserError(f"--only {selector}: the matrix has no such {key}.{did_you_mean(value, known)}")
         values = FAILURES if (key, value) == ("status", "failed") else (value,)
         wanted.setdefault(key, set()).update(values)
-    return tuple(run for run in plan.runs if all(_value(run, key) in values for key, values in wanted.items()))
+
+    def is_named(run: PlannedRun) -> bool:
+        return all(_value(run, key) in values for key, values in wanted.items())
+
+    named = [run for run in plan.runs if is_named(run)]
+    waiting = {group(run.spec) for run in named if run.state == "waiting"}
+    tuning = [run for run in plan.tuning if is_named(run) or (run.state != "done" and group(run.spec) in waiting)]
+    return (*tuning, *named)

@@ -23,18 +23,18 @@ def status(
     from benchmark.cli.selection import select
     from benchmark.execution.forecast import forecast
     from benchmark.records.floor import damaged_rows
-    from benchmark.records.plan import FAILURES
+    from benchmark.records.plan import FAILURES, count_states
     from benchmark.records.store import Store
 
     kept = Store(results / (name or matrix)).matrix
     selection = select(str(kept) if kept.is_file() and not overrides else matrix, overrides, only, name, results)
-    for state, number in selection.plan.counts().items():
+    for state, number in count_states(selection.plan.everything).items():
         typer.echo(f"{number:6d} {state}")
     floor = selection.floor()
     for row_state, number in Counter(row.state for row in floor).items():
         typer.echo(f"{number:6d} floor rows {row_state}")
-    if selection.plan.todo and selection.plan.done:
-        typer.echo(forecast(selection.plan).summary(selection.plan.runs))
+    if selection.plan.todo and selection.plan.finished:
+        typer.echo(forecast(selection.plan).summary(selection.plan.everything))
     failed = [run for run in selection.selected if run.state in FAILURES]
     for run in failed:
         reason = run.record.reason if run.record else None

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.data.catalogue import CATALOGUE, FOLDER
+from benchmark.data.splits.rules import Evaluation, uses_folds
 from benchmark.errors import did_you_mean
 from benchmark.fields import Count, Frozen, NonEmpty
 
@@ -36,6 +37,8 @@ class DatasetSource(Frozen):
     """Hash of a folder's images, classes and splits, filled in by `benchmark.matrix.identify`."""
     colour: bool | None = None
     """Whether a folder's images have colour, filled in likewise."""
+    folds: bool | None = None
+    """Whether a folder is evaluated by cross-validation, filled in likewise."""
 
     @property
     def is_folder(self) -> bool:
@@ -46,6 +49,10 @@ class DatasetSource(Frozen):
     def has_colour(self) -> bool:
         """Whether ``rgb`` is applicable."""
         return self.colour is not False if self.is_folder else CATALOGUE[self.name].colour
+
+    def uses_folds(self, evaluation: Evaluation) -> bool:
+        """Whether it is evaluated by cross-validation, see `benchmark.data.splits.rules.uses_folds`."""
+        return bool(self.folds) if self.is_folder else uses_folds(self.name, CATALOGUE[self.name].images, evaluation)
 
     @property
     def portable(self) -> DatasetSource:
@@ -62,15 +69,15 @@ class DatasetSource(Frozen):
             ValueError: a folder whose content is not known yet.
         """
         if not self.is_folder:
-            return self.model_dump(mode="json", exclude={"content", "colour"})
+            return self.model_dump(mode="json", exclude={"content", "colour", "folds"})
         if self.content is None:
             raise ValueError(f"{self.name} has no id before its images are identified")
-        return {**self.model_dump(mode="json", exclude={"colour"}), "name": FOLDER}
+        return {**self.model_dump(mode="json", exclude={"colour", "folds"}), "name": FOLDER}
 
     @model_validator(mode="after")
     def _classes_of_the_dataset(self) -> DatasetSource:
-        if not self.is_folder and (self.content is not None or self.colour is not None):
-            raise ValueError(f"content and colour belong to a folder's entry, {self.name} is known")
+        if not self.is_folder and (self.content, self.colour, self.folds) != (None, None, None):
+            raise ValueError(f"content, colour and folds belong to a folder's entry, {self.name} is known")
         if self.classes is not None:
             known = self.classes if self.is_folder else CATALOGUE[self.name].classes
             for wanted in self.classes:

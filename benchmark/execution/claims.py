@@ -13,11 +13,11 @@ from benchmark.execution.executor import Executor
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.locks import Claims
 from benchmark.records.plan import PlannedRun
-from benchmark.records.record import RunRecord
+from benchmark.records.record import RunRecord, UnfinishedRun
 from benchmark.records.store import DamagedRecord, StaleRecord, Store
 from benchmark.training.context import Outcome, RunContext
 
-FINAL = ("done", "failed", "diverged")
+FINAL = ("done", "tuned", "failed", "diverged")
 """States after which a run keeps no checkpoint; one that was cut off (killed, timeout, oom) can be resumed."""
 
 LOOK_AGAIN = 1.0
@@ -128,7 +128,7 @@ def execute_runs(
             ended.append(record)
             watcher.finished(record, elsewhere=True)
         if not runs.waiting:
-            return [record for record in ended if record.status != "done"]
+            return [record for record in ended if isinstance(record, UnfinishedRun)]
         if runs.waiting != reported:
             reported = runs.waiting
             watcher.waiting(reported)

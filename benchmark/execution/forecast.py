@@ -20,7 +20,7 @@ from benchmark.execution.gpus import default_workers, visible_gpus
 from benchmark.matrix.policies import Stage
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.plan import Plan, PlannedRun
-from benchmark.records.record import DoneRun, Environment
+from benchmark.records.record import Environment, FinishedRun
 from benchmark.words import duration
 
 Device = Literal["cpu", "gpu"]
@@ -116,18 +116,18 @@ def forecast(plan: Plan) -> Forecast:
     Raises:
         UserError: a folder is missing or in none of the layouts.
     """
-    specs, cpu = [run.spec for run in plan.runs], environment.cpu_name()
-    here = [record for record in plan.done if record.environment.cpu == cpu]
+    specs, cpu = [run.spec for run in plan.everything], environment.cpu_name()
+    here = [record for record in plan.finished if record.environment.cpu == cpu]
     if here:
         newest = max(here, key=lambda record: record.finished_at).environment
-        return Forecast(run_times(specs, plan.done, _device_class(newest)), newest.workers)
+        return Forecast(run_times(specs, plan.finished, _device_class(newest)), newest.workers)
     found = len(list(NVIDIA.iterdir())) if NVIDIA.is_dir() else 0
     gpus = len(visible_gpus(os.environ.get(environment.VISIBLE), found))
     workers = default_workers(gpus, specs[0].threads if specs else 1)
-    return Forecast(run_times(specs, plan.done, "gpu" if gpus else "cpu"), workers)
+    return Forecast(run_times(specs, plan.finished, "gpu" if gpus else "cpu"), workers)
 
 
-def run_times(specs: Sequence[RunSpec], done: Iterable[DoneRun], device: Device) -> dict[str, RunTime]:
+def run_times(specs: Sequence[RunSpec], done: Iterable[FinishedRun], device: Device) -> dict[str, RunTime]:
     """Return the expected time of each run by its id; runs without any basis are missing.
 
     The median of done runs that differ in the seed only, else the median of other done runs, each scaled by images x
@@ -171,7 +171,7 @@ def run_times(specs: Sequence[RunSpec], done: Iterable[DoneRun], device: Device)
     return {spec.id: time for spec in specs if (time := of_run(spec)) is not None}
 
 
-def longest_first(runs: Sequence[PlannedRun], done: Iterable[DoneRun]) -> list[PlannedRun]:
+def longest_first(runs: Sequence[PlannedRun], done: Iterable[FinishedRun]) -> list[PlannedRun]:
     """Return runs by decreasing images x pixels, so that no long one starts last; equal ones keep their order.
 
     Args:
@@ -215,11 +215,11 @@ def estimate_images(source: DatasetSource, evaluation: Evaluation = "split") -> 
     return Images(train, validation, test)
 
 
-def _recorded(record: DoneRun) -> Images:
+def _recorded(record: FinishedRun) -> Images:
     return Images(record.dataset.train_images, record.dataset.validation_images, record.dataset.test_images)
 
 
-def _images(specs: Iterable[RunSpec], done: Iterable[DoneRun]) -> dict[DatasetSource, Images]:
+def _images(specs: Iterable[RunSpec], done: Iterable[FinishedRun]) -> dict[DatasetSource, Images]:
     images = {record.spec.source.portable: _recorded(record) for record in done}
     for source, evaluation in dict.fromkeys((spec.source, spec.evaluation) for spec in specs):
         if source.portable not in images:

@@ -18,7 +18,7 @@ from benchmark.execution.forkserver import ATTEMPTS
 from benchmark.execution.gpus import variables_of_workers
 from benchmark.execution.side_process import Child, ChildEndedError
 from benchmark.matrix.run_spec import RunSpec
-from benchmark.records.record import Failure
+from benchmark.records.record import Failure, UnfinishedRun
 from benchmark.training import out_of_memory
 from benchmark.training.context import Outcome, RunContext
 
@@ -116,7 +116,7 @@ class _Run:
             trace = "".join(traceback.format_exception(error))
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             outcome = not_done(self._spec, self._started, "failed", reason, trace)
-        if outcome.record.status != "done":
+        if isinstance(outcome.record, UnfinishedRun):
             outcome = replace(outcome, record=outcome.record.model_copy(update={"log": worker.last_lines(self._log)}))
         self._log.unlink(missing_ok=True)
         return outcome

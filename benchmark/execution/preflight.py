@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmark.data.splits.rules import FOLDS
 from benchmark.errors import UserError
 from benchmark.execution import forkserver
 from benchmark.execution.side_process import Progress, call_in_side_process
@@ -120,8 +119,7 @@ def preflight(
 
 def images_key(spec: RunSpec) -> Hashable:
     """Return a key that is equal for runs with the same images in the same splits."""
-    fold = spec.seed % FOLDS if spec.source.is_folder or spec.evaluation == "folds" else None
-    splits = (spec.source, spec.split_seed, spec.evaluation, fold, spec.on_bad_image)
+    splits = (spec.source, spec.split_seed, spec.evaluation, spec.fold, spec.on_bad_image)
     return *splits, spec.image_size, INPUT_MODES[spec.input_mode].grey
 
 

@@ -12,6 +12,9 @@ def expand(matrix: Matrix) -> list[RunSpec]:
 
     Combinations without a meaning are left out (`benchmark.matrix.matrix.list_not_applicable` names them), and so are
     those of ``exclude``.
+
+    Args:
+        matrix: with one learning rate; `benchmark.matrix.tuning` expands one with several.
     """
     training = matrix.training
     stages = {name: resolve_stages(name, matrix.policy(name), training) for name in matrix.policies}

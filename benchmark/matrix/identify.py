@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from benchmark.data.catalogue import FOLDER
 from benchmark.data.decoding.pool import Progress
 from benchmark.data.folders import list_folder
+from benchmark.data.splits.rules import Evaluation
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix.matrix import DatasetEntry, Matrix
 from benchmark.matrix.run_spec import CONTENT, FILE, split_hash
@@ -23,7 +24,7 @@ PYPI_MODELS = {
 
 
 def identify_folders(matrix: Matrix, *, verify: bool = False, progress: Progress | None = None) -> Matrix:
-    """Return a matrix with the hash of each folder's images, classes, splits and groups, and whether it has colour.
+    """Return a matrix with the hash of each folder's images, classes, splits and groups, its colour and its folds.
 
     Args:
         matrix: as read; entries that have a hash already are kept as they are.
@@ -35,7 +36,9 @@ def identify_folders(matrix: Matrix, *, verify: bool = False, progress: Progress
             or leaves nothing to run.
     """
     entries = tuple(
-        _identify_folder(entry, progress) if entry.is_folder and (verify or entry.content is None) else entry
+        _identify_folder(entry, matrix.evaluation, progress)
+        if entry.is_folder and (verify or entry.content is None)
+        else entry
         for entry in matrix.datasets
     )
     if entries == matrix.datasets:
@@ -46,7 +49,7 @@ def identify_folders(matrix: Matrix, *, verify: bool = False, progress: Progress
         raise UserError("\n".join(str(problem["ctx"]["error"]) for problem in error.errors())) from None
 
 
-def _identify_folder(entry: DatasetEntry, progress: Progress | None) -> DatasetEntry:
+def _identify_folder(entry: DatasetEntry, evaluation: Evaluation, progress: Progress | None) -> DatasetEntry:
     from benchmark.data.index import scan  # NumPy and PIL, which a matrix without folders does not need
 
     listing = list_folder(Path(entry.name.removeprefix(FOLDER)))
@@ -65,7 +68,8 @@ def _identify_folder(entry: DatasetEntry, progress: Progress | None) -> DatasetE
             f"{entry.name}: its images, classes, splits or groups have changed since the matrix was made. "
             "Give the new ones results of their own with --name, and take `content` out of the matrix."
         )
-    return entry.model_copy(update={"content": content, "colour": any(table["colour"].to_pylist())})
+    colour, folds = any(table["colour"].to_pylist()), listing.uses_folds(evaluation)
+    return entry.model_copy(update={"content": content, "colour": colour, "folds": folds})
 
 
 def identify_weights(matrix: Matrix, *, verify: bool = False) -> Matrix:

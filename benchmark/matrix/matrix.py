@@ -13,7 +13,7 @@ from benchmark.data.catalogue import CATALOGUE, FOLDER
 from benchmark.data.source import DatasetSource
 from benchmark.data.splits.rules import Evaluation
 from benchmark.errors import MisplacedValueError, did_you_mean
-from benchmark.fields import Count, Frozen, Positive, Seed, Some
+from benchmark.fields import Count, Frozen, Positive, Seed, Some, distinct
 from benchmark.matrix.augmentations import list_needing_colour
 from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
 from benchmark.matrix.policies import POLICIES, Policy, resolve_stages
@@ -156,6 +156,8 @@ class Matrix(Frozen):
     exclude: tuple[Exclusion, ...] = ()
     """Cells that are left out."""
     seeds: Some[Seed]
+    tune_seeds: Annotated[tuple[Seed, ...], AfterValidator(distinct)] = ()
+    """Seeds of the runs that choose among several ``training.lr``; no reported run has one of them."""
     split_seed: Annotated[int | Literal["seed"], BeforeValidator(_check_split_seed)] = 0
     """Draws missing validation splits, and ``limit``; ``seed``: each run's own seed does."""
     evaluation: Evaluation = "split"
@@ -218,8 +220,9 @@ class Matrix(Frozen):
                 message = f"{entry.title!r} is a duplicate; give one of them a label of its own"
                 raise MisplacedValueError(f"datasets.{index}: {message}", f"datasets.{index}")
             seen.add(entry.title)
-        for name in self.policies:
-            resolve_stages(name, self.policy(name), self.training)
+        self._check_tuning()
+        for name, lr in itertools.product(self.policies, self.training.lr):
+            resolve_stages(name, self.policy(name), self.training.model_copy(update={"lr": (lr,)}))
         grey = [mode for mode in self.input_modes if INPUT_MODES[mode].grey]
         if grey and (coloured := list_needing_colour(self.training.augment)):
             message = f"training.augment: {', '.join(coloured)} needs colour, which {', '.join(grey)} does not have"
@@ -247,6 +250,17 @@ class Matrix(Frozen):
                     raise MisplacedValueError(message, f"exclude.{index}.{key}")
         if not list_cells(self):
             raise MisplacedValueError("exclude: no combination is left to run", "exclude")
+
+    def _check_tuning(self) -> None:
+        if len(self.training.lr) > 1 and not self.tune_seeds:
+            message = "a list has the rates to choose from: name the seeds of the runs that choose in tune_seeds"
+            raise MisplacedValueError(f"training.lr: {message}, e.g. [100, 101, 102]", "training.lr", "tune_seeds")
+        if len(self.training.lr) == 1 and self.tune_seeds:
+            message = "there is nothing to choose: training.lr is one rate. Make it a list, or take tune_seeds away"
+            raise MisplacedValueError(f"tune_seeds: {message}", "tune_seeds", "training.lr")
+        if both := sorted(set(self.seeds) & set(self.tune_seeds)):
+            message = f"{both[0]} is in seeds, too: a rate that is chosen on reported runs looks better than it is"
+            raise MisplacedValueError(f"tune_seeds: {message}", "tune_seeds", "seeds")
 
 
 def _why_not(matrix: Matrix, entry: DatasetEntry, mode: str, policy: str) -> str | None:

@@ -217,18 +217,19 @@ def resolve_stages(name: str, policy: Policy, settings: TrainingSettings) -> tup
     Args:
         name: the policy's, for messages.
         policy: its rules.
-        settings: the matrix's ``training`` block.
+        settings: the matrix's ``training`` block, with one learning rate.
 
     Raises:
         MisplacedValueError: the settings leave a stage without an epoch, or a learning rate that is zero or infinite.
     """
+    (lr,) = settings.lr
     numbers = _epochs(name, policy, settings)
     for rule in policy.stages:
         for part in (1, rule.head_lr_factor, rule.stem_lr_factor):
             factor = rule.lr_factor * part
-            if not 0 < _times(settings.lr, factor) < math.inf:
+            if not 0 < _times(lr, factor) < math.inf:
                 raise MisplacedValueError(
-                    f"training.lr ({settings.lr}) times {factor:g}, as policy {name!r} asks, is not a learning rate",
+                    f"training.lr ({lr}) times {factor:g}, as policy {name!r} asks, is not a learning rate",
                     "training.lr",
                     f"own_policies.{name}",
                 )
@@ -246,7 +247,7 @@ def resolve_stages(name: str, policy: Policy, settings: TrainingSettings) -> tup
         Stage(
             trainable=rule.trainable,
             epochs=epochs,
-            lr=_times(settings.lr, rule.lr_factor),
+            lr=_times(lr, rule.lr_factor),
             head_lr_factor=rule.head_lr_factor,
             stem_lr_factor=rule.stem_lr_factor,
             batch_norm=rule.batch_norm,

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Literal, NamedTuple
 
 from benchmark.data.source import DatasetSource
-from benchmark.data.splits.rules import Evaluation
+from benchmark.data.splits.rules import FOLDS, Evaluation
 from benchmark.fields import Frozen
 from benchmark.matrix.choices import DEFAULT_HEAD, Head
 from benchmark.matrix.policies import Backbone, Stage
@@ -51,6 +51,18 @@ class CellKey(NamedTuple):
         return Setup(self.model, self.image_size)
 
 
+class Trial(Frozen):
+    """The purpose of a tuning run, which helps to choose the learning rate of other runs."""
+
+    lr: float
+    """Candidate for ``training.lr`` that it tries."""
+    fold: int | None = None
+    """Under cross-validation: the test fold of the runs that it chooses for, none of whose images it is shown."""
+
+    def __str__(self) -> str:
+        return f"trying lr {self.lr:g}" + ("" if self.fold is None else f" without fold {self.fold}")
+
+
 class RunSpec(Frozen):
     """One run: a cell with a seed, and every value that decides its result."""
 
@@ -78,11 +90,25 @@ class RunSpec(Frozen):
     head_init: Head = DEFAULT_HEAD
     choose_by: ChooseBy = "accuracy"
     backbone: Backbone = "complete"
+    trial: Trial | None = None
+    """The purpose of a tuning run, which is in no table of scores, or None for a reported run."""
 
     @property
     def input_size(self) -> int:
         """Pixels per side of the network's input."""
         return self.crop_size or self.image_size
+
+    @property
+    def sees_test(self) -> bool:
+        """Whether it is shown test images, and scored on them: a tuning run is not."""
+        return self.trial is None
+
+    @property
+    def fold(self) -> int | None:
+        """Fold that is the test split, or None where there is one test split for all seeds."""
+        if not self.source.uses_folds(self.evaluation):
+            return None
+        return self.seed % FOLDS if self.trial is None else self.trial.fold
 
     @cached_property
     def id(self) -> str:
@@ -97,7 +123,7 @@ class RunSpec(Frozen):
             for key in ("head_lr_factor", "stem_lr_factor"):
                 if getattr(stage, key) == 1:
                     del written[key]
-        for key in ("evaluation", "on_bad_image", "crop_size", "head_init", "choose_by", "backbone"):
+        for key in ("evaluation", "on_bad_image", "crop_size", "head_init", "choose_by", "backbone", "trial"):
             if getattr(self, key) == type(self).model_fields[key].default:
                 del decisive[key]
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
@@ -124,4 +150,5 @@ class RunSpec(Frozen):
         return CellKey(self.dataset, self.input_mode, self.policy, self.model, self.image_size)
 
     def __str__(self) -> str:
-        return f"{self.dataset} {self.input_mode} {self.policy} seed {self.seed}"
+        text = f"{self.dataset} {self.input_mode} {self.policy} seed {self.seed}"
+        return text if self.trial is None else f"{text}, {self.trial}"

@@ -54,7 +54,8 @@ class TrainingSettings(Frozen):
     head_epochs: Count = 20
     """Of training the head first, on top of them; stage 1 of `finetune`."""
     optimizer: Optimizer = ADAMW
-    lr: Positive = 1e-3
+    lr: OneOrSome[Positive] = (1e-3,)
+    """Of the first step. Several: candidates, of which the runs on the matrix's ``tune_seeds`` choose one."""
     weight_decay: NotNegative = 0.01
     scheduler: Schedule = COSINE
     head_init: Head = DEFAULT_HEAD

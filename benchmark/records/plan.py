@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import RunSpec
-from benchmark.records.record import DoneRun, RunRecord, Status
+from benchmark.matrix.tuning import candidates, group, tuning_runs
+from benchmark.records.choice import Choice, choose
+from benchmark.records.record import DoneRun, Failure, FinishedRun, RunRecord, TunedRun
 from benchmark.records.store import DamagedRecord, StaleRecord, Store
 
-State = Literal[Status, "stale", "damaged", "pending"]
+State = Literal["done", Failure, "stale", "damaged", "pending", "waiting"]
+"""``waiting``: a reported run whose learning rate its tuning runs have not chosen yet."""
 STATES: tuple[State, ...] = get_args(State)
-FAILURES: tuple[State, ...] = tuple(state for state in get_args(Status) if state != "done")
+FAILURES: tuple[State, ...] = get_args(Failure)
 """States of runs that were executed to an end other than done."""
 
 
@@ -22,9 +27,10 @@ class PlannedRun:
     """A run of the matrix, its state and its record."""
 
     spec: RunSpec
+    """Of a waiting run: with the first of the rates that it may come to have."""
     state: State
     record: RunRecord | None
-    """None if pending, damaged, or of another protocol."""
+    """None if pending, waiting, damaged, or of another protocol."""
 
 
 @dataclass(frozen=True)
@@ -36,37 +42,57 @@ class Plan:
     """Files among the records that cannot be read, of any matrix."""
     foreign: tuple[str, ...]
     """Ids of records whose run is not in the matrix."""
+    tuning: tuple[PlannedRun, ...] = ()
+    """The runs that choose learning rates; ``runs`` are the reported ones."""
+    choices: tuple[Choice, ...] = ()
+    """Of the matrix's groups of runs; empty where its learning rate is given."""
+
+    @property
+    def everything(self) -> tuple[PlannedRun, ...]:
+        """Tuning runs, then reported runs."""
+        return (*self.tuning, *self.runs)
 
     @property
     def done(self) -> tuple[DoneRun, ...]:
-        """Records of the done runs, in the matrix's order."""
+        """Records of the done reported runs, in the matrix's order."""
         return tuple(run.record for run in self.runs if run.state == "done" and isinstance(run.record, DoneRun))
+
+    @property
+    def finished(self) -> tuple[FinishedRun, ...]:
+        """Records of all done runs."""
+        tuned = (run.record for run in self.tuning if run.state == "done")
+        return (*(record for record in tuned if isinstance(record, TunedRun)), *self.done)
 
     @property
     def todo(self) -> tuple[RunSpec, ...]:
         """Specs of the runs that are not done."""
-        return tuple(run.spec for run in self.runs if run.state != "done")
+        return tuple(run.spec for run in self.everything if run.state != "done")
 
     def counts(self) -> dict[State, int]:
-        """Return the number of runs per state that any run is in, in the order of `STATES`."""
-        counted = Counter(run.state for run in self.runs)
-        return {state: counted[state] for state in STATES if counted[state]}
+        """Return the number of reported runs per state, as `count_states`."""
+        return count_states(self.runs)
 
 
-def make_plan(specs: Iterable[RunSpec], store: Store) -> Plan:
-    """Compare runs with the records on disk.
+def count_states(runs: Iterable[PlannedRun]) -> dict[State, int]:
+    """Return the number of runs per state that any run is in, in the order of `STATES`."""
+    counted = Counter(run.state for run in runs)
+    return {state: counted[state] for state in STATES if counted[state]}
+
+
+def make_plan(matrix: Matrix, store: Store) -> Plan:
+    """Compare the runs of a matrix with the records on disk.
 
     A record made under another PROTOCOL_VERSION is stale, and so is a done record whose dataset fingerprint differs
     from that of the newest done record of the same dataset: one table cannot contain both.
     """
-    specs = list(specs)
+    choosing, reported = tuning_runs(matrix), candidates(matrix)
     found = list(store.scan())
     damaged = tuple(item for item in found if isinstance(item, DamagedRecord))
     of_another_protocol = {item.id for item in found if isinstance(item, StaleRecord)}
     records = {item.id: item for item in found if not isinstance(item, DamagedRecord | StaleRecord)}
     broken = {item.path.stem for item in damaged}
-    wanted = {spec.id for spec in specs}
-    current = _newest_fingerprints(record for run_id, record in records.items() if run_id in wanted)
+    possible = {spec.id for spec in itertools.chain(choosing, *reported)}
+    current = _newest_fingerprints(record for run_id, record in records.items() if run_id in possible)
 
     def state(spec: RunSpec) -> State:
         if spec.id in broken:
@@ -76,15 +102,26 @@ def make_plan(specs: Iterable[RunSpec], store: Store) -> Plan:
         record = records.get(spec.id)
         if record is None:
             return "pending"
-        if isinstance(record, DoneRun):
+        if isinstance(record, FinishedRun):
             return "done" if record.dataset.fingerprint == current[_images_key(record)] else "stale"
         return record.status
 
-    return Plan(
-        runs=tuple(PlannedRun(spec, state(spec), records.get(spec.id)) for spec in specs),
-        damaged=damaged,
-        foreign=tuple(sorted((records.keys() | of_another_protocol) - wanted)),
-    )
+    def planned(spec: RunSpec) -> PlannedRun:
+        return PlannedRun(spec, state(spec), records.get(spec.id))
+
+    tuning = tuple(planned(spec) for spec in choosing)
+    choices = choose(tuning)
+    runs, asked = [], {spec.id for spec in choosing}
+    for row in reported:
+        lr = choices[group(row[0])].lr if choices else matrix.training.lr[0]
+        if lr is None:
+            runs.append(PlannedRun(row[0], "waiting", None))
+            asked.update(spec.id for spec in row)
+        else:
+            runs.append(planned(row[matrix.training.lr.index(lr)]))
+            asked.add(runs[-1].spec.id)
+    foreign = tuple(sorted((records.keys() | of_another_protocol) - asked))
+    return Plan(tuple(runs), damaged, foreign, tuning, tuple(choices.values()))
 
 
 def _images_key(record: RunRecord) -> str:
@@ -95,6 +132,6 @@ def _newest_fingerprints(records: Iterable[RunRecord]) -> dict[str, str]:
     found = sorted(
         (record.finished_at, record.dataset.fingerprint, _images_key(record))
         for record in records
-        if isinstance(record, DoneRun)
+        if isinstance(record, FinishedRun)
     )
     return {images: fingerprint for _, fingerprint, images in found}

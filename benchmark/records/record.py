@@ -23,7 +23,7 @@ SCHEMA_VERSION = 2
 Share = Annotated[float, Field(ge=0, le=1)]
 
 Failure = Literal["failed", "diverged", "timeout", "oom", "killed"]
-Status = Literal["done", Failure]
+Status = Literal["done", "tuned", Failure]
 
 
 class _Part(Frozen):
@@ -209,10 +209,9 @@ class _Run(_Part):
     finished_at: str
 
 
-class DoneRun(_Run):
-    """Record of a run that was trained and scored."""
+class FinishedRun(_Run):
+    """Fields of the records of runs that were trained to their end."""
 
-    status: Literal["done"] = "done"
     environment: Environment
     dataset: DatasetRecord
     model: ModelRecord
@@ -220,17 +219,29 @@ class DoneRun(_Run):
     best_epoch: int
     """Epochs trained, over all stages, when the chosen weights were reached (`training.choose_by`): 0 is possible."""
     validation: SplitMetrics
-    test: SplitMetrics
-    last_epoch_test_accuracy: Share
-    """With the weights after the last epoch: no choice."""
     validation_saturated: bool
     """Whether validation accuracy was 1.0 in three epochs or more: it no longer distinguishes them."""
     timing: Timing
     memory: Memory
+
+
+class DoneRun(FinishedRun):
+    """Record of a reported run that was trained and scored."""
+
+    status: Literal["done"] = "done"
+    test: SplitMetrics
+    last_epoch_test_accuracy: Share
+    """With the weights after the last epoch: no choice."""
     predictions: Predictions | None = None
     """None until the store has written them; never None on disk."""
     exhibits: ExhibitFiles | None = None
     """None in older records."""
+
+
+class TunedRun(FinishedRun):
+    """Record of a tuning run that was trained: it has seen no test image, and has no predictions."""
+
+    status: Literal["tuned"] = "tuned"
 
 
 class UnfinishedRun(_Run):
@@ -253,7 +264,7 @@ class UnfinishedRun(_Run):
     exhibits: None = None
 
 
-RunRecord: TypeAlias = DoneRun | UnfinishedRun
+RunRecord: TypeAlias = DoneRun | TunedRun | UnfinishedRun
 """Record of a run, one JSON file; distinguished by ``status``."""
 
 

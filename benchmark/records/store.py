@@ -16,7 +16,15 @@ from benchmark.files import write_atomically
 from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.exhibits import FOLDER as EXHIBITS
 from benchmark.records.exhibits import Exhibit, is_complete
-from benchmark.records.record import SCHEMA_VERSION, DoneRun, Predictions, PredictionTable, RunRecord, record_adapter
+from benchmark.records.record import (
+    SCHEMA_VERSION,
+    DoneRun,
+    Predictions,
+    PredictionTable,
+    RunRecord,
+    UnfinishedRun,
+    record_adapter,
+)
 
 
 @dataclass(frozen=True)
@@ -89,8 +97,8 @@ class Store:
         """Return the ids of runs with files in `checkpoints`, unfinished ones included."""
         return {file.name.removeprefix(".").partition(".")[0] for file in self.checkpoints.glob("*")}
 
-    def damaged_predictions(self, record: RunRecord) -> DamagedRecord | None:
-        """Return the problem with a record's predictions, or None if they are intact or it has none."""
+    def damaged_predictions(self, record: DoneRun) -> DamagedRecord | None:
+        """Return the problem with a record's predictions, or None if they are intact."""
         try:
             if record.predictions is not None:
                 self._prediction_bytes(record, record.predictions)
@@ -131,6 +139,8 @@ class Store:
             return DamagedRecord(path=path, reason=f"its spec belongs to another run, {record.spec.id}")
         if record.schema_version != SCHEMA_VERSION or not record.model_fields_set >= VERSIONS:
             return DamagedRecord(path=path, reason=f"not of schema version {SCHEMA_VERSION}")
+        if not isinstance(record, UnfinishedRun) and isinstance(record, DoneRun) != (record.spec.trial is None):
+            return DamagedRecord(path=path, reason=f"its spec is not that of a run that ends as {record.status}")
         if isinstance(record, DoneRun):
             if record.predictions is None:
                 return DamagedRecord(path=path, reason="predictions: Field required")

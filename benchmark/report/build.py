@@ -58,6 +58,8 @@ def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture
         "floor.csv": tables.csv(frames.floor(results)),
         "table.tex": tables.latex(results),
     }
+    if results.plan.choices:
+        texts["tuning.csv"] = tables.csv(frames.tuning(results.plan))
     return {name: text.encode() for name, text in texts.items()}, figures
 
 

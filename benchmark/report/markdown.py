@@ -25,6 +25,7 @@ from benchmark.report.sections.floor import floor
 from benchmark.report.sections.published import published
 from benchmark.report.sections.recommendation import recommendations
 from benchmark.report.sections.scores import costs, other_scores, recall_tables, score_differences_table
+from benchmark.report.sections.tuning import learning_rates
 from benchmark.report.text import escape, margin_in_words, p_text, percent, points_with_interval, table
 from benchmark.words import count, listed
 
@@ -67,6 +68,7 @@ def markdown(
         figures=figures_of,
         differences=_differences(results, found),
         margin=margin_in_words(matrix.equivalence_margin / 100),
+        learning_rates=learning_rates(results),
         curves_note=describe_drawn(results),
         costs=costs,
         recall_tables=recall_tables,

@@ -10,7 +10,6 @@ from benchmark.analysis.results import load
 from benchmark.analysis.winner import best_seed, winners
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import file
-from benchmark.matrix.expand import expand
 from benchmark.records.plan import make_plan
 from benchmark.records.record import DoneRun
 from benchmark.records.store import DamagedRecord, StaleRecord, Store, find_results
@@ -95,7 +94,7 @@ def find_winner(results: Path, name: str, dataset: str | None = None) -> KeptRun
     wanted = dataset or titles[0]
     if wanted not in titles:
         raise UserError(f"--dataset {wanted}: {name} has no such dataset.{did_you_mean(wanted, titles)}")
-    found = load(matrix, make_plan(expand(matrix), store), store)
+    found = load(matrix, make_plan(matrix, store), store)
     best = winners(wanted, found)
     if not best:
         raise UserError(

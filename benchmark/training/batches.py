@@ -164,11 +164,12 @@ class SplitImages(Source):
 
 @dataclass(frozen=True)
 class Images:
-    """The three splits on the device."""
+    """The splits on the device."""
 
     train: Source
     validation: Source
-    test: Source
+    test: Source | None
+    """Missing (None) in a tuning run."""
 
 
 class EpochBatches(BatchSampler):

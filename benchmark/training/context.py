@@ -10,6 +10,7 @@ from typing import Literal
 from benchmark.data.dataset import PreparedDataset
 from benchmark.data.decoding.pool import Progress
 from benchmark.data.load import load_dataset
+from benchmark.errors import UserError
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.matrix.settings import KeepThumbnails
@@ -56,14 +57,17 @@ def now() -> str:
 
 def load_run_images(spec: RunSpec, data_dir: Path | None, progress: Progress | None = None) -> PreparedDataset:
     """Return the decoded images of a run. Missing ones are fetched and decoded first, once for all processes."""
-    return load_dataset(
+    data = load_dataset(
         spec.source,
         split_seed=spec.split_seed,
         image_size=spec.image_size,
         grey=INPUT_MODES[spec.input_mode].grey,
         data_dir=data_dir,
         evaluation=spec.evaluation,
-        seed=spec.seed,
+        seed=spec.seed if spec.fold is None else spec.fold,
         drop_bad_images=spec.on_bad_image == "drop",
         progress=progress,
     )
+    if spec.trial is not None and (data.folds is None) != (spec.fold is None):
+        raise UserError(f"{spec.source.name}: `folds` in the matrix disagrees with its images: take it out there.")
+    return data

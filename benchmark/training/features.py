@@ -86,12 +86,14 @@ def compute_features(
             features, _ = _captured(network, head, batch)
         if not torch.equal(features, in_its_stage) or not torch.equal(head(features), logits):
             return None
-    wanted = 2 * len(images.train) + len(images.validation) + len(images.test)
+    wanted = 2 * len(images.train) + len(images.validation) + len(images.test or ())
     if wanted * features[0].numel() * 4 > LARGEST:
         return None
-    parts = {"train": images.train, "mirrored": images.train, "validation": images.validation, "test": images.test}
+    parts = {"train": images.train, "mirrored": images.train, "validation": images.validation}
     if not augment:
         del parts["mirrored"]
+    if images.test is not None:
+        parts["test"] = images.test
 
     def compute() -> dict[str, Tensor]:
         return {name: _of_split(network, head, part, name == "mirrored", autocast) for name, part in parts.items()}
@@ -103,7 +105,7 @@ def compute_features(
     return Images(
         train=FeatureImages(on_device["train"], on_device.get("mirrored"), images.train.labels),
         validation=FeatureImages(on_device["validation"], None, images.validation.labels),
-        test=FeatureImages(on_device["test"], None, images.test.labels),
+        test=None if images.test is None else FeatureImages(on_device["test"], None, images.test.labels),
     )
 
 

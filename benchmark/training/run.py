@@ -8,13 +8,15 @@ import platform
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from benchmark import environment
-from benchmark.data.dataset import PreparedDataset
+from benchmark.data.dataset import PreparedDataset, Split
 from benchmark.errors import UserError, did_you_mean
 from benchmark.files import write_atomically
 from benchmark.locations import cache_directory
@@ -36,6 +38,7 @@ from benchmark.records.record import (
     ModelRecord,
     PredictionTable,
     Timing,
+    TunedRun,
     UnfinishedRun,
 )
 from benchmark.training.batches import Images, Normaliser, SplitImages
@@ -86,10 +89,14 @@ def train_and_score(
 ) -> Outcome:
     """Train and score one run on the images that ``load_images`` returns; ``on_epoch`` as in `Support`.
 
+    A tuning run is scored on validation alone: it is given no test image, and leaves nothing but its record.
+
     Raises:
         Diverged: a loss is not finite.
         UserError: a model, weights or dataset that cannot be obtained, or a precision that this device does not have.
     """
+    if not spec.sees_test:
+        context = replace(context, keep_weights="none", exhibits=None)
     started_at = now()
     started = time.perf_counter()
     make_deterministic(spec.threads)
@@ -104,11 +111,14 @@ def train_and_score(
     model_ready = time.perf_counter()
 
     normaliser = Normaliser(built.mean, built.std, device)
-    splits = (data.train, data.validation, data.test)
-    resident = keeps_images(device, sum(map(len, splits)) * data.images[0].nbytes)
-    images = Images(
-        *(SplitImages(data.images, split, normaliser, device, spec.crop_size, resident=resident) for split in splits)
-    )
+    sizes = [len(split) for split in (data.train, data.validation, data.test)]
+    resident = keeps_images(device, sum(sizes) * data.images[0].nbytes)
+
+    def on_device(split: Split) -> SplitImages:
+        return SplitImages(data.images, split, normaliser, device, spec.crop_size, resident=resident)
+
+    test = on_device(data.test) if spec.sees_test else None
+    images = Images(on_device(data.train), on_device(data.validation), test)
     about = _about_images(spec, data, built, device)
     kept = None
     if context.checkpoints is not None:
@@ -120,7 +130,16 @@ def train_and_score(
     if context.exhibits is not None and exhibits.keeps_thumbnails(spec.source, context.keep_thumbnails):
         shown = (exhibits.thumbnails(spec, data, INPUT_MODES[spec.input_mode].grey, context.exhibits),)
     timing = _timing(trained.run_state, data_ready - started, model_ready - data_ready, on_cpu=device.type == "cpu")
-    record = _done_record(spec, context, started_at, data, built, trained, timing, shown)
+    common = _finished(spec, context, started_at, data, built, trained, timing)
+    if not spec.sees_test:
+        return Outcome(TunedRun(**common))
+    test_labels = torch.tensor(data.test.labels)
+    record = DoneRun(
+        **common,
+        test=score(trained.test_logits, test_labels),
+        last_epoch_test_accuracy=accuracy(trained.last_test_logits, test_labels),
+        exhibits=ExhibitFiles(thumbnails=shown[0].name if shown else None),
+    )
     predictions = PredictionTable(
         image_id=data.test.image_ids,
         label=data.test.labels,
@@ -130,7 +149,7 @@ def train_and_score(
     return Outcome(record, predictions, shown)
 
 
-def _done_record(
+def _finished(
     spec: RunSpec,
     context: RunContext,
     started_at: str,
@@ -138,17 +157,17 @@ def _done_record(
     built: build.BuiltModel,
     trained: Trained,
     timing: Timing,
-    shown: tuple[Exhibit, ...],
-) -> DoneRun:
-    history, test_labels = trained.run_state.history, torch.tensor(data.test.labels)
+) -> dict[str, Any]:
+    """Return the fields of `FinishedRun`."""
+    history = trained.run_state.history
     perfect = sum(epoch.val_accuracy == 1.0 for epoch in history[1:])
-    return DoneRun(
-        id=spec.id,
-        spec=spec,
-        started_at=started_at,
-        finished_at=now(),
-        environment=_environment(spec, context),
-        dataset=DatasetRecord(
+    return {
+        "id": spec.id,
+        "spec": spec,
+        "started_at": started_at,
+        "finished_at": now(),
+        "environment": _environment(spec, context),
+        "dataset": DatasetRecord(
             fingerprint=data.fingerprint,
             classes=data.classes,
             train_images=len(data.train),
@@ -157,7 +176,7 @@ def _done_record(
             notes=data.notes,
             folds=data.folds,
         ),
-        model=ModelRecord(
+        "model": ModelRecord(
             parameters=sum(parameter.numel() for parameter in built.network.parameters()),
             input_channels=built.input_channels,
             mean=built.mean,
@@ -168,19 +187,16 @@ def _done_record(
             weights_origin=built.weights_origin,
             stages=tuple(trained.run_state.stages),
         ),
-        history=tuple(history),
-        best_epoch=trained.best.epoch,
-        validation=score(trained.validation_logits, torch.tensor(data.validation.labels)),
-        test=score(trained.test_logits, test_labels),
-        last_epoch_test_accuracy=accuracy(trained.last_test_logits, test_labels),
-        validation_saturated=perfect >= SATURATED_EPOCHS,
-        timing=timing,
-        memory=Memory(
+        "history": tuple(history),
+        "best_epoch": trained.best.epoch,
+        "validation": score(trained.validation_logits, torch.tensor(data.validation.labels)),
+        "validation_saturated": perfect >= SATURATED_EPOCHS,
+        "timing": timing,
+        "memory": Memory(
             peak_rss_bytes=environment.peak_rss_bytes(),
             peak_device_bytes=torch.cuda.max_memory_allocated() if choose_device().type == "cuda" else None,
         ),
-        exhibits=ExhibitFiles(thumbnails=shown[0].name if shown else None),
-    )
+    }
 
 
 def _timing(state: RunState, data_seconds: float, model_seconds: float, *, on_cpu: bool) -> Timing:

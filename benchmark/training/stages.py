@@ -27,7 +27,7 @@ class Trained:
         run_state: history, stages and times.
         best: the last stage's best weights.
         validation_logits: with the best weights, float32, shape (n, classes), on the CPU.
-        test_logits: likewise.
+        test_logits: likewise; empty in a tuning run.
         last_state: the network's tensors after the last epoch.
         last_test_logits: with these.
     """
@@ -46,7 +46,7 @@ def train(network: nn.Module, spec: RunSpec, images: Images, precision: str, sup
     Args:
         network: on the images' device, channels-last.
         spec: of the run.
-        images: the three splits.
+        images: the splits.
         precision: ``fp32``, ``fp16`` or ``bf16``.
         support: see `Support`.
 

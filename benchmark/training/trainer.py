@@ -231,9 +231,15 @@ class StageTrainer(Trainer):
             return torch.cat([self.model(inputs).float() for inputs, _ in loader(images)]).cpu()
 
     def evaluate_split(self, name: Literal["validation", "test"]) -> Tensor:
-        """Return the logits of a split with the weights as they are: float32, shape (n, classes), on the CPU."""
+        """Return the logits of a split with the weights as they are: float32, shape (n, classes), on the CPU.
+
+        A tuning run has no test images, and empty logits of them.
+        """
+        images: Source | None = getattr(self._images, name)
+        if images is None:
+            return torch.empty(0)
         self._state.stopwatch.start()
-        logits = self._logits(getattr(self._images, name))
+        logits = self._logits(images)
         self._count_evaluation(logits)
         return logits
 

@@ -32,7 +32,6 @@ from benchmark.analysis.uncertainty.crossed import crossed
 from benchmark.data.index import open_index
 from benchmark.data.load import list_files
 from benchmark.matrix import file
-from benchmark.matrix.expand import expand
 from benchmark.records import groups_file
 from benchmark.records.plan import make_plan
 from benchmark.records.store import Store
@@ -101,7 +100,7 @@ def main() -> None:
             raise SystemExit(f"{options.results / groups_file.FILE} has groups of rps already; nothing is written")
     matrix = file.load(options.results / "matrix.yaml")
     store = Store(options.results)
-    results = load(matrix, make_plan(expand(matrix), store), store)
+    results = load(matrix, make_plan(matrix, store), store)
     ids = next(cell for cell in results.by_key.values() if cell.key[0] == "rps").images
     own = np.array([of_image[name] for name in ids])
     rows = []

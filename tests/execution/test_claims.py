@@ -19,7 +19,8 @@ from benchmark.records.store import Store
 from benchmark.training.context import Outcome, RunContext
 from tests.factories import done, matrix, predictions
 
-RUNS = expand(matrix(seeds=list(range(24))))
+MATRIX = matrix(seeds=list(range(24)))
+RUNS = expand(MATRIX)
 FAILING = RUNS[7].id
 
 
@@ -58,7 +59,7 @@ class Command:
     def run(self) -> list[str]:
         """Return the ids of the runs that are not done."""
         context = RunContext(None, self.store.folder / "weights")
-        with ClaimedRuns(self.store, make_plan(RUNS, self.store).runs) as runs:
+        with ClaimedRuns(self.store, make_plan(MATRIX, self.store).runs) as runs:
             return [record.id for record in execute_runs(runs, self.executor, context, None, self)]
 
 
@@ -82,6 +83,6 @@ def test_a_run_that_ended_with_a_loss_that_is_no_number_is_executed_again(tmp_pa
     history = (record.history[0].model_copy(update={"train_loss": math.nan}),)
     kept = {key: getattr(record, key) for key in ("id", "spec", "started_at", "finished_at")}
     store.save(UnfinishedRun(**kept, status="diverged", reason="for a test", history=history))
-    with ClaimedRuns(store, make_plan(RUNS[:1], store).runs) as runs:
+    with ClaimedRuns(store, make_plan(MATRIX, store).runs[:1]) as runs:
         assert runs.take() == RUNS[0]
     assert runs.finished_elsewhere() == []

@@ -162,9 +162,9 @@ def test_a_mistake_is_reported_in_one_line_that_does_not_presume_python(
 
 def test_numbers_are_read_as_people_write_them(file: Path) -> None:
     file.write_text(TEXT.replace("epochs: 30", "{lr: 1e-3, weight_decay: 1E-2}").replace("training:\n  ", "training: "))
-    assert matrix_file.load(file).training.lr == 0.001
+    assert matrix_file.load(file).training.lr == (0.001,)
     assert matrix_file.load(file).training.weight_decay == 0.01
-    assert matrix_file.load(file, ["training.lr=5e-4"]).training.lr == 0.0005
+    assert matrix_file.load(file, ["training.lr=5e-4"]).training.lr == (0.0005,)
 
 
 HOSTILE = [

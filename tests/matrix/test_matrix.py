@@ -17,7 +17,7 @@ from benchmark.matrix.expand import expand
 from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
 from benchmark.matrix.matrix import Matrix, list_not_applicable
 from benchmark.matrix.policies import POLICIES
-from benchmark.matrix.run_spec import CellKey, RunSpec
+from benchmark.matrix.run_spec import CellKey, RunSpec, Trial
 from tests.factories import matrix
 
 CPU = plain_yaml.read(file.find("cpu").read_text(encoding="utf-8"))[0]
@@ -181,6 +181,7 @@ def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
         "head_init": HEADS.parse("xavier"),
         "choose_by": "loss",
         "backbone": "first-half",
+        "trial": Trial(lr=1e-3),
     }
     assert {*other, "dataset"} == set(RunSpec.model_fields)
     ids = {spec.model_copy(update={key: value}).id for key, value in other.items()} | {spec.id}

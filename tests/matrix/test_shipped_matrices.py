@@ -167,7 +167,7 @@ def test_thumbs_trains_alexnet_as_the_source_does_and_keeps_the_best_checkpoint(
         ("saturation", ("strength", 0.1)),
         ("hue", ("turns", 0.1)),
     ]
-    assert (training.image_size, training.batch_size, training.epochs, training.lr) == ((224,), 16, 10, 1e-3)
+    assert (training.image_size, training.batch_size, training.epochs, training.lr) == ((224,), 16, 10, (1e-3,))
     assert (str(training.optimizer), str(training.scheduler)) == ("sgd (momentum 0.9)", "constant")
 
 

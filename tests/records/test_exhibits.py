@@ -14,6 +14,7 @@ from benchmark.data.catalogue import CATALOGUE
 from benchmark.data.source import DatasetSource
 from benchmark.errors import UserError
 from benchmark.records import exhibits
+from benchmark.records.record import DoneRun
 from benchmark.records.store import Store
 from tests import factories
 from tests.training.test_run import measured
@@ -80,11 +81,11 @@ def test_runs_of_the_same_images_share_their_files_and_a_run_that_is_not_asked_l
     shown = {"exhibits": store.exhibits, "keep_thumbnails": "all"}
     first = measured(factories.training_spec(seed=0), tmp_path, **shown)
     saved = store.save(first.record, first.predictions, first.shown)
-    assert saved.exhibits is not None
+    assert isinstance(saved, DoneRun) and saved.exhibits is not None
     names = [path.name for path in store.exhibits.iterdir()]
     assert names == [saved.exhibits.thumbnails]
     second = measured(factories.training_spec(seed=1), tmp_path, **shown)
-    assert second.record.exhibits == saved.exhibits
+    assert isinstance(second.record, DoneRun) and second.record.exhibits == saved.exhibits
     assert [exhibit.content for exhibit in second.shown] == [None]
     other = exhibits.thumbnails(
         factories.training_spec(), replace(factories.dataset(), fingerprint="1" * 64), True, tmp_path
@@ -92,7 +93,8 @@ def test_runs_of_the_same_images_share_their_files_and_a_run_that_is_not_asked_l
     assert other.name != names[0]
     not_asked = measured(factories.training_spec(), tmp_path)
     assert not_asked.shown == ()
-    assert not_asked.record.exhibits is not None and not_asked.record.exhibits.thumbnails is None
+    assert isinstance(not_asked.record, DoneRun) and not_asked.record.exhibits is not None
+    assert not_asked.record.exhibits.thumbnails is None
 
 
 def test_a_damaged_exhibit_is_refused_and_made_again_and_a_missing_one_is_none(tmp_path: Path) -> None:

@@ -41,9 +41,10 @@ from torchmetrics.functional.classification import multiclass_accuracy
 import benchmark.training.run  # noqa: F401 - the libraries behind it are loaded once, for every fork
 from benchmark.data.splits import assign, draw
 from benchmark.errors import UserError
-from benchmark.matrix import policies
+from benchmark.matrix import policies, tuning
 from benchmark.matrix.input_modes import InputMode
 from benchmark.matrix.policies import Stage
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks import freezing, initialisation, stems
 from benchmark.networks.libraries.timm_models import TimmModel
 from benchmark.training import devices, features, optimizers
@@ -501,6 +502,22 @@ def stem_lr_factor(absence: Absence) -> None:
         original,
         lambda network, stage, stem=(): original(network, stage.model_copy(update={"stem_lr_factor": 1.0}), stem),
     )
+
+
+@without(
+    "a rate chosen by test images", "test_a_tuning_run_reads_no_test_image_and_its_record_has_no_test_score[scratch]"
+)
+def tuning_without_test(absence: Absence) -> None:
+    absence.of(RunSpec, "sees_test", property(lambda self: True))
+
+
+@without(
+    "a rate chosen on the seeds that are reported",
+    "test_every_rate_is_tried_in_every_cell_with_every_tuning_seed_and_no_other",
+)
+def seeds_of_their_own(absence: Absence) -> None:
+    original = tuning.tuning_runs
+    absence.everywhere(original, lambda matrix: original(matrix.model_copy(update={"tune_seeds": matrix.seeds})))
 
 
 def run_tests(nodes: Sequence[str], remove: Callable[[Absence], None] | None = None) -> tuple[int, str]:

@@ -146,6 +146,7 @@ def test_test_images_are_evaluated_twice_with_the_chosen_weights_and_with_the_la
     assert trained.run_state.images_evaluated == 20 * (1 + epochs + 1) + 2 * 20, (
         "validation with epoch 0 and at the end"
     )
+    assert images.test is not None
     test = images.test.__getitems__(list(range(20)))[0]
     for state, logits in ((trained.best.state, trained.test_logits), (trained.last_state, trained.last_test_logits)):
         built.network.load_state_dict(state)

@@ -92,7 +92,7 @@ def test_sgd_on_summed_losses_is_sgd_on_their_mean_with_lr_times_and_weight_deca
     assert float((ends[0] - start).abs().max()) > 0.01
     hotdog = file.load(file.find("hotdog"))
     assert hotdog.training.batch_size == batch
-    assert hotdog.training.lr == pytest.approx(lr * batch, rel=1e-12)
+    assert hotdog.training.lr[0] == pytest.approx(lr * batch, rel=1e-12)
     assert hotdog.training.weight_decay == pytest.approx(weight_decay / batch, rel=1e-12)
 
 

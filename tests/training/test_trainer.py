@@ -220,6 +220,7 @@ def test_the_best_epochs_weights_are_restored_and_its_logits_are_theirs() -> Non
     assert trained.best.epoch < 6, "the test needs a best epoch that is not the last"
     assert not built.network.training
     with torch.inference_mode():
+        assert images.test is not None
         logits = built.network(images.test.__getitems__(list(range(20)))[0])
     assert torch.equal(logits, trained.test_logits)
     assert not all(torch.equal(tensor, trained.best.state[name]) for name, tensor in trained.last_state.items())
