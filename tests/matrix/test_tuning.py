@@ -63,6 +63,16 @@ def test_one_rate_is_chosen_per_dataset_policy_and_model_for_all_input_modes_tog
     assert groups == {group(row[0]) for row in candidates(made)}
 
 
+def test_under_cross_validation_each_fold_that_is_tested_has_a_choice_of_its_own() -> None:
+    changes = {"datasets": ["elpv", "beans"], "input_modes": ["grey-1ch"], "evaluation": "folds"}
+    made = tuned(**changes, seeds=[0, 3, 5])
+    groups = Counter(group(spec)[::4] for spec in tuning_runs(made))
+    assert groups == {("elpv", 0): 6, ("elpv", 3): 6, ("beans", None): 6}, "beans has a test split of its own"
+    rows = {row[0].seed: group(row[0]).fold for row in candidates(made) if row[0].dataset == "elpv"}
+    assert rows == {0: 0, 3: 3, 5: 0}
+    assert dependencies(made) < dependencies(tuned(**changes, seeds=[0, 3, 5, 1]))
+
+
 def test_runs_added_to_a_tuned_matrix_are_more_runs_but_what_may_change_a_choice_is_another_matrix() -> None:
     before = dependencies(tuned())
     for more in (tuned(seeds=[0, 1]), tuned(datasets=["beans", "rps"]), tuned(policies=["scratch", "finetune"])):

@@ -47,7 +47,7 @@ from benchmark.matrix.policies import Stage
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks import freezing, initialisation, stems
 from benchmark.networks.libraries.timm_models import TimmModel
-from benchmark.training import devices, features, optimizers
+from benchmark.training import context, devices, features, optimizers
 from benchmark.training import trainer as training
 from benchmark.training.batches import EpochBatches, Normaliser
 from benchmark.training.trainer import StageTrainer
@@ -518,6 +518,15 @@ def tuning_without_test(absence: Absence) -> None:
 def seeds_of_their_own(absence: Absence) -> None:
     original = tuning.tuning_runs
     absence.everywhere(original, lambda matrix: original(matrix.model_copy(update={"tune_seeds": matrix.seeds})))
+
+
+@without(
+    "a rate chosen on the images of the fold that is tested",
+    "test_under_cross_validation_a_fold_is_chosen_for_on_the_images_outside_of_it",
+)
+def tuning_outside_of_the_fold(absence: Absence) -> None:
+    original = context.load_run_images
+    absence.everywhere(original, lambda spec, *given: original(spec.model_copy(update={"trial": None}), *given))
 
 
 def run_tests(nodes: Sequence[str], remove: Callable[[Absence], None] | None = None) -> tuple[int, str]:

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from benchmark.data.dataset import PreparedDataset
+from benchmark.errors import UserError
+from benchmark.matrix.identify import identify_folders
 from benchmark.matrix.run_spec import RunSpec, Trial
+from benchmark.matrix.tuning import candidates, group, tuning_runs
 from benchmark.records.record import DoneRun, TunedRun
-from benchmark.training.context import RunContext
+from benchmark.training.context import RunContext, load_run_images
 from benchmark.training.run import train_and_score
 from tests import factories
 
@@ -61,3 +64,35 @@ def test_test_images_and_labels_do_not_move_what_a_tuning_run_reports(tmp_path: 
     )
     assert isinstance(first, TunedRun) and isinstance(second, TunedRun)
     assert first.validation == second.validation
+
+
+def test_under_cross_validation_a_fold_is_chosen_for_on_the_images_outside_of_it(tmp_path: Path) -> None:
+    folder = factories.write_bars(tmp_path / "bars", each=20)
+    made = factories.matrix(
+        datasets=[f"folder:{folder}"],
+        input_modes=["grey-1ch"],
+        seeds=[0, 1, 4],
+        tune_seeds=[100, 101],
+        training={"image_size": 32, "lr": [1e-3, 1e-2]},
+    )
+    made = identify_folders(made)
+    tested = {row[0].fold: set(load_run_images(row[0], None).test.image_ids) for row in candidates(made)}
+    assert {fold: len(ids) for fold, ids in tested.items()} == {0: 8, 1: 8, 4: 8}
+    tried = []
+    for spec in tuning_runs(made):
+        data = load_run_images(spec, None)
+        shown = {*data.train.image_ids, *data.validation.image_ids}
+        assert len(shown) == 40 - 8
+        assert not shown & tested[spec.fold]
+        tried.append((spec.fold, spec.seed, spec.trial and spec.trial.lr))
+    assert sorted(tried) == [(fold, seed, lr) for fold in (0, 1, 4) for seed in (100, 101) for lr in (1e-3, 1e-2)]
+    assert {group(spec) for spec in tuning_runs(made)} == {group(row[0]) for row in candidates(made)}
+
+
+def test_a_tuning_run_is_refused_where_its_matrix_does_not_know_of_the_folds(tmp_path: Path) -> None:
+    folder = factories.write_bars(tmp_path / "bars", each=20)
+    changes = {"datasets": [f"folder:{folder}"], "input_modes": ["grey-1ch"], "tune_seeds": [100]}
+    made = identify_folders(factories.matrix(**changes, training={"image_size": 32, "lr": [1e-3, 1e-2]}))
+    unaware = made.model_copy(update={"datasets": (made.datasets[0].model_copy(update={"folds": None}),)})
+    with pytest.raises(UserError, match="`folds` in the matrix disagrees with its images"):
+        load_run_images(tuning_runs(unaware)[0], None)
