@@ -133,7 +133,7 @@ def execute(
             failed = execute_all(tuning)
             todo = _resolve(todo, make_plan(matrix, store), from_scratch=from_scratch)
             shown.left(len(todo))
-        return failed + execute_all(todo), floor.wait()
+        return failed + (execute_all(todo) if todo else []), floor.wait()
 
 
 def _resolve(todo: Sequence[PlannedRun], plan: Plan, *, from_scratch: bool) -> list[PlannedRun]:

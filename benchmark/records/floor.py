@@ -16,9 +16,8 @@ from typing import Literal, get_args
 
 from pydantic import ValidationError
 
-from benchmark.data.catalogue import CATALOGUE
 from benchmark.data.source import DatasetSource
-from benchmark.data.splits.rules import FOLDS, Evaluation, uses_folds
+from benchmark.data.splits.rules import Evaluation
 from benchmark.errors import UserError
 from benchmark.fields import Frozen
 from benchmark.files import write_atomically
@@ -52,7 +51,7 @@ class FloorSpec(Frozen):
     split_seed: int
     evaluation: Evaluation
     fold: int | None
-    """Test split of a cross-validation; also of a folder, of which only its files say whether it is cross-validated."""
+    """The test split of a cross-validation, or None where there is one test split for all seeds."""
     on_bad_image: Literal["refuse", "drop"]
     method: Method
 
@@ -224,7 +223,7 @@ class PlannedRow:
 def floor_specs(runs: Iterable[RunSpec]) -> list[FloorSpec]:
     """Return the floor rows of the images that some runs use, in the runs' order and that of `METHODS`."""
     datasets = dict.fromkeys(
-        (run.dataset, run.source, run.split_seed, run.evaluation, _fold(run), run.on_bad_image) for run in runs
+        (run.dataset, run.source, run.split_seed, run.evaluation, run.fold, run.on_bad_image) for run in runs
     )
     names = ("dataset", "source", "split_seed", "evaluation", "fold", "on_bad_image", "method")
     return [
@@ -232,12 +231,6 @@ def floor_specs(runs: Iterable[RunSpec]) -> list[FloorSpec]:
         for dataset in datasets
         for method in METHODS
     ]
-
-
-def _fold(run: RunSpec) -> int | None:
-    source = run.source
-    folds = source.is_folder or uses_folds(source.name, CATALOGUE[source.name].images, run.evaluation)
-    return run.seed % FOLDS if folds else None
 
 
 def plan_floor(runs: Sequence[RunSpec], folder: Path, done: Iterable[DoneRun]) -> tuple[PlannedRow, ...]:

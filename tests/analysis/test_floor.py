@@ -18,7 +18,7 @@ from tests.factories import floor_predictions, floor_row
 
 MATRIX = factories.grid(datasets=["beans", "elpv"], input_modes=["grey-1ch"], policies=["scratch"])
 RUNS = expand(MATRIX)
-FOLDER = {"name": "folder:/a/b", "content": "0" * 64, "colour": True}
+FOLDER = {"name": "folder:/a/b", "content": "0" * 64, "colour": True, "folds": True}
 FOLDS = expand(factories.matrix(datasets=[FOLDER], seeds=[0, 1]))
 
 

@@ -56,9 +56,11 @@ def test_every_dataset_of_the_runs_has_one_row_per_method_whatever_their_seeds()
 
 
 def test_a_cross_validated_folder_has_a_row_per_fold() -> None:
-    folder = {"name": "folder:/a/b", "content": "0" * 64, "colour": True}
+    folder = {"name": "folder:/a/b", "content": "0" * 64, "colour": True, "folds": True}
     rows = floor_specs(expand(matrix(datasets=[folder], seeds=[0, 1, 5, 6])))
     assert [row.fold for row in rows if row.method == "1-nn"] == [0, 1]
+    rows = floor_specs(expand(matrix(datasets=[{**folder, "folds": False}], seeds=[0, 1, 5, 6])))
+    assert [row.fold for row in rows if row.method == "1-nn"] == [None], "it has a test split"
 
 
 def test_folds_and_splits_that_follow_the_seed_have_rows_of_their_own_where_the_dataset_has_no_test_split() -> None:
