@@ -15,7 +15,7 @@ import typer
 from benchmark.analysis.floor import by_method
 from benchmark.analysis.results import Results, load
 from benchmark.cli.display import display
-from benchmark.cli.selection import Selection
+from benchmark.cli.selection import Selection, explain_waiting
 from benchmark.errors import UserError
 from benchmark.execution.claims import ClaimedRuns, execute_runs, remove_done_checkpoints
 from benchmark.execution.executor import Executor
@@ -199,10 +199,8 @@ def explain_failures(failed: list[RunRecord], of_floor: list[str], results: Resu
         title = results.matrix.title(record.spec)
         typer.echo(f"{record.status}: {title} ({record.id}): {record.reason}", err=True)
     if failed:
-        for choice in results.plan.choices:
-            if choice.lr is None:
-                title = results.matrix.add_setup(str(choice.group), choice.group.setup)
-                typer.echo(f"waiting: {title}: no learning rate is chosen: {choice.obstacle}", err=True)
+        for line in explain_waiting(results.matrix, results.plan):
+            typer.echo(line, err=True)
         typer.echo(
             f"{len(failed)} runs failed; tracebacks are in {results.store.records}/<id>.json. "
             "Run the same command to retry them.",

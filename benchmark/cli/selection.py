@@ -87,3 +87,13 @@ def _filter(plan: Plan, only: Sequence[str]) -> tuple[PlannedRun, ...]:
     waiting = {group(run.spec) for run in named if run.state == "waiting"}
     tuning = [run for run in plan.tuning if is_named(run) or (run.state != "done" and group(run.spec) in waiting)]
     return (*tuning, *named)
+
+
+def explain_waiting(matrix: Matrix, plan: Plan) -> list[str]:
+    """Return one line per group of runs that waits for its learning rate: why none is chosen."""
+    waiting = [choice for choice in plan.choices if choice.lr is None]
+    titles = [matrix.add_setup(str(choice.group), choice.group.setup) for choice in waiting]
+    return [
+        f"waiting: {title}: no learning rate is chosen: {choice.obstacle}"
+        for title, choice in zip(titles, waiting, strict=True)
+    ]

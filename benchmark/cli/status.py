@@ -20,7 +20,7 @@ def status(
     """
     from collections import Counter
 
-    from benchmark.cli.selection import select
+    from benchmark.cli.selection import explain_waiting, select
     from benchmark.execution.forecast import forecast
     from benchmark.records.floor import damaged_rows
     from benchmark.records.plan import FAILURES, count_states
@@ -39,6 +39,8 @@ def status(
     for run in failed:
         reason = run.record.reason if run.record else None
         typer.echo(f"{run.state}: {selection.matrix.title(run.spec)} ({run.spec.id}): {reason}")
+    for line in explain_waiting(selection.matrix, selection.plan):
+        typer.echo(line)
     bad_predictions = [bad for record in selection.plan.done if (bad := selection.store.damaged_predictions(record))]
     damaged = [*selection.plan.damaged, *bad_predictions, *damaged_rows(floor)]
     for each in damaged:

@@ -243,6 +243,9 @@ def _work(spec: RunSpec, images: Images, evaluation: float = EVALUATION) -> floa
     twice at the end.
     """
 
+    if not spec.sees_test:
+        images = images._replace(test=0)
+
     def passes(stage: Stage) -> float:
         if stage.keeps_features(spec.augment):
             return evaluation * (2 * images.train + images.validation + images.test)

@@ -11,7 +11,7 @@ from benchmark.analysis.winner import best_seed, winners
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import file
 from benchmark.records.plan import make_plan
-from benchmark.records.record import DoneRun
+from benchmark.records.record import DoneRun, TunedRun
 from benchmark.records.store import DamagedRecord, StaleRecord, Store, find_results
 
 
@@ -70,6 +70,8 @@ def find_run(results: Path, run_id: str) -> KeptRun:
         raise UserError(f"{record.path}: damaged ({record.reason}). Run it again.")
     if isinstance(record, StaleRecord):
         raise UserError(f"--run {run_id}: it was made under another protocol. Run it again.")
+    if isinstance(record, TunedRun):
+        raise UserError(f"--run {run_id}: {record.spec}: a tuning run, which leaves no weights.")
     if not isinstance(record, DoneRun):
         raise UserError(f"--run {run_id}: {record.spec} is not done: {record.status}: {record.reason}")
     return KeptRun(record, store, f"run {run_id}")

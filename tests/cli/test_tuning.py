@@ -103,6 +103,10 @@ def test_status_counts_every_run_and_reports_show_only_those_that_are_reported(m
     status = made.call("status")
     assert status.exit_code == 0, status.output
     assert status.output.splitlines()[:3] == ["     3 done", "     3 pending", "     2 waiting"]
+    assert (
+        "waiting: shape-control finetune-whole: no learning rate is chosen: 2 of 2 tuning runs not done"
+        in status.output
+    )
     made.store.matrix.write_text(file.dump(made.matrix))
     assert CliRunner().invoke(app, ["report"]).exit_code == 0
     text = (made.store.folder / "report.md").read_text()

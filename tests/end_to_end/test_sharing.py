@@ -66,3 +66,25 @@ def test_what_a_killed_command_had_claimed_is_taken_over_and_its_worker_is_gone(
     assert second.returncode == 0, err
     (record,) = commands.records().values()
     assert record["timing"]["resumed_after"] and record["timing"]["resumed_after"][0] > 0
+
+
+@pytest.mark.stress
+def test_two_commands_share_the_tuning_runs_choose_the_same_rate_and_share_the_rest(
+    tmp_path: Path, cache: Path
+) -> None:
+    commands = Commands(tmp_path, cache)
+    rates = [1e-3, 1e-2]
+    training = {**TRAINING, "epochs": 12, "lr": rates}
+    matrix = commands.matrix(seeds=list(range(6)), tune_seeds=[100, 101], training=training)
+    processes = [commands.start("run", "--matrix", matrix, "--workers", "1") for _ in range(2)]
+    outputs = [process.communicate(timeout=800) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert len({summary(out) for out, _ in outputs}) == 1
+    both = r"^\[\d+/\d+\] (.*?): (?:test|validation) accuracy (.*)$"
+    parts = [[run for run, rest in re.findall(both, out, re.M) if "by another" not in rest] for out, _ in outputs]
+    assert_shared(commands, parts, 8 + 12)
+    reported = [
+        record["spec"]["stages"][0]["lr"] for record in commands.records().values() if record["status"] == "done"
+    ]
+    assert len(reported) == 12
+    assert len(set(reported)) == 1

@@ -22,7 +22,7 @@ from benchmark.execution.forecast import (
     run_times,
 )
 from benchmark.matrix.expand import expand
-from benchmark.matrix.run_spec import RunSpec
+from benchmark.matrix.run_spec import RunSpec, Trial
 from benchmark.records.plan import Plan, PlannedRun
 from benchmark.records.record import DoneRun
 from tests.factories import done, matrix, spec
@@ -125,6 +125,11 @@ def test_without_a_done_run_the_reference_rate_of_the_nearest_size_is_taken_and_
     larger = only(spec(models=[f"{run.model}.in1k"], training={"image_size": 192, "epochs": 10}), [])
     assert larger.seconds == pytest.approx(4 * found.seconds)
     assert run_times([run], [], "gpu") == {}
+
+
+def test_a_tuning_run_takes_no_time_for_test_images() -> None:
+    tuning = spec(**LITE0).model_copy(update={"trial": Trial(lr=1e-3)})
+    assert only(tuning, []).seconds == pytest.approx(10 * (1034 / 74.0 + 133 / 307.1) + 2 * 133 / 307.1)
 
 
 def test_kept_features_cost_one_pass_over_the_images_and_their_mirror_images() -> None:

@@ -15,6 +15,8 @@ from benchmark.cli.predict import printable
 from benchmark.errors import UserError
 from benchmark.matrix import file
 from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.run_spec import Trial
+from benchmark.records.store import Store
 from benchmark.trained.find import find_run, find_winner
 from benchmark.trained.predict import list_images, predict
 from benchmark.trained.restore import open_run
@@ -148,6 +150,14 @@ def test_what_cannot_be_found_is_told_with_what_is_there(applied: TrainedRuns) -
     neither = applied.command("predict", "x.png")
     assert neither.returncode == 2
     assert b"--best" in neither.stderr
+
+
+def test_a_tuning_run_has_no_weights_to_predict_with(tmp_path: Path) -> None:
+    tried = factories.training_spec().model_copy(update={"trial": Trial(lr=1e-3)})
+    store = Store(tmp_path / "results" / "tuned")
+    store.save(factories.tuned(tried))
+    with pytest.raises(UserError, match="a tuning run, which leaves no weights"):
+        find_run(tmp_path / "results", tried.id)
 
 
 def test_weights_of_another_network_are_refused(applied: TrainedRuns) -> None:
