@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
@@ -20,3 +21,9 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def seconds_in(text: str) -> float | None:
+    """Return the seconds in ``90s``, ``10min`` or ``1.5h``, or None if it is no such duration above zero."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h)", text.replace(" ", ""))
+    return (float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]] or None) if found else None

@@ -118,7 +118,7 @@ class Cell:
         values = [attrgetter(field)(record) for record in self.records.values()]
         return None if not values or None in values else math.fsum(values) / len(values)
 
-    def mean_time(self, field: TimeField) -> MeanTime | None:
+    def mean_time(self, field: TimeField | Literal["total_seconds"]) -> MeanTime | None:
         """Return the mean time of the runs that were not contended, of all if every run was, None if no run is done.
 
         Runs whose waiting could not be measured count as not contended.

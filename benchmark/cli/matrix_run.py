@@ -1,4 +1,4 @@
-"""The steps of ``run``: fit a matrix to a folder, execute, report, recommend."""
+"""The steps of ``run``: execute, report, recommend."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import typer
 
@@ -20,14 +21,13 @@ from benchmark.errors import UserError
 from benchmark.execution.claims import ClaimedRuns, execute_runs, remove_done_checkpoints
 from benchmark.execution.executor import Executor
 from benchmark.execution.floor import FloorRows
-from benchmark.execution.forecast import longest_first
+from benchmark.execution.forecast import execution_order
 from benchmark.execution.gpus import default_workers
 from benchmark.execution.local import LocalExecutor
 from benchmark.execution.preflight import preflight
 from benchmark.execution.ray_cluster import RayExecutor, import_ray, require_answer
 from benchmark.files import write_atomically
 from benchmark.matrix import file
-from benchmark.matrix.own_folder import MATRIX, fit
 from benchmark.matrix.tuning import dependencies
 from benchmark.records import groups_file
 from benchmark.records.floor import FloorStore
@@ -58,30 +58,20 @@ class Place:
             raise UserError(f"--ray-address {self.ray_address}: give --executor ray with it.")
 
 
-def fit_folder(matrix: str | None, folder: Path, overrides: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the matrix for a user's folder, and the overrides that fit it to the images and this machine.
+class NotDone(NamedTuple):
+    """Records and messages of a command about what it was asked for and is not done.
 
-    Raises:
-        UserError: a matrix is named too, or the folder cannot be used.
+    Attributes:
+        runs: records of runs.
+        floor: a message for each floor row.
     """
-    if matrix is not None:
-        raise UserError("--folder and --matrix: name one of them. In a matrix, datasets=[folder:PATH] names a folder.")
-    from benchmark.training.devices import choose_device  # imports torch
 
-    fitted = fit(folder, overrides, gpu=choose_device().type == "cuda")
-    for choice in fitted.choices:
-        typer.echo(choice)
-    return MATRIX, [*fitted.overrides, *overrides]
+    runs: list[RunRecord]
+    floor: list[str]
 
 
-def execute(
-    selection: Selection, todo: list[PlannedRun], place: Place, *, from_scratch: bool
-) -> tuple[list[RunRecord], list[str]]:
-    """Execute runs, and compute missing floor rows of the selected runs' datasets meanwhile.
-
-    Returns:
-        The records of the runs that are not done, and a message for each floor row that is not.
-    """
+def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, from_scratch: bool) -> NotDone:
+    """Execute runs, and compute missing floor rows of the selected runs' datasets meanwhile."""
     _refuse_another_matrix(selection)
     matrix, store = selection.matrix, selection.store
     floor = FloorRows(selection.floor(), FloorStore(store.folder), place.data_dir, from_scratch=from_scratch)
@@ -92,10 +82,10 @@ def execute(
     if not todo:
         _keep_matrix(selection)
         if not floor.are_missing:
-            return [], []
+            return NotDone([], [])
         floor.start()
         floor.save(lambda: typer.echo(floor_table()))
-        return [], floor.wait()
+        return NotDone([], floor.wait())
     if place.on_ray:  # before images are prepared
         import_ray()
         if place.ray_address is not None:
@@ -124,7 +114,7 @@ def execute(
             executor = RayExecutor(place.ray_address, number, matrix.threads, place.runs_per_gpu)
 
         def execute_all(planned: list[PlannedRun]) -> list[RunRecord]:
-            ordered = longest_first(planned, selection.plan.done)
+            ordered = execution_order(planned, selection.plan.done)
             with ClaimedRuns(store, ordered, from_scratch=from_scratch) as runs:
                 return execute_runs(runs, executor, context, matrix.timeout, shown)
 
@@ -133,7 +123,7 @@ def execute(
             failed = execute_all(tuning)
             todo = _resolve(todo, make_plan(matrix, store), from_scratch=from_scratch)
             shown.left(len(todo))
-        return failed + (execute_all(todo) if todo else []), floor.wait()
+        return NotDone(failed + (execute_all(todo) if todo else []), floor.wait())
 
 
 def _resolve(todo: Sequence[PlannedRun], plan: Plan, *, from_scratch: bool) -> list[PlannedRun]:
@@ -173,6 +163,11 @@ def _keep_matrix(selection: Selection) -> None:
             write_atomically(path, content)
 
 
+def load_results(selection: Selection) -> Results:
+    """Return the results of a selection's matrix as they are on disk now."""
+    return load(selection.matrix, make_plan(selection.matrix, selection.store), selection.store)
+
+
 def report(selection: Selection) -> Results:
     """Print the table, write the report, and return the results that both show.
 
@@ -181,41 +176,53 @@ def report(selection: Selection) -> Results:
     store = selection.store
     writable = os.access(store.folder, os.W_OK)  # a report that agrees with its records is shown all the same
     with folder_locked(store.folder) if writable else nullcontext():
-        plan = make_plan(selection.matrix, store)
+        results = load_results(selection)
         if store.checkpoints.is_dir():
-            remove_done_checkpoints(store, [record.id for record in plan.finished])
-        results = load(selection.matrix, plan, store)
+            remove_done_checkpoints(store, [record.id for record in results.plan.finished])
         typer.echo(build.table(results))
         build.write(results, store.folder)
     typer.echo(f"report: {store.folder / 'report.md'}")
     return results
 
 
-def explain_failures(failed: list[RunRecord], of_floor: list[str], results: Results) -> None:
+def explain(not_done: NotDone, results: Results) -> None:
     """Print a line per run and floor row that is not done, what waits for them, and how to retry them."""
-    for message in of_floor:
+    for message in not_done.floor:
         typer.echo(message, err=True)
-    for record in failed:
+    for record in not_done.runs:
         title = results.matrix.title(record.spec)
         typer.echo(f"{record.status}: {title} ({record.id}): {record.reason}", err=True)
-    if failed:
+    if not_done.runs:
         for line in explain_waiting(results.matrix, results.plan):
             typer.echo(line, err=True)
         typer.echo(
-            f"{len(failed)} runs failed; tracebacks are in {results.store.records}/<id>.json. "
+            f"{len(not_done.runs)} runs failed; tracebacks are in {results.store.records}/<id>.json. "
             "Run the same command to retry them.",
             err=True,
         )
 
 
-def recommend(results: Results) -> None:
-    """Print the recommendation in words, and the command that classifies with the winner."""
+def recommend_first(results: Results) -> None:
+    """Print what is recommended until more is run."""
+    typer.echo("\nFirst recommendation")
+    _echo_wrapped(build.recommendation(results).partition("\n\n")[0])
+
+
+def recommend(results: Results, more: str = "") -> None:
+    """Print the recommendation in words, a sentence more, and the command that classifies with the winner."""
     matrix, folder = results.matrix, results.store.folder
     typer.echo("\nRecommendation")
-    for line in build.recommendation(results).splitlines():
-        typer.echo(textwrap.fill(line, width=100, subsequent_indent="  " if line.startswith("- ") else ""))
+    _echo_wrapped(build.recommendation(results))
+    if more:
+        typer.echo()
+        _echo_wrapped(more)
     if matrix.keep_weights == "none":
         return
     where = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
     best = f"--best {shlex.quote(folder.name)}{' --dataset NAME' if len(matrix.datasets) > 1 else ''}{where}"
     typer.echo(f"\nClassify with the winner: python -m benchmark predict {best} IMAGE…")
+
+
+def _echo_wrapped(text: str) -> None:
+    for line in text.splitlines():
+        typer.echo(textwrap.fill(line, width=100, subsequent_indent="  " if line.startswith("- ") else ""))

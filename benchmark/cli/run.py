@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from enum import Enum
 from typing import Annotated, Any
 
@@ -53,37 +54,54 @@ def run(
     results: options.Results = options.DEFAULT_RESULTS,
     name: options.Name = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what is done.")] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="TIME",
+            help="With --folder, on a CPU: time for the command, e.g. 90s, 10min or 1h; it decides the image size at "
+            "which whole networks are trained. A later command with more time may add a larger one.",
+            show_default="10min",
+        ),
+    ] = None,
 ) -> None:
     """Execute a matrix's runs that are not done, print the table, write the report.
 
     Exit code: 0 all asked for is done, 1 some run or floor row failed, 2 a mistake in what was asked, 130 interrupted.
     """
+    started = time.monotonic()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    if folder is not None and matrix is not None:
+        raise UserError("--folder and --matrix: name one of them. In a matrix, datasets=[folder:PATH] names a folder.")
+    if folder is None and budget is not None:
+        raise UserError(f"--budget {budget}: give --folder with it; a matrix says itself what is run.")
     try:
         from benchmark.cli.selection import select
         from benchmark.execution import forkserver
 
         if folder is not None:
-            from benchmark.cli.matrix_run import fit_folder
-
-            matrix, overrides = fit_folder(matrix, folder, overrides or ())
-        selection = select(matrix or options.DEFAULT_MATRIX, overrides, only, name, results, verify=True)
-        todo = [planned for planned in selection.selected if force or planned.state != "done"]
-        if todo:
             forkserver.start_importing()  # meanwhile this process imports what it needs itself
-        from benchmark.cli.matrix_run import Place, execute, explain_failures, recommend, report
+            from benchmark.cli.folder_run import Asked, run_folder
+            from benchmark.cli.matrix_run import Place
 
-        place = Place(executor is Where.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
-        failed, of_floor = execute(selection, todo, place, from_scratch=force)
-        found = report(selection)
-        explain_failures(failed, of_floor, found)
-        if folder is not None:
-            recommend(found)
+            place = Place(executor is Where.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
+            asked = Asked(folder, overrides or (), only, name, results, budget, force, started)
+            not_done = run_folder(asked, place)
+        else:
+            selection = select(matrix or options.DEFAULT_MATRIX, overrides, only, name, results, verify=True)
+            todo = [planned for planned in selection.selected if force or planned.state != "done"]
+            if todo:
+                forkserver.start_importing()
+            from benchmark.cli.matrix_run import Place, execute, explain, report
+
+            place = Place(executor is Where.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
+            not_done = execute(selection, todo, place, from_scratch=force)
+            explain(not_done, report(selection))
     except KeyboardInterrupt:
         typer.echo("interrupted. Finished runs are kept; run the same command again to resume.", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    if failed or of_floor:
+    if any(not_done):
         raise typer.Exit(SOME_RUN_FAILED)
 
 

