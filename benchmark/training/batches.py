@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -114,7 +114,7 @@ class SplitImages(Source):
     ) -> None:
         super().__init__(torch.from_numpy(split.labels.copy()).to(device))
         self._images = images
-        self._rows = split.rows
+        self.rows = split.rows
         self._on_device = torch.from_numpy(images[split.rows]).to(device) if resident else None
         self._normalise = normaliser
         self._device = device
@@ -134,6 +134,18 @@ class SplitImages(Source):
         self._steps = tuple(step for step in steps if step.name != "hflip")
         self._seed, self._epoch = seed, epoch
 
+    @staticmethod
+    def joined(parts: Sequence[SplitImages]) -> tuple[SplitImages, list[NDArray[np.int64]]]:
+        """Return the images of some splits in the order of their rows, and the positions of each split's among them."""
+        rows = np.unique(np.concatenate([part.rows for part in parts]))
+        positions = [np.searchsorted(rows, part.rows) for part in parts]
+        labels = np.zeros(len(rows), dtype=np.int64)
+        for part, where in zip(parts, positions, strict=True):
+            labels[where] = part.labels.cpu().numpy()
+        first = parts[0]
+        split = Split(rows, labels, ())
+        return SplitImages(first._images, split, first._normalise, first._device, first._crop), positions
+
     def plain(self, positions: list[int], *, mirrored: bool = False) -> Tensor:
         """Return images without augmentation, all of them mirrored or none: float32 (len, channels, h, w)."""
         stored = self._central(self._stored(positions, to_device(torch.tensor(positions), self._device)))
@@ -142,7 +154,7 @@ class SplitImages(Source):
     def _stored(self, positions: list[int], where: Tensor) -> Tensor:
         if self._on_device is not None:
             return self._on_device[where].permute(0, 3, 1, 2)
-        return to_device(torch.from_numpy(self._images[self._rows[positions]]), self._device).permute(0, 3, 1, 2)
+        return to_device(torch.from_numpy(self._images[self.rows[positions]]), self._device).permute(0, 3, 1, 2)
 
     def _central(self, images: Tensor) -> Tensor:
         if self._crop is None or images.shape[-1] == self._crop:
@@ -170,6 +182,8 @@ class Images:
     validation: Source
     test: Source | None
     """Missing (None) in a tuning run."""
+    is_fold: bool = field(default=False, kw_only=True)
+    """Whether runs of other seeds split the same images otherwise: features are then computed for all of them."""
 
 
 class EpochBatches(BatchSampler):

@@ -3,7 +3,7 @@
 While only the head is trained and the backbone is in eval mode, the features of an image never change, so
 that a head trained on kept features takes the same steps as one trained behind the running backbone (up to the last
 bits, which depend on the batch that an image was computed in). They are kept on disk and shared by all runs whose
-images, backbone, precision, thread count and library versions are equal.
+images, backbone, precision, thread count and library versions are equal, and by all folds of a cross-validation.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -86,14 +88,19 @@ def compute_features(
             features, _ = _captured(network, head, batch)
         if not torch.equal(features, in_its_stage) or not torch.equal(head(features), logits):
             return None
-    wanted = 2 * len(images.train) + len(images.validation) + len(images.test or ())
-    if wanted * features[0].numel() * 4 > LARGEST:
-        return None
-    parts = {"train": images.train, "mirrored": images.train, "validation": images.validation}
-    if not augment:
-        del parts["mirrored"]
+    splits = {"train": images.train, "validation": images.validation}
     if images.test is not None:
-        parts["test"] = images.test
+        splits["test"] = images.test
+    parts: dict[str, Source] = dict(splits)
+    where: dict[str, tuple[str, slice | NDArray[np.int64]]] = {name: (name, slice(None)) for name in splits}
+    if images.is_fold and images.test is not None:
+        every, positions = SplitImages.joined([split for split in splits.values() if isinstance(split, SplitImages)])
+        parts, where = {"all": every}, {name: ("all", own) for name, own in zip(splits, positions, strict=True)}
+        about = {**about, "rows": hashlib.sha256(every.rows.tobytes()).hexdigest()}
+    if augment:
+        parts["mirrored"] = parts[where["train"][0]]
+    if sum(map(len, parts.values())) * features[0].numel() * 4 > LARGEST:
+        return None
 
     def compute() -> dict[str, Tensor]:
         return {name: _of_split(network, head, part, name == "mirrored", autocast) for name, part in parts.items()}
@@ -101,11 +108,15 @@ def compute_features(
     names = tuple(parts)
     tensors = compute() if folder is None else _shared(folder / _file_name(network, about, names), names, compute)
     device = images.train.labels.device
-    on_device = {name: tensor.to(device) for name, tensor in tensors.items()}
+
+    def of(split: str, part: str | None = None) -> Tensor:
+        name, own = where[split]
+        return tensors[part or name][own].to(device)
+
     return Images(
-        train=FeatureImages(on_device["train"], on_device.get("mirrored"), images.train.labels),
-        validation=FeatureImages(on_device["validation"], None, images.validation.labels),
-        test=None if images.test is None else FeatureImages(on_device["test"], None, images.test.labels),
+        train=FeatureImages(of("train"), of("train", "mirrored") if augment else None, images.train.labels),
+        validation=FeatureImages(of("validation"), None, images.validation.labels),
+        test=None if images.test is None else FeatureImages(of("test"), None, images.test.labels),
     )
 
 

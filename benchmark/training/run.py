@@ -118,7 +118,7 @@ def train_and_score(
         return SplitImages(data.images, split, normaliser, device, spec.crop_size, resident=resident)
 
     test = on_device(data.test) if spec.sees_test else None
-    images = Images(on_device(data.train), on_device(data.validation), test)
+    images = Images(on_device(data.train), on_device(data.validation), test, is_fold=data.folds is not None)
     about = _about_images(spec, data, built, device)
     kept = None
     if context.checkpoints is not None:

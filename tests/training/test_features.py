@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_modes
 from benchmark.networks.heads import head_parameters
 from benchmark.training import features
-from benchmark.training.batches import Images
+from benchmark.training.batches import Images, Source
 from benchmark.training.stages import Trained, train
 from benchmark.training.trainer import Support
 from tests import factories
@@ -131,6 +132,32 @@ def test_runs_that_share_a_backbone_compute_its_features_once(tmp_path: Path) ->
     assert not torch.equal(first.test_logits, second.test_logits)
     assert passes == [2 + 4, 2, 2], "two to see that it is exact, then a batch for each of four parts"
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+def test_the_folds_of_one_set_of_images_share_their_features(tmp_path: Path) -> None:
+    built, whole = factories.network_and_images(factories.training_spec(), factories.dataset())
+    data = factories.dataset()
+    turned = replace(data, train=data.validation, validation=data.test, test=data.train)
+    _, other = factories.network_and_images(factories.training_spec(), turned)
+    first, second = (
+        frozen(built.network, replace(images, is_fold=True), tmp_path, rows=k)
+        for k, images in enumerate((whole, other))
+    )
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    alone = frozen(built.network, whole)
+    assert first is not None and second is not None and alone is not None
+
+    def features_of(source: Source | None, seed: int | None = None) -> Tensor:
+        assert source is not None
+        if seed is not None:
+            source.augment(factories.training_spec(augment="[{hflip: {probability: 0.9}}]").augment, seed, epoch=1)
+        inputs, _ = source.__getitems__(list(range(len(source))))
+        return inputs
+
+    assert torch.equal(features_of(second.test), features_of(first.train)), "the same images"
+    for kept, own in ((first.train, alone.train), (first.validation, alone.validation), (first.test, alone.test)):
+        torch.testing.assert_close(features_of(kept), features_of(own), rtol=0, atol=1e-5)
+    torch.testing.assert_close(features_of(first.train, 3), features_of(alone.train, 3), rtol=0, atol=1e-5)
 
 
 def test_another_backbone_or_other_images_have_features_of_their_own(tmp_path: Path) -> None:
