@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -15,7 +16,7 @@ from benchmark.analysis.results import Results
 from benchmark.cli.matrix_run import NotDone, Place, execute, explain, load_results, recommend, recommend_first, report
 from benchmark.cli.selection import Selection, select
 from benchmark.errors import UserError
-from benchmark.execution.forecast import Pace, expected_seconds
+from benchmark.execution.forecast import Pace, expected_seconds, run_times
 from benchmark.execution.gpus import default_workers, list_gpus
 from benchmark.execution.pace import measure_pace
 from benchmark.execution.side_process import call_in_side_process
@@ -92,12 +93,12 @@ def run_folder(asked: Asked, place: Place) -> NotDone:
     if fitted.settled:
         return command.run(base.with_matrix(base.matrix, asked.only))
     kept = sizes_of(file.load(base.store.matrix)) if base.store.matrix.is_file() else {}
-    sizes = merged(HEADS, kept)
-    if settled and not set(TRAINED) & set(kept):
-        sizes = merged(sizes, dict.fromkeys(TRAINED, LADDER[:1]))
-    if set(TRAINED) & set(sizes) and asked.budget is None:
-        return command.run(command.sized(sizes, asked.only))
-    return command.run_in_phases(sizes, budget)
+    are_trained = bool(set(TRAINED) & set(kept))
+    if settled and not are_trained:
+        kept = merged(HEADS, dict.fromkeys(TRAINED, LADDER[:1]))
+    if settled or (are_trained and asked.budget is None):
+        return command.run(command.sized(kept, asked.only))
+    return command.run_in_phases(merged(kept, command.heads(budget)), budget)
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,21 @@ class _Command:
         explain(not_done, results)
         recommend(results, "" if self.is_settled else self.more_time(results, pace))
         return not_done
+
+    def heads(self, budget: float) -> Sizes:
+        """Return the sizes of the heads that a budget of some seconds allows; say what it does not."""
+        plan = self.sized(HEADS).plan
+        times = run_times([run.spec for run in plan.runs], plan.finished, "cpu")
+        cells = {run.spec.cell: times[run.spec.id].seconds for run in plan.runs}  # whose seeds share their features
+        seconds = dict.fromkeys(HEADS[KEPT], 0.0)
+        for cell, expected in cells.items():
+            seconds[cell.image_size] += expected / self.workers
+        chosen = choose_heads(seconds, budget)
+        for size in set(seconds) - set(chosen):
+            typer.echo(
+                f"{KEPT} at {size} px is left out: about {duration(seconds[size])}, by rates measured elsewhere."
+            )
+        return {KEPT: chosen}
 
     def run_in_phases(self, sizes: Sizes, budget: float) -> NotDone:
         """Execute heads on kept features, recommend, and train whole networks in the time that is left.
@@ -184,6 +200,19 @@ class _Command:
             f"More time would buy {in_words(cheapest.sizes, sizes)}, in about {duration(cheapest.seconds)}: "
             f"run the same command with --budget {minutes}min."
         )
+
+
+def choose_heads(seconds: Mapping[int, float], budget: float) -> tuple[int, ...]:
+    """Return the image sizes whose heads take half of a budget at most together, and the smallest in any case.
+
+    Args:
+        seconds: expected time of the heads of each size, ascending.
+        budget: seconds.
+    """
+    together = itertools.accumulate(seconds.values())
+    return tuple(
+        size for size, total in zip(seconds, together, strict=True) if size == min(seconds) or total <= budget / 2
+    )
 
 
 def choose(options: Sequence[Option], seconds: float) -> Option | None:

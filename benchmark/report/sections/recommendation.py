@@ -77,9 +77,11 @@ def _compared(chosen: Cell, complete: Sequence[Cell], results: Results) -> str:
             by_sign[interval.sign].append((other, words))
     text = f" On test it is ahead of {_named(by_sign[1])}." if by_sign[1] else ""
     if by_sign[0]:
-        text += f" The comparison with {_named(by_sign[0])} is inconclusive; "
-        cheapest, words = min(by_sign[0], key=lambda pair: _cost(pair[0]))
-        text += f"the cheapest of them is {words}." if _cost(cheapest) < _cost(chosen) else "none of them is cheaper."
+        text += f" The comparison with {_named(by_sign[0])} is inconclusive"
+        if len(by_sign[0]) > 1:
+            cheapest, words = min(by_sign[0], key=lambda pair: _cost(pair[0]))
+            text += f"; the cheapest of them is {words}" if _cost(cheapest) < _cost(chosen) else "; none is cheaper"
+        text += "."
     if by_sign[-1]:
         text += f" Test contradicts validation: it is behind {_named(by_sign[-1])}."
     return text
