@@ -553,7 +553,8 @@ def _run_tests(nodes: Sequence[str], remove: Callable[[Absence], None] | None, p
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     if remove is not None:
         remove(Absence())
-    code = pytest.main(["-q", "-x", "--assert=plain", "-p", "pytest_timeout", "-p", "no:cacheprovider", *nodes])
+    options = ["-q", "-x", "-o", "addopts=", "--assert=plain"]  # addopts needs xdist, which is not loaded
+    code = pytest.main([*options, "-p", "pytest_timeout", "-p", "no:cacheprovider", *nodes])
     sys.stdout.flush()
     os._exit(int(code))
 
