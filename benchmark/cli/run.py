@@ -100,6 +100,9 @@ def run(
             explain(not_done, report(selection))
     except KeyboardInterrupt:
         typer.echo("interrupted. Finished runs are kept; run the same command again to resume.", err=True)
+        # CPython notes an interrupt inside an exec of text (dataclasses use it), handled or not, and would end by the
+        # signal whatever the exit code; the next exec of text clears the note.
+        exec("")
         raise typer.Exit(INTERRUPTED) from None
     if any(not_done):
         raise typer.Exit(SOME_RUN_FAILED)

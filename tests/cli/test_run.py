@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,3 +100,19 @@ def test_a_report_holds_what_another_command_records_just_before_it_is_written(
     done = made.run()
     assert done.exit_code == 0, done.output
     assert report_agrees()
+
+
+def test_an_interrupt_inside_an_exec_of_text_exits_130_and_not_by_the_signal(tmp_path: Path) -> None:
+    script = """
+import sys
+from benchmark.cli import main, selection
+def interrupted(*arguments, **options):
+    exec("raise KeyboardInterrupt")  # as in a dataclass whose methods are being made when Ctrl-C comes
+selection.select = interrupted
+sys.argv[1:] = ["run"]
+main()
+"""
+    (tmp_path / "interrupted.py").write_text(script)  # run by -m, as the benchmark is: only then the signal matters
+    command = [sys.executable, "-m", "interrupted"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr.splitlines()[0].partition(".")[0]) == (130, "interrupted")
