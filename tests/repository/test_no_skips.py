@@ -23,19 +23,20 @@ XFAIL = "import pytest\n\n@pytest.mark.xfail(strict=True)\ndef test_it():\n    a
 PASS = "def test_other():\n    pass\n"
 
 
-def run(folder: Path, text: str, ci: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, text: str, ci: str, *options: str) -> subprocess.CompletedProcess[str]:
     (folder / "conftest.py").write_text(Path(__file__).parents[1].joinpath("conftest.py").read_text(encoding="utf-8"))
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = gpu: needs one\n")
     (folder / "test_skip.py").write_text(text)
     (folder / "test_passing.py").write_text(PASS)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     environment = {**os.environ, "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.parametrize("options", [(), ("-p", "xdist.plugin", "-n", "2")], ids=["one process", "as .ci/run"])
 @pytest.mark.parametrize("text", [IMPORT, SKIP], ids=["import", "skipif"])
-def test_a_skip_fails_the_session_on_a_build_server_only(tmp_path: Path, text: str) -> None:
-    on_ci = run(tmp_path, text, "true")
+def test_a_skip_fails_the_session_on_a_build_server_only(tmp_path: Path, text: str, options: tuple[str, ...]) -> None:
+    on_ci = run(tmp_path, text, "true", *options)
     assert on_ci.returncode == 1, on_ci.stdout
     assert "SKIPPED ON CI, counted as failed: test_skip.py" in on_ci.stdout
     assert run(tmp_path, text, "").returncode == 0
