@@ -40,6 +40,7 @@ def expand(matrix: Matrix) -> list[RunSpec]:
             head_init=training.head_init,
             choose_by=training.choose_by,
             backbone=matrix.policy(cell.policy).backbone,
+            choose_start=matrix.policy(cell.policy).choose_start,
         )
         for entry, cell in list_cells(matrix)
         for source in (entry.source,)

@@ -107,12 +107,15 @@ class StageRule(Frozen):
 class Policy(Frozen):
     """A way to train: source of the weights, and stages.
 
-    Early stopping and the choice of the epoch belong to the last stage; the others run all their epochs.
+    Early stopping and the choice of the epoch, the starting point among them, belong to the last stage; the others run
+    all their epochs.
     """
 
     pretrained: bool
     """Whether the matrix's weights are used, or random ones."""
     backbone: Backbone = "complete"
+    choose_start: bool = True
+    """Whether the last stage's starting point, too, can be chosen; in version 1 it could not."""
     summary: Annotated[str, Field(min_length=1, max_length=200)]
     """One line for people."""
     stages: Annotated[tuple[StageRule, ...], Field(min_length=1)]
@@ -148,7 +151,8 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
         "finetune-bn-switch": Policy(
             pretrained=True,
             summary="for 30 % of the epochs the head alone (backbone frozen, in eval mode), then everything at lr / 10 "
-            "with the batch norms in train mode",
+            "with the batch norms in train mode, whose starting point is not chosen",
+            choose_start=False,
             stages=(StageRule(trainable="head", share=0.3, batch_norm="eval"), _AT_A_TENTH),
         ),
         "feature-extract": Policy(

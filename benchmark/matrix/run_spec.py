@@ -90,6 +90,8 @@ class RunSpec(Frozen):
     head_init: Head = DEFAULT_HEAD
     choose_by: ChooseBy = "accuracy"
     backbone: Backbone = "complete"
+    choose_start: bool = True
+    """Whether the last stage's starting point can be chosen, and patience counts from it."""
     trial: Trial | None = None
     """The purpose of a tuning run, which is in no table of scores, or None for a reported run."""
 
@@ -123,7 +125,17 @@ class RunSpec(Frozen):
             for key in ("head_lr_factor", "stem_lr_factor"):
                 if getattr(stage, key) == 1:
                     del written[key]
-        for key in ("evaluation", "on_bad_image", "crop_size", "head_init", "choose_by", "backbone", "trial"):
+        usual = (
+            "evaluation",
+            "on_bad_image",
+            "crop_size",
+            "head_init",
+            "choose_by",
+            "backbone",
+            "choose_start",
+            "trial",
+        )
+        for key in usual:
             if getattr(self, key) == type(self).model_fields[key].default:
                 del decisive[key]
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))

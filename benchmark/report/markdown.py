@@ -76,7 +76,7 @@ def markdown(
         score_differences=score_differences_table(scores, results),
         published=published(sources, found, results),
         folds={cell.key.dataset: cell.folds for cell in results.by_key.values() if cell.folds},
-        choice=method.choice(matrix.training),
+        choice=method.choice(matrix),
         settings=method.settings(results),
         images=method.datasets(results),
         machine=method.machine(plan.done) if plan.done else "",

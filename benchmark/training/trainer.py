@@ -171,7 +171,7 @@ class StageTrainer(Trainer):
         if self._resumed is None:
             if not self._state.history:
                 self._evaluate_untrained()
-            if self._is_last:
+            if self._is_last and self._spec.choose_start:
                 self._keep_if_best(self._state.history[-1])
             torch.manual_seed(derive_seed(self._spec.seed, "training", self._stage_number))
             return

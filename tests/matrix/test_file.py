@@ -338,7 +338,7 @@ OWN_POLICY = st.fixed_dictionaries(
             max_size=1,
         ),
     },
-    optional={"backbone": st.sampled_from(["complete", "first-half"])},
+    optional={"backbone": st.sampled_from(["complete", "first-half"]), "choose_start": st.booleans()},
 )
 
 

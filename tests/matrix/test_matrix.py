@@ -181,6 +181,7 @@ def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
         "head_init": HEADS.parse("xavier"),
         "choose_by": "loss",
         "backbone": "first-half",
+        "choose_start": False,
         "trial": Trial(lr=1e-3),
     }
     assert {*other, "dataset"} == set(RunSpec.model_fields)

@@ -73,6 +73,7 @@ def test_the_other_policies_are_what_the_design_says() -> None:
     (discriminative,) = stages("discriminative", SETTINGS)
     assert discriminative == whole.model_copy(update={"head_lr_factor": 10.0})
     assert stages("truncate", SETTINGS) == (features,)
+    assert {name for name, policy in POLICIES.items() if not policy.choose_start} == {"finetune-bn-switch"}
     assert {name for name, policy in POLICIES.items() if policy.backbone == "first-half"} == {"truncate"}
     (early,) = stages("freeze-early", SETTINGS)
     assert early == whole.model_copy(update={"trainable": "later-half", "batch_norm": "eval-where-frozen"})

@@ -20,11 +20,16 @@ Answer = tuple[int, float]
 
 
 def answering(
-    answers: Sequence[Answer], images: int = 100, patience: str = "null", choose_by: str = "accuracy"
+    answers: Sequence[Answer],
+    images: int = 100,
+    patience: str = "null",
+    choose_by: str = "accuracy",
+    choose_start: bool = True,
 ) -> Trained:
     """Train in one stage; validation is answered as given, at the starting point and after each epoch."""
     early_stopping = patience if patience == "null" else f"{{patience: {patience}}}"
     spec = factories.training_spec(epochs=len(answers) - 1, early_stopping=early_stopping, choose_by=choose_by)
+    spec = spec.model_copy(update={"choose_start": choose_start})
     built, shown = factories.network_and_images(spec, factories.dataset(train=16, held_out=images))
     left, pending = list(answers), list[Tensor]()
 
@@ -62,6 +67,12 @@ def test_the_chosen_epoch_is_the_best_of_the_epochs_and_their_starting_point(
     history = trained.run_state.history
     assert [record.val_accuracy for record in history] == [right / images for right, _ in answers]
     assert trained.best.epoch == chosen
+
+
+def test_a_starting_point_that_a_policy_leaves_out_is_not_chosen_nor_counted_by_patience() -> None:
+    trained = answering([(90, 1), (80, 1), (70, 1), (60, 1), (95, 1)], patience="2", choose_start=False)
+    assert trained.best.epoch == 1
+    assert [record.epoch for record in trained.run_state.history] == [0, 1, 2, 3]
 
 
 def test_the_keys_of_the_choice_are_what_its_words_say() -> None:

@@ -11,8 +11,9 @@ from types import MappingProxyType
 from benchmark.analysis.results import Results
 from benchmark.data.splits.rules import FOLDS, Evaluation
 from benchmark.matrix.augmentations import Step, describe
+from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import CONTENT
-from benchmark.matrix.settings import FEWEST_FOR_ACCURACY, ChooseBy, EarlyStopping, TrainingSettings
+from benchmark.matrix.settings import FEWEST_FOR_ACCURACY, ChooseBy, EarlyStopping
 from benchmark.records.record import DoneRun, Environment
 from benchmark.report.text import escape, table
 from benchmark.words import count, duration, listed
@@ -111,11 +112,13 @@ def settings(results: Results) -> str:
     return table(["setting", "here", "the article"], rows, left=3)
 
 
-def choice(training: TrainingSettings) -> str:
-    """Return how the epoch is chosen, in one sentence."""
-    chosen = _CHOICE[training.choose_by]
+def choice(matrix: Matrix) -> str:
+    """Return how the epoch is chosen, in a sentence, and of which policies the starting point is not."""
+    chosen = _CHOICE[matrix.training.choose_by]
+    without = [escape(name) for name in matrix.policies if not matrix.policy(name).choose_start]
     return (
-        f"Of the last stage's epochs and its starting point, from which patience counts, the one of {chosen} is chosen."
+        f"Of the last stage's epochs and its starting point, from which patience counts, the one of {chosen} is chosen"
+        + (f" (without the starting point: {listed(without)})." if without else ".")
     )
 
 
