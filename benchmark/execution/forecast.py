@@ -178,8 +178,8 @@ class Pace(NamedTuple):
     """Speed at which this machine trains a network, measured with as many runs at a time as it executes.
 
     Attributes:
-        pixels: images x pixels per second through training steps of the whole network, of one run.
-        overhead: seconds that a run takes apart from training and evaluation.
+        pixels: images x pixels per second through training steps of the whole network, of one run, in later epochs.
+        overhead: seconds that a run takes apart from training and evaluation, and its first such epoch beyond a later.
     """
 
     pixels: float
@@ -187,12 +187,18 @@ class Pace(NamedTuple):
 
     @classmethod
     def of(cls, records: Sequence[FinishedRun]) -> Pace:
-        """Return the median pace of runs that trained the whole network, of two the slower."""
-        timings = [record.timing for record in records]
-        return cls(
-            median_low(record.timing.train_images_per_second * record.spec.input_size**2 for record in records),
-            median_high(t.total_seconds - t.train_seconds - t.eval_seconds - t.feature_seconds for t in timings),
-        )
+        """Return the median pace of runs whose last stage trained the whole network, of two the slower."""
+        paces = []
+        for record in records:
+            last = len(record.spec.stages)
+            first, *later = [e.train_seconds for e in record.history if e.stage == last and e.train_loss is not None]
+            seconds = median(later or [first])
+            images = record.timing.train_images_per_second * fsum([first, *later]) / (1 + len(later))
+            took = record.timing
+            beside = took.total_seconds - took.train_seconds - took.eval_seconds - took.feature_seconds
+            paces.append((images * record.spec.input_size**2 / seconds, beside + first - seconds))
+        pixels, overheads = zip(*paces, strict=True)
+        return cls(median_low(pixels), median_high(overheads))
 
 
 def expected_seconds(specs: Sequence[RunSpec], done: Iterable[FinishedRun], pace: Pace, workers: int) -> float:

@@ -14,13 +14,13 @@ from benchmark.records.record import DoneRun
 from benchmark.training.context import RunContext
 
 IMAGES = 256
-"""Training images of the measurement, if there are as many: eight of the usual batches, a few seconds at 96 px."""
+"""Training images of the measurement, if there are as many: eight of the usual batches, seconds an epoch at 96 px."""
 
 
 def measure_pace(specs: Sequence[RunSpec], data_dir: Path | None) -> Pace:
     """Return the pace of runs that are executed at a time on this machine's CPU; nothing of them is kept.
 
-    Each is shortened to one epoch of its last stage, with at most `IMAGES` training images.
+    Each is shortened to two epochs of its last stage, of which the first is slower, with at most `IMAGES` images.
 
     Args:
         specs: runs that train a whole network, with different ids.
@@ -42,6 +42,6 @@ def measure_pace(specs: Sequence[RunSpec], data_dir: Path | None) -> Pace:
 
 
 def _shortened(spec: RunSpec) -> RunSpec:
-    stage = spec.stages[-1].model_copy(update={"epochs": 1})
+    stage = spec.stages[-1].model_copy(update={"epochs": 2})
     source = spec.source.model_copy(update={"limit": IMAGES})
     return spec.model_copy(update={"stages": (stage,), "source": source})

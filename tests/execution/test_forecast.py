@@ -177,16 +177,21 @@ def test_runs_on_kept_features_alone_come_first_seed_by_seed_so_that_none_waits_
     assert {policy for policy, _, _ in order[4:]} == {"finetune"}
 
 
-def test_a_pace_is_the_slower_of_two_runs_and_scales_with_images_and_pixels() -> None:
+def test_a_pace_is_the_slower_of_two_runs_and_scales_with_images_and_pixels_and_counts_a_slow_start_once() -> None:
     first, second, *others = expand(matrix(seeds=range(6), training={"image_size": 64, "epochs": 5}))
 
     def at(run: RunSpec, rate: float, beside: float) -> DoneRun:
         times = {"train_images_per_second": rate, "train_seconds": 10.0, "eval_seconds": 2.0, "feature_seconds": 1.0}
-        return done(
+        record = done(
             run,
             timing={**times, "total_seconds": 13.0 + beside},
             dataset={"train_images": 100, "validation_images": 20},
         )
+        untrained, first, *later = record.history
+        slower = first.model_copy(update={"train_seconds": first.train_seconds + slow_start})
+        return record.model_copy(update={"history": (untrained, slower, *later)})
+
+    slow_start = 0.0
 
     pace = Pace.of([at(first, 50.0, 3.0), at(second, 40.0, 2.0)])
     assert pace == Pace(40.0 * 64 * 64, 3.0)
@@ -198,6 +203,10 @@ def test_a_pace_is_the_slower_of_two_runs_and_scales_with_images_and_pixels() ->
     double = [run.model_copy(update={"image_size": 128}) for run in others]
     assert expected_seconds(double, records, pace, 2) == pytest.approx(2 * (4 * images / 40 + 4))
     assert expected_seconds([], records, pace, 2) == 0
+    slow_start = 3.0  # seconds of the first epoch over the 2 s of each later one
+    epochs = len(at(first, 1, 1).history) - 1
+    rate = 40.0 * 2 * epochs / (2 * epochs + slow_start)
+    assert Pace.of([at(first, rate, 3.0)]) == pytest.approx(Pace(40.0 * 64 * 64, 6.0))
 
 
 def here(spec: RunSpec) -> DoneRun:
