@@ -27,6 +27,10 @@ cache_app = typer.Typer(help="Decoded images and indexes.", no_args_is_help=True
 app.add_typer(cache_app, name="cache")
 
 NameArgument = Annotated[str, typer.Argument(help="A dataset's name, or folder:PATH.")]
+KeysOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="datasets.KEY=VALUE", help="A key of the dataset's entry, as in a matrix."),
+]
 
 
 @contextmanager
@@ -92,10 +96,11 @@ def list_datasets(data_dir: options.DataDir = None) -> None:
 def prepare_datasets(
     names: Annotated[list[str] | None, typer.Argument(help="Datasets to fetch.")] = None,
     matrix: Annotated[str | None, typer.Option("--matrix", help="Those of a matrix, decoded at its size.")] = None,
+    keys: KeysOption = None,
     data_dir: options.DataDir = None,
 ) -> None:
     """Fetch datasets, verify and index them; with --matrix, decode them too. Complete ones are not fetched again."""
-    from benchmark.data.catalogue import CATALOGUE
+    from benchmark.data.catalogue import CATALOGUE, SPLITS
     from benchmark.data.download.prepare import prepare
     from benchmark.data.index import open_index, without_bad_images
     from benchmark.data.load import list_files
@@ -106,24 +111,25 @@ def prepare_datasets(
     from benchmark.matrix.tuning import every_run
     from benchmark.training.context import load_run_images
 
-    loaded = matrix_file.load(matrix_file.find(matrix)) if matrix else None
-    wanted = list(dict.fromkeys([*(names or []), *(entry.name for entry in (loaded.datasets if loaded else ()))]))
-    if not wanted:
+    loaded = matrix_file.load(matrix_file.find(matrix), keys or ()) if matrix else None
+    sources = [matrix_file.read_source(name, keys or ()) for name in names or ()]
+    sources += [entry.source for entry in (loaded.datasets if loaded else ())]
+    if not sources:
         raise UserError("datasets prepare: name a dataset, or a matrix with --matrix.")
     drop = loaded is not None and loaded.on_bad_image == "drop"
     with _progress() as progress:
-        for name in wanted:
-            listing = prepare(CATALOGUE[name], data_dir, progress) if name in CATALOGUE else list_files(name, data_dir)
+        for source in {(each.name, each.classes, each.splits): each for each in sources}.values():
+            info = CATALOGUE.get(source.name)
+            listing = prepare(info, data_dir, progress) if info else list_files(source, data_dir)
             if drop:
                 listing = without_bad_images(listing, progress)
             seed = loaded.seeds[0] if loaded else 0
             fold = seed % FOLDS if listing.uses_folds(loaded.evaluation if loaded else "split") else None
             index = open_index(listing, loaded.split_seed_of(seed) if loaded else 0, fold=fold, progress=progress)
             counts = Counter(index.splits)
-            typer.echo(
-                f"{name}: {counts['train']} train, {counts['validation']} validation, {counts['test']} test images"
-                f"{'' if fold is None else f' in fold {fold}'}, fingerprint {index.fingerprint[:16]}"
-            )
+            sizes = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
+            in_fold = "" if fold is None else f" in fold {fold}"
+            typer.echo(f"{listing.source}: {sizes} images{in_fold}, fingerprint {index.fingerprint[:16]}")
             for note in index.notes:
                 typer.echo(f"  {note}")
         if loaded is None:
@@ -136,6 +142,7 @@ def prepare_datasets(
 @app.command("check")
 def check_dataset(
     name: NameArgument,
+    keys: KeysOption = None,
     data_dir: options.DataDir = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything found to this file.")] = None,
 ) -> None:
@@ -145,8 +152,9 @@ def check_dataset(
     from benchmark.data.check import check
     from benchmark.data.load import list_files
     from benchmark.files import write_atomically
+    from benchmark.matrix.file import read_source
 
-    listing = list_files(name, data_dir)
+    listing = list_files(read_source(name, keys or ()), data_dir)
     with _progress() as progress:
         findings = check(listing, progress)
     rows = [
@@ -184,6 +192,7 @@ def _step(text: str) -> Step:
 @app.command("show")
 def show_dataset(
     name: NameArgument,
+    keys: KeysOption = None,
     mode: Annotated[list[str] | None, typer.Option("--mode", help="Input modes; default: all.")] = None,
     augment: Annotated[
         list[str] | None,
@@ -198,10 +207,11 @@ def show_dataset(
     """Write a contact sheet: what the network sees, per class and input mode; `--augment all`: every augmentation."""
     from benchmark.data.catalogue import CATALOGUE
     from benchmark.data.load import list_files
+    from benchmark.matrix.file import read_source
     from benchmark.matrix.input_modes import INPUT_MODES
     from benchmark.training.contact_sheet import draw_contact_sheet, draw_gallery
 
-    listing = list_files(name, data_dir)
+    listing = list_files(read_source(name, keys or ()), data_dir)
     for word in mode or ():
         if word not in INPUT_MODES:
             raise UserError(f"--mode {word}: unknown input mode.{did_you_mean(word, INPUT_MODES)}")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmark.data.catalogue import FOLDER, SplitName
 from benchmark.data.listing import ListedFile, Listing, files_below, folders_in, list_file, make_listing
+from benchmark.data.source import DatasetSource, Splits
 from benchmark.errors import UserError, nearest
 
 _SPLIT_WORDS: dict[str, SplitName] = {
@@ -46,20 +47,20 @@ _LAYOUTS = (
 )
 
 
-def list_folder(path: Path) -> Listing:
-    """Return the files of a user's folder, or of a CSV file.
+def list_folder(source: DatasetSource) -> Listing:
+    """Return the files of a user's folder, or of a CSV file, of all its classes.
 
     Raises:
         UserError: it is missing, or in none of the layouts.
     """
-    path = path.expanduser()
+    path = Path(source.name.removeprefix(FOLDER)).expanduser()
     if not path.exists():
         raise UserError(f"folder:{path}: there is no such folder; {_LAYOUTS}.")
     table = path if path.is_file() else path / "labels.csv"
     if table.is_file():
         classes, files = _table(table)
     else:
-        classes, files = _tree(path)
+        classes, files = _tree(path, source.splits)
     if len(classes) < 2:
         raise UserError(f"folder:{path}: {len(classes)} class found, a classifier needs two; {_LAYOUTS}.")
     found = {file.split for file in files}
@@ -69,9 +70,16 @@ def list_folder(path: Path) -> Listing:
     return make_listing(name, f"{FOLDER}{path}", classes, files)
 
 
-def _tree(root: Path) -> tuple[tuple[str, ...], list[ListedFile]]:
-    names = folders_in(root)
-    words = [_SPLIT_WORDS.get(name.lower()) for name in names]
+def _tree(root: Path, given: Splits | None) -> tuple[tuple[str, ...], list[ListedFile]]:
+    if given is not None:
+        words: list[SplitName | None] = [*given.folders]
+        names = [*given.folders.values()]
+        for name in names:
+            if not (root / name).is_dir():
+                raise UserError(f"folder:{root}: splits names {name}, and there is no such folder.")
+    else:
+        names = folders_in(root)
+        words = [_SPLIT_WORDS.get(name.lower()) for name in names]
     if not names or None in words:
         return tuple(names), list(_class_files(root, root, tuple(names), None))
     if "train" not in words or len(set(words)) != len(words):

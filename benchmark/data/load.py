@@ -23,17 +23,13 @@ from benchmark.errors import UserError, did_you_mean
 Labels = NDArray[np.int64]
 
 
-def list_files(name: str, data_dir: Path | None = None) -> Listing:
-    """Return the files of a dataset: a catalogue name, or ``folder:PATH``.
+def list_files(source: DatasetSource, data_dir: Path | None = None) -> Listing:
+    """Return the files of a dataset, of all its classes.
 
     Raises:
-        UserError: it is unknown, missing, or not in its layout.
+        UserError: it is missing, or not in its layout.
     """
-    if name.startswith(FOLDER):
-        return list_folder(Path(name.removeprefix(FOLDER)))
-    if name not in CATALOGUE:
-        raise UserError(f"unknown dataset {name!r}.{did_you_mean(name, CATALOGUE)}")
-    return list_dataset(CATALOGUE[name], data_dir)
+    return list_folder(source) if source.is_folder else list_dataset(CATALOGUE[source.name], data_dir)
 
 
 def load_dataset(
@@ -155,7 +151,7 @@ def _open(
     progress: Progress | None,
 ) -> tuple[Listing, Index, Labels]:
     """Return a dataset's files, their index, and each class's label in the matrix's entry, -1 if it is left out."""
-    listing = list_files(source.name, data_dir)
+    listing = list_files(source, data_dir)
     if drop_bad_images:
         listing = without_bad_images(listing, progress)
     fold = seed % FOLDS if listing.uses_folds(evaluation) else None

@@ -1,27 +1,71 @@
-"""The images that a matrix asks for: a name, a number of images, a choice of classes."""
+"""The images that a matrix asks for: a name, a number of images, a choice of classes, the folders of the splits."""
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from benchmark.data.catalogue import CATALOGUE, FOLDER
+from benchmark.data.catalogue import CATALOGUE, FOLDER, SPLITS, SplitName
 from benchmark.data.splits.rules import Evaluation, uses_folds
 from benchmark.errors import did_you_mean
-from benchmark.fields import Count, Frozen, NonEmpty
+from benchmark.fields import Count, Frozen, NonEmpty, distinct
 
 
-def _check_name(name: str) -> str:
+def check_name(name: str) -> str:
+    """Return a dataset's name; of a folder that has none of its own in it (``folder:.``) the complete path.
+
+    Raises:
+        ValueError: it is neither in the catalogue nor a folder's.
+    """
     if name.startswith(FOLDER) and name != FOLDER:
-        return name
+        path = Path(name.removeprefix(FOLDER))
+        return name if path.name not in ("", "..", "~") else f"{FOLDER}{path.expanduser().resolve()}"
     if name not in CATALOGUE:
-        raise ValueError(f"unknown dataset {name!r}.{did_you_mean(name, CATALOGUE)}")
+        meant = f" Did you mean {FOLDER + name!r}?" if _is_there(name) else did_you_mean(name, CATALOGUE)
+        raise ValueError(f"unknown dataset {name!r}.{meant}")
     return name
 
 
-DatasetName = Annotated[str, AfterValidator(_check_name)]
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, RuntimeError):  # no name of a file, or of an unknown user's home
+        return False
+
+
+DatasetName = Annotated[str, AfterValidator(check_name)]
+
+
+class Splits(Frozen):
+    """The folders of the splits of a user's own images: paths below the folder, with ``/``.
+
+    Without a test folder the test images are drawn from the training images, and so are those of validation.
+    """
+
+    train: NonEmpty
+    validation: NonEmpty | None = None
+    test: NonEmpty | None = None
+
+    @property
+    def folders(self) -> dict[SplitName, str]:
+        """The folder of each split that is named."""
+        named = {split: getattr(self, split) for split in SPLITS}
+        return {split: folder for split, folder in named.items() if folder is not None}
+
+    @model_validator(mode="after")
+    def _folders_of_their_own(self) -> Splits:
+        if self.test is None and self.validation is not None:
+            raise ValueError("validation is named, and test is not: of two folders the second is the test split")
+        folders = [PurePosixPath(folder) for folder in self.folders.values()]
+        for folder in folders:
+            if folder.is_absolute() or ".." in folder.parts or not folder.parts:
+                raise ValueError(f"{str(folder)!r} is no folder below the dataset's: name it as it is called there")
+        distinct(tuple(map(str, folders)))
+        if any(one != other and one.is_relative_to(other) for one in folders for other in folders):
+            raise ValueError("one of the folders lies in another one: its images would be in both splits")
+        return self
 
 
 class DatasetSource(Frozen):
@@ -33,6 +77,8 @@ class DatasetSource(Frozen):
     (`benchmark.data.splits.rules.count_limited_validation`), test images never."""
     classes: tuple[NonEmpty, ...] | None = None
     """A subset of the classes, in this label order, or None for all."""
+    splits: Splits | None = None
+    """The folders of the splits, or None where their names tell."""
     content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """Hash of a folder's images, classes and splits, filled in by `benchmark.matrix.identify`."""
     colour: bool | None = None
@@ -69,15 +115,17 @@ class DatasetSource(Frozen):
             ValueError: a folder whose content is not known yet.
         """
         if not self.is_folder:
-            return self.model_dump(mode="json", exclude={"content", "colour", "folds"})
+            return self.model_dump(mode="json", exclude={"content", "colour", "folds", "splits"})
         if self.content is None:
             raise ValueError(f"{self.name} has no id before its images are identified")
-        return {**self.model_dump(mode="json", exclude={"colour", "folds"}), "name": FOLDER}
+        return {**self.model_dump(mode="json", exclude={"colour", "folds", "splits"}), "name": FOLDER}
 
     @model_validator(mode="after")
     def _classes_of_the_dataset(self) -> DatasetSource:
         if not self.is_folder and (self.content, self.colour, self.folds) != (None, None, None):
             raise ValueError(f"content, colour and folds belong to a folder's entry, {self.name} is known")
+        if not self.is_folder and self.splits is not None:
+            raise ValueError(f"splits belong to a folder's entry; those of {self.name} are known")
         if self.classes is not None:
             known = self.classes if self.is_folder else CATALOGUE[self.name].classes
             for wanted in self.classes:

@@ -101,14 +101,14 @@ def examine_datasets(specs: Iterable[RunSpec], data_dir: Path | None) -> Iterato
     """Yield whether each dataset of some runs is at hand."""
     from benchmark.data.load import list_files
 
-    for name in dict.fromkeys(spec.source.name for spec in specs):
+    for name, dataset in {spec.source.name: spec.source for spec in specs}.items():
         subject, source = f"dataset {name}", _dataset_source(name)
         downloaded = name in CATALOGUE and bool(CATALOGUE[name].downloads)
         if source == "generated":
             yield Finding(subject, "generated when needed")
             continue
         try:
-            yield Finding(subject, f"{len(list_files(name, data_dir).files)} images")
+            yield Finding(subject, f"{len(list_files(dataset, data_dir).files)} images")
         except UserError as error:
             found = f"not here; `run` fetches it from {source}" if downloaded else str(error)
             yield Finding(subject, found, stops=not downloaded, fetched=downloaded)

@@ -12,7 +12,7 @@ from statistics import median, median_high, median_low
 from typing import Literal, NamedTuple
 
 from benchmark import environment
-from benchmark.data.catalogue import CATALOGUE, FOLDER, SplitName
+from benchmark.data.catalogue import CATALOGUE, SplitName
 from benchmark.data.folders import list_folder
 from benchmark.data.source import DatasetSource
 from benchmark.data.splits.rules import FOLDS, FRACTION, Evaluation, count_limited_validation, uses_folds
@@ -245,7 +245,7 @@ def estimate_images(source: DatasetSource, evaluation: Evaluation = "split") -> 
     """
     official: Mapping[SplitName, int]
     if source.is_folder:
-        listing = list_folder(Path(source.name.removeprefix(FOLDER)))
+        listing = list_folder(source)
         used = source.classes or listing.classes
         official = Counter(file.split or "train" for file in listing.files if listing.classes[file.label] in used)
         folds = listing.uses_folds(evaluation)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from benchmark.data.source import DatasetSource, Splits, check_name
 from benchmark.errors import MisplacedValueError, UserError, did_you_mean, nearest
+from benchmark.fields import Frozen
 from benchmark.matrix import plain_yaml
 from benchmark.matrix.matrix import DatasetEntry, Exclusion, Matrix
 from benchmark.matrix.policies import Policy, StageRule
@@ -47,11 +51,25 @@ def find(name_or_file: str) -> Path:
     raise UserError(f"--matrix {name_or_file}: no shipped matrix has this name.{did_you_mean(name_or_file, shipped())}")
 
 
+@dataclass
 class _Document:
-    """A YAML mapping as plain data, with the line of each key."""
+    """A YAML mapping as plain data, with the line of each key.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Attributes:
+        where: the file, or what stands for it in messages.
+    """
+
+    where: Path | str
+    data: dict[str, Any]
+    lines: dict[KeyPath, int]
+
+    @classmethod
+    def read(cls, path: Path) -> _Document:
+        """Read a file.
+
+        Raises:
+            UserError: it cannot be read, or is no mapping in plain YAML.
+        """
         try:
             text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
@@ -59,25 +77,37 @@ class _Document:
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
         try:
-            self.data, self.lines = plain_yaml.read(text)
+            data, lines = plain_yaml.read(text)
         except plain_yaml.NotPlainError as error:
             raise UserError(f"{path}:{error.line}: {error}.") from None
-        if self.data is None:
-            self.data = {}
-        if not isinstance(self.data, dict):
-            kind = "a list" if isinstance(self.data, list) else "a single value"
+        if data is None:
+            data = {}
+        if not isinstance(data, dict):
+            kind = "a list" if isinstance(data, list) else "a single value"
             raise UserError(f"{path}: a matrix is a block of keys, this is {kind}.")
+        return cls(path, data, lines)
+
+    def override(self, assignments: Sequence[str]) -> dict[KeyPath, str]:
+        """Apply ``KEY=VALUE``, as given to ``--set``; return what set each key.
+
+        Raises:
+            UserError: one is not of this form, or sets a key of a value that has none.
+        """
+        return {at: f"--set {text}" for text in assignments for at in _override(self.data, text)}
 
     def place(self, at: KeyPath) -> str:
         """Return ``file:line`` of a key, or of the nearest block around it that the file has."""
         for length in range(len(at), 0, -1):
             if at[:length] in self.lines:
-                return f"{self.path}:{self.lines[at[:length]]}"
-        return str(self.path)
+                return f"{self.where}:{self.lines[at[:length]]}"
+        return str(self.where)
 
 
-def _override(data: dict[str, Any], assignment: str) -> KeyPath:
-    """Apply one ``KEY=VALUE`` in place; the value is YAML. Return the key's path."""
+def _override(data: dict[str, Any], assignment: str) -> list[KeyPath]:
+    """Apply one ``KEY=VALUE`` in place; the value is YAML. Return the paths of the keys that it sets.
+
+    ``datasets.KEY`` is a key of every entry of the list.
+    """
     key, equals, text = assignment.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
@@ -86,7 +116,21 @@ def _override(data: dict[str, Any], assignment: str) -> KeyPath:
         value, _ = plain_yaml.read(text)
     except plain_yaml.NotPlainError as error:
         raise UserError(f"--set {assignment}: {error}.") from None
-    target = data
+    entries = data.get("datasets")
+    if parts[0] != "datasets" or len(parts) == 1 or not isinstance(entries, list):
+        return [_set(data, parts, value, assignment)]
+    if parts[1].isdigit():
+        raise UserError(
+            f"--set {assignment}: datasets.KEY is a key of every dataset; for one of them set all of datasets."
+        )
+    entries[:] = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
+    blocks = [(index, entry) for index, entry in enumerate(entries) if isinstance(entry, dict)]
+    return [("datasets", index, *_set(entry, parts[1:], copy.deepcopy(value), assignment)) for index, entry in blocks]
+
+
+def _set(block: dict[str, Any], parts: list[str], value: Any, assignment: str) -> KeyPath:
+    """Set a key of a block, or of a block inside it, which is made; return the key's path."""
+    target = block
     for part in parts[:-1]:
         step = target.setdefault(part, {})
         if step is None:
@@ -102,6 +146,7 @@ _BLOCKS: dict[str, type[BaseModel]] = {
     "training": TrainingSettings,
     "early_stopping": EarlyStopping,
     "datasets": DatasetEntry,
+    "splits": Splits,
     "own_policies": Policy,
     "exclude": Exclusion,
     "stages": StageRule,
@@ -231,8 +276,8 @@ def load(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> 
     Raises:
         UserError: the file or an override is wrong; the message names every problem with its place.
     """
-    document = _Document(path)
-    overridden = {_override(document.data, text): f"--set {text}" for text in overrides}
+    document = _Document.read(path)
+    overridden = document.override(overrides)
     if name is not None:
         document.data["name"] = name
         overridden[("name",)] = f"--name {name}"
@@ -242,18 +287,47 @@ def load(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> 
         raise UserError(_explain(error, document, overridden)) from None
 
 
+class _Entry(Frozen):
+    """One dataset, as a matrix has it among others."""
+
+    datasets: tuple[DatasetEntry]
+
+
+def read_source(name: str, overrides: Sequence[str] = ()) -> DatasetSource:
+    """Return the entry that a matrix would have for a dataset.
+
+    Args:
+        name: a catalogue name, or ``folder:PATH``.
+        overrides: ``datasets.KEY=VALUE``, as given to ``--set``.
+
+    Raises:
+        UserError: the name or an override is wrong; the message names every problem.
+    """
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    for text in overrides:
+        if not text.lstrip().startswith("datasets."):
+            raise UserError(f"--set {text}: here only the keys of a dataset count: write datasets.KEY=VALUE.")
+    document = _Document(name, {"datasets": [{"name": name}]}, {})
+    overridden = document.override(overrides)
+    try:
+        return _Entry.model_validate(document.data).datasets[0].source
+    except ValidationError as error:
+        raise UserError(_explain(error, document, overridden)) from None
+
+
 def place(path: Path, overrides: Sequence[str], key: str) -> str:
     """Return where a top-level key was given, for messages: ``--set KEY=VALUE`` or ``file:line``."""
     given = next((text for text in overrides if text.partition("=")[0].split(".")[0] == key), None)
-    return f"--set {given}" if given else _Document(path).place((key,))
+    return f"--set {given}" if given else _Document.read(path).place((key,))
 
 
 def dump(matrix: Matrix) -> str:
     """Return the effective matrix as YAML text that `load` reads back to an equal matrix."""
     data = matrix.model_dump(mode="json")
-    data["datasets"] = [
-        entry["name"] if set(entry) == {"name"} else entry
-        for entry in ({key: value for key, value in item.items() if value is not None} for item in data["datasets"])
-    ]
+    entries = [entry.model_dump(mode="json", exclude_none=True) for entry in matrix.datasets]
+    data["datasets"] = [entry["name"] if set(entry) == {"name"} else entry for entry in entries]
     data["exclude"] = [item.named for item in matrix.exclude]
     return plain_yaml.write(data)

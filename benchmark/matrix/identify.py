@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from benchmark.data.catalogue import FOLDER
 from benchmark.data.decoding.pool import Progress
 from benchmark.data.folders import list_folder
 from benchmark.data.splits.rules import Evaluation
@@ -52,7 +51,7 @@ def identify_folders(matrix: Matrix, *, verify: bool = False, progress: Progress
 def _identify_folder(entry: DatasetEntry, evaluation: Evaluation, progress: Progress | None) -> DatasetEntry:
     from benchmark.data.index import scan  # NumPy and PIL, which a matrix without folders does not need
 
-    listing = list_folder(Path(entry.name.removeprefix(FOLDER)))
+    listing = list_folder(entry)
     for wanted in entry.classes or ():
         if wanted not in listing.classes:
             raise UserError(f"{entry.name}: no class {wanted!r}.{did_you_mean(wanted, listing.classes)}")

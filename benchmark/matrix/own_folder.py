@@ -14,6 +14,7 @@ from benchmark.data.folders import list_folder
 from benchmark.data.listing import Listing
 from benchmark.data.splits.rules import FEWEST, FOLDS
 from benchmark.errors import UserError
+from benchmark.matrix import file
 from benchmark.matrix.identify import find_packaged_file
 from benchmark.matrix.matrix import Exclusion, Matrix, fits_a_table, list_cells
 from benchmark.words import listed
@@ -85,7 +86,8 @@ def fit(path: Path, overrides: Sequence[str], *, has_gpu: Callable[[], bool]) ->
     if path.is_file() and path.suffix.lower() != ".csv":
         raise UserError(f"--folder {path}: this is a file. Name the folder that holds one folder of images per class.")
     place = path.expanduser().resolve()
-    listing = list_folder(place)
+    keys = [text for text in overrides if text.lstrip().startswith("datasets.")]
+    listing = list_folder(file.read_source(f"{FOLDER}{place}", keys))
     _refuse_few(path, listing)
     given = {text.partition("=")[0].strip() for text in overrides}
     chosen = [key for key in SETTLING if key in given]

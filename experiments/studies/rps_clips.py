@@ -31,6 +31,7 @@ from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.analysis.uncertainty.crossed import crossed
 from benchmark.data.index import open_index
 from benchmark.data.load import list_files
+from benchmark.data.source import DatasetSource
 from benchmark.matrix import file
 from benchmark.records import groups_file
 from benchmark.records.plan import make_plan
@@ -54,7 +55,7 @@ def mean_colour(path: Path) -> NDArray[np.float64]:
 
 def clips(data_dir: Path) -> dict[str, int]:
     """Return the clip, 0..11, of each test image by its id."""
-    listing = list_files("rps", data_dir)
+    listing = list_files(DatasetSource(name="rps"), data_dir)
     index = open_index(listing, 0)
     found: dict[str, int] = {}
     for label in range(3):

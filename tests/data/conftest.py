@@ -10,9 +10,13 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmark.data.folders import list_folder
+from benchmark.data.listing import Listing
+from benchmark.data.source import DatasetSource
 from tests.factories import picture, save
 
 
@@ -41,6 +45,11 @@ def write(root: Path, *names: str, first: int = 0, side: int = 32) -> Path:
     for index, name in enumerate(names):
         save(picture(first + index, side), root / name)
     return root
+
+
+def listed(path: Path, **keys: Any) -> Listing:
+    """Return the files of a folder, or of a table, with other keys of its entry."""
+    return list_folder(DatasetSource.model_validate({"name": f"folder:{path}", **keys}))
 
 
 def zipped(names: list[str]) -> bytes:

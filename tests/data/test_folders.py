@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from benchmark.data.dataset import PreparedDataset
-from benchmark.data.folders import list_folder
 from benchmark.data.load import load_dataset
 from benchmark.data.source import DatasetSource
 from benchmark.data.splits.draw import draw_folds
@@ -19,7 +18,7 @@ from benchmark.data.splits.rules import Evaluation
 from benchmark.errors import UserError
 from benchmark.matrix.identify import identify_folders
 from benchmark.matrix.matrix import Matrix
-from tests.data.conftest import write
+from tests.data.conftest import listed, write
 from tests.factories import clips, picture, save
 
 
@@ -39,14 +38,14 @@ def opened(
 
 
 def labelled(path: Path) -> Counter[tuple[str, str | None]]:
-    listing = list_folder(path)
+    listing = listed(path)
     return Counter((listing.classes[file.label], file.split) for file in listing.files)
 
 
 def test_class_folders_without_splits(tmp_path: Path) -> None:
     write(tmp_path, "cat/1.png", "cat/deeper/2.png", "dog/1.png")
     assert labelled(tmp_path) == {("cat", None): 2, ("dog", None): 1}
-    assert list_folder(tmp_path).uses_folds("split")
+    assert listed(tmp_path).uses_folds("split")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +57,18 @@ def test_of_two_split_folders_the_second_is_the_test_split(
 ) -> None:
     write(tmp_path, *(f"{folder}/{c}/1.png" for folder in folders for c in ("a", "b")))
     assert labelled(tmp_path) == {(c, split): 1 for split in splits for c in ("a", "b")}
+
+
+def test_the_folders_of_the_splits_can_be_named(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{folder}/{c}/1.png" for folder in ("site 1", "deep/site 2", "more") for c in ("a", "b")))
+    listing = listed(tmp_path, splits={"train": "site 1", "test": "deep/site 2"})
+    assert Counter((listing.classes[file.label], file.split, file.id) for file in listing.files) == {
+        (c, split, f"{folder}/{c}/1.png"): 1
+        for split, folder in (("train", "site 1"), ("test", "deep/site 2"))
+        for c in ("a", "b")
+    }
+    with pytest.raises(UserError, match="splits names site 3, and there is no such folder"):
+        listed(tmp_path, splits={"train": "site 1", "test": "site 3"})
 
 
 @pytest.mark.parametrize("named", ["labels.csv", ""])
@@ -91,7 +102,7 @@ def test_a_mistake_in_a_table_is_reported_with_its_line(tmp_path: Path, table: s
     write(tmp_path, "1.png")
     (tmp_path / "labels.csv").write_text(table)
     with pytest.raises(UserError, match=message):
-        list_folder(tmp_path)
+        listed(tmp_path)
 
 
 def of_patients(folder: Path, column: str = "group", shift: int = 0) -> Path:
@@ -161,7 +172,7 @@ def test_the_right_name_is_suggested_for_a_column_of_patients(tmp_path: Path) ->
 )
 def test_a_folder_of_another_layout_is_refused(names: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        list_folder(write(tmp_path / "mine", *names))
+        listed(write(tmp_path / "mine", *names))
 
 
 def test_a_small_folder_is_cross_validated_the_seed_chooses_the_fold_near_duplicates_stay_together(

@@ -37,7 +37,7 @@ def pets(root: Path) -> Path:
 
 def test_pets_take_label_and_split_from_the_lists(tmp_path: Path) -> None:
     pets(tmp_path / "oxford-iiit-pet")
-    found = summary(list_files("pets", tmp_path))
+    found = summary(list_files(DatasetSource(name="pets"), tmp_path))
     assert len(found) == 74
     assert found["images/Abyssinian_1.jpg"] == ("Abyssinian", "train")
     assert found["images/yorkshire_terrier_2.jpg"] == ("yorkshire_terrier", "test")
@@ -49,16 +49,16 @@ def test_a_list_that_contradicts_the_images_is_refused(tmp_path: Path) -> None:
     root = pets(tmp_path / "oxford-iiit-pet")
     (root / "images" / "Bombay_1.jpg").unlink()
     with pytest.raises(UserError, match=r"Bombay_1\.jpg is missing"):
-        list_files("pets", tmp_path)
+        list_files(DatasetSource(name="pets"), tmp_path)
     table = root / "annotations" / "trainval.txt"
     text = table.read_text()
     for wrong, message in (("Abyssinian_1 2 ", "trainval.txt:2 gives Abyssinian_1 class 2"), ("x ", "2 is not `name")):
         table.write_text(text.replace("Abyssinian_1 1 ", wrong))
         with pytest.raises(UserError, match=message):
-            list_files("pets", tmp_path)
+            list_files(DatasetSource(name="pets"), tmp_path)
     table.unlink()
     with pytest.raises(UserError, match=r"trainval\.txt cannot be read"):
-        list_files("pets", tmp_path)
+        list_files(DatasetSource(name="pets"), tmp_path)
 
 
 def test_flowers_take_label_and_split_from_the_mat_files(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_flowers_take_label_and_split_from_the_mat_files(tmp_path: Path) -> None
         root / "setid.mat",
         {"trnid": np.arange(1, 103)[None], "valid": np.array([[103]]), "tstid": np.array([[104, 105]])},
     )
-    found = summary(list_files("flowers102", tmp_path))
+    found = summary(list_files(DatasetSource(name="flowers102"), tmp_path))
     assert found["jpg/image_00001.jpg"] == ("pink primrose", "train")
     assert found["jpg/image_00103.jpg"] == ("pink primrose", "validation")
     assert found["jpg/image_00105.jpg"] == ("canterbury bells", "test")
@@ -82,7 +82,7 @@ def test_hotdog_is_found_with_and_without_a_folder_around_it(tmp_path: Path, inn
     write(
         tmp_path / inner, *(f"{split}/{name}/1.png" for split in ("train", "test") for name in ("hotdog", "not-hotdog"))
     )
-    found = summary(list_files("hotdog", tmp_path))
+    found = summary(list_files(DatasetSource(name="hotdog"), tmp_path))
     assert found["train/hotdog/1.png"] == ("hotdog", "train")
     assert found["test/not-hotdog/1.png"] == ("not-hotdog", "test")
 
@@ -91,7 +91,7 @@ def test_the_val_folder_of_hymenoptera_is_the_test_split_and_its_stray_gif_is_ig
     root = tmp_path / "hymenoptera" / "hymenoptera_data"
     write(root, *(f"{split}/{name}/1.jpg" for split in ("train", "val") for name in ("ants", "bees")))
     write(root, "train/ants/imageNotFound.gif")
-    found = summary(list_files("hymenoptera", tmp_path))
+    found = summary(list_files(DatasetSource(name="hymenoptera"), tmp_path))
     assert found == {
         "train/ants/1.jpg": ("ants", "train"),
         "train/bees/1.jpg": ("bees", "train"),
@@ -101,18 +101,18 @@ def test_the_val_folder_of_hymenoptera_is_the_test_split_and_its_stray_gif_is_ig
 
 
 def test_the_key_changes_with_any_file_and_with_nothing_else(data: Path) -> None:
-    key = list_files("beans", data).key
-    assert list_files("beans", data).key == key
+    key = list_files(DatasetSource(name="beans"), data).key
+    assert list_files(DatasetSource(name="beans"), data).key == key
     (data / "beans" / "train" / "healthy" / ".DS_Store").write_text("x")
-    assert list_files("beans", data).key == key
+    assert list_files(DatasetSource(name="beans"), data).key == key
     save(picture(500), data / "beans" / "train" / "healthy" / "new.png")
-    assert list_files("beans", data).key != key
+    assert list_files(DatasetSource(name="beans"), data).key != key
 
 
 @pytest.mark.parametrize("name", [n for n, info in CATALOGUE.items() if info.downloads])
 def test_each_missing_dataset_names_the_folder_the_layout_and_the_command(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError) as caught:
-        list_files(name, tmp_path)
+        list_files(DatasetSource(name=name), tmp_path)
     message = str(caught.value)
     assert str(tmp_path) in message
     assert CATALOGUE[name].source in message

@@ -258,6 +258,52 @@ def test_of_two_settings_of_one_key_the_later_wins(file: Path) -> None:
     assert matrix_file.load(file, ["training={epochs: 3, lr: 1}", "training.epochs=4"]).training.epochs == 4
 
 
+def test_a_key_of_datasets_is_set_in_every_entry(file: Path) -> None:
+    text = TEXT.replace("[beans]", "[folder:a, {name: folder:b, splits: {train: old, test: new}}]")
+    file.write_text(text)
+    made = matrix_file.load(file, ["datasets.splits.train=tr", "datasets.splits.test=te", "datasets.limit=9"])
+    found = [(entry.name, entry.limit, entry.splits.folders) for entry in made.datasets if entry.splits]
+    assert found == [(f"folder:{name}", 9, {"train": "tr", "test": "te"}) for name in "ab"]
+    file.write_text(matrix_file.dump(made))
+    assert matrix_file.load(file) == made
+
+
+SPLITS = [
+    ("{train: a, test: b/../c}", "'b/../c' is no folder below the dataset's"),
+    ("{train: a, test: /b}", "'/b' is no folder below the dataset's"),
+    ("{train: a, test: a}", "'a' is a duplicate"),
+    ("{train: a, test: a/b}", "one of the folders lies in another one"),
+    ("{train: a, validation: b}", "validation is named, and test is not"),
+    ("{test: a}", "key 'datasets.0.splits.train' is missing"),
+    ("{train: a, tets: b}", "unknown key 'datasets.0.splits.tets'. Did you mean 'test'?"),
+    ("train", "datasets.0.splits: must be a block of keys"),
+]
+
+
+@pytest.mark.parametrize(("splits", "message"), SPLITS, ids=[splits for splits, _ in SPLITS])
+def test_splits_that_name_no_folders_of_their_own_are_refused_by_the_option(splits: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        matrix_file.read_source("folder:a", [f"datasets.splits={splits}"])
+    assert str(caught.value).startswith(f"--set datasets.splits={splits}: ") and message in str(caught.value)
+
+
+def test_the_entry_of_one_dataset_is_read_as_in_a_matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cells").mkdir()
+    monkeypatch.chdir(tmp_path / "cells")
+    assert matrix_file.read_source("beans", ["datasets.limit=9"]).limit == 9
+    assert matrix_file.read_source("folder:.").name == f"folder:{tmp_path / 'cells'}", "its own name is not in it"
+    assert matrix_file.read_source("folder:..").name == f"folder:{tmp_path}"
+    for name, keys, message in (
+        ("../cells", (), r"unknown dataset '\.\./cells'\. Did you mean 'folder:\.\./cells'\?"),
+        ("x" * 300, (), "unknown dataset"),
+        ("beans", ("seeds=[0]",), r"--set seeds=\[0\]: here only the keys of a dataset count"),
+        ("beans", ("datasets.splits={train: a}",), "--set .*: .*splits belong to a folder's entry"),
+        ("beans", ("datasets.limt=3",), "--set datasets.limt=3: unknown key 'datasets.0.limt'. Did you mean 'limit'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            matrix_file.read_source(name, keys)
+
+
 BAD_SETS = [
     ("training.epochs", "write KEY=VALUE, e.g. --set training.epochs=3."),
     ("=3", "write KEY=VALUE, e.g. --set training.epochs=3."),
@@ -268,7 +314,7 @@ BAD_SETS = [
     ("seeds=[&a 1, *a]", "aliases are not read here"),
     ("seeds=!!python/name:os.system", "tags are not read here"),
     ("seeds.0=3", "'seeds' is not a block of keys; set all of it."),
-    ("datasets.0.limit=3", "'datasets' is not a block of keys; set all of it."),
+    ("datasets.0.limit=3", "datasets.KEY is a key of every dataset; for one of them set all of datasets."),
     ("training.epochs.x=3", "'epochs' is not a block of keys; set all of it."),
     ("epochs=3", "unknown key 'epochs'. Did you mean 'training.epochs'?"),
     ("training.epoch=3", "unknown key 'training.epoch'. Did you mean 'epochs'?"),

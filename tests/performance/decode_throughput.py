@@ -25,6 +25,7 @@ from benchmark.data.decoding.cache import cache_file, decoded_images
 from benchmark.data.decoding.pool import processors
 from benchmark.data.index import open_index
 from benchmark.data.load import list_files
+from benchmark.data.source import DatasetSource
 from tests.performance import common
 
 
@@ -65,7 +66,7 @@ def main() -> None:
     grey = not options.colour
     with tempfile.TemporaryDirectory() as cache:
         os.environ["BENCHMARK_CACHE_DIR"] = cache
-        listing = list_files(options.dataset, options.data_dir)
+        listing = list_files(DatasetSource(name=options.dataset), options.data_dir)
         index = open_index(listing, 0)  # also brings the files into the system's cache, for both
         files = [(file.path, sha256) for file, sha256 in zip(listing.files, index.sha256, strict=True)]
         loop, build, bound = [], [], []
@@ -88,7 +89,7 @@ def main() -> None:
                 cache_file(name, index.content, options.size, grey).unlink()
                 del images, expected
         started = time.perf_counter()
-        again = list_files(options.dataset, options.data_dir)
+        again = list_files(DatasetSource(name=options.dataset), options.data_dir)
         decoded_images(name, open_index(again, 0).content, files, size=options.size, grey=grey)
         opened = time.perf_counter() - started
     rows = [
