@@ -151,11 +151,11 @@ def test_run_tunes_chooses_and_runs_in_one_command_and_resumes_where_it_was(tmp_
     again = commands.run("run", "--matrix", matrix)
     assert (again.returncode, re.findall(r"^\[", again.stdout, re.M)) == (0, [])
 
-    # killed before one tuning run and the reported run were recorded: only these two are executed, to the same end
+    # killed before one tuning run and the reported run were recorded: only these two are run, on Ray, to the same end
     for run_id in (reported, tried[RATES[0]]["id"]):
         for path in (commands.results() / "records").glob(f"{run_id}.*"):
             path.unlink()
-    resumed = commands.run("run", "--matrix", matrix)
+    resumed = commands.run("run", "--matrix", matrix, "--executor", "ray")
     assert resumed.returncode == 0, resumed.stderr
     assert len(re.findall(r"^\[\d/2\] ", resumed.stdout, re.M)) == 2
     assert {run_id: r["validation"] for run_id, r in commands.records().items()} == {

@@ -63,6 +63,14 @@ def test_one_rate_is_chosen_per_dataset_policy_and_model_for_all_input_modes_tog
     assert groups == {group(row[0]) for row in candidates(made)}
 
 
+def test_each_image_size_has_a_choice_of_its_own_and_cells_that_are_left_out_are_not_tuned() -> None:
+    sizes = {"lr": RATES, "image_size": [64, 96]}
+    made = tuned(policies=["scratch", "finetune"], training=sizes, exclude=[{"policy": "finetune", "image_size": 96}])
+    groups = Counter((each.policy, each.image_size) for each in map(group, tuning_runs(made)))
+    assert groups == dict.fromkeys([("scratch", 64), ("scratch", 96), ("finetune", 64)], len(RATES) * 2)
+    assert {group(row[0])[1::2] for row in candidates(made)} == set(groups)
+
+
 def test_under_cross_validation_each_fold_that_is_tested_has_a_choice_of_its_own() -> None:
     changes = {"datasets": ["elpv", "beans"], "input_modes": ["grey-1ch"], "evaluation": "folds"}
     made = tuned(**changes, seeds=[0, 3, 5])
