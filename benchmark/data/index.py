@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.catalogue import SplitName
-from benchmark.data.decoding.pixels import THUMBNAIL, BadImage, has_colour, read_image, thumbnail
+from benchmark.data.decoding.pixels import (
+    THUMBNAIL,
+    WHOLE,
+    BadImage,
+    has_colour,
+    read_file,
+    thumbnail,
+    to_image,
+)
 from benchmark.data.decoding.pool import Progress, map_files
 from benchmark.data.listing import Listing, make_listing
 from benchmark.errors import UserError
@@ -114,7 +122,7 @@ def _inspect(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
         facts["sha256"] = hashlib.sha256(content).hexdigest()
-        image = read_image(content)
+        image = to_image(read_file(content), WHOLE)
     except OSError as error:
         return {**facts, "problem": f"cannot be read: {error.strerror}"}
     except BadImage as error:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmark.data.dataset import Split
-from benchmark.data.decoding.pixels import read_image, to_array
+from benchmark.data.decoding.pixels import WHOLE, read_file, to_array, to_image
 from benchmark.errors import UserError
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.networks.first_half import FirstHalf
@@ -46,7 +46,8 @@ class TrainedRun:
         Raises:
             BadImage: it cannot be decoded.
         """
-        return to_array(read_image(content), self.record.spec.image_size, INPUT_MODES[self.record.spec.input_mode].grey)
+        image = to_image(read_file(content), WHOLE)
+        return to_array(image, self.record.spec.image_size, INPUT_MODES[self.record.spec.input_mode].grey)
 
     def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Return logits, float32, shape (n, classes), on the CPU, of images treated as in the run's evaluation.

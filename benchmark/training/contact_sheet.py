@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmark.data.decoding.pixels import BadImage, read_image, to_array
+from benchmark.data.decoding.pixels import WHOLE, BadImage, read_file, to_array, to_image
 from benchmark.data.listing import Listing
 from benchmark.errors import UserError
 from benchmark.matrix.augmentations import AUGMENTATIONS, Step, parse
@@ -75,7 +75,7 @@ def draw_gallery(listing: Listing, *, size: int, columns: int, seed: int = 0) ->
 
 def _decode(path: Path, size: int, grey: bool) -> Pixels:
     try:
-        return to_array(read_image(path.read_bytes()), size, grey)
+        return to_array(to_image(read_file(path.read_bytes()), WHOLE), size, grey)
     except (BadImage, OSError) as error:
         raise UserError(f"{path}: {error}") from None
 

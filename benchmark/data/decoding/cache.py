@@ -18,7 +18,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from benchmark.data.decoding.pixels import RULE, BadImage, read_image, resized
+from benchmark.data.decoding.pixels import RULE, WHOLE, BadImage, read_file, resized, to_image
 from benchmark.data.decoding.pool import Progress, map_files
 from benchmark.errors import UserError
 from benchmark.files import building, write_atomically
@@ -108,7 +108,7 @@ def _decode(file: tuple[Path, str], size: int, grey: bool) -> bytes | BadImage:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != sha256:
             return BadImage("its content changed after it was indexed")
-        return resized(read_image(content), size, grey).tobytes()
+        return resized(to_image(read_file(content), WHOLE), size, grey).tobytes()
     except OSError as error:
         return BadImage(f"cannot be read: {error.strerror}")
     except BadImage as error:

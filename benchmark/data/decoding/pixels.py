@@ -1,23 +1,45 @@
 """One image file to pixels: the only place where files are decoded.
 
-The rule, in this order: the first frame; EXIF rotation applied; 16-bit grey scaled by 255 / 65535 and rounded (16-bit
-colour is read by Pillow, which keeps the high byte); alpha composited on white; CMYK and other spaces converted to RGB
-by Pillow; grey as Pillow's ``L`` (ITU-R 601 luma, (19595 R + 38470 G + 7471 B + 32768) >> 16); and only then both
-sides resized with Pillow's BILINEAR, which widens its filter when it shrinks, so it is antialiased. Colour profiles
-are ignored.
+This file imports nothing of the package: `export` copies it, so that an exported network is shown the same pixels.
+
+The rule, in this order: a file of several images is refused, unless the first is asked for; what is not 8 bits becomes
+8 bits through a window, (v - low) * 255 / (high - low), clipped and rounded, and what the file calls white-is-zero is
+inverted; the turn that EXIF or TIFF state is made; alpha is composited on white; CMYK and other spaces are converted to
+RGB by Pillow; grey is Pillow's ``L`` (ITU-R 601 luma, (19595 R + 38470 G + 7471 B + 32768) >> 16); and only then both
+sides are resized with Pillow's BILINEAR, which widens its filter when it shrinks, so it is antialiased. Ignored are
+colour profiles, gamma, transfer functions, display windows (DICOM's VOI) and overlays.
+
+Samples of 1 to 8 unsigned bits are always read as their container says, 0 black and all ones white (`Image`). Deeper,
+signed and floating-point samples keep their values (`Deep`), for which a dataset has a window. Who reads what: Pillow
+what has 8 bits, in a fixed list of formats (no PostScript, no other program, no format without a signature); tifffile
+and imagecodecs what is deeper; pydicom all DICOM.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
+import re
+import struct
 import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 
-RULE = "bilinear-antialiased-1"
+if TYPE_CHECKING:
+    from pydicom import Dataset
+    from tifffile import TiffFile, TiffPage
+
+RULE = "bilinear-antialiased-2"
 """Name of the rule above; a change of the rule changes it, and with it every decode cache."""
+
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats that Pillow may read, by its names; JPEG includes MPO."""
 
 MAX_PIXELS = 89_478_485
 """Pixels of the largest image that is not refused: Pillow's own limit against attacks."""
@@ -25,41 +47,159 @@ MAX_PIXELS = 89_478_485
 THUMBNAIL = 24
 """Sides of the grey thumbnails by which near-duplicates are found and floor rows are computed, pixels."""
 
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below; and filters belong to no thread
+MOST_OUTSIDE = 0.001
+"""Part of an image's values that may lie outside of a window that was derived from other images."""
 
 ORIENTATION = 0x0112
-"""EXIF tag of the camera's rotation."""
+"""EXIF and TIFF tag of the camera's rotation."""
+
+Window = tuple[float, float]
+"""The values that become 0 and 255."""
+
+WHOLE: Mapping[str, Window] = {"16-bit": (0, 65535)}
+"""Windows for callers that know no dataset."""
+
+Kind = Literal["zero-byte", "non-image", "truncated", "enormous", "several", "unreadable"]
+Frames = Literal["refuse", "first"]
+Array = NDArray[Any]
+
+for _library in ("PIL", "pydicom", "tifffile"):  # filters and loggers belong to no thread; what matters is refused
+    warnings.filterwarnings("ignore", module=rf"{_library}\b")
+    logging.getLogger(_library).setLevel(logging.CRITICAL + 1)
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 class BadImage(Exception):
-    """The file cannot be turned into pixels; the message says why."""
+    """The file cannot be turned into pixels; the message says why, ``kind`` in one word."""
+
+    def __init__(self, message: str, kind: Kind = "unreadable") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
-def read_image(content: bytes) -> Image.Image:
-    """Return the first frame of a file's bytes, upright and opaque, in mode ``L`` or ``RGB``, at its own size.
+@dataclass(frozen=True, eq=False)
+class Deep:
+    """One upright image whose samples are not 8 unsigned bits.
+
+    Attributes:
+        values: shape (h, w) or (h, w, 3); uint16, uint32, int16, int32, float32 or float64, after DICOM's modality
+            LUT; finite.
+        container: what one sample lies in, whatever is used of it: ``16-bit``, ``signed 16-bit``, ``signed 8-bit``,
+            ``32-bit``, ``signed 32-bit``, ``float``, or ``dicom``.
+        holds: lowest and highest value that the container can hold (DICOM: after the modality LUT); None for floats.
+        stated: the range that the file itself states where that is narrower than the container: BitsPerSample of a
+            TIFF, BitsStored of a DICOM file, maxval of a PGM, the precision of a JPEG, sBIT of a PNG that is not
+            scaled; or None.
+        inverted: whether the highest value is black (WhiteIsZero, MONOCHROME1).
+        alpha: opacity, uint8, shape (h, w), or None where all is opaque.
+    """
+
+    values: Array
+    container: str
+    holds: Window | None
+    stated: Window | None = None
+    inverted: bool = False
+    alpha: NDArray[np.uint8] | None = None
+
+
+def read_file(content: bytes, *, frames: Frames = "refuse") -> Image.Image | Deep:
+    """Return a file's image, upright, at its own size: opaque ``L`` or ``RGB`` for 8 bits a sample or fewer, else deep.
+
+    Args:
+        content: the file's bytes.
+        frames: whether a file of several images (an animation, a TIFF stack, a DICOM series) is refused, or its first
+            is taken. Thumbnails, masks and levels of a pyramid that a TIFF marks as such are no images of their own;
+            an MPO is its first.
 
     Raises:
-        BadImage: empty, not an image, truncated, too large, or of a pixel type without a defined white.
+        BadImage: empty, not an image of a format that is read, truncated, too large, several images, or of samples
+            whose meaning the file leaves open. No other exception leaves this function.
     """
     if not content:
-        raise BadImage("the file is empty")
+        raise BadImage("the file is empty", "zero-byte")
     try:
-        image = Image.open(io.BytesIO(content))
-        if image.width * image.height > MAX_PIXELS:
-            raise BadImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
-        image.load()
-        turned = image.getexif().get(ORIENTATION, 1) != 1  # exif_transpose would copy the others
-        return _opaque(ImageOps.exif_transpose(image) if turned else image, image.format)
-    except UnidentifiedImageError:
-        raise BadImage("not an image that Pillow knows") from None
+        return _reader(content)(content, frames)
+    except BadImage:
+        raise
     except Image.DecompressionBombError:
-        raise BadImage(f"more than {2 * MAX_PIXELS:,} pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise BadImage(f"cannot be decoded: {error}") from None
+        raise BadImage(f"more than {2 * MAX_PIXELS:,} pixels", "enormous") from None
+    except MemoryError:
+        raise BadImage("needs more memory than there is", "enormous") from None
+    except Exception as error:  # decoders raise anything: struct.error, KeyError, RecursionError
+        words = " ".join(str(error).split())[:200]
+        if not words or not isinstance(error, (OSError, ValueError, SyntaxError, RuntimeError)):
+            words = f"{type(error).__name__} {words}".strip()
+        kind: Kind = "truncated" if "truncated" in words or isinstance(error, EOFError) else "unreadable"
+        raise BadImage(f"cannot be decoded: {words}", kind) from None
+
+
+def to_image(decoded: Image.Image | Deep, windows: Mapping[str, Window], *, clip: bool = False) -> Image.Image:
+    """Return an image of `read_file` in 8 bits, ``L`` or ``RGB``, opaque.
+
+    Args:
+        decoded: an image of 8 bits is returned as it is.
+        windows: by container; see `Deep`.
+        clip: whether values outside of the window are meant to be cut off (a window that a person gave, percentiles).
+            Otherwise more than `MOST_OUTSIDE` of an image is an error: the window does not fit the image.
+
+    Raises:
+        BadImage: no window for its container, or too much of it lies outside.
+    """
+    if isinstance(decoded, Image.Image):
+        return decoded
+    values, window = decoded.values, windows.get(decoded.container)
+    if window is None:
+        raise BadImage(
+            f"{decoded.container} samples, for which this dataset has no window: give `value_range: [low, high]`, the "
+            "values of black and white"
+        )
+    low, high = window
+    outside = count_clipped(decoded, window)
+    if outside > MOST_OUTSIDE * values.size and not clip:
+        found = f"{outside / values.size:.1%} of its values lie outside of this dataset's window, {low:g} to {high:g}: "
+        found += f"they go from {values.min():g} to {values.max():g}. "
+        bits = next((bits for bits in (8, 10, 12, 14, 16) if values.max() < 2**bits), None)
+        fits = f"`value_range: {{bits: {bits}}}`" if bits and values.min() >= 0 else "`value_range: [low, high]`"
+        raise BadImage(f"{found}{fits} takes them in")
+    if values.dtype.kind in "iu" and float(low).is_integer() and float(high).is_integer():
+        first, span = int(low), int(high) - int(low)
+        above = np.clip(values.astype(np.int64), first, first + span) - first
+        scaled = ((above * 255 + span // 2) // span).astype(np.uint8)
+    else:
+        part = (np.clip(values.astype(np.float64), low, high) - low) / (high - low)
+        scaled = np.floor(part * 255 + 0.5).astype(np.uint8)
+    image = Image.fromarray(255 - scaled if decoded.inverted else scaled)
+    if decoded.alpha is None:
+        return image
+    image = image.convert("RGBA")
+    image.putalpha(Image.fromarray(decoded.alpha))
+    return _on_white(image)
+
+
+def count_clipped(decoded: Deep, window: Window) -> int:
+    """Return how many of an image's values lie outside of a window."""
+    low, high = window
+    return int(np.count_nonzero((decoded.values < low) | (decoded.values > high)))
+
+
+def open_image(content: bytes) -> Image.Image:
+    """Return Pillow's image of a file of one of `FORMATS`, its pixels not yet decoded.
+
+    Raises:
+        BadImage: another file, or too many pixels.
+    """
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # others may have set them; neither may decide what is read here
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise _unknown(content) from None
+    _check_size(image.width, image.height)
+    return image
 
 
 def has_colour(image: Image.Image) -> bool:
-    """Return whether the red, green and blue of any pixel differ; takes a result of `read_image`."""
+    """Return whether the red, green and blue of any pixel differ; takes a result of `to_image`."""
     if image.mode == "L":
         return False
     red, green, blue = image.split()
@@ -67,34 +207,13 @@ def has_colour(image: Image.Image) -> bool:
     return any(difference.getbbox() is not None for difference in differences)
 
 
-def _opaque(image: Image.Image, file_format: str | None) -> Image.Image:
-    if image.mode.startswith("I"):
-        return _sixteen_bits(image, file_format)
-    if image.mode == "F":
-        raise BadImage("floating-point pixels have no defined white; save it with 8 or 16 bits")
-    if image.has_transparency_data:
-        coloured = image.convert("RGBA")
-        white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, coloured).convert("RGB")
-    if image.mode in ("L", "RGB"):
-        return image
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _sixteen_bits(image: Image.Image, file_format: str | None) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535 or (image.mode == "I" and file_format not in ("PNG", "PPM")):
-        raise BadImage("32-bit integer pixels have no defined white; save it with 8 or 16 bits")
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-
-
 def resized(image: Image.Image, size: int, grey: bool) -> Image.Image:
-    """Return an image of `read_image` with both sides of ``size`` pixels, mode ``L`` for grey, else ``RGB``."""
+    """Return an image of `to_image` with both sides of ``size`` pixels, mode ``L`` for grey, else ``RGB``."""
     return image.convert("L" if grey else "RGB").resize((size, size), Image.Resampling.BILINEAR)
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """Return the `THUMBNAIL` x `THUMBNAIL` grey bytes of an image of `read_image`, row by row."""
+    """Return the `THUMBNAIL` x `THUMBNAIL` grey bytes of an image of `to_image`, row by row."""
     return resized(image, THUMBNAIL, grey=True).tobytes()
 
 
@@ -102,3 +221,637 @@ def to_array(image: Image.Image, size: int, grey: bool) -> NDArray[np.uint8]:
     """Return `resized` as uint8, shape (size, size, 1) for grey or (size, size, 3) for RGB."""
     pixels = np.asarray(resized(image, size, grey), dtype=np.uint8)
     return pixels[:, :, None] if grey else pixels
+
+
+# Which reader a file is for
+
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000: start, and size
+_BARE_DICOM = re.compile(  # the first element of a file without preamble: explicit, implicit, big-endian
+    rb"\x02\0\0\0UL\x04\0|\x08\0[\x00-\x70]\0([A-Z]{2}..|[\x02-\x40]\0\0\0)|\0\x08\0[\x00-\x70][A-Z]{2}", re.S
+)
+_BEGINNINGS = (
+    (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript"),
+    (rb"%PDF", "PDF"),
+    (rb"8BPS", "Photoshop"),
+    (rb"....ftyp(hei|hev|mif1|msf1)", "HEIF (HEIC)"),
+    (rb"PK\x03\x04", "ZIP"),
+    (rb"\x93NUMPY", "NumPy"),
+    (rb"SIMPLE  =", "FITS"),
+    (rb"\s*<", "SVG, HTML or XML"),
+)
+_OWN = ((_PNG[:4], "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF8", "GIF"), (b"BM", "BMP"), (b"RIFF", "WebP"))
+_READ = "AVIF, BMP, DICOM, GIF, JPEG, JPEG 2000, PBM/PGM/PPM/PFM, PNG, TIFF, WebP"
+
+
+def _reader(content: bytes) -> Callable[[bytes, Frames], Image.Image | Deep]:
+    if content[128:132] == b"DICM":
+        return _read_dicom
+    if content[:4] in _TIFF:
+        return _read_tiff
+    if content[:8] == _PNG and content[24:25] == b"\x10":
+        return _read_deep_png
+    if re.match(rb"P[2356f]\s", content):
+        return _read_pnm
+    if content[:3] == b"\xff\xd8\xff":
+        return _read_jpeg
+    if content[:4] == _CODESTREAM or content[4:8] == b"jP  ":
+        return _read_jpeg2000
+    return _read_dicom if _BARE_DICOM.match(content) else _read_plain
+
+
+def _unknown(content: bytes) -> BadImage:
+    for start, name in _OWN:
+        if content.startswith(start):
+            return BadImage(f"cannot be decoded: it begins as a {name} file does, and its header is damaged")
+    for pattern, name in _BEGINNINGS:
+        if re.match(pattern, content, re.S):
+            return BadImage(f"not an image that is read here, but a {name} file; these are read: {_READ}", "non-image")
+    return BadImage(f"not an image of a format that is read here: {_READ}", "non-image")
+
+
+def _check_size(width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise BadImage(f"{width} x {height} pixels")
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"{width} x {height} pixels, more than {MAX_PIXELS:,}", "enormous")
+
+
+def _several(what: str) -> BadImage:
+    return BadImage(f"holds {what}, not one image; `frames: first` takes the first", "several")
+
+
+# 8 bits a sample, by Pillow
+
+
+def _read_plain(content: bytes, frames: Frames) -> Image.Image | Deep:
+    return _opened(open_image(content), frames)
+
+
+def _opened(image: Image.Image, frames: Frames) -> Image.Image:
+    _check_frames(image, frames)
+    image.load()
+    return _opaque(_turned(image))
+
+
+def _check_frames(image: Image.Image, frames: Frames) -> None:
+    if frames == "refuse" and image.format != "MPO" and getattr(image, "is_animated", False):
+        raise _several(f"an animation of {getattr(image, 'n_frames', 2)} frames")
+
+
+_TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """Return it upright. Not by ImageOps.exif_transpose, which writes EXIF anew and fails on any mistyped tag."""
+    method = _TRANSPOSED.get(_orientation(image.getexif))
+    return image if method is None else image.transpose(method)
+
+
+def _orientation(read: Callable[[], Image.Exif]) -> int:
+    """Return EXIF's orientation; 1, upright, where there is none that can be read."""
+    try:
+        return int(read().get(ORIENTATION, 1))
+    except Exception:  # any damage to it; the pixels are there
+        return 1
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    if image.has_transparency_data:
+        return _on_white(image.convert("RGBA"))
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode[0] in "IF":
+        raise BadImage(f"{image.format} file of samples that are not 8 bits (Pillow's {image.mode})")
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image).convert("RGB")
+
+
+# Deeper samples
+
+
+def _integers(bits: int, *, signed: bool = False) -> Window:
+    """Return the lowest and the highest number of so many bits."""
+    return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
+
+
+def _deep(values: Array, bits: int, *, signed: bool = False, stated: Window | None = None) -> Deep:
+    """Return integers as they lie in the smallest container of 8, 16 or 32 bits that has ``bits``."""
+    size = next(size for size in (8, 16, 32) if size >= bits and (signed or size > 8))
+    if bits < size and stated is None:
+        stated = _integers(bits, signed=signed)
+    kind = {(8, True): "i2", (16, True): "i2", (32, True): "i4", (16, False): "u2", (32, False): "u4"}[size, signed]
+    return Deep(
+        np.ascontiguousarray(values, dtype=kind),
+        f"{'signed ' if signed else ''}{size}-bit",
+        _integers(size, signed=signed),
+        stated,
+    )
+
+
+def _float(values: Array) -> Deep:
+    if not np.isfinite(values).all():
+        raise BadImage("holds values that are not numbers or infinite")
+    return Deep(values.astype(np.float64 if values.itemsize > 4 else np.float32), "float", None)
+
+
+def _eight_bits(values: Array, bits: int) -> Image.Image:
+    """Return unsigned integers of at most 8 bits as an image, all ones as white."""
+    most = 2**bits - 1
+    return Image.fromarray(((values.astype(np.uint16) * 255 + most // 2) // most).astype(np.uint8))
+
+
+def _with_alpha(decoded: Deep, alpha: Array) -> Deep:
+    """Return it with an opacity that has its container's range."""
+    assert decoded.holds is not None
+    most = int(decoded.holds[1])
+    small = ((alpha.astype(np.int64) * 255 + most // 2) // most).astype(np.uint8)
+    return decoded if small.min() == 255 else replace(decoded, alpha=small)
+
+
+def _turned_deep(decoded: Deep, orientation: int) -> Deep:
+    """Return it upright, by EXIF's orientation."""
+    turns: dict[int, Callable[[Array], Array]] = {
+        2: lambda rows: rows[:, ::-1],
+        3: lambda rows: rows[::-1, ::-1],
+        4: lambda rows: rows[::-1],
+        5: lambda rows: rows.swapaxes(0, 1),
+        6: lambda rows: np.rot90(rows, -1),
+        7: lambda rows: rows[::-1, ::-1].swapaxes(0, 1),
+        8: lambda rows: np.rot90(rows),
+    }
+    turn = turns.get(orientation)
+    if turn is None:
+        return decoded
+    alpha = None if decoded.alpha is None else np.ascontiguousarray(turn(decoded.alpha))
+    return replace(decoded, values=np.ascontiguousarray(turn(decoded.values)), alpha=alpha)
+
+
+# PNG of 16 bits
+
+
+def _read_deep_png(content: bytes, frames: Frames) -> Deep:
+    """Return 16-bit PNG. Pillow keeps 16 bits of grey alone; of colour and alpha it keeps the high bytes."""
+    import imagecodecs
+
+    image = open_image(content)
+    _check_frames(image, frames)
+    orientation = _orientation(image.getexif)
+    values = np.asarray(imagecodecs.png_decode(content))  # tRNS has become an opacity
+    if values.dtype != np.uint16 or values.shape[:2] != (image.height, image.width):
+        raise BadImage("cannot be decoded: its samples are not those that its header states")
+    alpha = None
+    if values.ndim == 3 and values.shape[2] in (2, 4):
+        alpha, values = values[:, :, -1], values[:, :, :-1]
+    values = values[:, :, 0] if values.ndim == 3 and values.shape[2] == 1 else values
+    decoded = _deep(values, 16, stated=_significant(content, values))
+    return _turned_deep(decoded if alpha is None else _with_alpha(decoded, alpha), orientation)
+
+
+def _significant(content: bytes, values: Array) -> Window | None:
+    """Return the range that sBIT states, if it states one.
+
+    Its number of bits b says how many there were before the writer scaled the samples to 16 bits, as it must: then the
+    range is the container's. A writer that did not scale leaves values under 2 ** b that are not multiples of
+    2 ** (16 - b) (PNG, third edition, 11.3.2.7 and 13.12).
+    """
+    position = 8
+    while position + 8 < len(content):
+        length, name = struct.unpack_from(">I4s", content, position)
+        if name in (b"IDAT", b"IEND"):
+            return None
+        if name == b"sBIT":
+            bits = max(content[position + 8 : position + 8 + min(length, 3 if values.ndim == 3 else 1)], default=16)
+            if 8 < bits < 16 and values.max() < 2**bits and (values % 2 ** (16 - bits)).any():
+                return _integers(bits)
+            return None
+        position += 12 + length
+    return None
+
+
+# PGM and PPM above 8 bits, PFM
+
+
+_PNM = re.compile(rb"P([2356])" + rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})" * 3 + rb"\s")
+
+
+def _read_pnm(content: bytes, frames: Frames) -> Image.Image | Deep:
+    """Return Netpbm's formats. Pillow rescales values of more than 8 bits; here they and their maxval are kept."""
+    header = _PNM.match(content)
+    if header is None:  # PFM, and what is damaged
+        image = open_image(content)
+        if image.mode != "F":
+            return _opened(image, frames)
+        image.load()
+        return _float(np.asarray(image))
+    form = header[1]
+    width, height, most = (int(header[k]) for k in (2, 3, 4))
+    _check_size(width, height)
+    count = width * height * (3 if form in b"36" else 1)
+    end = header.end() + count * (1 if most < 256 else 2)
+    if form in b"56" and frames == "refuse" and re.match(rb"\s*P[1-7]\s", content[end : end + 100]):
+        raise _several("several images")
+    if most < 256:
+        return _opened(open_image(content), frames)
+    if most > 65535:
+        raise BadImage(f"its maxval is {most}, more than 65535")
+    if form in b"23":
+        words = re.sub(rb"#[^\r\n]*", b"", content[header.end() :]).split(maxsplit=count)[:count]
+        values = np.fromiter(map(int, words), np.int64, len(words))
+    else:
+        there = content[header.end() : end]
+        values = np.frombuffer(there, ">u2", count=len(there) // 2)
+    if len(values) < count:
+        raise BadImage(f"truncated: {len(values)} of {count} samples", "truncated")
+    if values.min() < 0 or values.max() > most:
+        raise BadImage(f"holds {values.max()}, above the maxval that it states, {most}")
+    shape = (height, width, 3) if form in b"36" else (height, width)
+    return _deep(values.reshape(shape), 16, stated=None if most == 65535 else (0.0, float(most)))
+
+
+# JPEG of other than 8 bits, lossless JPEG, JPEG-LS
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The frame header of a JPEG codestream, and the EXIF data before it."""
+
+    marker: int
+    precision: int
+    height: int
+    width: int
+    components: int
+    exif: bytes = b""
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether Pillow reads it."""
+        return self.precision == 8 and self.marker != 0xF7
+
+
+def _jpeg_frame(content: bytes) -> _Frame:
+    position, exif = 2, b""
+    while position + 10 <= len(content) and content[position] == 0xFF:
+        marker = content[position + 1]
+        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8:
+            position += 1 if marker == 0xFF else 2
+            continue
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            precision, height, width, components = struct.unpack_from(">BHHB", content, position + 4)
+            return _Frame(marker, precision, height, width, components, exif)
+        length = int.from_bytes(content[position + 2 : position + 4], "big")
+        if marker == 0xE1 and content[position + 4 : position + 10] == b"Exif\0\0":
+            exif = content[position + 4 : position + 2 + length]
+        position += 2 + length
+    raise BadImage("cannot be decoded: a JPEG file whose header is damaged", "truncated")
+
+
+def _read_jpeg(content: bytes, frames: Frames) -> Image.Image | Deep:
+    frame = _jpeg_frame(content)
+    if frame.is_usual:
+        return _opened(open_image(content), frames)
+    if frame.components != 1:
+        raise BadImage(f"a JPEG file of {frame.components} components of {frame.precision} bits, which is not read")
+    values = _decode_jpeg(content, frame)
+    if frame.precision <= 8:
+        decoded: Image.Image | Deep = _eight_bits(values, frame.precision)
+    else:
+        decoded = _deep(values, frame.precision)
+
+    def read() -> Image.Exif:
+        exif = Image.Exif()
+        exif.load(frame.exif)
+        return exif
+
+    orientation = _orientation(read) if frame.exif else 1
+    if isinstance(decoded, Deep):
+        return _turned_deep(decoded, orientation)
+    method = _TRANSPOSED.get(orientation)
+    return decoded if method is None else decoded.transpose(method)
+
+
+def _decode_jpeg(content: bytes, frame: _Frame) -> Array:
+    """Return the samples of a codestream that Pillow does not read, shape (h, w) or (h, w, components), unsigned."""
+    import imagecodecs
+
+    _check_size(frame.width, frame.height)
+    if frame.precision > 16:
+        raise BadImage(f"JPEG of {frame.precision} bits")
+    decode = imagecodecs.jpegls_decode if frame.marker == 0xF7 else imagecodecs.jpeg_decode
+    values = np.asarray(decode(content))
+    if values.shape[:2] != (frame.height, frame.width) or values.dtype.kind != "u":
+        raise BadImage("cannot be decoded: its samples are not those that its header states")
+    if int(values.max()) >= 2**frame.precision:
+        raise BadImage(f"holds {values.max()}, which has more than the {frame.precision} bits that its header states")
+    return values
+
+
+def _read_jpeg2000(content: bytes, frames: Frames) -> Image.Image | Deep:
+    import imagecodecs
+
+    start = content.find(_CODESTREAM)
+    if start < 0 or start + 42 > len(content):
+        raise BadImage("cannot be decoded: a JPEG 2000 file without a codestream", "truncated")
+    right, bottom, left, top = struct.unpack_from(">4I", content, start + 8)
+    (components,) = struct.unpack_from(">H", content, start + 40)
+    sizes = {content[k : k + 3] for k in range(start + 42, start + 42 + 3 * components, 3)}
+    depths = {size[0] for size in sizes if size}
+    if depths <= set(range(8)):
+        return _opened(open_image(content), frames)
+    _check_size(right - left, bottom - top)
+    if components not in (1, 3) or len(sizes) != 1 or b"pclr" in content[:start]:
+        raise BadImage(f"a JPEG 2000 file of {components} components of other than 8 bits, which is not read")
+    (depth,) = depths
+    bits, signed = (depth & 127) + 1, depth > 127
+    if bits > 16:
+        raise BadImage(f"JPEG 2000 of {bits} bits")
+    values = np.asarray(imagecodecs.jpeg2k_decode(content))
+    return _deep(values, bits, signed=signed)
+
+
+# TIFF
+
+
+def _read_tiff(content: bytes, frames: Frames) -> Image.Image | Deep:
+    """Return the one image of a TIFF file: of 8 unsigned bits by Pillow, others by tifffile."""
+    from tifffile import TiffFile
+
+    with contextlib.closing(TiffFile(io.BytesIO(content))) as file:
+        number, page = _page(file, frames)
+        bits, sample_format = page.bitspersample, int(page.sampleformat)
+        _check_size(page.imagewidth, page.imagelength)
+        if not isinstance(bits, int):
+            raise BadImage(f"a TIFF file whose samples have different depths, {bits}")
+        if 262 not in page.tags and page.compression not in (2, 3, 4, 6, 7):
+            raise BadImage(
+                "a TIFF file without PhotometricInterpretation: black may be 0 or the highest value. Save "
+                "it again with a program that writes this tag"
+            )
+        if sample_format in (1, 4) and bits in (1, 2, 4, 8):
+            return _plain_tiff(content, number, page)
+        return _deep_tiff(page, bits, sample_format, len(content))
+
+
+def _page(file: TiffFile, frames: Frames) -> tuple[int, TiffPage]:
+    """Return the number and the page of the one image of a file, or of its first.
+
+    Reduced images and masks (NewSubfileType) belong to another page: thumbnails, levels of a pyramid, transparency.
+    """
+    from tifffile import TiffPage
+
+    pages = ((number, page) for number, page in enumerate(file.pages) if isinstance(page, TiffPage))
+    images = ((number, page) for number, page in pages if not (page.is_reduced or page.is_mask))
+    first = next(images, None)
+    if first is None:
+        alone = file.pages[0]
+        if len(file.pages) > 1 or not isinstance(alone, TiffPage) or 330 in alone.tags:
+            raise BadImage("a TIFF file of thumbnails or masks alone; its image may lie in a sub-IFD (camera raw)")
+        first = 0, alone
+    page = first[1]
+    described = re.search(r"^images=(\d+)", page.description, re.M) if page.description.startswith("ImageJ=") else None
+    planes = page.tags.get(33629)  # of a MetaMorph stack
+    stacked = (described and int(described[1]) > 1) or (planes is not None and planes.count > 1)
+    if page.imagedepth > 1:
+        raise BadImage("a TIFF file of a volume, not of an image")
+    if frames == "refuse" and (stacked or next(images, None) is not None):
+        raise _several("several TIFF pages")
+    return first
+
+
+def _plain_tiff(content: bytes, number: int, page: TiffPage) -> Image.Image | Deep:
+    """Return a page of 8 unsigned bits a sample or fewer, as Pillow reads it."""
+    colours = page.tags.valueof(320)
+    if colours is not None and 0 < max(colours) < 256:
+        raise BadImage(
+            "a TIFF file whose palette is black, or written with 8 bits instead of 16: its highest value is "
+            f"{max(colours)} of 65535. Save it again without a palette"
+        )
+    image = open_image(content)
+    image.seek(number)
+    _check_size(image.width, image.height)
+    image.load()  # upright: Pillow turns TIFF
+    return _opaque(image)
+
+
+_SAMPLES = {1: "unsigned", 2: "signed", 3: "floating-point", 4: "unsigned"}
+
+
+def _deep_tiff(page: TiffPage, bits: int, sample_format: int, size: int) -> Deep:
+    """Return a page of other samples: grey or RGB, with an opacity or without."""
+    photometric, samples = int(page.photometric), page.samplesperpixel
+    kind = _SAMPLES.get(sample_format)
+    known = {"unsigned": (*range(9, 17), 32), "signed": (8, 16, 32), "floating-point": (16, 32, 64)}
+    if kind is None or bits not in known[kind]:
+        raise BadImage(f"a TIFF file of {bits}-bit {kind or 'complex'} samples, which are not read")
+    colours = {0: 1, 1: 1, 2: 3}.get(photometric)
+    extra = tuple(int(word) for word in page.extrasamples)
+    if colours is None or samples not in (colours, colours + len(extra)) or page.fillorder != 1:
+        raise BadImage(
+            f"a TIFF file of {samples} samples a pixel, {bits} bits each, PhotometricInterpretation {photometric}, "
+            f"FillOrder {page.fillorder}: not grey or RGB in the usual order"
+        )
+    _check_segments(page, bits, samples, size)
+    values = np.asarray(page.asarray(maxworkers=1))
+    if page.planarconfig == 2 and samples > 1:
+        values = np.moveaxis(values, 0, -1)
+    if values.shape != (page.imagelength, page.imagewidth, *((samples,) if values.ndim == 3 else ())):
+        raise BadImage("cannot be decoded: its samples are not those that its header states")
+    alpha = None
+    if values.ndim == 3:
+        alpha = values[:, :, colours] if extra and extra[0] else None
+        values = values[:, :, :colours] if colours == 3 else values[:, :, 0]
+    if page.tags.get(42113) is not None and page.nodata != 0 and (values == page.nodata).any():
+        raise BadImage(f"a TIFF file with holes: GDAL_NODATA is {page.nodata}. Fill them, or leave the file out")
+    decoded = _float(values) if kind == "floating-point" else _deep(values, bits, signed=kind == "signed")
+    decoded = replace(decoded, inverted=photometric == 0)
+    if alpha is not None:
+        opaque = {"unsigned": 2**bits - 1, "signed": 2 ** (bits - 1) - 1, "floating-point": 1}[kind]
+        if (alpha != opaque).any():
+            if extra[0] != 2 or kind != "unsigned" or bits not in (16, 32):
+                raise BadImage(
+                    f"a TIFF file with an opacity of ExtraSamples {extra[0]}, {bits} bits, which is not read"
+                )
+            decoded = _with_alpha(decoded, alpha)
+    return _turned_deep(decoded, page.tags.valueof(ORIENTATION, 1))
+
+
+def _check_segments(page: TiffPage, bits: int, samples: int, size: int) -> None:
+    """Refuse missing strips and tiles, which tifffile fills with zeros, and words of 16 bits that are called packed."""
+    width, rows = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+    planes = samples if page.planarconfig == 2 else 1
+    across, down = -(-page.imagewidth // width), -(-page.imagelength // rows)
+    offsets, counts = page.dataoffsets, page.databytecounts
+    there = len(offsets) == len(counts) == across * down * planes and all(count > 0 for count in counts)
+    if not there or any(offset + count > size for offset, count in zip(offsets, counts, strict=True)):
+        raise BadImage("truncated: strips or tiles of the TIFF file are missing", "truncated")
+    if page.compression == 1:
+        height = down * rows if page.is_tiled else page.imagelength
+        needed = -(-width * (samples // planes) * bits // 8) * across * height * planes
+        if sum(counts) < needed or (bits % 8 and sum(counts) != needed):
+            raise BadImage(f"a TIFF file of {sum(counts)} bytes of {bits}-bit samples, which need {needed}")
+
+
+# DICOM
+
+
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_JPEG_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70, 80, 81))
+"""Transfer syntaxes of JPEG of 12 bits, lossless JPEG and JPEG-LS: those that pydicom does not decode alone."""
+
+
+def _read_dicom(content: bytes, frames: Frames) -> Image.Image | Deep:
+    """Return the image of a DICOM file (PS3.3 C.7.6.3): stored values, then the modality LUT, no VOI LUT."""
+    try:
+        from pydicom import dcmread
+    except ImportError:
+        raise BadImage(
+            "a DICOM file, which needs pydicom: pip install pydicom (in the benchmark: pip install -e '.[dicom]')"
+        ) from None
+    if _DEFLATED in content[:1024]:
+        raise BadImage("a deflated DICOM file, of unknown size before it is unpacked: save it with another syntax")
+    data = dcmread(io.BytesIO(content), force=True)
+    if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        what = getattr(data.get("SOPClassUID"), "name", "of no stated class")
+        raise BadImage(f"a DICOM file without an image ({what})")
+    number = int(data.get("NumberOfFrames") or 1)
+    if number > 1 and frames == "refuse":
+        raise _several(f"{number} DICOM frames")
+    _check_size(int(data.Columns), int(data.Rows))
+    values, photometric = _stored_values(data, number)
+    if photometric not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"):
+        raise BadImage(f"a DICOM file of PhotometricInterpretation {photometric}, which is not read")
+    if (values.ndim == 3) != (photometric == "RGB"):
+        raise BadImage(f"a DICOM file of {photometric} with {data.SamplesPerPixel} samples a pixel")
+    if photometric == "PALETTE COLOR":
+        return _dicom_palette(values, data)
+    if values.dtype.kind == "f":
+        return replace(_float(values), container="dicom", inverted=photometric == "MONOCHROME1")
+    return _dicom_integers(values, data, photometric)
+
+
+def _stored_values(data: Dataset, frames: int) -> tuple[Array, str]:
+    """Return the first frame as it is stored, (h, w) or (h, w, 3), and its photometric interpretation, YBR made RGB."""
+    from pydicom.encaps import get_frame
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
+
+    implicit, little = data.original_encoding
+    usual = "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2.1" if little else "1.2.840.10008.1.2.2"
+    syntax = UID(data.file_meta.get("TransferSyntaxUID") or usual)
+    photometric = str(data.PhotometricInterpretation)
+    if syntax in _JPEG_SYNTAXES:
+        codestream = get_frame(data.PixelData, 0, number_of_frames=frames)
+        frame = _jpeg_frame(codestream)
+        if not frame.is_usual:
+            if (frame.height, frame.width) != (data.Rows, data.Columns):
+                raise BadImage("a DICOM file whose header and codestream differ in size")
+            if frame.components != 1 and photometric != "RGB":
+                raise BadImage(f"a DICOM file of {syntax.name} and {photometric}, which is not read")
+            return _decode_jpeg(codestream, frame), photometric
+    data.file_meta.TransferSyntaxUID = syntax
+    values, properties = get_decoder(syntax).as_array(data, index=0, correct_unused_bits=False)  # type: ignore[arg-type]
+    return values, str(properties["photometric_interpretation"])
+
+
+def _dicom_palette(values: Array, data: Dataset) -> Image.Image:
+    from pydicom.pixels.processing import apply_color_lut
+
+    coloured = apply_color_lut(values, data)[:, :, :3]
+    if coloured.dtype != np.uint8:
+        return to_image(_deep(coloured, 16), {"16-bit": _integers(16)})
+    if values.max() > 255:
+        raise BadImage("a DICOM file with a palette of more than 256 colours of 8 bits, which is not read")
+    return Image.fromarray(coloured)
+
+
+def _dicom_integers(raw: Array, data: Dataset, photometric: str) -> Image.Image | Deep:
+    """Return grey or RGB after BitsStored, padding and modality LUT; an image where that leaves 8 unsigned bits."""
+    allocated, stored = int(data.BitsAllocated), int(data.BitsStored)
+    signed, inverted = bool(data.get("PixelRepresentation", 0)), photometric == "MONOCHROME1"
+    values = _used_bits(raw, data)
+    padding = _padding(raw, data) | _padding(values, data)
+    holds = _integers(allocated, signed=signed)
+    stated = _integers(stored, signed=signed) if stored < allocated or (stored <= 8 and not signed) else None
+    slope, intercept = (1.0, 0.0) if photometric == "RGB" else _rescale(data)
+    if photometric != "RGB" and data.get("ModalityLUTSequence"):
+        from pydicom.pixels.processing import apply_modality_lut
+
+        bits = int(data.ModalityLUTSequence[0].LUTDescriptor[2])
+        values, holds = apply_modality_lut(values, data), _integers(16)
+        stated = _integers(bits) if bits < 16 else None
+    elif (slope, intercept) == (1, 0) and stored <= 8 and not signed:
+        values[padding] = 2**stored - 1 if inverted else 0
+        image = _eight_bits(values, stored)
+        return Image.fromarray(255 - np.asarray(image)) if inverted else image
+    else:
+        whole = slope.is_integer() and intercept.is_integer()
+        values = values * int(slope) + int(intercept) if whole else values * slope + intercept
+        holds = _rescaled(holds, slope, intercept)
+        stated = None if stated is None else _rescaled(stated, slope, intercept)
+    if padding.any() and not padding.all():
+        low, high = stated or (values[~padding].min(), values[~padding].max())
+        values[padding] = high if inverted else low
+    fitting = (k for k in ("u2", "i2", "u4", "i4") if np.iinfo(k).min <= holds[0] and holds[1] <= np.iinfo(k).max)
+    kind = next(fitting, "f8") if values.dtype.kind in "iu" else "f8"
+    return Deep(np.ascontiguousarray(values, dtype=kind), "dicom", holds, stated, inverted)
+
+
+def _used_bits(raw: Array, data: Dataset) -> Array:
+    """Return the BitsStored bits below HighBit as int32 or int64 numbers (PS3.5 8.1.1).
+
+    Other bits may hold overlays of old; where the file has none of these, other bits that are set say that BitsStored
+    is wrong.
+    """
+    allocated, stored, high = int(data.BitsAllocated), int(data.BitsStored), int(data.HighBit)
+    if not 0 < stored <= high + 1 <= allocated <= 32:
+        raise BadImage(f"a DICOM file with BitsAllocated {allocated}, BitsStored {stored} and HighBit {high}")
+    pattern = raw.astype(np.int32 if allocated <= 16 else np.int64) & (2**allocated - 1)
+    values: Array = (pattern >> (high + 1 - stored)) & (2**stored - 1)
+    beyond = pattern >> (high + 1)
+    if data.get("PixelRepresentation", 0):
+        negative = values >= 2 ** (stored - 1)
+        beyond = np.where(negative & (beyond == 2 ** (allocated - high - 1) - 1), 0, beyond)  # the sign, repeated
+        values[negative] -= 2**stored
+    overlays = any(data.get((group, 0x0100)) is not None for group in range(0x6000, 0x6020, 2))
+    if (beyond != 0).any() and not overlays and not _padding(raw, data)[beyond != 0].all():
+        raise BadImage(f"a DICOM file of values beyond the {stored} bits that BitsStored states: one of them is wrong")
+    return values
+
+
+def _padding(values: Array, data: Dataset) -> NDArray[np.bool_]:
+    """Return where the values are padding around the image (PS3.3 C.7.5.1.1.2), which is shown black."""
+    first = data.get("PixelPaddingValue")
+    if first is None or values.ndim == 3:
+        return np.zeros(values.shape, bool)
+    low, high = sorted((int(first), int(data.get("PixelPaddingRangeLimit", first))))
+    return (values >= low) & (values <= high)
+
+
+def _rescale(data: Dataset) -> tuple[float, float]:
+    """Return slope and intercept, of the image or of its first frame; 1 and 0 where it has none."""
+    holder = data
+    for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in (data.get(name) or [])[:1]:
+            holder = (group.get("PixelValueTransformationSequence") or [holder])[0]
+    slope, intercept = float(holder.get("RescaleSlope", 1)), float(holder.get("RescaleIntercept", 0))
+    if not slope or not np.isfinite((slope, intercept)).all():
+        raise BadImage(f"a DICOM file with RescaleSlope {slope:g} and RescaleIntercept {intercept:g}")
+    return slope, intercept
+
+
+def _rescaled(ends: Window, slope: float, intercept: float) -> Window:
+    low, high = sorted(end * slope + intercept for end in ends)
+    return low, high
