@@ -1,6 +1,6 @@
 """How often the intervals contain the truth, by simulation.
 
-``python -m experiments.studies.interval_coverage [SIMULATIONS]`` (default 4000 per design; about half an hour of one
+``python -m experiments.studies.interval_coverage [SIMULATIONS]`` (default 4000 per design; an hour and a half of one
 core) writes ``interval_coverage.md`` next to this file, and fails where a line leaves the bands of `outside`.
 """
 
