@@ -37,7 +37,9 @@ def test_grey_is_the_601_luma_that_pillow_calls_l(colour: tuple[int, int, int]) 
 def test_grey_is_taken_before_resizing() -> None:
     original = picture(1, 61)
     luma_first = original.convert("L").resize((24, 24), Image.Resampling.BILINEAR)
-    assert (to_array(to_image(read_file(encoded(original)), WHOLE), 24, grey=True)[:, :, 0] == np.asarray(luma_first)).all()
+    assert (
+        to_array(to_image(read_file(encoded(original)), WHOLE), 24, grey=True)[:, :, 0] == np.asarray(luma_first)
+    ).all()
 
 
 def test_both_sides_are_resized_whatever_the_shape_and_antialiased() -> None:

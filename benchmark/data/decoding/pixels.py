@@ -23,7 +23,8 @@ import logging
 import re
 import struct
 import warnings
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -129,8 +130,8 @@ def read_file(content: bytes, *, frames: Frames = "refuse") -> Image.Image | Dee
         words = " ".join(str(error).split())[:200]
         if not words or not isinstance(error, (OSError, ValueError, SyntaxError, RuntimeError)):
             words = f"{type(error).__name__} {words}".strip()
-        kind: Kind = "truncated" if "truncated" in words or isinstance(error, EOFError) else "unreadable"
-        raise BadImage(f"cannot be decoded: {words}", kind) from None
+        is_short = isinstance(error, EOFError) or re.search("truncated|less than expected", words)
+        raise BadImage(f"cannot be decoded: {words}", "truncated" if is_short else "unreadable") from None
 
 
 def to_image(decoded: Image.Image | Deep, windows: Mapping[str, Window], *, clip: bool = False) -> Image.Image:
@@ -290,32 +291,15 @@ def _read_plain(content: bytes, frames: Frames) -> Image.Image | Deep:
     return _opened(open_image(content), frames)
 
 
-def _opened(image: Image.Image, frames: Frames) -> Image.Image:
+def _opened(image: Image.Image, frames: Frames) -> Image.Image | Deep:
     _check_frames(image, frames)
     image.load()
-    return _opaque(_turned(image))
+    return _upright(_opaque(image), _orientation(image.getexif))
 
 
 def _check_frames(image: Image.Image, frames: Frames) -> None:
     if frames == "refuse" and image.format != "MPO" and getattr(image, "is_animated", False):
         raise _several(f"an animation of {getattr(image, 'n_frames', 2)} frames")
-
-
-_TRANSPOSED = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def _turned(image: Image.Image) -> Image.Image:
-    """Return it upright. Not by ImageOps.exif_transpose, which writes EXIF anew and fails on any mistyped tag."""
-    method = _TRANSPOSED.get(_orientation(image.getexif))
-    return image if method is None else image.transpose(method)
 
 
 def _orientation(read: Callable[[], Image.Exif]) -> int:
@@ -382,20 +366,25 @@ def _with_alpha(decoded: Deep, alpha: Array) -> Deep:
     return decoded if small.min() == 255 else replace(decoded, alpha=small)
 
 
-def _turned_deep(decoded: Deep, orientation: int) -> Deep:
-    """Return it upright, by EXIF's orientation."""
-    turns: dict[int, Callable[[Array], Array]] = {
-        2: lambda rows: rows[:, ::-1],
-        3: lambda rows: rows[::-1, ::-1],
-        4: lambda rows: rows[::-1],
-        5: lambda rows: rows.swapaxes(0, 1),
-        6: lambda rows: np.rot90(rows, -1),
-        7: lambda rows: rows[::-1, ::-1].swapaxes(0, 1),
-        8: lambda rows: np.rot90(rows),
-    }
-    turn = turns.get(orientation)
-    if turn is None:
+_TURNS: Mapping[int, tuple[Image.Transpose, Callable[[Array], Array]]] = {
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, lambda rows: rows[:, ::-1]),
+    3: (Image.Transpose.ROTATE_180, lambda rows: rows[::-1, ::-1]),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, lambda rows: rows[::-1]),
+    5: (Image.Transpose.TRANSPOSE, lambda rows: rows.swapaxes(0, 1)),
+    6: (Image.Transpose.ROTATE_270, lambda rows: np.rot90(rows, -1)),
+    7: (Image.Transpose.TRANSVERSE, lambda rows: rows[::-1, ::-1].swapaxes(0, 1)),
+    8: (Image.Transpose.ROTATE_90, lambda rows: np.rot90(rows)),
+}
+
+
+def _upright(decoded: Image.Image | Deep, orientation: int) -> Image.Image | Deep:
+    """Return it turned by EXIF's orientation. Not by Pillow's exif_transpose: that writes EXIF anew, and fails on any
+    mistyped tag."""
+    if orientation not in _TURNS:
         return decoded
+    method, turn = _TURNS[orientation]
+    if isinstance(decoded, Image.Image):
+        return decoded.transpose(method)
     alpha = None if decoded.alpha is None else np.ascontiguousarray(turn(decoded.alpha))
     return replace(decoded, values=np.ascontiguousarray(turn(decoded.values)), alpha=alpha)
 
@@ -403,42 +392,58 @@ def _turned_deep(decoded: Deep, orientation: int) -> Deep:
 # PNG of 16 bits
 
 
-def _read_deep_png(content: bytes, frames: Frames) -> Deep:
+def _read_deep_png(content: bytes, frames: Frames) -> Image.Image | Deep:
     """Return 16-bit PNG. Pillow keeps 16 bits of grey alone; of colour and alpha it keeps the high bytes."""
-    import imagecodecs
-
     image = open_image(content)
     _check_frames(image, frames)
-    orientation = _orientation(image.getexif)
-    values = np.asarray(imagecodecs.png_decode(content))  # tRNS has become an opacity
-    if values.dtype != np.uint16 or values.shape[:2] != (image.height, image.width):
-        raise BadImage("cannot be decoded: its samples are not those that its header states")
-    alpha = None
-    if values.ndim == 3 and values.shape[2] in (2, 4):
-        alpha, values = values[:, :, -1], values[:, :, :-1]
-    values = values[:, :, 0] if values.ndim == 3 and values.shape[2] == 1 else values
-    decoded = _deep(values, 16, stated=_significant(content, values))
-    return _turned_deep(decoded if alpha is None else _with_alpha(decoded, alpha), orientation)
+    image.load()
+    significant = next((data for name, data in _png_chunks(content) if name == b"sBIT"), b"")
+    values, alpha = np.asarray(image), None
+    if image.mode != "I;16":
+        values = _deep_colours(content, interlaced=content[28] != 0)
+        if values.shape[2] in (2, 4):  # tRNS has become an opacity
+            values, alpha = values[:, :, 0] if values.shape[2] == 2 else values[:, :, :3], values[:, :, -1]
+    elif "transparency" in image.info:
+        alpha = np.where(values == image.info["transparency"], 0, 65535)
+    decoded = _deep(values, 16, stated=_significant(significant, values))
+    return _upright(decoded if alpha is None else _with_alpha(decoded, alpha), _orientation(image.getexif))
 
 
-def _significant(content: bytes, values: Array) -> Window | None:
-    """Return the range that sBIT states, if it states one.
+def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the name and the data of each chunk of a PNG file that Pillow has read."""
+    position = 8
+    while position + 12 <= len(content):
+        length, name = struct.unpack_from(">I4s", content, position)
+        yield name, content[position + 8 : position + 8 + length]
+        position += 12 + length
+
+
+def _deep_colours(content: bytes, interlaced: bool) -> Array:
+    """Return the samples of a 16-bit PNG of colours, uint16, shape (h, w, samples).
+
+    Only what concerns them is given to libpng, which prints of other chunks, and of interlaced files, what it thinks.
+    """
+    import imagecodecs
+
+    if interlaced:
+        raise BadImage("a 16-bit PNG file of colours that is interlaced; save it without")
+    needed = bytearray(_PNG)
+    for name, data in _png_chunks(content):
+        if name in (b"IHDR", b"tRNS", b"IDAT", b"IEND"):
+            needed += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return np.asarray(imagecodecs.png_decode(bytes(needed)))
+
+
+def _significant(bits_of_channels: bytes, values: Array) -> Window | None:
+    """Return the range that a PNG's sBIT states, if it states one.
 
     Its number of bits b says how many there were before the writer scaled the samples to 16 bits, as it must: then the
     range is the container's. A writer that did not scale leaves values under 2 ** b that are not multiples of
     2 ** (16 - b) (PNG, third edition, 11.3.2.7 and 13.12).
     """
-    position = 8
-    while position + 8 < len(content):
-        length, name = struct.unpack_from(">I4s", content, position)
-        if name in (b"IDAT", b"IEND"):
-            return None
-        if name == b"sBIT":
-            bits = max(content[position + 8 : position + 8 + min(length, 3 if values.ndim == 3 else 1)], default=16)
-            if 8 < bits < 16 and values.max() < 2**bits and (values % 2 ** (16 - bits)).any():
-                return _integers(bits)
-            return None
-        position += 12 + length
+    bits = max(bits_of_channels[: 3 if values.ndim == 3 else 1], default=16)
+    if 8 < bits < 16 and values.max() < 2**bits and (values % 2 ** (16 - bits)).any():
+        return _integers(bits)
     return None
 
 
@@ -496,11 +501,6 @@ class _Frame:
     components: int
     exif: bytes = b""
 
-    @property
-    def is_usual(self) -> bool:
-        """Whether Pillow reads it."""
-        return self.precision == 8 and self.marker != 0xF7
-
 
 def _jpeg_frame(content: bytes) -> _Frame:
     position, exif = 2, b""
@@ -521,7 +521,7 @@ def _jpeg_frame(content: bytes) -> _Frame:
 
 def _read_jpeg(content: bytes, frames: Frames) -> Image.Image | Deep:
     frame = _jpeg_frame(content)
-    if frame.is_usual:
+    if frame.precision == 8 and frame.marker != 0xF7:
         return _opened(open_image(content), frames)
     if frame.components != 1:
         raise BadImage(f"a JPEG file of {frame.components} components of {frame.precision} bits, which is not read")
@@ -536,11 +536,7 @@ def _read_jpeg(content: bytes, frames: Frames) -> Image.Image | Deep:
         exif.load(frame.exif)
         return exif
 
-    orientation = _orientation(read) if frame.exif else 1
-    if isinstance(decoded, Deep):
-        return _turned_deep(decoded, orientation)
-    method = _TRANSPOSED.get(orientation)
-    return decoded if method is None else decoded.transpose(method)
+    return _upright(decoded, _orientation(read) if frame.exif else 1)
 
 
 def _decode_jpeg(content: bytes, frame: _Frame) -> Array:
@@ -585,42 +581,71 @@ def _read_jpeg2000(content: bytes, frames: Frames) -> Image.Image | Deep:
 # TIFF
 
 
+_SAMPLES = {1: "unsigned", 2: "signed", 3: "floating-point", 4: "unsigned"}
+"""SampleFormat; 4, undefined, is to be read as unsigned (TIFF 6.0)."""
+
+_TIFF_BITS = {"unsigned": (*range(1, 17), 32), "signed": (8, 16, 32), "floating-point": (16, 32, 64)}
+_TIFF_COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
+"""Samples of PhotometricInterpretation: WhiteIsZero, BlackIsZero, RGB, palette, CMYK, YCbCr (which JPEG makes RGB)."""
+
+_PREDICTED = (5, 8, 32946, 34925, 50000)
+"""Compressions with which every reader looks at the predictor: LZW, Deflate, LZMA, Zstandard."""
+
+
 def _read_tiff(content: bytes, frames: Frames) -> Image.Image | Deep:
-    """Return the one image of a TIFF file: of 8 unsigned bits by Pillow, others by tifffile."""
+    """Return the one image of a TIFF file.
+
+    tifffile reads 8 bits, too: the libtiff behind Pillow gives the same pixels, but prints what it thinks of a file,
+    and does not know big-endian BigTIFF and some orders of samples.
+    """
     from tifffile import TiffFile
 
     with contextlib.closing(TiffFile(io.BytesIO(content))) as file:
-        number, page = _page(file, frames)
-        bits, sample_format = page.bitspersample, int(page.sampleformat)
+        page = _page(file, frames)
         _check_size(page.imagewidth, page.imagelength)
-        if not isinstance(bits, int):
-            raise BadImage(f"a TIFF file whose samples have different depths, {bits}")
-        if 262 not in page.tags and page.compression not in (2, 3, 4, 6, 7):
-            raise BadImage(
-                "a TIFF file without PhotometricInterpretation: black may be 0 or the highest value. Save "
-                "it again with a program that writes this tag"
-            )
-        if sample_format in (1, 4) and bits in (1, 2, 4, 8):
-            return _plain_tiff(content, number, page)
-        return _deep_tiff(page, bits, sample_format, len(content))
+        kind, colours = _tiff_samples(page)
+        _check_segments(page, len(content))
+        values = np.asarray(page.asarray(maxworkers=1))
+    samples, bits, extra = page.samplesperpixel, page.bitspersample, (*map(int, page.extrasamples), -1)[0]
+    if page.planarconfig == 2 and samples > 1:
+        values = np.moveaxis(values, 0, -1)
+    if values.shape != (page.imagelength, page.imagewidth, samples)[: values.ndim]:
+        raise BadImage("cannot be decoded: its samples are not those that its header states")
+    alpha = None
+    if samples > colours and extra != 0:
+        alpha = values[:, :, colours]
+        opaque = {"unsigned": 2**bits - 1, "signed": 2 ** (bits - 1) - 1, "floating-point": 1}[kind]
+        alpha = None if (alpha == opaque).all() else alpha
+    if values.ndim == 3:
+        values = values[:, :, 0] if colours == 1 else values[:, :, :colours]
+    known = (1, 2) if bits <= 8 else (2,)
+    if alpha is not None and (extra not in known or kind != "unsigned" or bits not in (1, 2, 4, 8, 16, 32)):
+        raise BadImage(f"a TIFF file with a further sample of {bits} bits, ExtraSamples {extra}, which is not read")
+    if kind == "unsigned" and bits <= 8:
+        image = _small_tiff(values, page)
+        return _upright(image if alpha is None else _tiff_on_white(image, alpha, page), _tiff_orientation(page))
+    if 42113 in page.tags and page.nodata != 0 and (values == page.nodata).any():
+        raise BadImage(f"a TIFF file with holes: GDAL_NODATA is {page.nodata}. Fill them, or leave the file out")
+    decoded = _float(values) if kind == "floating-point" else _deep(values, bits, signed=kind == "signed")
+    decoded = replace(decoded, inverted=page.photometric == 0)
+    return _upright(decoded if alpha is None else _with_alpha(decoded, alpha), _tiff_orientation(page))
 
 
-def _page(file: TiffFile, frames: Frames) -> tuple[int, TiffPage]:
-    """Return the number and the page of the one image of a file, or of its first.
+def _page(file: TiffFile, frames: Frames) -> TiffPage:
+    """Return the page of the one image of a file, or of its first.
 
     Reduced images and masks (NewSubfileType) belong to another page: thumbnails, levels of a pyramid, transparency.
     """
     from tifffile import TiffPage
 
-    pages = ((number, page) for number, page in enumerate(file.pages) if isinstance(page, TiffPage))
-    images = ((number, page) for number, page in pages if not (page.is_reduced or page.is_mask))
-    first = next(images, None)
-    if first is None:
+    pages = (page for page in file.pages if isinstance(page, TiffPage))
+    images = (page for page in pages if not (page.is_reduced or page.is_mask))
+    page = next(images, None)
+    if page is None:
         alone = file.pages[0]
         if len(file.pages) > 1 or not isinstance(alone, TiffPage) or 330 in alone.tags:
             raise BadImage("a TIFF file of thumbnails or masks alone; its image may lie in a sub-IFD (camera raw)")
-        first = 0, alone
-    page = first[1]
+        page = alone
     described = re.search(r"^images=(\d+)", page.description, re.M) if page.description.startswith("ImageJ=") else None
     planes = page.tags.get(33629)  # of a MetaMorph stack
     stacked = (described and int(described[1]) > 1) or (planes is not None and planes.count > 1)
@@ -628,68 +653,75 @@ def _page(file: TiffFile, frames: Frames) -> tuple[int, TiffPage]:
         raise BadImage("a TIFF file of a volume, not of an image")
     if frames == "refuse" and (stacked or next(images, None) is not None):
         raise _several("several TIFF pages")
-    return first
+    return page
 
 
-def _plain_tiff(content: bytes, number: int, page: TiffPage) -> Image.Image | Deep:
-    """Return a page of 8 unsigned bits a sample or fewer, as Pillow reads it."""
-    colours = page.tags.valueof(320)
-    if colours is not None and 0 < max(colours) < 256:
+def _tiff_samples(page: TiffPage) -> tuple[str, int]:
+    """Return a word of `_SAMPLES`, and how many samples are colours; refuse what readers understand differently."""
+    bits, photometric = page.bitspersample, int(page.photometric)
+    kind, colours = _SAMPLES.get(int(page.sampleformat)), _TIFF_COLOURS.get(photometric)
+    if kind is None or bits not in _TIFF_BITS[kind]:
+        raise BadImage(f"a TIFF file of {bits}-bit {kind or 'complex'} samples, which are not read")
+    if 262 not in page.tags and page.compression not in (2, 3, 4, 6):
+        raise BadImage(
+            "a TIFF file without PhotometricInterpretation: black may be 0 or the highest value. Save it again with a "
+            "program that writes this tag"
+        )
+    is_small, is_jpeg = kind == "unsigned" and bits <= 8, page.compression in (6, 7)
+    if colours is None or page.samplesperpixel < colours or (photometric > 2 and not is_small):
+        raise BadImage(
+            f"a TIFF file of {page.samplesperpixel} samples a pixel, {bits} bits each, PhotometricInterpretation "
+            f"{photometric}, which is not read"
+        )
+    if page.samplesperpixel > colours + max(1, len(page.extrasamples)):
+        raise BadImage(f"a TIFF file of {page.samplesperpixel} samples a pixel, whose meaning it does not state")
+    if (photometric == 6 and not is_jpeg) or (photometric == 5 and page.tags.valueof(332, 1) != 1):
+        raise BadImage("a TIFF file of YCbCr without JPEG, or of inks other than CMYK, which is not read")
+    if page.fillorder != 1 and not is_small:
+        raise BadImage(f"a TIFF file of {bits}-bit samples of FillOrder {page.fillorder}, which is not read")
+    if page.predictor != 1 and page.compression not in _PREDICTED:
+        raise BadImage(
+            f"a TIFF file with a predictor and compression {page.compression:d}: some programs apply the predictor and "
+            "some do not. Save it again without"
+        )
+    return kind, colours
+
+
+def _tiff_orientation(page: TiffPage) -> int:
+    value = page.tags.valueof(ORIENTATION)
+    return value if isinstance(value, int) else 1
+
+
+def _small_tiff(values: Array, page: TiffPage) -> Image.Image:
+    """Return unsigned samples of at most 8 bits as grey or RGB."""
+    if page.photometric == 5:
+        return Image.frombytes("CMYK", values.shape[1::-1], values.tobytes()).convert("RGB")
+    if page.photometric != 3:
+        image = _eight_bits(values, page.bitspersample)
+        return ImageChops.invert(image) if page.photometric == 0 else image
+    palette = np.asarray(page.colormap)
+    if 0 < palette.max() < 256:
         raise BadImage(
             "a TIFF file whose palette is black, or written with 8 bits instead of 16: its highest value is "
-            f"{max(colours)} of 65535. Save it again without a palette"
+            f"{palette.max()} of 65535. Save it again without a palette"
         )
-    image = open_image(content)
-    image.seek(number)
-    _check_size(image.width, image.height)
-    image.load()  # upright: Pillow turns TIFF
-    return _opaque(image)
+    return Image.fromarray((palette >> 8).astype(np.uint8).T[values])
 
 
-_SAMPLES = {1: "unsigned", 2: "signed", 3: "floating-point", 4: "unsigned"}
+def _tiff_on_white(image: Image.Image, alpha: Array, page: TiffPage) -> Image.Image:
+    """Return it with an opacity of its bits, premultiplied where ExtraSamples is 1."""
+    opacity = _eight_bits(alpha, page.bitspersample)
+    if page.extrasamples[0] == 2:
+        image = image.convert("RGBA")
+        image.putalpha(opacity)
+        return _on_white(image)
+    joined = np.dstack([np.asarray(image.convert("RGB")), np.asarray(opacity)])
+    return _on_white(Image.frombytes("RGBA", image.size, joined.tobytes(), "raw", "RGBa"))
 
 
-def _deep_tiff(page: TiffPage, bits: int, sample_format: int, size: int) -> Deep:
-    """Return a page of other samples: grey or RGB, with an opacity or without."""
-    photometric, samples = int(page.photometric), page.samplesperpixel
-    kind = _SAMPLES.get(sample_format)
-    known = {"unsigned": (*range(9, 17), 32), "signed": (8, 16, 32), "floating-point": (16, 32, 64)}
-    if kind is None or bits not in known[kind]:
-        raise BadImage(f"a TIFF file of {bits}-bit {kind or 'complex'} samples, which are not read")
-    colours = {0: 1, 1: 1, 2: 3}.get(photometric)
-    extra = tuple(int(word) for word in page.extrasamples)
-    if colours is None or samples not in (colours, colours + len(extra)) or page.fillorder != 1:
-        raise BadImage(
-            f"a TIFF file of {samples} samples a pixel, {bits} bits each, PhotometricInterpretation {photometric}, "
-            f"FillOrder {page.fillorder}: not grey or RGB in the usual order"
-        )
-    _check_segments(page, bits, samples, size)
-    values = np.asarray(page.asarray(maxworkers=1))
-    if page.planarconfig == 2 and samples > 1:
-        values = np.moveaxis(values, 0, -1)
-    if values.shape != (page.imagelength, page.imagewidth, *((samples,) if values.ndim == 3 else ())):
-        raise BadImage("cannot be decoded: its samples are not those that its header states")
-    alpha = None
-    if values.ndim == 3:
-        alpha = values[:, :, colours] if extra and extra[0] else None
-        values = values[:, :, :colours] if colours == 3 else values[:, :, 0]
-    if page.tags.get(42113) is not None and page.nodata != 0 and (values == page.nodata).any():
-        raise BadImage(f"a TIFF file with holes: GDAL_NODATA is {page.nodata}. Fill them, or leave the file out")
-    decoded = _float(values) if kind == "floating-point" else _deep(values, bits, signed=kind == "signed")
-    decoded = replace(decoded, inverted=photometric == 0)
-    if alpha is not None:
-        opaque = {"unsigned": 2**bits - 1, "signed": 2 ** (bits - 1) - 1, "floating-point": 1}[kind]
-        if (alpha != opaque).any():
-            if extra[0] != 2 or kind != "unsigned" or bits not in (16, 32):
-                raise BadImage(
-                    f"a TIFF file with an opacity of ExtraSamples {extra[0]}, {bits} bits, which is not read"
-                )
-            decoded = _with_alpha(decoded, alpha)
-    return _turned_deep(decoded, page.tags.valueof(ORIENTATION, 1))
-
-
-def _check_segments(page: TiffPage, bits: int, samples: int, size: int) -> None:
+def _check_segments(page: TiffPage, size: int) -> None:
     """Refuse missing strips and tiles, which tifffile fills with zeros, and words of 16 bits that are called packed."""
+    bits, samples = page.bitspersample, page.samplesperpixel
     width, rows = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
     planes = samples if page.planarconfig == 2 else 1
     across, down = -(-page.imagewidth // width), -(-page.imagelength // rows)
@@ -709,7 +741,9 @@ def _check_segments(page: TiffPage, bits: int, samples: int, size: int) -> None:
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _JPEG_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70, 80, 81))
-"""Transfer syntaxes of JPEG of 12 bits, lossless JPEG and JPEG-LS: those that pydicom does not decode alone."""
+"""Transfer syntaxes of extended and lossless JPEG and of JPEG-LS; pydicom alone decodes extended JPEG of 8 bits."""
+
+_NEEDED = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated")
 
 
 def _read_dicom(content: bytes, frames: Frames) -> Image.Image | Deep:
@@ -726,6 +760,9 @@ def _read_dicom(content: bytes, frames: Frames) -> Image.Image | Deep:
     if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         what = getattr(data.get("SOPClassUID"), "name", "of no stated class")
         raise BadImage(f"a DICOM file without an image ({what})")
+    missing = [name for name in _NEEDED if data.get(name) is None]
+    if missing:
+        raise BadImage(f"a DICOM file without {' and '.join(missing)}")
     number = int(data.get("NumberOfFrames") or 1)
     if number > 1 and frames == "refuse":
         raise _several(f"{number} DICOM frames")
@@ -755,7 +792,7 @@ def _stored_values(data: Dataset, frames: int) -> tuple[Array, str]:
     if syntax in _JPEG_SYNTAXES:
         codestream = get_frame(data.PixelData, 0, number_of_frames=frames)
         frame = _jpeg_frame(codestream)
-        if not frame.is_usual:
+        if frame.precision != 8 or not syntax.endswith("51"):
             if (frame.height, frame.width) != (data.Rows, data.Columns):
                 raise BadImage("a DICOM file whose header and codestream differ in size")
             if frame.components != 1 and photometric != "RGB":
