@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from benchmark.training.batches import Images
 
 TINY = "timm/test_resnet"
+FINGERPRINT = "f" * 16
+"""Of the dataset of every record made here."""
 SMALL: dict[str, Any] = {
     "name": "small",
     "models": [TINY],
@@ -230,7 +232,7 @@ def record_of(spec: RunSpec, correct: np.ndarray, **changes: Any) -> tuple[DoneR
             git_dirty=False,
         ),
         dataset=DatasetRecord(
-            fingerprint="f" * 16,
+            fingerprint=FINGERPRINT,
             classes=names,
             train_images=1034,
             validation_images=133,
@@ -312,7 +314,7 @@ def floor_row(spec: FloorSpec, validation: float = 0.6, test: float = 0.5, **cha
         id=spec.id,
         spec=spec,
         hyperparameters={"C": 0.001} if spec.method == "logistic" else {},
-        fingerprint="f" * 16,
+        fingerprint=FINGERPRINT,
         classes=("one", "two"),
         train_images=30,
         validation_images=10,

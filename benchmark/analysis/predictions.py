@@ -67,7 +67,7 @@ class TestResults:
 
 
 def read_results(
-    record: DoneRun, store: Store, known: dict[str, TestImages], groups: Mapping[str, int] | None = None
+    record: DoneRun, store: Store, known: dict[str, TestImages], groups: Mapping[str, Mapping[str, int]]
 ) -> TestResults:
     """Read and check a done run's test results.
 
@@ -75,7 +75,7 @@ def read_results(
         record: the run's record.
         store: where its predictions are.
         known: test images of the runs read before, by dataset and fold; this run's are added.
-        groups: image id -> group, for every test image of the run's dataset, or None if groups are unknown.
+        groups: of datasets whose groups are known, by `groups_file.key`: image id -> group, for every test image.
 
     Raises:
         UserError: the predictions are damaged, or disagree with the record, with the other runs' images or with the
@@ -97,7 +97,7 @@ def read_results(
             raise UserError(f"{path}: a {name} is outside the {classes} classes. Run it again with --force.")
     images = known.get(key := _key(record))
     if images is None:
-        images = known[key] = _test_images(ids, label, path, groups)
+        images = known[key] = _test_images(ids, label, path, groups.get(groups_file.key(record.dataset.fingerprint)))
     elif not np.array_equal(ids, images.ids) or not np.array_equal(label, images.labels):
         raise UserError(
             f"{path}: its test images or labels differ from those of the other runs on {record.spec.dataset}. "

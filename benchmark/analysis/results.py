@@ -217,7 +217,7 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
         UserError: predictions are damaged, or disagree with their record or the dataset's other runs; the file is
             named. A wrong number is worse than no report. (A damaged record does not count as done: the ledger has it.)
     """
-    groups = {title: _codes(of_image) for title, of_image in groups_file.read(store.folder).items()}
+    groups = {key: _codes(of_image) for key, of_image in groups_file.read(store.folder).items()}
     done = {record.id: record for record in plan.done}
     images: dict[str, TestImages] = {}
     cells: dict[CellKey, Cell] = {}
@@ -227,7 +227,7 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
         if key in repeated:
             continue
         records = {spec.seed: done[spec.id] for spec in specs if spec.id in done}
-        tests = {seed: read_results(record, store, images, groups.get(key.dataset)) for seed, record in records.items()}
+        tests = {seed: read_results(record, store, images, groups) for seed, record in records.items()}
         cells[key] = Cell(key=key, asked=tuple(spec.seed for spec in specs), records=records, tests=tests)
     floor = plan_floor([run.spec for run in plan.runs], store.folder, plan.done)
     check_rows(floor, FloorStore(store.folder))

@@ -102,9 +102,7 @@ def prepare_datasets(
     """Fetch datasets, verify and index them; with --matrix, decode them too. Complete ones are not fetched again."""
     from benchmark.data.catalogue import CATALOGUE, SPLITS
     from benchmark.data.download.prepare import prepare
-    from benchmark.data.index import open_index, without_bad_images
-    from benchmark.data.load import list_files
-    from benchmark.data.splits.rules import FOLDS
+    from benchmark.data.load import open_splits
     from benchmark.execution.preflight import images_key
     from benchmark.matrix import file as matrix_file
     from benchmark.matrix.identify import identify_folders
@@ -116,20 +114,19 @@ def prepare_datasets(
     sources += [entry.source for entry in (loaded.datasets if loaded else ())]
     if not sources:
         raise UserError("datasets prepare: name a dataset, or a matrix with --matrix.")
-    drop = loaded is not None and loaded.on_bad_image == "drop"
+    kept = ("evaluation", "on_bad_image", "on_leak")
+    settings = {key: getattr(loaded, key) for key in kept} if loaded else {}
+    seed = loaded.seeds[0] if loaded else 0
+    settings["split_seed"] = loaded.split_seed_of(seed) if loaded else 0
     with _progress() as progress:
         for source in {(each.name, each.classes, each.splits): each for each in sources}.values():
-            info = CATALOGUE.get(source.name)
-            listing = prepare(info, data_dir, progress) if info else list_files(source, data_dir)
-            if drop:
-                listing = without_bad_images(listing, progress)
-            seed = loaded.seeds[0] if loaded else 0
-            fold = seed % FOLDS if listing.uses_folds(loaded.evaluation if loaded else "split") else None
-            index = open_index(listing, loaded.split_seed_of(seed) if loaded else 0, fold=fold, progress=progress)
+            if source.name in CATALOGUE:
+                prepare(CATALOGUE[source.name], data_dir, progress)
+            index = open_splits(source, data_dir=data_dir, seed=seed, progress=progress, **settings)
             counts = Counter(index.splits)
             sizes = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
-            in_fold = "" if fold is None else f" in fold {fold}"
-            typer.echo(f"{listing.source}: {sizes} images{in_fold}, fingerprint {index.fingerprint[:16]}")
+            in_fold = "" if index.fold is None else f" in fold {index.fold}"
+            typer.echo(f"{source.name}: {sizes} images{in_fold}, fingerprint {index.fingerprint[:16]}")
             for note in index.notes:
                 typer.echo(f"  {note}")
         if loaded is None:
@@ -140,7 +137,7 @@ def prepare_datasets(
 
 
 @app.command("check")
-def check_dataset(
+def check(
     name: NameArgument,
     keys: KeysOption = None,
     data_dir: options.DataDir = None,
@@ -149,14 +146,12 @@ def check_dataset(
     """Look for problems that make results wrong. Exit code 1 if there are any."""
     from tabulate import tabulate
 
-    from benchmark.data.check import check
-    from benchmark.data.load import list_files
+    from benchmark.data.load import check_dataset
     from benchmark.files import write_atomically
     from benchmark.matrix.file import read_source
 
-    listing = list_files(read_source(name, keys or ()), data_dir)
     with _progress() as progress:
-        findings = check(listing, progress)
+        listing, findings = check_dataset(read_source(name, keys or ()), data_dir, progress)
     rows = [
         (finding.severity, finding.kind, len(finding.images) or "", finding.meaning, ", ".join(finding.images[:3]))
         for finding in findings
@@ -166,9 +161,8 @@ def check_dataset(
         typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
     errors = [finding for finding in findings if finding.severity == "error"]
     for finding in errors:
-        for image in finding.images:
-            details = f": {finding.details[image]}" if image in finding.details else ""
-            typer.echo(f"{finding.kind}: {image}{details}")
+        for line in finding.lines():
+            typer.echo(line)
     typer.echo(f"{name}: {len(listing.files)} images, {len(findings)} findings, {len(errors)} of them errors.")
     if json_file is not None:
         found = [{**asdict(finding), "count": len(finding.images)} for finding in findings]
@@ -252,16 +246,13 @@ def find_groups(
     store = find_results(results, name)
     matrix = file.load(store.matrix)
     done = make_plan(matrix, store).done
-    known = groups_file.read(store.folder)
     for entry in matrix.datasets:
-        if entry.title in known:
-            typer.echo(_summary(entry.title, known[entry.title]) + ", kept as they are")
-            continue
         found, fingerprint = load.test_groups(
             entry.source,
             data_dir=data_dir,
             evaluation=matrix.evaluation,
-            drop_bad_images=matrix.on_bad_image == "drop",
+            on_bad_image=matrix.on_bad_image,
+            on_leak=matrix.on_leak,
         )
         recorded = {run.dataset.fingerprint for run in done if run.dataset and run.spec.dataset == entry.title}
         if recorded - {fingerprint}:
@@ -269,8 +260,9 @@ def find_groups(
                 f"{store.folder}: its records of {entry.title} were made with other images than those at hand "
                 f"(fingerprint {sorted(recorded)[0][:12]}, here {fingerprint[:12]}). Give the right --data-dir."
             )
-        groups_file.add(store.folder, {entry.title: found})
-        typer.echo(_summary(entry.title, found))
+        is_new = groups_file.add(store.folder, {fingerprint: found})
+        groups = groups_file.read(store.folder)[groups_file.key(fingerprint)]
+        typer.echo(_summary(entry.title, groups) + ("" if is_new else ", kept as they are"))
 
 
 def _summary(title: str, found: dict[str, str]) -> str:

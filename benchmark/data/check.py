@@ -1,32 +1,24 @@
-"""Everything wrong, or worth knowing, about a dataset's images: one pass over all files."""
+"""Everything wrong, or worth knowing, about a dataset's images, from what opening them found.
+
+An error of a folder stops its runs (`usable`), so that `datasets check` and `run` say the same, in the same words. The
+splits of the catalogue's datasets are their makers': their errors are counted in the notes of records instead.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import ImageChops
+from numpy.typing import NDArray
 
-from benchmark.data.decoding.pixels import (
-    ORIENTATION,
-    WHOLE,
-    BadImage,
-    Deep,
-    open_image,
-    read_file,
-    resized,
-    thumbnail,
-    to_image,
-)
-from benchmark.data.decoding.pool import Progress, map_files
-from benchmark.data.listing import Listing
-from benchmark.data.splits.near_duplicates import near_pairs
+from benchmark.data.catalogue import FOLDER, SPLITS
+from benchmark.data.scan import Scan
+from benchmark.data.splits.near_duplicates import LARGEST_SHARE, find_alike
+from benchmark.data.splits.rules import FEWEST_OF_A_CLASS, OnBadImage, OnLeak
+from benchmark.errors import UserError
 
 Severity = Literal["error", "warning", "note"]
 
@@ -45,22 +37,28 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
 }
 """Everything that can be unusual about one file: its severity, and what happens to it."""
 
+COPIES = "duplicates across splits"
+GROUPS = "group across splits"
+LEAKS = (COPIES, GROUPS)
+"""Kinds of findings that ``on_leak`` is about."""
+
 NEAR = 0.15
 """Largest distance between near-duplicates: `near_duplicates.distances` of thumbnails with mean 0 and standard
 deviation 1, so that one scene under two exposures counts. A fixed limit, below what unrelated images reach: a needless
 link is a false alarm here, while it costs nothing where splits are drawn, with a limit that follows the dataset
 (`near_duplicates.chance_limit`)."""
 
-FEWEST_IN_CLASS = 10
+FEWEST_TO_TRAIN = 10
 """Images of a class in the training split, below which it is reported."""
 
 LARGEST_IMBALANCE = 10.0
 """Images of the largest class per image of the smallest, above which it is reported."""
 
-GREY_TOLERANCE = 3
-"""Largest difference between channels, grey levels, of an image that counts as grey."""
+MOST_NAMED = 3
+"""Limit of the images that one is said to be the same as."""
 
-_SIDE = 64  # pixels, at which colour is looked for
+MOST_SHOWN = 20
+"""Limit of the images of one finding in the message that ends a run."""
 
 
 @dataclass(frozen=True)
@@ -81,165 +79,238 @@ class Finding:
     images: Sequence[str] = ()
     details: Mapping[str, str] = field(default_factory=dict)
 
-
-@dataclass(frozen=True)
-class _File:
-    """One inspected file.
-
-    Attributes:
-        kinds: what is unusual about it, words of `KINDS`.
-        detail: why it cannot be decoded, or None if it can.
-        sha256: of its content.
-        thumbnail: see `pixels.thumbnail`; empty if it cannot be decoded.
-        grey: whether the pixels are without colour, or None if it cannot be decoded.
-    """
-
-    kinds: Sequence[str]
-    detail: str | None
-    sha256: str = ""
-    thumbnail: bytes = b""
-    grey: bool | None = None
+    def lines(self, most: int | None = None) -> list[str]:
+        """Return one line per image, at most so many, or one about the dataset."""
+        if not self.images:
+            return [f"{self.kind}: {self.meaning}"]
+        details = ((image, self.details.get(image, self.meaning)) for image in self.images[:most])
+        more = [f"{self.kind}: … and {len(self.images) - most} more"] if most and len(self.images) > most else []
+        return [*(f"{self.kind}: {image}: {detail}" for image, detail in details), *more]
 
 
-def check(listing: Listing, progress: Progress | None = None) -> list[Finding]:
-    """Return everything found, errors first.
-
-    Args:
-        listing: the dataset's files.
-        progress: called with "checking".
-    """
-    inspected = map_files(_inspect, [file.path for file in listing.files], stage="checking", progress=progress)
-    files = {file.id: found for file, found in zip(listing.files, inspected, strict=True)}
+def check(scanned: Scan) -> list[Finding]:
+    """Return everything found, errors first."""
     found = [
-        *_unusual_files(files),
-        *_duplicates(listing, files),
-        *_near_duplicates(listing, files),
-        *_groups(listing),
-        *_classes(listing, files),
-        *_colours(files),
-        *(Finding("incomplete", "error", note) for note in listing.notes),
+        *_unusual_files(scanned),
+        *_copies(scanned),
+        *_near_duplicates(scanned),
+        *_groups(scanned),
+        *_classes(scanned, None),
+        *_colours(scanned),
+        *_notes(scanned),
     ]
     order = ("error", "warning", "note")
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
 
-def _inspect(path: Path) -> _File:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        return _File(["unreadable"], f"cannot be read: {error.strerror}")
-    sha256 = hashlib.sha256(content).hexdigest()
-    kinds = _container(content)
-    try:
-        decoded = read_file(content)
-        image = to_image(decoded, WHOLE)
-    except BadImage as error:
-        return _File([*kinds, error.kind], str(error), sha256)
-    kinds += ["not 8-bit"] * isinstance(decoded, Deep)
-    pairs = itertools.combinations(resized(image, _SIDE, grey=False).split(), 2)
-    beyond = (ImageChops.difference(*pair).histogram()[GREY_TOLERANCE + 1 :] for pair in pairs)
-    return _File(kinds, None, sha256, thumbnail(image), grey=not any(map(any, beyond)))
+def usable(scanned: Scan, on_bad_image: OnBadImage, on_leak: OnLeak, classes: Collection[str] | None = None) -> Scan:
+    """Return the images that runs may use.
+
+    Args:
+        scanned: a dataset's images.
+        on_bad_image: what those without pixels do.
+        on_leak: what copies of test images among the training images of a folder do, and groups on both sides.
+        classes: those that are used, or None for all.
+
+    Raises:
+        UserError: an image cannot be used, or the images of a folder have another error; a class has no image left.
+    """
+    listing = scanned.listing
+    readable = [each.problem is None for each in scanned.facts]
+    if on_bad_image == "drop" and not all(readable):
+        left_out = f"{readable.count(False)} of {len(readable)} images dropped: they cannot be decoded"
+        scanned = scanned.part(readable, left_out)
+    is_folder = listing.source.startswith(FOLDER)
+    leaked = _leaked(scanned)
+    many = f"{sum(leaked)} training or validation images are copies, or of the group, of images tested or chosen on"
+    if any(leaked) and (on_leak != "refuse" or not is_folder):
+        is_dropped = is_folder and on_leak == "drop-train"
+        how = "left out" if is_dropped else "kept" if is_folder else "kept, the splits are the original ones"
+        scanned = scanned.part([not (each and is_dropped) for each in leaked], f"{many}: {how}")
+    found = [*_unusual_files(scanned)]
+    if is_folder:
+        found += [*_copies(scanned), *_groups(scanned), *_classes(scanned, classes)]
+    errors = [each for each in found if each.severity == "error" and not (each.kind in LEAKS and on_leak == "keep")]
+    if errors:
+        raise UserError(_message(scanned, errors))
+    return scanned
 
 
-def _container(content: bytes) -> list[str]:
-    """Return the kinds that a file's header shows."""
-    try:
-        with open_image(content) as image:
-            kinds = {
-                "CMYK": image.mode == "CMYK",
-                "palette": image.mode in ("P", "PA"),
-                "RGBA": image.has_transparency_data and image.mode != "P",
-                "EXIF-rotated": image.getexif().get(ORIENTATION, 1) != 1,
-            }
-    except Exception:  # not Pillow's, or damaged: `read_file` says it
-        return []
-    return [kind for kind, applies in kinds.items() if applies]
+def _message(scanned: Scan, errors: Sequence[Finding]) -> str:
+    source = scanned.listing.source
+    bad = sum(each.problem is not None for each in scanned.facts)
+    cannot = f"{bad} of {len(scanned.facts)} images cannot be used. " if bad else ""
+    remedies = ["fix or remove them"]
+    if bad:
+        remedies.append("on_bad_image: drop leaves out those that cannot be decoded")
+    if any(each.kind in LEAKS for each in errors):
+        remedies.append(
+            "on_leak: drop-train leaves the copies in training and validation out, keep trains on them all the same"
+        )
+    lines = [line for each in errors for line in each.lines(MOST_SHOWN)]
+    return "\n".join(
+        [
+            f"dataset {source}: {cannot}`python -m benchmark datasets check {source}` lists all errors; "
+            f"{'; '.join(remedies)}.",
+            *lines,
+        ]
+    )
 
 
-def _unusual_files(files: Mapping[str, _File]) -> Iterator[Finding]:
+def is_safe_to_draw(scanned: Scan) -> bool:
+    """Return whether no draw of the splits that a dataset lacks can leave a split without an image of a class.
+
+    It cannot where no image has a clip, each class has `FEWEST_OF_A_CLASS` images to draw from, and no set of copies
+    holds more than `LARGEST_SHARE` of a class, which near-duplicates cannot hold either: a test draws from such.
+    """
+    files = scanned.listing.files
+    splits = {file.split for file in files}
+    given = [split for split in SPLITS if split in splits]
+    per_split = {split: Counter(file.label for file in files if file.split == split) for split in splits}
+    pool = per_split.get("train", Counter()) + per_split.get(None, Counter())
+    copies = Counter((file.label, each.pixels) for file, each in zip(files, scanned.facts, strict=True))
+    labels = range(len(scanned.listing.classes))
+    return (
+        all(file.clip is None for file in files)
+        and all(per_split[split][label] for split in given for label in labels)
+        and (len(given) == len(SPLITS) or all(pool[label] >= FEWEST_OF_A_CLASS for label in labels))
+        and all(number == 1 or number <= LARGEST_SHARE * pool[label] for (label, _), number in copies.items())
+    )
+
+
+def _unusual_files(scanned: Scan) -> Iterator[Finding]:
+    files = scanned.listing.files
     for kind, (severity, meaning) in KINDS.items():
-        images = sorted(name for name, file in files.items() if kind in file.kinds)
-        if images:
-            details = {name: detail for name in images if (detail := files[name].detail)}
-            yield Finding(kind, severity, meaning, images, details)
+        named = {file.id: each.problem for file, each in zip(files, scanned.facts, strict=True) if kind in each.kinds}
+        if named:
+            details = {image: problem for image, problem in named.items() if problem is not None}
+            yield Finding(kind, severity, meaning, sorted(named), details)
 
 
-def _duplicates(listing: Listing, files: Mapping[str, _File]) -> Iterator[Finding]:
-    sets: dict[str, list[int]] = defaultdict(list)
-    for index, file in enumerate(listing.files):
-        if files[file.id].detail is None:
-            sets[files[file.id].sha256].append(index)
-    yield from _related(listing, [members for members in sets.values() if len(members) > 1], exact=True)
+def _sets(keys: Sequence[Hashable | None]) -> list[list[int]]:
+    """Return the positions of equal keys, where there are several; None is equal to nothing."""
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for position, key in enumerate(keys):
+        if key is not None:
+            members[key].append(position)
+    return [positions for positions in members.values() if len(positions) > 1]
 
 
-def _near_duplicates(listing: Listing, files: Mapping[str, _File]) -> Iterator[Finding]:
-    usable = [index for index, file in enumerate(listing.files) if files[file.id].detail is None]
-    if not usable:
-        return
-    found = [files[listing.files[index].id] for index in usable]
-    joined = b"".join(file.thumbnail for file in found)
-    pixels = np.frombuffer(joined, np.uint8).reshape(len(usable), -1).astype(np.float64)
-    contrast = np.maximum(pixels.std(axis=1, keepdims=True), 1)  # images of one even grey are near each other
-    pairs = [
-        [usable[first], usable[second]]
-        for i, j, _ in near_pairs((pixels - pixels.mean(axis=1, keepdims=True)) / contrast, NEAR)
-        for first, second in zip(i.tolist(), j.tolist(), strict=True)
-        if found[first].sha256 != found[second].sha256
-    ]
-    yield from _related(listing, pairs, exact=False)
+def _leaked(scanned: Scan) -> list[bool]:
+    """Return for each image whether a copy of it, or an image of its clip, is in a later split: of SPLITS' order."""
+    files = scanned.listing.files
+    leaked = [False] * len(files)
+    for members in (*_sets([each.pixels for each in scanned.facts]), *_sets([file.clip for file in files])):
+        places = [SPLITS.index(files[i].split or "train") for i in members]
+        for position, place in zip(members, places, strict=True):
+            leaked[position] = leaked[position] or place < max(places)
+    return leaked
 
 
-def _related(listing: Listing, sets: list[list[int]], *, exact: bool) -> Iterator[Finding]:
-    """Report sets of images that are the same, or look it: the worst thing that is true of each set."""
-    word = "duplicates" if exact else "near-duplicates"
+def _copies(scanned: Scan) -> Iterator[Finding]:
+    """Report sets of images of equal pixels: the worst things that are true of each set."""
+    files = scanned.listing.files
     kinds: dict[str, tuple[Severity, str]] = {
-        f"{word} with conflicting labels": (
-            "error" if exact else "warning",
-            "one of the labels is wrong" if exact else "look at them",
-        ),
-        f"{word} across splits": (
-            "error" if exact else "warning",
-            "leakage: what is tested was trained on" if exact else "leakage, if they are",
-        ),
-        word: ("warning" if exact else "note", "counted more than once" if exact else "hardly differ"),
+        "duplicates with conflicting labels": ("error", "one of the labels is wrong"),
+        COPIES: ("error", "leakage: what is tested was trained on"),
+        "duplicates": ("warning", "counted more than once"),
     }
     images: dict[str, dict[str, str]] = {kind: {} for kind in kinds}
-    for members in sets:
-        files = [listing.files[i] for i in members]
-        labels, splits = {file.label for file in files}, {file.split for file in files}
+    for members in _sets([each.pixels for each in scanned.facts]):
+        labels, splits = ({getattr(files[i], key) for i in members} for key in ("label", "split"))
         applicable = [len(labels) > 1, len(splits) > 1, len(labels) == len(splits) == 1]
         for kind, applies in zip(kinds, applicable, strict=True):
-            if applies:
-                for file in files:
-                    others = ", ".join(other.id for other in files if other.id != file.id)
-                    images[kind].setdefault(file.id, f"same as {others}" if exact else f"looks like {others}")
+            for i in members if applies else ():
+                others = [files[other].id for other in members[: MOST_NAMED + 1] if other != i][:MOST_NAMED]
+                images[kind][files[i].id] = f"same as {_listed(others, len(members) - 1)}"
     for kind, (severity, meaning) in kinds.items():
         if images[kind]:
             yield Finding(kind, severity, meaning, sorted(images[kind]), images[kind])
 
 
-def _groups(listing: Listing) -> Iterator[Finding]:
+def _listed(names: Sequence[str], number: int) -> str:
+    return ", ".join(names) + (f" and {number - len(names)} more" if number > len(names) else "")
+
+
+def _near_duplicates(scanned: Scan) -> Iterator[Finding]:
+    """Report images that look the same and are not copies."""
+    readable = [i for i, each in enumerate(scanned.facts) if each.problem is None]
+    if not readable:
+        return
+    pixels = scanned.thumbnails.reshape(len(readable), -1).astype(np.float32)
+    pixels -= pixels.mean(axis=1, keepdims=True)
+    pixels /= np.maximum(pixels.std(axis=1, keepdims=True), 1)  # images of one even grey are near each other
+    files = [scanned.listing.files[i] for i in readable]
+    copies, labels, splits = (
+        _equal(values)
+        for values in (
+            [scanned.facts[i].pixels for i in readable],
+            [file.label for file in files],
+            [file.split for file in files],
+        )
+    )
+    kinds: dict[str, tuple[Severity, str]] = {
+        "near-duplicates with conflicting labels": ("warning", "look at them"),
+        "near-duplicates across splits": ("warning", "leakage, if they are"),
+        "near-duplicates": ("note", "hardly differ"),
+    }
+    found = find_alike(
+        pixels,
+        NEAR,
+        [
+            lambda rows, columns: ~copies(rows, columns) & ~labels(rows, columns),
+            lambda rows, columns: ~copies(rows, columns) & ~splits(rows, columns),
+            lambda rows, columns: ~copies(rows, columns) & labels(rows, columns) & splits(rows, columns),
+        ],
+    )
+    for (kind, (severity, meaning)), alike in zip(kinds.items(), found, strict=True):
+        details = {
+            files[i].id: f"looks like {_listed([files[alike.nearest[i]].id], int(alike.counts[i]))}"
+            for i in np.flatnonzero(alike.counts).tolist()
+        }
+        if details:
+            yield Finding(kind, severity, meaning, sorted(details), details)
+
+
+def _equal(values: Sequence[Hashable]) -> Callable[[slice, slice], NDArray[np.bool_]]:
+    """Return a function that says for some rows and columns which values are equal, bool, shape (rows, columns)."""
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    codes = np.array([numbers[value] for value in values])
+    return lambda rows, columns: codes[rows][:, None] == codes[columns][None, :]
+
+
+def _groups(scanned: Scan) -> Iterator[Finding]:
     """Report images of one clip, patient or other known group that are in different splits."""
     splits: dict[str, set[str]] = defaultdict(set)
-    for file in listing.files:
+    for file in scanned.listing.files:
         if file.clip is not None and file.split is not None:
             splits[file.clip].add(file.split)
     images = {
         file.id: f"of {file.clip}, in {file.split}"
-        for file in listing.files
+        for file in scanned.listing.files
         if file.clip is not None and len(splits[file.clip]) > 1
     }
     if images:
-        yield Finding("group across splits", "error", "leakage: what is tested was trained on", sorted(images), images)
+        yield Finding(GROUPS, "error", "leakage: what is tested was trained on", sorted(images), images)
 
 
-def _classes(listing: Listing, files: Mapping[str, _File]) -> Iterator[Finding]:
-    readable = [file for file in listing.files if files[file.id].detail is None]
+def _classes(scanned: Scan, classes: Collection[str] | None) -> Iterator[Finding]:
+    listing = scanned.listing
+    wanted = [(label, name) for label, name in enumerate(listing.classes) if classes is None or name in classes]
+    readable = [file for file, each in zip(listing.files, scanned.facts, strict=True) if each.problem is None]
+    in_all = Counter(file.label for file in readable)
+    few = [f"{name} ({in_all[label]})" for label, name in wanted if in_all[label] < FEWEST_OF_A_CLASS]
+    if few and listing.source.startswith(FOLDER):
+        meaning = (
+            f"{', '.join(few)}: a class needs {FEWEST_OF_A_CLASS} to be trained, chosen and tested on, and some fifty "
+            "to learn anything from"
+        )
+        yield Finding("too few images", "error", meaning)
     counts = Counter(file.label for file in readable if file.split in (None, "train"))
-    sizes = {name: counts[label] for label, name in enumerate(listing.classes)}
-    few = [f"{name} ({size})" for name, size in sizes.items() if size < FEWEST_IN_CLASS]
+    sizes = {name: counts[label] for label, name in wanted}
+    few = [f"{name} ({size})" for name, size in sizes.items() if size < FEWEST_TO_TRAIN]
     if few:
-        meaning = f"classes with under {FEWEST_IN_CLASS} to train on: {', '.join(few)}"
+        meaning = f"classes with under {FEWEST_TO_TRAIN} to train on: {', '.join(few)}"
         yield Finding("few images", "warning", meaning)
     largest, smallest = max(sizes, key=sizes.__getitem__), min(sizes, key=sizes.__getitem__)
     if sizes[smallest] and sizes[largest] / sizes[smallest] > LARGEST_IMBALANCE:
@@ -250,9 +321,9 @@ def _classes(listing: Listing, files: Mapping[str, _File]) -> Iterator[Finding]:
         yield Finding("class imbalance", "warning", meaning)
 
 
-def _colours(files: Mapping[str, _File]) -> Iterator[Finding]:
-    grey = sorted(name for name, file in files.items() if file.grey is True)
-    coloured = sorted(name for name, file in files.items() if file.grey is False)
+def _colours(scanned: Scan) -> Iterator[Finding]:
+    known = [(file.id, each.colour) for file, each in zip(scanned.listing.files, scanned.facts, strict=True)]
+    grey, coloured = (sorted(image for image, colour in known if colour is wanted) for wanted in (False, True))
     if grey and not coloured:
         meaning = "no image has colour: rgb would be grey-3ch under another name, do not compare them"
         yield Finding("no colour", "note", meaning)
@@ -260,3 +331,9 @@ def _colours(files: Mapping[str, _File]) -> Iterator[Finding]:
         yield Finding("greyscale in a colour set", "warning", "rgb and grey are the same for these", grey)
     elif grey:
         yield Finding("colour in a greyscale set", "warning", "colour may give their class away", coloured)
+
+
+def _notes(scanned: Scan) -> Iterator[Finding]:
+    is_folder = scanned.listing.source.startswith(FOLDER)
+    for note in scanned.listing.notes:
+        yield Finding("left out", "warning", note) if is_folder else Finding("incomplete", "error", note)

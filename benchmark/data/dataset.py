@@ -8,6 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.errors import UserError
+
+MOST_NAMED = 5
+"""Limit of classes in one message."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -52,3 +57,22 @@ class PreparedDataset:
     notes: tuple[str, ...]
     test_groups: Mapping[str, str]
     folds: int | None = None
+
+
+def check_splits(dataset: str, data: PreparedDataset) -> None:
+    """Refuse a dataset with a split that is empty or lacks a class.
+
+    Raises:
+        UserError: it has one.
+    """
+    for name, split in (("training", data.train), ("validation", data.validation), ("test", data.test)):
+        if not len(split):
+            raise UserError(f"{dataset}: its {name} split is empty.")
+        absent = [data.classes[k] for k in sorted(set(range(len(data.classes))) - set(split.labels.tolist()))]
+        if absent:
+            named = ", ".join(absent[:MOST_NAMED])
+            more = f" and {len(absent) - MOST_NAMED} more classes" if len(absent) > MOST_NAMED else ""
+            raise UserError(
+                f"{dataset}: its {name} split of {len(split)} images has none of {named}{more}; "
+                "leave these classes out with classes, or raise limit."
+            )

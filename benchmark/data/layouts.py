@@ -176,10 +176,9 @@ def _read(info: DatasetInfo, path: Path, reader: Callable[[Path], Content]) -> C
 
 
 def _image(info: DatasetInfo, root: Path, name: str, label: int, split: SplitName) -> ListedFile:
-    try:
-        return list_file(root / name, root, label, split)
-    except FileNotFoundError:
-        raise UserError(f"dataset {info.name}: {root / name} is missing. {_fetch_again(info)}") from None
+    if not (root / name).is_file():
+        raise UserError(f"dataset {info.name}: {root / name} is missing. {_fetch_again(info)}")
+    return list_file(root / name, root, label, split)
 
 
 def _fetch_again(info: DatasetInfo) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,6 @@ class ListedFile:
         label: position in the classes.
         split: the official split, or None if the dataset has no splits.
         clip: the clip, patient or other group it was taken from, by its name or its table, or None if neither says.
-        bytes, modified: size, and time of change in nanoseconds.
     """
 
     id: str
@@ -32,8 +31,6 @@ class ListedFile:
     label: int
     split: SplitName | None
     clip: str | None
-    bytes: int
-    modified: int
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,6 @@ class Listing:
         source: a catalogue name, or ``folder:PATH``.
         classes: names in label order.
         files: all of them.
-        key: 16 hexadecimal digits over names, labels, splits, sizes and times of change: equal while nothing changed.
         notes: facts that a reader of results must know, e.g. that images are missing.
     """
 
@@ -53,13 +49,21 @@ class Listing:
     source: str
     classes: tuple[str, ...]
     files: tuple[ListedFile, ...]
-    key: str
     notes: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> Counter[SplitName]:
         """Number of files by official split; those without one count as ``train``."""
         return Counter(file.split or "train" for file in self.files)
+
+    def part(self, keep: Iterable[bool], note: str) -> Listing:
+        """Return some of the files; the note says why the others are left out.
+
+        Raises:
+            UserError: a class has no file left.
+        """
+        files = itertools.compress(self.files, keep)
+        return make_listing(self.name, self.source, self.classes, files, notes=(*self.notes, note))
 
     def uses_folds(self, evaluation: Evaluation) -> bool:
         """Whether it is evaluated by cross-validation, see `rules.uses_folds`."""
@@ -74,7 +78,7 @@ def make_listing(
     *,
     notes: tuple[str, ...] = (),
 ) -> Listing:
-    """Sort files by id and compute the listing's key.
+    """Return a listing, its files sorted by id.
 
     Raises:
         UserError: a class has no image.
@@ -84,18 +88,12 @@ def make_listing(
     empty = [word for label, word in enumerate(classes) if label not in present]
     if empty:
         raise UserError(f"dataset {source}: no image of class {', '.join(empty)} was found.")
-    digest = hashlib.sha256(repr(classes).encode())
-    for file in ordered:
-        facts = (file.id, str(file.path), file.label, file.split, file.clip, file.bytes, file.modified)
-        digest.update(repr(facts).encode("utf-8", "surrogatepass"))
-    return Listing(name, source, classes, ordered, digest.hexdigest()[:16], notes)
+    return Listing(name, source, classes, ordered, notes)
 
 
 def list_file(path: Path, root: Path, label: int, split: SplitName | None, clip: str | None = None) -> ListedFile:
     """Return the entry of one existing file below a root."""
-    status = path.stat()
-    name = path.relative_to(root).as_posix()
-    return ListedFile(name, path, label, split, clip, status.st_size, status.st_mtime_ns)
+    return ListedFile(path.relative_to(root).as_posix(), path, label, split, clip)
 
 
 def files_below(folder: Path) -> Iterator[Path]:

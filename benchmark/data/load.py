@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.catalogue import CATALOGUE, FOLDER, SplitName
-from benchmark.data.dataset import PreparedDataset, Split
+from benchmark.data.check import Finding, check, is_safe_to_draw, usable
+from benchmark.data.dataset import PreparedDataset, Split, check_splits
 from benchmark.data.decoding.cache import decoded_images
 from benchmark.data.decoding.pool import Progress
 from benchmark.data.folders import list_folder
-from benchmark.data.index import Index, open_index, scan, thumbnails, without_bad_images
+from benchmark.data.index import Index, open_index
 from benchmark.data.layouts import list_dataset
 from benchmark.data.listing import Listing
+from benchmark.data.scan import scan
 from benchmark.data.source import DatasetSource
 from benchmark.data.splits.draw import limited
-from benchmark.data.splits.rules import FEWEST, FOLDS, LEAST_OF_A_CLASS, Evaluation, count_limited_validation
+from benchmark.data.splits.rules import (
+    FEWEST,
+    FOLDS,
+    LEAST_OF_A_CLASS,
+    Evaluation,
+    OnBadImage,
+    OnLeak,
+    count_limited_validation,
+)
 from benchmark.errors import UserError, did_you_mean
 
 Labels = NDArray[np.int64]
@@ -41,7 +52,8 @@ def load_dataset(
     data_dir: Path | None = None,
     evaluation: Evaluation = "split",
     seed: int = 0,
-    drop_bad_images: bool = False,
+    on_bad_image: OnBadImage = "refuse",
+    on_leak: OnLeak = "refuse",
     progress: Progress | None = None,
 ) -> PreparedDataset:
     """Return a dataset decoded at one size, its splits complete, ``limit`` and ``classes`` applied.
@@ -57,7 +69,8 @@ def load_dataset(
         data_dir: see `data_directory`.
         evaluation: how a dataset without a test split of its own is tested, see `rules.uses_folds`.
         seed: of the run; chooses the fold (seed modulo 5) of a cross-validation, nothing else.
-        drop_bad_images: leave out images that cannot be decoded, and say how many in the notes, instead of refusing.
+        on_bad_image: refuse images that cannot be decoded, or leave them out and say how many in the notes.
+        on_leak: see `rules.OnLeak`.
         progress: called with (what is being done, items done, items in all).
 
     Raises:
@@ -67,12 +80,22 @@ def load_dataset(
     colourless = f"dataset {source.name} has no colour: rgb would be grey-3ch under another name. Use a grey mode."
     if not grey and not source.has_colour:
         raise UserError(colourless)
-    listing, index, new_label = _open(source, split_seed, evaluation, seed, data_dir, drop_bad_images, progress)
-    if not grey and not index.colour:
+    index = open_splits(
+        source,
+        split_seed=split_seed,
+        data_dir=data_dir,
+        evaluation=evaluation,
+        seed=seed,
+        on_bad_image=on_bad_image,
+        on_leak=on_leak,
+        progress=progress,
+    )
+    if not grey and not index.scanned.has_colour:
         raise UserError(colourless)
-    files = [(file.path, sha256) for file, sha256 in zip(listing.files, index.sha256, strict=True)]
+    listing, facts = index.scanned.listing, index.scanned.facts
+    files = [(file.path, each.sha256) for file, each in zip(listing.files, facts, strict=True)]
     images = decoded_images(listing.name, index.content, files, size=image_size, grey=grey, progress=progress)
-    return _prepared(source, split_seed, evaluation, images, listing, index, new_label)
+    return _prepared(source, split_seed, evaluation, images, index)
 
 
 def load_thumbnails(
@@ -82,15 +105,24 @@ def load_thumbnails(
     data_dir: Path | None = None,
     evaluation: Evaluation = "split",
     seed: int = 0,
-    drop_bad_images: bool = False,
+    on_bad_image: OnBadImage = "refuse",
+    on_leak: OnLeak = "refuse",
 ) -> PreparedDataset:
     """Return what `load_dataset` does for grey images of `THUMBNAIL` pixels; the index has them, nothing is decoded.
 
     Raises:
         UserError: as `load_dataset`.
     """
-    listing, index, new_label = _open(source, split_seed, evaluation, seed, data_dir, drop_bad_images, None)
-    return _prepared(source, split_seed, evaluation, thumbnails(scan(listing)), listing, index, new_label)
+    index = open_splits(
+        source,
+        split_seed=split_seed,
+        data_dir=data_dir,
+        evaluation=evaluation,
+        seed=seed,
+        on_bad_image=on_bad_image,
+        on_leak=on_leak,
+    )
+    return _prepared(source, split_seed, evaluation, index.scanned.thumbnails, index)
 
 
 def _prepared(
@@ -98,12 +130,11 @@ def _prepared(
     split_seed: int,
     evaluation: Evaluation,
     images: NDArray[np.uint8],
-    listing: Listing,
     index: Index,
-    new_label: Labels,
 ) -> PreparedDataset:
     """Return the dataset of images in the listing's order, ``limit`` and ``classes`` applied."""
-    classes, folds = source.classes or listing.classes, listing.uses_folds(evaluation)
+    listing = index.scanned.listing
+    classes, new_label = source.classes or listing.classes, _new_labels(source, listing.classes)
     train, validation = _split(index, "train", new_label), _split(index, "validation", new_label)
     if source.limit is not None and source.limit < len(train):
         of_validation = count_limited_validation(source.limit, len(train), len(validation), len(classes))
@@ -120,8 +151,8 @@ def _prepared(
         validation=validation,
         test=_split(index, "test", new_label),
         notes=(*index.notes, *_own_tests(listing, evaluation)),
-        test_groups=_test_groups(listing, index, new_label, folds),
-        folds=FOLDS if folds else None,
+        test_groups=_test_groups(index),
+        folds=None if index.fold is None else FOLDS,
     )
 
 
@@ -130,65 +161,79 @@ def test_groups(
     *,
     data_dir: Path | None = None,
     evaluation: Evaluation = "split",
-    drop_bad_images: bool = False,
+    on_bad_image: OnBadImage = "refuse",
+    on_leak: OnLeak = "refuse",
 ) -> tuple[dict[str, str], str]:
     """Return `PreparedDataset.test_groups` of a dataset, and its fingerprint; nothing is decoded beyond its index.
 
     Raises:
         UserError: as `load_dataset`.
     """
-    listing, index, new_label = _open(source, 0, evaluation, 0, data_dir, drop_bad_images, None)
-    return _test_groups(listing, index, new_label, listing.uses_folds(evaluation)), index.fingerprint
+    index = open_splits(
+        source,
+        split_seed=0,
+        data_dir=data_dir,
+        evaluation=evaluation,
+        on_bad_image=on_bad_image,
+        on_leak=on_leak,
+    )
+    return _test_groups(index), index.fingerprint
 
 
-def _open(
+def open_splits(
     source: DatasetSource,
+    *,
     split_seed: int,
-    evaluation: Evaluation,
-    seed: int,
-    data_dir: Path | None,
-    drop_bad_images: bool,
-    progress: Progress | None,
-) -> tuple[Listing, Index, Labels]:
-    """Return a dataset's files, their index, and each class's label in the matrix's entry, -1 if it is left out."""
-    listing = list_files(source, data_dir)
-    if drop_bad_images:
-        listing = without_bad_images(listing, progress)
-    fold = seed % FOLDS if listing.uses_folds(evaluation) else None
-    index = open_index(listing, split_seed, fold=fold, progress=progress)
-    new_label = np.full(len(listing.classes), -1)
-    for label, name in enumerate(source.classes or listing.classes):
-        if name not in listing.classes:
-            raise UserError(f"dataset {source.name} has no class {name!r}.{did_you_mean(name, listing.classes)}")
-        new_label[listing.classes.index(name)] = label
-    return listing, index, new_label
+    data_dir: Path | None = None,
+    evaluation: Evaluation = "split",
+    seed: int = 0,
+    on_bad_image: OnBadImage = "refuse",
+    on_leak: OnLeak = "refuse",
+    progress: Progress | None = None,
+) -> Index:
+    """Return the images that runs use, with their splits; the arguments are those of `load_dataset`.
+
+    Raises:
+        UserError: as `load_dataset`.
+    """
+    scanned = scan(list_files(source, data_dir), progress)
+    scanned.require(source.content)
+    fold = seed % FOLDS if scanned.listing.uses_folds(evaluation) else None
+    return open_index(usable(scanned, on_bad_image, on_leak, source.classes), split_seed, fold=fold)
 
 
-def _test_groups(listing: Listing, index: Index, new_label: Labels, folds: bool) -> dict[str, str]:
+def _new_labels(source: DatasetSource, classes: Sequence[str]) -> Labels:
+    """Return each class's label in the matrix's entry, -1 if it is left out."""
+    new_label = np.full(len(classes), -1)
+    for label, name in enumerate(source.classes or classes):
+        if name not in classes:
+            raise UserError(f"dataset {source.name} has no class {name!r}.{did_you_mean(name, classes)}")
+        new_label[classes.index(name)] = label
+    return new_label
+
+
+def _test_groups(index: Index) -> dict[str, str]:
     """Return the name of each test image's group: its clip if it is exactly one clip, else its first image's id.
 
     No two groups share a name, whatever clips are called.
     """
-    tested = [
-        row
-        for row, split in enumerate(index.splits)
-        if (split == "test" or folds) and new_label[index.labels[row]] >= 0
-    ]
+    files = index.scanned.listing.files
+    tested = [row for row, split in enumerate(index.splits) if split == "test" or index.fold is not None]
     members: dict[int, list[int]] = {}
     for row in tested:
         members.setdefault(int(index.groups[row]), []).append(row)
     names: dict[str, str] = {}
-    taken = {listing.files[row].clip for row in tested}
+    taken = {files[row].clip for row in tested}
     for rows in members.values():
-        clips = {listing.files[row].clip for row in rows}
+        clips = {files[row].clip for row in rows}
         name = next(iter(clips)) if len(clips) == 1 else None
         if name is None:
-            name = index.ids[rows[0]]
+            name = files[rows[0]].id
             while name in taken:
                 name += "*"
             taken.add(name)
-        names.update({index.ids[row]: name for row in rows})
-    return {index.ids[row]: names[index.ids[row]] for row in tested}
+        names.update({files[row].id: name for row in rows})
+    return {files[row].id: names[files[row].id] for row in tested}
 
 
 def _own_tests(listing: Listing, evaluation: Evaluation) -> tuple[str, ...]:
@@ -203,9 +248,34 @@ def _split(index: Index, split: SplitName, new_label: Labels) -> Split:
     rows = index.positions(split)
     labels = new_label[index.labels[rows]]
     rows, labels = rows[labels >= 0], labels[labels >= 0]
-    return Split(rows, labels, tuple(index.ids[row] for row in rows.tolist()))
+    return Split(rows, labels, tuple(index.scanned.listing.files[row].id for row in rows.tolist()))
 
 
 def _part(split: Split, kept: Labels) -> Split:
     """Return some images of a split, by their positions."""
     return Split(split.rows[kept], split.labels[kept], tuple(split.image_ids[i] for i in kept.tolist()))
+
+
+def check_dataset(
+    source: DatasetSource, data_dir: Path | None = None, progress: Progress | None = None
+) -> tuple[Listing, list[Finding]]:
+    """Return a dataset's files and everything found about them, errors first.
+
+    Raises:
+        UserError: the dataset is missing, or not in its layout.
+    """
+    scanned = scan(list_files(source, data_dir), progress)
+    found = check(scanned)
+    if source.is_folder and all(each.severity != "error" for each in found) and not is_safe_to_draw(scanned):
+        seeds = range(FOLDS) if scanned.listing.uses_folds("split") else (0,)
+        problems = dict.fromkeys(_split_problems(source, seeds, data_dir))
+        found = [*(Finding("splits", "error", problem) for problem in problems), *found]
+    return scanned.listing, found
+
+
+def _split_problems(source: DatasetSource, seeds: Iterable[int], data_dir: Path | None) -> Iterator[str]:
+    for seed in seeds:
+        try:
+            check_splits(source.name, load_thumbnails(source, split_seed=0, data_dir=data_dir, seed=seed))
+        except UserError as error:
+            yield str(error)

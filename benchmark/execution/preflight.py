@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmark.data.dataset import check_splits
 from benchmark.errors import UserError
 from benchmark.execution import forkserver
 from benchmark.execution.side_process import Progress, call_in_side_process
@@ -21,11 +22,8 @@ from benchmark.matrix.run_spec import RunSpec
 from benchmark.training.context import load_run_images
 
 if TYPE_CHECKING:
-    from benchmark.data.dataset import PreparedDataset, Split
+    from benchmark.data.dataset import PreparedDataset
     from benchmark.matrix.policies import Stage
-
-MOST_NAMED = 5
-"""Limit of classes in one message."""
 
 
 class Problem(NamedTuple):
@@ -53,7 +51,7 @@ class Preflight:
     Attributes:
         problems: to be fixed before the runs start.
         checked: networks and policies without a problem.
-        test_groups: per dataset (by title), image id -> name of its group.
+        test_groups: per dataset, by fingerprint: image id -> name of its group.
         gpus: names of this machine's GPUs.
     """
 
@@ -110,7 +108,7 @@ def preflight(
             problems.append(Problem("datasets", str(error)))
         else:
             classes[key] = data.classes
-            groups[spec.dataset] = data.test_groups
+            groups[data.fingerprint] = data.test_groups
     if not problems:
         images_ready()
     of_networks, checked, gpus = call_in_side_process(check_networks, specs, data_dir, classes, progress=progress)
@@ -119,28 +117,8 @@ def preflight(
 
 def images_key(spec: RunSpec) -> Hashable:
     """Return a key that is equal for runs with the same images in the same splits."""
-    splits = (spec.source, spec.split_seed, spec.evaluation, spec.fold, spec.on_bad_image)
+    splits = (spec.source, spec.split_seed, spec.evaluation, spec.fold, spec.on_bad_image, spec.on_leak)
     return *splits, spec.image_size, INPUT_MODES[spec.input_mode].grey
-
-
-def check_splits(dataset: str, data: PreparedDataset) -> None:
-    """Refuse a dataset with a split that is empty or lacks a class.
-
-    Raises:
-        UserError: it has one.
-    """
-    splits: dict[str, Split] = {"training": data.train, "validation": data.validation, "test": data.test}
-    for name, split in splits.items():
-        if not len(split):
-            raise UserError(f"{dataset}: its {name} split is empty.")
-        absent = [data.classes[k] for k in sorted(set(range(len(data.classes))) - set(split.labels.tolist()))]
-        if absent:
-            named = ", ".join(absent[:MOST_NAMED])
-            more = f" and {len(absent) - MOST_NAMED} more classes" if len(absent) > MOST_NAMED else ""
-            raise UserError(
-                f"{dataset}: its {name} split of {len(split)} images has none of {named}{more}; "
-                "leave these classes out with classes, or raise limit."
-            )
 
 
 def check_networks(

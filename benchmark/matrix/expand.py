@@ -30,6 +30,7 @@ def expand(matrix: Matrix) -> list[RunSpec]:
             split_seed=matrix.split_seed_of(seed),
             evaluation=matrix.evaluation,
             on_bad_image=matrix.on_bad_image,
+            on_leak=matrix.on_leak if source.is_folder else "refuse",
             stages=stages[cell.policy],
             image_size=cell.image_size,
             batch_size=training.batch_size,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -49,26 +48,16 @@ def identify_folders(matrix: Matrix, *, verify: bool = False, progress: Progress
 
 
 def _identify_folder(entry: DatasetEntry, evaluation: Evaluation, progress: Progress | None) -> DatasetEntry:
-    from benchmark.data.index import scan  # NumPy and PIL, which a matrix without folders does not need
+    from benchmark.data.scan import scan  # NumPy and PIL, which a matrix without folders does not need
 
     listing = list_folder(entry)
     for wanted in entry.classes or ():
         if wanted not in listing.classes:
             raise UserError(f"{entry.name}: no class {wanted!r}.{did_you_mean(wanted, listing.classes)}")
-    table = scan(listing, progress)
-    found = dict(zip(table["id"].to_pylist(), table["sha256"].to_pylist(), strict=True))
-    rows = [
-        [file.id, found[file.id], listing.classes[file.label], file.split, *([file.clip] if file.clip else [])]
-        for file in listing.files
-    ]
-    content = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-    if entry.content not in (None, content):
-        raise UserError(
-            f"{entry.name}: its images, classes, splits or groups have changed since the matrix was made. "
-            "Give the new ones results of their own with --name, and take `content` out of the matrix."
-        )
-    colour, folds = any(table["colour"].to_pylist()), listing.uses_folds(evaluation)
-    return entry.model_copy(update={"content": content, "colour": colour, "folds": folds})
+    scanned = scan(listing, progress)
+    scanned.require(entry.content)
+    found = {"content": scanned.identity, "colour": scanned.has_colour, "folds": listing.uses_folds(evaluation)}
+    return entry.model_copy(update=found)
 
 
 def identify_weights(matrix: Matrix, *, verify: bool = False) -> Matrix:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from benchmark.data.catalogue import CATALOGUE, FOLDER
 from benchmark.data.source import DatasetSource
-from benchmark.data.splits.rules import Evaluation
+from benchmark.data.splits.rules import Evaluation, OnBadImage, OnLeak
 from benchmark.errors import MisplacedValueError, did_you_mean
 from benchmark.fields import Count, Frozen, Positive, Seed, Some, distinct
 from benchmark.matrix.augmentations import list_needing_colour
@@ -162,8 +162,11 @@ class Matrix(Frozen):
     """Draws missing validation splits, and ``limit``; ``seed``: each run's own seed does."""
     evaluation: Evaluation = "split"
     """How datasets without a test split of their own are tested: on one that is drawn, or by folds."""
-    on_bad_image: Literal["refuse", "drop"] = "refuse"
+    on_bad_image: OnBadImage = "refuse"
     """Images that cannot be decoded: end the run before it starts, or drop out, counted in the record."""
+    on_leak: OnLeak = "refuse"
+    """Copies of test images among the training images of a folder, and groups on both sides of its own splits: end the
+    run before it starts, are left out of training, or are kept; both counted in the record."""
     training: TrainingSettings = TrainingSettings()
     threads: Count = 1
     timeout: Positive | None = None

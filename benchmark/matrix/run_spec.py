@@ -6,10 +6,10 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import PurePath
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from benchmark.data.source import DatasetSource
-from benchmark.data.splits.rules import FOLDS, Evaluation
+from benchmark.data.splits.rules import FOLDS, Evaluation, OnBadImage, OnLeak
 from benchmark.fields import Frozen
 from benchmark.matrix.choices import DEFAULT_HEAD, Head
 from benchmark.matrix.policies import Backbone, Stage
@@ -79,7 +79,9 @@ class RunSpec(Frozen):
     split_seed: int
     """Draws a missing validation split, and ``limit``."""
     evaluation: Evaluation = "split"
-    on_bad_image: Literal["refuse", "drop"] = "refuse"
+    on_bad_image: OnBadImage = "refuse"
+    on_leak: OnLeak = "refuse"
+    """Always this for datasets of the catalogue, which keep their splits."""
     stages: tuple[Stage, ...]
     image_size: int
     batch_size: int
@@ -128,6 +130,7 @@ class RunSpec(Frozen):
         usual = (
             "evaluation",
             "on_bad_image",
+            "on_leak",
             "crop_size",
             "head_init",
             "choose_by",

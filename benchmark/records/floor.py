@@ -17,7 +17,7 @@ from typing import Literal, get_args
 from pydantic import ValidationError
 
 from benchmark.data.source import DatasetSource
-from benchmark.data.splits.rules import Evaluation
+from benchmark.data.splits.rules import Evaluation, OnBadImage, OnLeak
 from benchmark.errors import UserError
 from benchmark.fields import Frozen
 from benchmark.files import write_atomically
@@ -52,13 +52,16 @@ class FloorSpec(Frozen):
     evaluation: Evaluation
     fold: int | None
     """The test split of a cross-validation, or None where there is one test split for all seeds."""
-    on_bad_image: Literal["refuse", "drop"]
+    on_bad_image: OnBadImage
+    on_leak: OnLeak = "refuse"
     method: Method
 
     @property
     def id(self) -> str:
         """Sixteen hexadecimal digits of the SHA-256 of every value that decides the scores (the label does not)."""
         decisive = {**self.model_dump(mode="json", exclude={"dataset"}), "source": self.source.decisive}
+        if self.on_leak == "refuse":
+            del decisive["on_leak"]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -69,7 +72,7 @@ class FloorSpec(Frozen):
     @property
     def images(self) -> tuple[object, ...]:
         """A key that is equal for rows on the same images in the same splits."""
-        return self.source.portable, self.split_seed, self.evaluation, self.fold, self.on_bad_image
+        return self.source.portable, self.split_seed, self.evaluation, self.fold, self.on_bad_image, self.on_leak
 
 
 class FloorScores(Frozen):
@@ -223,9 +226,10 @@ class PlannedRow:
 def floor_specs(runs: Iterable[RunSpec]) -> list[FloorSpec]:
     """Return the floor rows of the images that some runs use, in the runs' order and that of `METHODS`."""
     datasets = dict.fromkeys(
-        (run.dataset, run.source, run.split_seed, run.evaluation, run.fold, run.on_bad_image) for run in runs
+        (run.dataset, run.source, run.split_seed, run.evaluation, run.fold, run.on_bad_image, run.on_leak)
+        for run in runs
     )
-    names = ("dataset", "source", "split_seed", "evaluation", "fold", "on_bad_image", "method")
+    names = ("dataset", "source", "split_seed", "evaluation", "fold", "on_bad_image", "on_leak", "method")
     return [
         FloorSpec.model_validate(dict(zip(names, (*dataset, method), strict=True)))
         for dataset in datasets

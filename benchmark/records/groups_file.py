@@ -2,7 +2,8 @@
 
 Images of one group (frames of a clip, images of a patient, near-duplicates) are right or wrong together. ``run`` adds
 the groups that it finds; people may correct the file, or supply it: a dataset that has rows keeps them. One row per
-test image, of all folds where a folder is cross-validated.
+test image, of all folds where a dataset is cross-validated, and of all classes. Datasets are named by their
+fingerprint: a label may change, and another dataset may take it over.
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ from benchmark.files import write_atomically
 from benchmark.records.locks import folder_locked
 
 FILE = "groups.csv"
-COLUMNS = ("dataset", "image_id", "group")
-"""``dataset`` is the title of the matrix's entry."""
+COLUMNS = ("fingerprint", "image_id", "group")
+"""``fingerprint`` is a `key`."""
 
 Groups = Mapping[str, Mapping[str, str]]
-"""Dataset -> image id -> name of its group."""
+"""Fingerprint, or `key` of it -> image id -> name of its group."""
+
+
+def key(fingerprint: str) -> str:
+    """Return the digits of a dataset's fingerprint that name it here: as many as the report shows."""
+    return fingerprint[:12]
 
 
 def read(folder: Path) -> dict[str, dict[str, str]]:
@@ -57,18 +63,19 @@ def read(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def add(folder: Path, found: Groups) -> tuple[str, ...]:
-    """Add the groups of datasets that have no rows yet; return these datasets.
+    """Add the groups of datasets that have no rows yet, given by fingerprint; return the keys of these datasets.
 
     Raises:
         UserError: the file is damaged, or cannot be written.
     """
-    if not set(found) - set(read(folder)):
+    new = {key(fingerprint): groups for fingerprint, groups in found.items()}
+    if not set(new) - set(read(folder)):
         return ()
     with folder_locked(folder):
         known = read(folder)
-        added = tuple(dataset for dataset in found if dataset not in known and found[dataset])
+        added = tuple(dataset for dataset in new if dataset not in known and new[dataset])
         if added:
-            write_atomically(folder / FILE, _encoded({**known, **{dataset: found[dataset] for dataset in added}}))
+            write_atomically(folder / FILE, _encoded({**known, **{dataset: new[dataset] for dataset in added}}))
     return added
 
 

@@ -107,7 +107,8 @@ def make_plan(matrix: Matrix, store: Store) -> Plan:
         return record.status
 
     def planned(spec: RunSpec) -> PlannedRun:
-        return PlannedRun(spec, state(spec), records.get(spec.id))
+        record = records.get(spec.id)
+        return PlannedRun(spec, state(spec), record and _under_its_label(record, spec.dataset))
 
     tuning = tuple(planned(spec) for spec in choosing)
     choices = choose(tuning)
@@ -122,6 +123,13 @@ def make_plan(matrix: Matrix, store: Store) -> Plan:
             asked.add(runs[-1].spec.id)
     foreign = tuple(sorted((records.keys() | of_another_protocol) - asked))
     return Plan(tuple(runs), damaged, foreign, tuning, tuple(choices.values()))
+
+
+def _under_its_label(record: RunRecord, label: str) -> RunRecord:
+    """Return a record with the label that its dataset has in the matrix now; the run's id does not hold it."""
+    if record.spec.dataset == label:
+        return record
+    return record.model_copy(update={"spec": record.spec.model_copy(update={"dataset": label})})
 
 
 def _images_key(record: RunRecord) -> str:

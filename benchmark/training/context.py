@@ -65,7 +65,8 @@ def load_run_images(spec: RunSpec, data_dir: Path | None, progress: Progress | N
         data_dir=data_dir,
         evaluation=spec.evaluation,
         seed=spec.seed if spec.fold is None else spec.fold,
-        drop_bad_images=spec.on_bad_image == "drop",
+        on_bad_image=spec.on_bad_image,
+        on_leak=spec.on_leak,
         progress=progress,
     )
     if spec.trial is not None and (data.folds is None) != (spec.fold is None):

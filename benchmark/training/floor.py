@@ -78,7 +78,8 @@ def load_floor_images(spec: FloorSpec, data_dir: Path | None) -> PreparedDataset
         data_dir=data_dir,
         evaluation=spec.evaluation,
         seed=spec.fold or 0,
-        drop_bad_images=spec.on_bad_image == "drop",
+        on_bad_image=spec.on_bad_image,
+        on_leak=spec.on_leak,
     )
 
 

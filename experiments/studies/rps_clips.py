@@ -29,8 +29,7 @@ from benchmark.analysis.differences import contrasts, pair_values
 from benchmark.analysis.results import load
 from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.analysis.uncertainty.crossed import crossed
-from benchmark.data.index import open_index
-from benchmark.data.load import list_files
+from benchmark.data.load import open_splits
 from benchmark.data.source import DatasetSource
 from benchmark.matrix import file
 from benchmark.records import groups_file
@@ -53,20 +52,20 @@ def mean_colour(path: Path) -> NDArray[np.float64]:
     return hand
 
 
-def clips(data_dir: Path) -> dict[str, int]:
-    """Return the clip, 0..11, of each test image by its id."""
-    listing = list_files(DatasetSource(name="rps"), data_dir)
-    index = open_index(listing, 0)
+def clips(data_dir: Path) -> tuple[dict[str, int], str]:
+    """Return the clip, 0..11, of each test image by its id, and the dataset's fingerprint."""
+    index = open_splits(DatasetSource(name="rps"), split_seed=0, data_dir=data_dir)
+    files = index.scanned.listing.files
     found: dict[str, int] = {}
     for label in range(3):
         rows = [row for row, split in enumerate(index.splits) if split == "test" and index.labels[row] == label]
-        colours = np.stack([mean_colour(listing.files[row].path) for row in rows])
+        colours = np.stack([mean_colour(files[row].path) for row in rows])
         fits = [kmeans2(colours, HANDS, seed=start, minit="++") for start in range(STARTS)]
         _, clusters = min(fits, key=lambda fit: float(((colours - fit[0][fit[1]]) ** 2).sum()))
         if np.bincount(clusters, minlength=HANDS).tolist() != [FRAMES] * HANDS:
             raise SystemExit(f"class {label}: the hands' colours do not give {HANDS} clips of {FRAMES} frames")
-        found |= {index.ids[row]: HANDS * label + int(cluster) for row, cluster in zip(rows, clusters, strict=True)}
-    return found
+        found |= {files[row].id: HANDS * label + int(cluster) for row, cluster in zip(rows, clusters, strict=True)}
+    return found, index.fingerprint
 
 
 def by_clips(values: NDArray[np.int64], of_image: NDArray[np.int64]) -> float:
@@ -94,10 +93,10 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    of_image = clips(options.data_dir)
+    of_image, fingerprint = clips(options.data_dir)
     if options.write:
         names = {image: f"hand {clip + 1:02}" for image, clip in of_image.items()}
-        if not groups_file.add(options.results, {"rps": names}):
+        if not groups_file.add(options.results, {fingerprint: names}):
             raise SystemExit(f"{options.results / groups_file.FILE} has groups of rps already; nothing is written")
     matrix = file.load(options.results / "matrix.yaml")
     store = Store(options.results)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from benchmark.data.check import KINDS, Finding, check
 from benchmark.data.load import list_files
+from benchmark.data.scan import scan
 from benchmark.data.source import DatasetSource
 from tests.data.conftest import listed, write
 from tests.factories import picture, save
@@ -22,7 +23,7 @@ def good(root: Path, count: int = 30) -> None:
 
 
 def findings(root: Path) -> dict[str, Finding]:
-    return {finding.kind: finding for finding in check(listed(root))}
+    return {finding.kind: finding for finding in check(scan(listed(root)))}
 
 
 def grey(path: Path) -> None:
@@ -170,8 +171,7 @@ def test_grey_in_a_colour_set_colour_in_a_grey_set_and_no_colour_at_all_are_repo
 
 
 def test_an_incomplete_catalogue_dataset_is_an_error(data: Path) -> None:
-    found = [
-        finding for finding in check(list_files(DatasetSource(name="beans"), data)) if finding.kind == "incomplete"
-    ]
+    scanned = scan(list_files(DatasetSource(name="beans"), data))
+    found = [finding for finding in check(scanned) if finding.kind == "incomplete"]
     assert {finding.severity for finding in found} == {"error"}
     assert len(found) == 3

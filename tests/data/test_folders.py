@@ -14,7 +14,7 @@ from benchmark.data.dataset import PreparedDataset
 from benchmark.data.load import load_dataset
 from benchmark.data.source import DatasetSource
 from benchmark.data.splits.draw import draw_folds
-from benchmark.data.splits.rules import Evaluation
+from benchmark.data.splits.rules import Evaluation, OnBadImage
 from benchmark.errors import UserError
 from benchmark.matrix.identify import identify_folders
 from benchmark.matrix.matrix import Matrix
@@ -27,13 +27,13 @@ def opened(
     *,
     seed: int = 0,
     grey: bool = True,
-    drop: bool = False,
+    on_bad_image: OnBadImage = "refuse",
     limit: int | None = None,
     evaluation: Evaluation = "split",
 ) -> PreparedDataset:
     source = DatasetSource.model_construct(name=f"folder:{path}", limit=limit, classes=None)
     return load_dataset(
-        source, split_seed=0, image_size=16, grey=grey, evaluation=evaluation, seed=seed, drop_bad_images=drop
+        source, split_seed=0, image_size=16, grey=grey, evaluation=evaluation, seed=seed, on_bad_image=on_bad_image
     )
 
 
@@ -246,8 +246,8 @@ def test_unreadable_images_are_refused_or_dropped_with_their_number(tmp_path: Pa
     bad[2].write_bytes((tmp_path / "b" / "0000.png").read_bytes()[:-200])
     with pytest.raises(UserError, match="3 of 23 images cannot be used") as caught:
         opened(tmp_path)
-    assert all(str(path) in str(caught.value) for path in bad)
-    run = opened(tmp_path, drop=True)
+    assert all(path.relative_to(tmp_path).as_posix() in str(caught.value) for path in bad)
+    run = opened(tmp_path, on_bad_image="drop")
     assert len(run.train) + len(run.validation) + len(run.test) == 20
     assert any("3 of 23 images dropped" in note for note in run.notes)
 

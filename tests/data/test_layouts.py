@@ -100,15 +100,6 @@ def test_the_val_folder_of_hymenoptera_is_the_test_split_and_its_stray_gif_is_ig
     }
 
 
-def test_the_key_changes_with_any_file_and_with_nothing_else(data: Path) -> None:
-    key = list_files(DatasetSource(name="beans"), data).key
-    assert list_files(DatasetSource(name="beans"), data).key == key
-    (data / "beans" / "train" / "healthy" / ".DS_Store").write_text("x")
-    assert list_files(DatasetSource(name="beans"), data).key == key
-    save(picture(500), data / "beans" / "train" / "healthy" / "new.png")
-    assert list_files(DatasetSource(name="beans"), data).key != key
-
-
 @pytest.mark.parametrize("name", [n for n, info in CATALOGUE.items() if info.downloads])
 def test_each_missing_dataset_names_the_folder_the_layout_and_the_command(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError) as caught:

@@ -33,11 +33,11 @@ def groups_of(
     thumbnails: Thumbnails,
     labels: NDArray[np.int64],
     *,
-    sha256: Sequence[str] | None = None,
+    copies: Sequence[str] | None = None,
     clips: Sequence[str] | None = None,
     share: float = LARGEST_SHARE,
 ) -> NDArray[np.int64]:
-    contents = sha256 or [str(k) for k in range(len(labels))]
+    contents = copies or [str(k) for k in range(len(labels))]
     return find_groups(thumbnails, labels, contents, clips or [None] * len(labels), share)[0]
 
 
@@ -60,8 +60,8 @@ def test_unrelated_images_stay_apart() -> None:
 def test_equal_files_are_one_group_even_under_two_labels() -> None:
     thumbnails = scenes(clips=40, frames=1, noise=0)
     labels = np.arange(40, dtype=np.int64) % 2
-    sha256 = [str(7 if k == 20 else k) for k in range(40)]
-    groups = groups_of(thumbnails, labels, sha256=sha256)
+    copies = [str(7 if k == 20 else k) for k in range(40)]
+    groups = groups_of(thumbnails, labels, copies=copies)
     assert groups[7] == groups[20]
 
 
@@ -190,7 +190,7 @@ def test_folds_are_for_datasets_without_a_test_split_and_for_small_folders_by_th
 def assigned(split_seed: int, fold: int | None = None, split: SplitName | None = None) -> Assignment:
     """Assign sixty clips of four frames, half of each class."""
     thumbnails = scenes(clips=60, frames=4, noise=3)
-    files = [ListedFile(f"{k:03}.png", Path("none"), k % 2, split, f"clip {k // 4}", 1, 1) for k in range(240)]
+    files = [ListedFile(f"{k:03}.png", Path("none"), k % 2, split, f"clip {k // 4}") for k in range(240)]
     listing = make_listing("cells", "folder:cells", ("a", "b"), files)
     return assign(listing, thumbnails, [str(k) for k in range(240)], split_seed, fold)
 

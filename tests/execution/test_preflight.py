@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from torch import nn
 
+from benchmark.data.dataset import check_splits
 from benchmark.errors import UserError
 from benchmark.execution import forkserver, preflight
-from benchmark.execution.preflight import Preflight, check_splits
+from benchmark.execution.preflight import Preflight
 from benchmark.execution.side_process import Progress
 from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import RunSpec

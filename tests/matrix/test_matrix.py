@@ -171,6 +171,7 @@ def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
         "split_seed": 1,
         "evaluation": "folds",
         "on_bad_image": "drop",
+        "on_leak": "keep",
         "stages": spec.stages * 2,
         "image_size": 8,
         "batch_size": 1,

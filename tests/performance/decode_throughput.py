@@ -23,8 +23,7 @@ from PIL import Image
 
 from benchmark.data.decoding.cache import cache_file, decoded_images
 from benchmark.data.decoding.pool import processors
-from benchmark.data.index import open_index
-from benchmark.data.load import list_files
+from benchmark.data.load import open_splits
 from benchmark.data.source import DatasetSource
 from tests.performance import common
 
@@ -66,9 +65,10 @@ def main() -> None:
     grey = not options.colour
     with tempfile.TemporaryDirectory() as cache:
         os.environ["BENCHMARK_CACHE_DIR"] = cache
-        listing = list_files(DatasetSource(name=options.dataset), options.data_dir)
-        index = open_index(listing, 0)  # also brings the files into the system's cache, for both
-        files = [(file.path, sha256) for file, sha256 in zip(listing.files, index.sha256, strict=True)]
+        source = DatasetSource(name=options.dataset)
+        index = open_splits(source, split_seed=0, data_dir=options.data_dir)  # brings the files into the system's cache
+        scanned = index.scanned
+        files = [(file.path, facts.sha256) for file, facts in zip(scanned.listing.files, scanned.facts, strict=True)]
         loop, build, bound = [], [], []
         for number in range(options.rounds):
             started = time.perf_counter()
@@ -89,8 +89,8 @@ def main() -> None:
                 cache_file(name, index.content, options.size, grey).unlink()
                 del images, expected
         started = time.perf_counter()
-        again = list_files(DatasetSource(name=options.dataset), options.data_dir)
-        decoded_images(name, open_index(again, 0).content, files, size=options.size, grey=grey)
+        content = open_splits(source, split_seed=0, data_dir=options.data_dir).content
+        decoded_images(name, content, files, size=options.size, grey=grey)
         opened = time.perf_counter() - started
     rows = [
         {"ratio": plain / ours, "plain loop, s": plain, "build, s": ours}

@@ -79,6 +79,7 @@ DECISIVE: dict[str, Any] = {
     "evaluation": "folds",
     "fold": 1,
     "on_bad_image": "drop",
+    "on_leak": "keep",
     "method": "5-nn",
 }
 

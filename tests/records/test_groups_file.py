@@ -16,13 +16,13 @@ def test_what_is_added_is_read_again_sorted_and_quoted(tmp_path: Path) -> None:
     assert groups_file.add(tmp_path, {"beans": {"x.png": "x.png"}}) == ("beans",)
     assert groups_file.read(tmp_path) == {"rps": rps, "beans": {"x.png": "x.png"}}
     assert (tmp_path / groups_file.FILE).read_text(encoding="utf-8") == (
-        'dataset,image_id,group\nbeans,x.png,x.png\nrps,"a, or b.png",hand 2\nrps,b.png,hand 1\n'
+        'fingerprint,image_id,group\nbeans,x.png,x.png\nrps,"a, or b.png",hand 2\nrps,b.png,hand 1\n'
         'rps,"line\u2028\n.png",hand 2\nrps,ä.png,hand 1\n'
     )
 
 
 def test_a_dataset_that_has_groups_keeps_them(tmp_path: Path) -> None:
-    corrected = "dataset,image_id,group\r\nrps,a.png,patient 7\r\n"
+    corrected = "fingerprint,image_id,group\r\nrps,a.png,patient 7\r\n"
     (tmp_path / groups_file.FILE).write_text(corrected, encoding="utf-8-sig")
     assert groups_file.add(tmp_path, {"rps": {"a.png": "a.png"}}) == ()
     assert (tmp_path / groups_file.FILE).read_text(encoding="utf-8-sig") == corrected.replace("\r\n", "\n")
@@ -40,13 +40,13 @@ def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"groups\.csv:1: the columns must be dataset,image_id,group"),
-        (b"dataset,image,group\n", r":1: the columns must be"),
-        (b"dataset,image_id,group\nrps,a.png\n", r":2: needs the three fields"),
-        (b"dataset,image_id,group\nrps,a.png,1\nrps,b.png,\n", r":3: needs the three fields .*, none of them empty"),
-        (b"dataset,image_id,group\nrps,a.png,1\nrps,a.png,2\n", r":3: a\.png of rps is listed twice"),
-        (b"dataset,image_id,group\nrps,\xff.png,1\n", r"groups\.csv: cannot be read"),
-        (b'dataset,image_id,group\nrps,"' + b"a,b,c\n" * 30_000, r"groups\.csv:\d+: field larger than field limit"),
+        (b"", r"groups\.csv:1: the columns must be fingerprint,image_id,group"),
+        (b"fingerprint,image,group\n", r":1: the columns must be"),
+        (b"fingerprint,image_id,group\nrps,a.png\n", r":2: needs the three fields"),
+        (b"fingerprint,image_id,group\nrps,a.png,1\nrps,b,\n", r":3: needs the three fields .*, none of them empty"),
+        (b"fingerprint,image_id,group\nrps,a.png,1\nrps,a.png,2\n", r":3: a\.png of rps is listed twice"),
+        (b"fingerprint,image_id,group\nrps,\xff.png,1\n", r"groups\.csv: cannot be read"),
+        (b'fingerprint,image_id,group\nrps,"' + b"a,b,c\n" * 30_000, r"groups\.csv:\d+: field larger than field limit"),
     ],
 )
 def test_a_damaged_file_is_reported_with_its_line_and_left_alone(tmp_path: Path, content: bytes, message: str) -> None:

@@ -28,7 +28,7 @@ def test_groups_of_test_images_widen_intervals_and_are_reported(tmp_path: Path) 
     assert "| unknown |" in alone["report.md"]
     assert "rps: intervals assume independent test images." in alone["report.md"]
     groups = {name: f"hand {number // 8:02}" for number, name in enumerate(factories.image_ids(128))}
-    groups_file.add(store.folder, {"rps": groups})
+    groups_file.add(store.folder, {factories.FINGERPRINT: groups})
     grouped = factories.texts(matrix, store)
     assert "four hands a class. Its intervals have 16 groups as units." in grouped["report.md"]
     assert "| 128 | 16 |" in grouped["report.md"].replace("`", "")
@@ -45,6 +45,21 @@ def test_a_test_image_without_a_group_is_refused_by_name(tmp_path: Path) -> None
     matrix = factories.grid(policies=["finetune", "scratch"], input_modes=["grey-3ch"])
     store = factories.fill(tmp_path, matrix, factories.latent())
     names = factories.image_ids(128)
-    groups_file.add(store.folder, {"beans": {name: name for name in names[1:]}})
+    groups_file.add(store.folder, {factories.FINGERPRINT: {name: name for name in names[1:]}})
     with pytest.raises(UserError, match=rf"groups.csv: 1 of 128 test images .* have no group there, e.g. '{names[0]}'"):
         factories.texts(matrix, store)
+
+
+def test_under_a_new_label_a_dataset_has_the_same_groups_intervals_and_images(tmp_path: Path) -> None:
+    made = {"policies": ["finetune", "scratch"], "input_modes": ["grey-3ch"]}
+    first, second = (
+        factories.grid(datasets=[{"name": "beans", "label": label}], **made) for label in ("label 1", "label 2")
+    )
+    store = factories.fill(tmp_path, first, factories.latent())
+    groups = {name: f"leaf {number // 4}" for number, name in enumerate(factories.image_ids(128))}
+    groups_file.add(store.folder, {factories.FINGERPRINT: groups})
+    before, after = (factories.texts(matrix, store) for matrix in (first, second))
+    assert "32" in before["table.csv"]
+    for name in ("table.csv", "differences.csv"):
+        assert before[name].replace("label 1", "label 2") == after[name]
+    assert "| label 2 | 3 (" in after["report.md"], "the table of the datasets has its images"

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 import re
 import struct
@@ -50,6 +51,11 @@ THUMBNAIL = 24
 
 MOST_OUTSIDE = 0.001
 """Part of an image's values that may lie outside of a window that was derived from other images."""
+
+GREY_TOLERANCE = 3
+"""Largest difference between channels, grey levels, of an image that counts as grey."""
+
+_COLOUR_SIDE = 64
 
 ORIENTATION = 0x0112
 """EXIF and TIFF tag of the camera's rotation."""
@@ -200,12 +206,15 @@ def open_image(content: bytes) -> Image.Image:
 
 
 def has_colour(image: Image.Image) -> bool:
-    """Return whether the red, green and blue of any pixel differ; takes a result of `to_image`."""
+    """Return whether an image of `to_image` has colour: red, green and blue differ by more than `GREY_TOLERANCE`.
+
+    They are compared on `_COLOUR_SIDE` pixels per side: lossy formats change grey by single levels, pixel by pixel.
+    """
     if image.mode == "L":
         return False
-    red, green, blue = image.split()
-    differences = (ImageChops.difference(red, other) for other in (green, blue))
-    return any(difference.getbbox() is not None for difference in differences)
+    pairs = itertools.combinations(resized(image, _COLOUR_SIDE, grey=False).split(), 2)
+    beyond = (ImageChops.difference(*pair).histogram()[GREY_TOLERANCE + 1 :] for pair in pairs)
+    return any(map(any, beyond))
 
 
 def resized(image: Image.Image, size: int, grey: bool) -> Image.Image:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,14 +26,14 @@ class Assignment:
             which are tested on the same images share one, whatever their validation images.
     """
 
-    def __init__(self, listing: Listing, thumbnails: Thumbnails, sha256: list[str]) -> None:
+    def __init__(self, listing: Listing, thumbnails: Thumbnails, copies: Sequence[object]) -> None:
         self.splits: list[SplitName] = [file.split or "train" for file in listing.files]
-        self.groups = np.full(len(sha256), -1, dtype=np.int64)
+        self.groups = np.full(len(copies), -1, dtype=np.int64)
         self.notes: list[str] = []
         self.comparable: list[str] = []
         self._labels = np.array([file.label for file in listing.files], dtype=np.int64)
         self._clips = [file.clip for file in listing.files]
-        self._thumbnails, self._sha256 = thumbnails, sha256
+        self._thumbnails, self._copies = thumbnails, copies
 
     def draw_folds(self, fold: int) -> None:
         """Draw the fold of every image; number ``fold`` becomes the test split, the others train."""
@@ -67,7 +69,7 @@ class Assignment:
         ids, limit = find_groups(
             self._thumbnails[pool],
             self._labels[pool],
-            [self._sha256[i] for i in pool],
+            [self._copies[i] for i in pool],
             [self._clips[i] for i in pool],
             largest_share,
         )
@@ -80,7 +82,7 @@ class Assignment:
 
 
 def assign(
-    listing: Listing, thumbnails: Thumbnails, sha256: list[str], split_seed: int, fold: int | None
+    listing: Listing, thumbnails: Thumbnails, copies: Sequence[object], split_seed: int, fold: int | None
 ) -> Assignment:
     """Return the split of every image.
 
@@ -91,14 +93,14 @@ def assign(
     Args:
         listing: the dataset's files.
         thumbnails: uint8, shape (n, pixels), see `pixels.thumbnail`.
-        sha256: n content hashes.
+        copies: n values, equal for images of equal pixels.
         split_seed: of the run, draws validation.
         fold: 0 .. `FOLDS` - 1 of a cross-validation, or None.
 
     Raises:
         UserError: a split is left without images.
     """
-    assigned = Assignment(listing, thumbnails, sha256)
+    assigned = Assignment(listing, thumbnails, copies)
     fraction = FRACTION
     if fold is not None:
         assigned.draw_folds(fold)

@@ -10,7 +10,8 @@ limit would swallow a class, it is lowered until no group holds more of its clas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +34,10 @@ _TOUCHING = 1e-6  # stands for a distance of 0, which a sparse matrix cannot hol
 Thumbnails = NDArray[np.uint8]
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
-def distances(some: Thumbnails | Floats, others: Thumbnails | Floats) -> Floats:
+def distances(some: NDArray[np.generic], others: NDArray[np.generic]) -> Floats:
     """Return root mean square differences, in the images' own unit; those of equal thumbnails are exactly 0.
 
     Args:
@@ -67,7 +69,7 @@ def chance_limit(thumbnails: Thumbnails, labels: Integers) -> float:
     return float(np.quantile(nearest, QUANTILE)) if np.isfinite(nearest).all() and len(nearest) else 0.0
 
 
-def near_pairs(images: Thumbnails | Floats, limit: float) -> Iterator[tuple[Integers, Integers, Floats]]:
+def _near_pairs(images: Thumbnails, limit: float) -> Iterator[tuple[Integers, Integers, Floats]]:
     """Yield the pairs of images nearer than ``limit``, block by block: positions i < j, and their `distances`."""
     for rows in _blocks(len(images)):
         for columns in _blocks(len(images)):
@@ -79,11 +81,62 @@ def near_pairs(images: Thumbnails | Floats, limit: float) -> Iterator[tuple[Inte
                 yield i + rows.start, j + columns.start, apart[i, j]
 
 
+class Alike(NamedTuple):
+    """Images that hardly differ from others.
+
+    Attributes:
+        counts: int64, shape (n,): of each image, the number of others that are nearer than the limit.
+        nearest: int64, shape (n,): the nearest of these, -1 without any.
+    """
+
+    counts: Integers
+    nearest: Integers
+
+
+def find_alike(
+    images: NDArray[np.floating], limit: float, kinds: Sequence[Callable[[slice, slice], Mask]]
+) -> list[Alike]:
+    """Return which images are nearer to others than ``limit``, for each kind of pairs; memory is linear in the images.
+
+    Args:
+        images: shape (n, pixels).
+        limit: of `distances`.
+        kinds: each returns for some rows and some columns which pairs are of it, bool, shape (rows, columns).
+    """
+    found = [Alike(np.zeros(len(images), np.int64), np.full(len(images), -1)) for _ in kinds]
+    least = np.full((len(kinds), len(images)), np.inf)
+
+    def note(kind: int, here: slice, there: slice, apart: Floats) -> None:
+        found[kind].counts[here] += np.isfinite(apart).sum(axis=1)
+        column = apart.argmin(axis=1)
+        nearest = apart[np.arange(len(apart)), column]
+        closer = nearest < least[kind, here]
+        least[kind, here][closer] = nearest[closer]
+        found[kind].nearest[here][closer] = column[closer] + there.start
+
+    for rows in _blocks(len(images)):
+        for columns in _blocks(len(images)):
+            if columns.start < rows.start:
+                continue
+            apart = distances(images[rows], images[columns])
+            apart[apart >= limit] = np.inf
+            if rows == columns:
+                np.fill_diagonal(apart, np.inf)
+            if np.isinf(apart).all():
+                continue
+            for number, is_of in enumerate(kinds):
+                own = np.where(is_of(rows, columns), apart, np.inf)
+                note(number, rows, columns, own)
+                if rows != columns:
+                    note(number, columns, rows, own.T)
+    return found
+
+
 def _forest(thumbnails: Thumbnails, limit: float) -> coo_array:
     """Return a minimum spanning forest of the links below ``limit``: at any lower limit its components are the same."""
     shape = (len(thumbnails), len(thumbnails))
     forest = coo_array(shape)
-    for i, j, apart in near_pairs(thumbnails, limit):
+    for i, j, apart in _near_pairs(thumbnails, limit):
         weights = np.concatenate([forest.data, np.maximum(apart, _TOUCHING)])
         places = np.concatenate([forest.row, i]), np.concatenate([forest.col, j])
         forest = coo_array(minimum_spanning_tree(coo_array((weights, places), shape=shape).tocsr()))
@@ -109,7 +162,7 @@ def _joined_by(keys: Sequence[object]) -> tuple[Integers, Integers]:
 def find_groups(
     thumbnails: Thumbnails,
     labels: Integers,
-    sha256: Sequence[str],
+    copies: Sequence[object],
     clips: Sequence[str | None],
     largest_share: float,
 ) -> tuple[Integers, float]:
@@ -118,7 +171,7 @@ def find_groups(
     Args:
         thumbnails: uint8, shape (n, pixels).
         labels: int64, shape (n,).
-        sha256: n content hashes; equal ones are in one group, whatever the labels.
+        copies: n values; images of equal ones are in one group, whatever the labels.
         clips: n names of clips; if none is None they are the groups, and thumbnails are not used.
         largest_share: of a class, that near-duplicates in one group may hold.
 
@@ -127,7 +180,7 @@ def find_groups(
         levels.
     """
     count = len(labels)
-    always = [_joined_by(sha256), _joined_by(clips)]
+    always = [_joined_by(copies), _joined_by(clips)]
     if count == 0 or None not in clips:
         return _components(count, always), 0.0
     limit = chance_limit(thumbnails, labels)

@@ -10,11 +10,21 @@ from benchmark.data.catalogue import FOLDER, SplitName
 Evaluation = Literal["split", "folds"]
 """How a dataset without an official test split is tested: on one that is drawn, or by cross-validation."""
 
+OnBadImage = Literal["refuse", "drop"]
+"""Images without pixels: are an error, or are left out."""
+
+OnLeak = Literal["refuse", "drop-train", "keep"]
+"""Copies of images that are tested (or chosen on) among those trained on, and groups on both sides, in the given splits
+of a folder: are an error, are left out of training (or of validation), or are kept."""
+
 FRACTION = 0.15
 """Share of each class in a drawn split."""
 
 FOLDS = 5
 """Number of folds of a cross-validation."""
+
+FEWEST_OF_A_CLASS = 2 * FOLDS
+"""Fewest images per class of a folder: with fewer, a fold or the validation images may lack the class."""
 
 FEWEST = 300
 """Test images below which a folder without an official test split is evaluated by cross-validation."""

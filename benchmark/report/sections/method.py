@@ -50,6 +50,7 @@ LEFT_OPEN: Mapping[str, str] = MappingProxyType(
         "split_seed": "seed of a validation split that a dataset lacks",
         "evaluation": "test of a dataset that has no test split",
         "on_bad_image": "images that cannot be decoded",
+        "on_leak": "copies across the splits of a folder",
         "precision": "precision",
         "threads": "threads per run",
     }
@@ -140,6 +141,7 @@ def _here(results: Results) -> dict[str, str]:
         "split_seed": "each run's own" if matrix.split_seed == "seed" else str(matrix.split_seed),
         "evaluation": _EVALUATION[matrix.evaluation],
         "on_bad_image": matrix.on_bad_image,
+        "on_leak": matrix.on_leak,
         "threads": str(matrix.threads),
     }
 
