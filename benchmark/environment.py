@@ -36,14 +36,84 @@ WORKER_VARIABLES = {
 returning it to the system after each tensor, which takes less time. Results are the same."""
 
 
+SETTINGS_OF_LIBRARIES = {
+    "ACCELERATE_": "accelerate: accumulates gradients, changes the precision, compiles, or starts several processes",
+    "FSDP_": "accelerate and torch: shards a network",
+    "PT_ACC_": "pytorch-accelerated: trains on the first batches alone",
+    "TIMM_": "timm: other kernels of attention, other classes of networks",
+    "FORK_": "timm and accelerate: FORK_LAST3 changes FastViT",
+    "TORCH": "torch: TF32, other linear algebra, compilation",
+    "PYTORCH_": "torch: other kernels, no JIT",
+    "NVIDIA_TF32_OVERRIDE": "CUDA's libraries: TF32 or none, whatever torch says",
+    "CUBLAS": "CUDA's libraries: workspaces, which choose kernels",
+    "CUDNN_": "CUDA's libraries",
+    "ONEDNN_": "oneDNN: float32 computed in bfloat16",
+    "DNNL_": "oneDNN, by its older name",
+    "OMP_": "number and placement of threads, which a matrix's `threads` decides",
+    "GOMP_": "the same",
+    "KMP_": "the same",
+    "MKL_": "the same, and other kernels",
+    "OPENBLAS_": "the same",
+    "WORLD_SIZE": "launchers of several processes: accelerate would wait for the others",
+    "RANK": "the same",
+    "LOCAL_RANK": "the same",
+    "LOCAL_WORLD_SIZE": "the same",
+    "MASTER_": "the same",
+    "PMI_": "the same",
+    "OMPI_COMM_": "the same",
+    "MV2_COMM_": "the same",
+    "NPY_": "NumPy: other rules of promotion",
+    "PANDAS_": "pandas: copies, types of text",
+    "SCIPY_": "SciPy: other arrays",
+    "SKLEARN_": "scikit-learn: unchecked input, another memory",
+    "MPL": "Matplotlib: a backend that is not installed here, fonts",
+    "MATPLOTLIBRC": "Matplotlib's settings",
+}
+"""Beginnings of environment variables that change what libraries compute, and how: no run, report or prediction sees
+them."""
+
+PASSED_ON = ("MPLCONFIGDIR", "TORCH_HOME", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+"""Variables of these beginnings that cannot change a result: places, and the use of memory."""
+
+CHOOSE_INSTRUCTIONS = (
+    "ATEN_CPU_CAPABILITY",
+    *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"),
+    *("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE"),
+    "OPENBLAS_CORETYPE",
+    *("NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES"),
+    *("GLIBC_TUNABLES", "LD_PRELOAD"),
+)
+"""Variables that make this machine compute as another one would, to the last bits: in force, and recorded. (The last
+two have acted before any code of ours.)"""
+
+
+@functools.cache
+def shut_out() -> tuple[str, ...]:
+    """Remove the `SETTINGS_OF_LIBRARIES` from this process, before any library reads them; return their names.
+
+    The processes that it starts inherit what is left.
+    """
+    kept = {*PASSED_ON, *CHOOSE_INSTRUCTIONS}
+    names = [name for name in os.environ if name.startswith(tuple(SETTINGS_OF_LIBRARIES)) and name not in kept]
+    for name in names:
+        del os.environ[name]
+    return tuple(sorted(names))
+
+
 def worker_variables() -> dict[str, str]:
     """Return the variables for a worker's environment: the user's own where they are set."""
     return {name: os.environ.get(name, value) for name, value in WORKER_VARIABLES.items()}
 
 
 def variables_in_force() -> dict[str, str]:
-    """Return the worker variables that are set in this process, with the GPU that it sees."""
-    return {name: os.environ[name] for name in (*WORKER_VARIABLES, VISIBLE) if os.environ.get(name)}
+    """Return the worker variables and `chosen_instructions` that are set in this process, with the GPU that it sees."""
+    names = (*WORKER_VARIABLES, VISIBLE)
+    return {name: os.environ[name] for name in names if os.environ.get(name)} | chosen_instructions()
+
+
+def chosen_instructions() -> dict[str, str]:
+    """Return those of `CHOOSE_INSTRUCTIONS` that are set in this process."""
+    return {name: os.environ[name] for name in CHOOSE_INSTRUCTIONS if os.environ.get(name)}
 
 
 @functools.cache
@@ -67,11 +137,12 @@ def cpu_name() -> str:
 def git_revision() -> tuple[str | None, bool | None]:
     """Return (commit, whether the package differs from it); (None, None) outside a checkout."""
     package = Path(__file__).resolve().parent
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # GIT_DIR: another's
 
     def git(*arguments: str) -> str | None:
         command = ["git", "-C", str(package), *arguments]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False, env=own)
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None

@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 
+from benchmark.errors import UserError
+
 APPLICATION = "greyscale-transfer-benchmark"
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with the home folder in place of a leading ``~`` or ``~USER``.
+
+    Raises:
+        UserError: that folder is not known.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: that home folder is not known ({error}). Write the complete path.") from None
 
 
 def data_directory(given: Path | None) -> Path:
     """Return the folder of the datasets: ``given``, else BENCHMARK_DATA_DIR, else the platform's data folder."""
-    if given is not None:
-        return given.expanduser()
-    named = os.environ.get("BENCHMARK_DATA_DIR")
-    return Path(named).expanduser() if named else Path(platformdirs.user_data_dir(APPLICATION, appauthor=False))
+    return expanded(given) if given is not None else _folder("BENCHMARK_DATA_DIR", platformdirs.user_data_dir)
 
 
 def cache_directory() -> Path:
     """Return the folder of everything that can be made again: BENCHMARK_CACHE_DIR, else the platform's cache folder."""
-    named = os.environ.get("BENCHMARK_CACHE_DIR")
-    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir(APPLICATION, appauthor=False))
+    return _folder("BENCHMARK_CACHE_DIR", platformdirs.user_cache_dir)
+
+
+def _folder(variable: str, of_platform: Callable[..., str]) -> Path:
+    if named := os.environ.get(variable):
+        return expanded(Path(named))
+    with suppress(RuntimeError):  # of newer versions of platformdirs; older ones leave the ~
+        folder = Path(of_platform(APPLICATION, appauthor=False))
+        if folder.is_absolute():
+            return folder
+    raise UserError(f"no home folder is known here (HOME is not set). Name a folder by {variable}.")

@@ -6,7 +6,8 @@ import sys
 
 import typer
 
-from benchmark.cli import datasets, doctor, export, plan, predict, report, run, status
+from benchmark import environment
+from benchmark.cli import datasets, doctor, export, output, plan, predict, report, run, status
 from benchmark.errors import UserError
 
 BAD_COMMAND = 2
@@ -30,9 +31,28 @@ app.add_typer(datasets.app, name="datasets")
 
 
 def main() -> None:
-    """Run a command; a user's mistake becomes one message and exit code 2."""
+    """Run a command; a user's mistake becomes one message and exit code 2.
+
+    Settings of libraries in the environment are not in force (`environment.shut_out`), and what is printed cannot fail
+    (`output.make_unfailing`).
+    """
+    environment.shut_out()
+    output.make_unfailing()
     try:
-        app(prog_name="python -m benchmark")
+        _require_unicode()
+        try:
+            app(prog_name="python -m benchmark")
+        finally:
+            output.raise_problem()
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(BAD_COMMAND)
+
+
+def _require_unicode() -> None:
+    encoding = sys.getfilesystemencoding()
+    if encoding.lower() not in ("utf-8", "utf8"):
+        raise UserError(
+            f"names of files are {encoding} by this system's locale, and UTF-8 here: read otherwise, they would be "
+            "other ids of images, and give other splits. Set PYTHONUTF8=1."
+        )

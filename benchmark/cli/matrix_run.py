@@ -169,7 +169,7 @@ def load_results(selection: Selection) -> Results:
 
 
 def report(selection: Selection) -> Results:
-    """Print the table, write the report, and return the results that both show.
+    """Write the report, print the table, and return the results that both show.
 
     Records are read under the folder's lock: no other command can then write an older report over a newer one.
     """
@@ -179,8 +179,10 @@ def report(selection: Selection) -> Results:
         results = load_results(selection)
         if store.checkpoints.is_dir():
             remove_done_checkpoints(store, [record.id for record in results.plan.finished])
-        typer.echo(build.table(results))
-        build.write(results, store.folder)
+        try:  # first: a report does not depend on who reads what is printed
+            build.write(results, store.folder)
+        finally:
+            typer.echo(build.table(results))
     typer.echo(f"report: {store.folder / 'report.md'}")
     return results
 

@@ -81,6 +81,10 @@ def examine_machine(precision: str, results: Path) -> Iterator[Finding]:
     yield Finding("python", platform.python_version())
     for package, version in environment.package_versions().items():
         yield Finding(package, version)
+    if ignored := environment.shut_out():
+        yield Finding("variables", f"not in force here: {', '.join(ignored)}")
+    for name, value in environment.variables_in_force().items():
+        yield Finding("variable", f"{name}={value}")
     device = choose_device()
     on_gpu = device.type == "cuda"
     yield Finding("device", torch.cuda.get_device_name() if on_gpu else f"CPU: {environment.cpu_name()}")

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerProcess, SpawnProcess
@@ -26,6 +27,8 @@ LONGEST_FOLDER = 70
 
 ATTEMPTS = 3
 """How often a process is started for one purpose, if each ends too early."""
+
+_ENVIRONMENT = threading.Lock()  # of this process: one thread at a time lends it to children
 
 
 def are_shared() -> bool:
@@ -69,17 +72,22 @@ def start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess | S
 
 @contextmanager
 def _for_children() -> Iterator[None]:
-    """Give the processes started inside the variables of workers, and keep Ctrl-C, which this process acts on, away."""
+    """Give the processes started inside the variables of workers, and keep Ctrl-C, which this process acts on, away.
+
+    They find modules where this process does, and not in the working folder first, as Python's ``-c`` would (and up to
+    Python 3.10 does).
+    """
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # whose start, up to Python 3.11, lets Ctrl-C through again
-    values = environment.worker_variables()
-    absent = values.keys() - os.environ.keys()
-    os.environ.update(values)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for name in absent:
-            del os.environ[name]
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"}
+    with _ENVIRONMENT:
+        before = dict(os.environ)
+        os.environ.update(environment.worker_variables() | paths)
+        resource_tracker.ensure_running()  # whose start, up to Python 3.11, lets Ctrl-C through again
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            os.environ.clear()
+            os.environ.update(before)

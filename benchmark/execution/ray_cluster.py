@@ -246,6 +246,7 @@ def _work(
     """
     import ray
 
+    environment.shut_out()
     mine = _versions()
     different = [f"{name} {mine.get(name)} (not {each})" for name, each in expected.items() if mine.get(name) != each]
     if different:

@@ -12,6 +12,7 @@ from benchmark.data.decoding.pool import Progress
 from benchmark.data.folders import list_folder
 from benchmark.data.splits.rules import Evaluation
 from benchmark.errors import UserError, did_you_mean
+from benchmark.locations import expanded
 from benchmark.matrix.matrix import DatasetEntry, Matrix
 from benchmark.matrix.run_spec import CONTENT, FILE, split_hash
 
@@ -76,7 +77,7 @@ def identify_weights(matrix: Matrix, *, verify: bool = False) -> Matrix:
     if promised and not verify:
         return matrix
     try:
-        actual = hash_file(Path(path).expanduser())
+        actual = hash_file(expanded(Path(path)))
     except OSError as error:
         raise UserError(f"weights: {path} cannot be read ({error.strerror}).") from None
     if promised and actual != promised:

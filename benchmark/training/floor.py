@@ -128,6 +128,7 @@ def compute_row(spec: FloorSpec, data: PreparedDataset) -> tuple[FloorRow, Predi
             packages={name: metadata.version(name) for name in PACKAGES},
             platform=f"{platform.system()} {platform.machine()}",
             cpu=environment.cpu_name(),
+            variables=environment.chosen_instructions(),
         ),
     )
     return row, PredictionTable(data.test.image_ids, data.test.labels, predicted, probabilities)

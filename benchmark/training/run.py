@@ -275,6 +275,7 @@ def checkpoint_key(spec: RunSpec, about: dict[str, object], built: build.BuiltMo
         "libraries": json.dumps(environment.package_versions(), sort_keys=True),
         "source revision": f"{commit} {dirty}",
         "processor": f"{environment.cpu_name()} {torch.backends.cpu.get_cpu_capability()}",
+        "instructions": json.dumps(environment.chosen_instructions(), sort_keys=True),
         "images": json.dumps(about, sort_keys=True),
         "weights": str(built.weights_sha256),
     }

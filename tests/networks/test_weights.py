@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ ACCEPTED: dict[str, Any] = {
     "tutorial.pt": lambda state: {"model_state_dict": {f"module.{n}": t for n, t in state.items()}, "loss": 0.1},
     "parallel.pth": lambda state: {f"module.{n}": t for n, t in state.items()},
     "compiled.pth": lambda state: {f"_orig_mod.{n}": t for n, t in state.items()},
+    "compiled-around-parallel.pth": lambda state: {f"_orig_mod.module.{n}": t for n, t in state.items()},
+    "parallel-around-compiled.pth": lambda state: {f"module._orig_mod.module.{n}": t for n, t in state.items()},
+    "lightning.bin": lambda state: {"state_dict": {f"net.model._orig_mod.{n}": t for n, t in state.items()}},
+    "a-compiled-part.pth": lambda state: {n.replace("layer1.", "layer1._orig_mod."): t for n, t in state.items()},
+    "averaged.pth": lambda state: {"n_averaged": torch.tensor(3), **{f"module.{n}": t for n, t in state.items()}},
+    "training.pt": lambda state: {
+        "checkpoint": {"model": state},
+        "optimizer": {"state": {0: {"exp_avg": torch.zeros(3, 3)}}, "param_groups": [{"lr": 0.1}]},
+        "random": {"cpu": torch.get_rng_state()},
+        "args": argparse.Namespace(lr=0.1),
+    },
     "before-0.4.1.pth": lambda state: {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")},
     "plain.safetensors": lambda state: state,
 }
@@ -91,7 +103,18 @@ REFUSED: list[tuple[Any, str]] = [
     (changed(**{"conv1.0.weight": torch.zeros(16, 1, 3, 3)}), r"for three channels: conv1\.0\.weight of another shape"),
     ({"state_dict": {**changed(), "epoch": 3}}, "holds epoch next to tensors"),
     ({}, "holds no tensors by name"),
-    ([torch.zeros(1)], "cannot be read as tensors alone"),
+    ([torch.zeros(1)], "holds no tensors by name"),
+    ({"state_dict": changed(), "state_dict_ema": changed()}, r"several networks: state_dict, state_dict_ema\. Save"),
+    (
+        {**changed(), **{f"module.{n}": t for n, t in changed().items()}},
+        "several tensors of one name, but for .*module",
+    ),
+    (changed(**{"conv1.0.weight": torch.zeros(16, 3, 3, 3, dtype=torch.int8)}), r"conv1\.0\.weight of torch\.int8"),
+    (
+        changed(**{"bn1.weight": torch.full((32,), torch.nan)}),
+        r"file weights\.pth: bn1\.weight with values .* not finite",
+    ),
+    (changed(**{"bn1.weight": torch.full((32,), 1e5).half()}), r"bn1\.weight with values that are not finite"),
 ]
 
 

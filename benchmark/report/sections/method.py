@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from benchmark.analysis.results import Results
 from benchmark.data.splits.rules import FOLDS, Evaluation
+from benchmark.environment import CHOOSE_INSTRUCTIONS
 from benchmark.matrix.augmentations import Step, describe
 from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import CONTENT
@@ -202,7 +203,7 @@ def machine(records: Sequence[DoneRun]) -> str:
     known = [record.environment for record in records]
     facts: tuple[tuple[str, Callable[[Environment], str]], ...] = (
         ("device", lambda e: e.device),
-        ("processor", lambda e: e.cpu if e.instruction_set is None else f"{e.cpu}, {e.instruction_set}"),
+        ("processor", _processor),
         ("platform", lambda e: e.platform),
         ("precision", lambda e: e.precision),
         ("threads per run", lambda e: str(e.threads)),
@@ -220,6 +221,11 @@ def machine(records: Sequence[DoneRun]) -> str:
     total = math.fsum(timing.total_seconds for timing in timings)
     lines.append(f"- time: {duration(total)} in all runs together, of which {duration(train)} in training steps")
     return "\n".join(lines)
+
+
+def _processor(environment: Environment) -> str:
+    chosen = (f"{name}={value}" for name, value in environment.variables.items() if name in CHOOSE_INSTRUCTIONS)
+    return ", ".join([environment.cpu, *filter(None, [environment.instruction_set]), *chosen])
 
 
 def _version_of(package: str) -> Callable[[Environment], str]:
