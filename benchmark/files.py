@@ -13,6 +13,9 @@ from filelock import FileLock
 
 from benchmark.errors import UserError
 
+OTHER_CACHE = "BENCHMARK_CACHE_DIR names another folder for caches."
+"""What to do where a file of the cache cannot be written."""
+
 
 @contextlib.contextmanager
 def replacing(path: Path, advice: str = "Nothing was changed there.") -> Iterator[Path]:
@@ -27,7 +30,7 @@ def replacing(path: Path, advice: str = "Nothing was changed there.") -> Iterato
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    with _reported(path, advice):
+    with reported(path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(handle)
@@ -59,8 +62,7 @@ def building(target: Path) -> Iterator[Path | None]:
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
-    advice = "BENCHMARK_CACHE_DIR names another folder for caches."
-    with _reported(target, advice):
+    with reported(target, OTHER_CACHE):
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f"{target.name}.lock")):
             if target.exists():
@@ -68,12 +70,17 @@ def building(target: Path) -> Iterator[Path | None]:
                 return
             for remains in target.parent.glob(f".{glob.escape(target.stem)}.*.tmp"):
                 remains.unlink(missing_ok=True)
-            with replacing(target, advice) as temporary:
+            with replacing(target, OTHER_CACHE) as temporary:
                 yield temporary
 
 
 @contextlib.contextmanager
-def _reported(path: Path, advice: str) -> Iterator[None]:
+def reported(path: Path, advice: str) -> Iterator[None]:
+    """Raise an error of the system in the block as one about a path that cannot be written.
+
+    Raises:
+        UserError: the block raises OSError.
+    """
     try:
         yield
     except OSError as error:

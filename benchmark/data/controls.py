@@ -22,7 +22,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from benchmark.files import sync
+from benchmark.files import OTHER_CACHE, reported, sync
 from benchmark.locations import cache_directory
 from benchmark.seeding import derive_seed
 
@@ -134,18 +134,22 @@ def control_folder(name: str) -> Path:
     target = cache_directory() / "generated" / f"{name}-{_VERSION}"
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f"{target.name}.lock")):
-        if target.is_dir():
-            return target
-        temporary = target.with_name(f".{target.name}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        for split in PER_CLASS:
-            for label, number, pixels in _GENERATORS[name](split):
-                path = temporary / split / label / f"{number}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(encode_png(pixels))
-        os.sync()
-        temporary.replace(target)
-        sync(target.parent)
+    with reported(target, OTHER_CACHE):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f"{target.name}.lock")):
+            if not target.is_dir():
+                _make(name, target)
     return target
+
+
+def _make(name: str, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    for split in PER_CLASS:
+        for label, number, pixels in _GENERATORS[name](split):
+            path = temporary / split / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_png(pixels))
+    os.sync()
+    temporary.replace(target)
+    sync(target.parent)

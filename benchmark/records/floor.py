@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from benchmark.data.source import DatasetSource
 from benchmark.data.splits.rules import Evaluation, OnBadImage, OnLeak
@@ -94,7 +94,7 @@ class FloorEnvironment(Frozen):
     packages: dict[str, str]
     platform: str
     cpu: str
-    variables: dict[str, str] = {}
+    variables: dict[str, str] = Field(default_factory=dict)
     """Environment variables that choose instructions of the processor."""
 
 

@@ -13,6 +13,7 @@ from benchmark.data.controls import PER_CLASS, control_folder, encode_png
 from benchmark.data.dataset import PreparedDataset
 from benchmark.data.load import load_dataset
 from benchmark.data.source import DatasetSource
+from benchmark.errors import UserError
 from tests.factories import picture
 
 
@@ -81,3 +82,10 @@ def test_a_png_of_any_size_is_read_back_as_it_was_written() -> None:
     pixels = np.asarray(picture(1, 200))
     with Image.open(io.BytesIO(encode_png(pixels))) as image:
         assert (np.asarray(image) == pixels).all()
+
+
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BENCHMARK_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    with pytest.raises(UserError, match=r"shape-control-\w+: cannot be written .* BENCHMARK_CACHE_DIR names another"):
+        control_folder("shape-control")
