@@ -20,10 +20,13 @@ from benchmark.matrix import file
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.training.context import load_run_images
+from benchmark.words import count
 
 if TYPE_CHECKING:
     from benchmark.data.dataset import PreparedDataset
     from benchmark.matrix.policies import Stage
+
+_OF_ONE = " Its batches are of one image: raise training.batch_size (or limit, if there is only one training image)."
 
 
 class Problem(NamedTuple):
@@ -183,7 +186,7 @@ def check_networks(
 
 
 def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[Checked]:
-    """Build a network as its runs do, and pass two of its images through every stage of each policy.
+    """Build a network as its runs do, and pass two images, or a batch of one, through each policy's stages.
 
     Args:
         runs: one per policy of this network.
@@ -195,7 +198,7 @@ def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[C
     import torch
 
     from benchmark.networks.freezing import set_modes, set_trainable
-    from benchmark.training.batches import Normaliser, SplitImages
+    from benchmark.training.batches import EpochBatches, Normaliser, SplitImages
     from benchmark.training.run import build_network
 
     spec = runs[0]
@@ -209,9 +212,10 @@ def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[C
         )
     device = torch.device("cpu")
     shown = SplitImages(data.images, data.train, Normaliser(built.mean, built.std, device), device, spec.crop_size)
-    images, _ = shown.__getitems__(list(range(min(2, len(data.train)))))
     for run in runs:
         trainable = []
+        smallest = min(map(len, EpochBatches(len(data.train), run.batch_size, run.seed)))
+        images, _ = shown.__getitems__(list(range(min(2, smallest))))
         for stage in run.stages:
             parameters = set_trainable(built.network, stage.trainable)
             set_modes(built.network, stage.trainable, stage.batch_norm)
@@ -220,8 +224,8 @@ def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[C
                 logits = built.network(images)
             except Exception as error:  # a library's network may raise anything
                 raise UserError(
-                    f"{where}: {run.policy} cannot take two images through the network in training "
-                    f"({type(error).__name__}: {error})."
+                    f"{where}: {run.policy} cannot take {count(len(images), 'image')} through the network in training "
+                    f"({type(error).__name__}: {error}).{_OF_ONE if len(images) == 1 else ''}"
                 ) from error
             if logits.shape != (len(images), len(data.classes)):
                 raise UserError(f"{where}: gives {tuple(logits.shape)}, not one logit for each image and class.")
