@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmark import spreadsheet
 from benchmark.cli import options
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
@@ -122,10 +123,10 @@ def _row(prediction: Prediction, classes: tuple[str, ...]) -> list[object]:
     assert prediction.probabilities is not None
     best = int(prediction.probabilities.argmax())
     shares = [float(f"{share:.8g}") for share in prediction.probabilities.tolist()]
-    return [_cell(prediction.path), classes[best], *shares]
+    return [_cell(prediction.path), spreadsheet.cell(classes[best]), *shares]
 
 
 def _cell(path: Path) -> str:
-    """Return a path as UTF-8 text that is not a formula in a spreadsheet: ``=x.png`` is ``./=x.png``."""
+    """Return a path as UTF-8 text that is no formula in a spreadsheet, and still a path: ``=x.png`` is ``./=x.png``."""
     text = str(path).encode("utf-8", "backslashreplace").decode()
-    return f"./{text}" if text[0] in "=+-@\t\r" else text
+    return text if spreadsheet.cell(text) == text else f"./{text}"

@@ -13,6 +13,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmark import spreadsheet
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
 from benchmark.records.locks import folder_locked
@@ -55,7 +56,7 @@ def read(folder: Path) -> dict[str, dict[str, str]]:
         place = f"{path}:{number}"
         if len(row) != len(COLUMNS) or not all(row):
             raise UserError(f"{place}: needs the three fields {','.join(COLUMNS)}, none of them empty.")
-        dataset, image, group = row
+        dataset, image, group = map(spreadsheet.text_of, row)
         if image in found.setdefault(dataset, {}):
             raise UserError(f"{place}: {image} of {dataset} is listed twice.")
         found[dataset][image] = group
@@ -84,5 +85,6 @@ def _encoded(groups: Groups) -> bytes:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
     for dataset in sorted(groups):
-        writer.writerows((dataset, image, group) for image, group in sorted(groups[dataset].items()))
+        for image, group in sorted(groups[dataset].items()):
+            writer.writerow(map(spreadsheet.cell, (dataset, image, group)))
     return buffer.getvalue().encode()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from tabulate import SEPARATING_LINE, tabulate
 
+from benchmark import spreadsheet
 from benchmark.analysis.differences import Contrast
 from benchmark.analysis.floor import Floor, best_floor, in_words
 from benchmark.analysis.results import Results
@@ -129,13 +130,15 @@ def table_of(rows: Sequence[Mapping[str, str]], right: int) -> str:
 
 
 def csv(frame: pd.DataFrame) -> str:
-    """Return a table as CSV: fixed decimals, ``yes`` and ``no``, missing values empty."""
+    """Return a table as CSV: fixed decimals, ``yes`` and ``no``, missing values empty, names that are no formulas."""
     shown = frame.copy()
     for name, dtype in frame.dtypes.items():
         if dtype == "boolean":
             shown[name] = frame[name].map({True: "yes", False: "no"})
         elif dtype == "float64":
             shown[name] = frame[name].map(f"{{:.{_DECIMALS.get(str(name), 5)}f}}".format, na_action="ignore")
+        elif dtype == "string":
+            shown[name] = frame[name].map(spreadsheet.cell, na_action="ignore")
     return shown.to_csv(index=False, lineterminator="\n")
 
 

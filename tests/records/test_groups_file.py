@@ -21,6 +21,16 @@ def test_what_is_added_is_read_again_sorted_and_quoted(tmp_path: Path) -> None:
     )
 
 
+def test_names_that_a_spreadsheet_would_compute_are_marked_in_the_file_and_come_back(tmp_path: Path) -> None:
+    groups = {"=1+1": {"-5.png": "-1", "'=a.png": "@noise", "'b.png": "+1"}}
+    groups_file.add(tmp_path, groups)
+    assert groups_file.read(tmp_path) == groups
+    text = (tmp_path / groups_file.FILE).read_text(encoding="utf-8")
+    assert text.splitlines()[1:] == ["'=1+1,''=a.png,'@noise", "'=1+1,'b.png,'+1", "'=1+1,'-5.png,'-1"]
+    (tmp_path / groups_file.FILE).write_text(text.replace("'=1+1,'-5.png,'-1", "=1+1,-5.png,-1"), encoding="utf-8")
+    assert groups_file.read(tmp_path) == groups, "as people write it"
+
+
 def test_a_dataset_that_has_groups_keeps_them(tmp_path: Path) -> None:
     corrected = "fingerprint,image_id,group\r\nrps,a.png,patient 7\r\n"
     (tmp_path / groups_file.FILE).write_text(corrected, encoding="utf-8-sig")

@@ -22,7 +22,8 @@ from benchmark.report.figures.charts import file_name, slug
 from tests import factories
 
 SCRIPT = "<script>alert(1)</script>"
-LABELS = [SCRIPT, "../../x", "a`b$c\\frac\\d}{e#f%g_h&i~j^k", "$x$ <img src=x onerror=alert(1)>"]
+FORMULA = "=HYPERLINK(1)"
+LABELS = [SCRIPT, "../../x", "a`b$c\\frac\\d}{e#f%g_h&i~j^k", "$x$ <img src=x onerror=alert(1)>", FORMULA]
 CLASSES = ("../../x", SCRIPT, "a|b", "`c`", "$\\frac$", "d\\", "}{#e", "%f", "two\nlines", '" onload="alert(1)')
 
 
@@ -125,7 +126,9 @@ def test_latex_holds_no_bare_special_sign(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["table.csv", "differences.csv", "floor.csv"])
 def test_the_csv_gives_the_names_back(folder: Path, name: str) -> None:
     rows = list(csv.DictReader(io.StringIO((folder / name).read_text(encoding="utf-8"))))
-    assert set(LABELS) <= {row["dataset"] for row in rows}
+    assert {*LABELS, f"'{FORMULA}"} - {FORMULA} <= {row["dataset"] for row in rows}
+    numbers = [row[name] for row in rows for name in row if name in ("difference", "low_95") and row[name]]
+    assert all(float(number) <= 1 for number in numbers), "negative numbers are numbers"
     assert all(None not in row and None not in row.values() for row in rows)
 
 

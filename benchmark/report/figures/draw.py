@@ -17,6 +17,7 @@ from PIL import Image
 
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.policies import POLICIES
+from benchmark.report.figures.letters import columns_of, shortened
 
 _OKABE_ITO = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
 """Okabe and Ito (2008), "Color Universal Design": distinguishable with any colour vision."""
@@ -151,13 +152,14 @@ def confusion(data: Any) -> Figure:
     classes, cells = data["classes"], {(c["mode"], c["policy"]): c["counts"] for c in data["cells"]}
     modes = list(dict.fromkeys(mode for mode, _ in cells))
     policies = list(dict.fromkeys(policy for _, policy in cells))
-    names = [shorten(name, 14) for name in classes]
+    short = shortened(classes, 14)
+    names = [short[name] for name in classes]
     count, inch = len(names), 0.36
     longest = max(len(name) for name in (*modes, *policies))
     across = max(count + 0.5, (0.075 * longest + 0.1) / inch)  # from one matrix to the next, in classes
     down = count + 0.95  # room for a title of two lines
     width, height = across * (len(policies) - 1) + max(count, across - 0.5), down * len(modes)
-    label = 0.065 * max(len(name) for name in names) + 0.45
+    label = 0.065 * max(columns_of(name) for name in names) + 0.45
     size = (max(inch * width + label + 0.1, 3.8), inch * height + 0.87 * label + 0.25)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
@@ -203,8 +205,9 @@ def _panels(data: Any, width: float) -> tuple[Figure, list[tuple[Axes, list[Any]
     every = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten().tolist()
     for axes in every[len(titles) :]:
         axes.remove()
+    short = shortened(titles, 28)
     for axes, title in zip(every, titles, strict=False):
-        axes.set_title(shorten(title, 28), fontsize=10)
+        axes.set_title(short[title], fontsize=10)
         axes.grid(axis="y")
         axes.set_axisbelow(True)
     own = [[cell for cell in data["cells"] if cell["dataset"] == title] for title in titles]
@@ -248,11 +251,6 @@ def _intervals(
             draw(at, low, high, colors=colors, linewidth=1.4, linestyle=style)
 
 
-def shorten(text: str, most: int) -> str:
-    """Return a text of at most ``most`` characters, cut with an ellipsis."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
 def _accuracy_axis(panels: Sequence[tuple[Axes, object]]) -> None:
     for index, (axes, _) in enumerate(panels):
         low, high = axes.get_ylim()
@@ -279,10 +277,10 @@ def modes(data: Any) -> Figure:
     """Draw the network's input, one row per mode, one column per image."""
     span, label, columns = data["span"], 2.9, len(data["examples"])
     figure, axes = _canvas(label + 1.08 * columns, 1.08 * len(data["modes"]) + 0.3, inches=0.92)
+    short = shortened((example["class"] for example in data["examples"]), 16)
     for column, example in enumerate(data["examples"]):
-        axes.text(
-            label + 1.08 * column + 0.5, 0.16, shorten(example["class"], 16), ha="center", va="center", fontsize=7
-        )
+        name = short[example["class"]]
+        axes.text(label + 1.08 * column + 0.5, 0.16, name, ha="center", va="center", fontsize=7)
     for row, mode in enumerate(data["modes"]):
         top = 0.3 + 1.08 * row
         axes.text(
@@ -302,6 +300,7 @@ def hardest(data: Any) -> Figure:
     pitch, row_height = 1.45, 1.95
     columns = max(len(row["images"]) for row in data)
     figure, axes = _canvas(max(pitch * columns, 4.6), row_height * len(data), inches=0.95)
+    short = shortened((text for row in data for image in row["images"] for text in image["lines"]), 24)
     for r, row in enumerate(data):
         top = row_height * r
         axes.text(0, top + 0.12, row["title"], va="center", fontsize=8, fontweight="bold")
@@ -309,7 +308,7 @@ def hardest(data: Any) -> Figure:
             left = pitch * column
             _tile(axes, left, top + 0.27, _pixels(image["jpeg"]) / 255)
             for line, text in enumerate(image["lines"]):
-                axes.text(left, top + 1.31 + 0.16 * line, shorten(text, 24), va="top", fontsize=_SMALL)
+                axes.text(left, top + 1.31 + 0.16 * line, short[text], va="top", fontsize=_SMALL)
     return figure
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
-from matplotlib import rc_context
+from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.figure import Figure
+
+from benchmark.report.figures import letters
 
 DRAWING_VERSION = 6
 """Version of the drawing code, raised when the same data look different: committed pictures then count as changed."""
@@ -51,8 +53,9 @@ class Picture:
 
     def draw_files(self) -> tuple[bytes, bytes]:
         """Return the PNG file and the SVG file (one ``svg`` element with a title for screen readers), without dates."""
+        shown, families = letters.legible(self.data)
         settings: Any = {
-            "font.family": "DejaVu Sans",
+            "font.family": families,
             "font.size": 9,
             "axes.spines.top": False,
             "axes.spines.right": False,
@@ -62,8 +65,10 @@ class Picture:
             "svg.hashsalt": self.name,
             "text.parse_math": False,  # names may contain dollar signs
         }
-        with rc_context(settings):
-            figure = self.draw(self.data)
+        with rc_context():
+            rcdefaults()  # none of the user's settings
+            rcParams.update(settings)
+            figure = self.draw(shown)
             png, svg = io.BytesIO(), io.BytesIO()
             if (engine := figure.get_layout_engine()) is not None:  # lay out once, not in each `savefig`
                 engine.execute(figure)
