@@ -36,7 +36,7 @@ def test_each_source_of_images_is_named(tmp_path: Path) -> None:
         ("dataset rps", "storage.googleapis.com"),
         ("dataset elpv", "PyPI package elpv-dataset"),
         ("dataset hue-control", "generated"),
-        (f"dataset {folder}", str(tmp_path)),
+        (f"dataset folder:{tmp_path}", str(tmp_path)),
     ]
 
 
