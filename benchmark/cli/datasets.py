@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections import Counter
@@ -119,7 +120,7 @@ def prepare_datasets(
     seed = loaded.seeds[0] if loaded else 0
     settings["split_seed"] = loaded.split_seed_of(seed) if loaded else 0
     with _progress() as progress:
-        for source in {(each.name, each.classes, each.splits): each for each in sources}.values():
+        for source in {each.model_copy(update={"limit": None}): each for each in sources}.values():
             if source.name in CATALOGUE:
                 prepare(CATALOGUE[source.name], data_dir, progress)
             index = open_splits(source, data_dir=data_dir, seed=seed, progress=progress, **settings)
@@ -199,25 +200,35 @@ def show_dataset(
     data_dir: options.DataDir = None,
 ) -> None:
     """Write a contact sheet: what the network sees, per class and input mode; `--augment all`: every augmentation."""
-    from benchmark.data.catalogue import CATALOGUE
     from benchmark.data.load import list_files
+    from benchmark.data.scan import scan
     from benchmark.matrix.file import read_source
     from benchmark.matrix.input_modes import INPUT_MODES
     from benchmark.training.contact_sheet import draw_contact_sheet, draw_gallery
 
-    listing = list_files(read_source(name, keys or ()), data_dir)
+    source = read_source(name, keys or ())
+    listing = list_files(source, data_dir)
     for word in mode or ():
         if word not in INPUT_MODES:
             raise UserError(f"--mode {word}: unknown input mode.{did_you_mean(word, INPUT_MODES)}")
-    colour = name not in CATALOGUE or CATALOGUE[name].colour
+    reading, colour = source.reading, source.has_colour
+    if source.is_folder:
+        with _progress() as progress:
+            scanned = scan(listing, source, progress)
+        reading, colour = scanned.reading, scanned.has_colour
+        if scanned.unclear is not None:
+            typer.echo(f"{scanned.unclear} Until then shown from the smallest value to the largest.", err=True)
+        for line in scanned.described:
+            typer.echo(line)
     modes = mode or [word for word, m in INPUT_MODES.items() if (m.grey or colour) and not m.ablation]
     if not colour and any(not INPUT_MODES[word].grey for word in modes):
         typer.echo(f"{name} has no colour: rgb is grey-3ch under another name.", err=True)
     if augment == ["all"]:
-        sheet = draw_gallery(listing, size=size, columns=columns, seed=seed)
+        draw = functools.partial(draw_gallery, listing)
     else:
         steps = [_step(text) for text in augment or ()]
-        sheet = draw_contact_sheet(listing, modes=modes, size=size, columns=columns, steps=steps, seed=seed)
+        draw = functools.partial(draw_contact_sheet, listing, modes=modes, steps=steps)
+    sheet = draw(reading=reading, size=size, columns=columns, seed=seed)
     path = output or Path(f"{listing.name}.png")
     try:
         sheet.save(path, format="PNG")

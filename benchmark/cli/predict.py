@@ -13,6 +13,7 @@ from benchmark import spreadsheet
 from benchmark.cli import options
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
+from benchmark.words import count
 
 if TYPE_CHECKING:
     from benchmark.trained.find import KeptRun
@@ -60,6 +61,9 @@ def predict(
     total = bad = 0
     for prediction in predictions(trained, list_images(images)):
         total += 1
+        if prediction.clipped:
+            told = f"{count(prediction.clipped, 'value')} outside of the window of the run's own images clipped"
+            typer.echo(f"{printable(str(prediction.path))}: {told}", err=True)
         if prediction.probabilities is None:
             bad += 1
             typer.echo(f"bad image: {printable(str(prediction.path))}: {prediction.problem}", err=True)

@@ -30,7 +30,7 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
     "enormous": ("error", "too many pixels, refused"),
     "several": ("error", "several images in one file"),
     "CMYK": ("warning", "converted to RGB without a colour profile"),
-    "not 8-bit": ("warning", "scaled to 8 bits"),
+    "not 8-bit": ("note", "scaled to 8 bits"),
     "palette": ("note", "palette replaced by its colours"),
     "RGBA": ("note", "alpha composited on white"),
     "EXIF-rotated": ("note", "turned as the camera says"),
@@ -91,6 +91,7 @@ class Finding:
 def check(scanned: Scan) -> list[Finding]:
     """Return everything found, errors first."""
     found = [
+        *_windows(scanned),
         *_unusual_files(scanned),
         *_copies(scanned),
         *_near_duplicates(scanned),
@@ -185,6 +186,22 @@ def _unusual_files(scanned: Scan) -> Iterator[Finding]:
         if named:
             details = {image: problem for image, problem in named.items() if problem is not None}
             yield Finding(kind, severity, meaning, sorted(named), details)
+
+
+def _windows(scanned: Scan) -> Iterator[Finding]:
+    """Report which values of deep files are black and white, and the files with values beyond."""
+    if scanned.unclear is not None:
+        yield Finding("value range", "error", scanned.unclear)
+        return
+    for line in scanned.described:
+        yield Finding("value range", "note", line)
+    clipped = {
+        file.id: f"{each.clipped:,} values"
+        for file, each in zip(scanned.listing.files, scanned.facts, strict=True)
+        if each.clipped
+    }
+    if clipped:
+        yield Finding("clipped", "note", "values beyond black and white", sorted(clipped), clipped)
 
 
 def _sets(keys: Sequence[Hashable | None]) -> list[list[int]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.catalogue import SplitName
 from benchmark.data.scan import VERSION, Scan, cached, digest
+from benchmark.data.value_range import Reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,8 +29,9 @@ class Index:
         groups: int64, shape (n,): images of one group are of one clip, or near-duplicates; -1 for training and
             validation images of official splits.
         fingerprint: 64 hexadecimal digits over every image's name, content, class, and official split, drawn test split
-            or fold. A drawn validation split is not in it: runs that differ in it alone are comparable.
-        content: 64 hexadecimal digits over names and contents alone.
+            or fold, and over windows. A drawn validation split is not in it: runs that differ in it alone are
+            comparable.
+        content: 64 hexadecimal digits over names, contents and windows alone.
         fold: of a cross-validation, the test split, or None where there is one test split.
         notes: what is left out, and how missing splits were drawn, in words.
     """
@@ -62,7 +64,7 @@ def open_index(scanned: Scan, split_seed: int, *, fold: int | None = None) -> In
     listing = scanned.listing
     drawn = fold is not None or not listing.sizes["validation"]
     part = (f"-s{split_seed}" if drawn else "") + ("" if fold is None else f"-fold{fold}")
-    key = digest([(scanned.identity, listing.classes)])[:16]
+    key = digest([(scanned.identity, listing.classes), *_windows(scanned)])[:16]
     table = cached(f"{listing.name}-{key}{part}-v{VERSION}.parquet", lambda: _make(scanned, split_seed, fold))
     facts = json.loads(table.schema.metadata[b"benchmark"])
     return Index(
@@ -89,9 +91,14 @@ def _make(scanned: Scan, split_seed: int, fold: int | None) -> pa.Table:
     ids = [file.id for file in listing.files]
     named = [listing.classes[file.label] for file in listing.files]
     facts = {
-        "fingerprint": digest(zip(ids, sha256, named, assigned.comparable, strict=True)),
-        "content": digest(zip(ids, sha256, strict=True)),
+        "fingerprint": digest([*_windows(scanned), *zip(ids, sha256, named, assigned.comparable, strict=True)]),
+        "content": digest([*_windows(scanned), *zip(ids, sha256, strict=True)]),
         "notes": assigned.notes,
     }
     table = pa.table({"split": assigned.splits, "group": assigned.groups})
     return table.replace_schema_metadata({b"benchmark": json.dumps(facts).encode()})
+
+
+def _windows(scanned: Scan) -> list[Reading]:
+    """Return how deep files become pixels, as a row of a digest, or no row without such files."""
+    return [scanned.reading] if scanned.reading.windows else []

@@ -94,7 +94,15 @@ def load_dataset(
         raise UserError(colourless)
     listing, facts = index.scanned.listing, index.scanned.facts
     files = [(file.path, each.sha256) for file, each in zip(listing.files, facts, strict=True)]
-    images = decoded_images(listing.name, index.content, files, size=image_size, grey=grey, progress=progress)
+    images = decoded_images(
+        listing.name,
+        index.content,
+        files,
+        size=image_size,
+        grey=grey,
+        reading=index.scanned.reading,
+        progress=progress,
+    )
     return _prepared(source, split_seed, evaluation, images, index)
 
 
@@ -150,7 +158,7 @@ def _prepared(
         train=train,
         validation=validation,
         test=_split(index, "test", new_label),
-        notes=(*index.notes, *_own_tests(listing, evaluation)),
+        notes=(*index.scanned.described, *index.notes, *_own_tests(listing, evaluation)),
         test_groups=_test_groups(index),
         folds=None if index.fold is None else FOLDS,
     )
@@ -196,7 +204,7 @@ def open_splits(
     Raises:
         UserError: as `load_dataset`.
     """
-    scanned = scan(list_files(source, data_dir), progress)
+    scanned = scan(list_files(source, data_dir), source, progress)
     scanned.require(source.content)
     fold = seed % FOLDS if scanned.listing.uses_folds(evaluation) else None
     return open_index(usable(scanned, on_bad_image, on_leak, source.classes), split_seed, fold=fold)
@@ -264,7 +272,7 @@ def check_dataset(
     Raises:
         UserError: the dataset is missing, or not in its layout.
     """
-    scanned = scan(list_files(source, data_dir), progress)
+    scanned = scan(list_files(source, data_dir), source, progress)
     found = check(scanned)
     if source.is_folder and all(each.severity != "error" for each in found) and not is_safe_to_draw(scanned):
         seeds = range(FOLDS) if scanned.listing.uses_folds("split") else (0,)

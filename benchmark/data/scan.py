@@ -1,19 +1,22 @@
 """The one pass over the files of a dataset: what opening each of them found, on which `check` and every run rest.
 
 It is kept as Parquet in the cache folder under the hash of the files' contents: files which were only touched or moved,
-and copies of a dataset, are not opened again.
+and copies of a dataset, are not opened again. Deep files, of more than 8 bits a sample, are opened twice: for their
+values, from which the windows follow, and then for the pixels that the windows make of them.
 """
 
 from __future__ import annotations
 
+import base64
+import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +25,8 @@ from PIL import Image
 from benchmark.data.decoding.pixels import (
     ORIENTATION,
     THUMBNAIL,
-    WHOLE,
     BadImage,
-    Deep,
+    count_clipped,
     has_colour,
     open_image,
     read_file,
@@ -32,8 +34,22 @@ from benchmark.data.decoding.pixels import (
     to_image,
 )
 from benchmark.data.decoding.pool import Progress, map_files
+from benchmark.data.decoding.window import (
+    EIGHT_BITS,
+    Pool,
+    Pools,
+    Values,
+    count,
+    describe,
+    find_windows,
+    own_ranges,
+    pack,
+    unpack,
+)
 from benchmark.data.hashes import Hashed, hash_files, read_table
 from benchmark.data.listing import Listing
+from benchmark.data.source import DatasetSource
+from benchmark.data.value_range import Frames, Reading, Window
 from benchmark.errors import UserError
 from benchmark.files import building
 from benchmark.locations import cache_directory
@@ -59,6 +75,9 @@ class Facts(NamedTuple):
             This and the next two are None without pixels.
         colour: see `pixels.has_colour`.
         thumbnail: see `pixels.thumbnail`.
+        clipped: number of its values outside of its window, 0 for a file of at most 8 bits a sample.
+        container, holds, stated: see `pixels.Deep`; None for a file of at most 8 bits a sample.
+        low, high: a deep file's smallest and largest value, else None.
     """
 
     sha256: str
@@ -67,6 +86,12 @@ class Facts(NamedTuple):
     pixels: str | None = None
     colour: bool | None = None
     thumbnail: bytes | None = None
+    clipped: int = 0
+    container: str | None = None
+    holds: Window | None = None
+    stated: Window | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,10 +101,16 @@ class Scan:
     Attributes:
         listing: the files.
         facts: of each of them, in the same order.
+        reading: how they become pixels.
+        described: the windows in words, one line for each.
+        unclear: why the windows are not known, or None. Those in ``reading`` are good enough to look at the images.
     """
 
     listing: Listing
     facts: Sequence[Facts]
+    reading: Reading
+    described: tuple[str, ...] = ()
+    unclear: str | None = None
 
     @property
     def has_colour(self) -> bool:
@@ -101,15 +132,22 @@ class Scan:
         ]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
+    @property
+    def windows(self) -> tuple[tuple[str, Window], ...] | None:
+        """The windows as a matrix keeps them, or None without deep files."""
+        return tuple(sorted(self.reading.windows.items())) or None
+
     def require(self, content: str | None) -> None:
-        """Refuse other files than those of a matrix.
+        """Refuse other files than those of a matrix, and files whose values can be read in two ways.
 
         Args:
             content: their `identity`, or None if the matrix does not know it yet.
 
         Raises:
-            UserError: these are others.
+            UserError: these are others, or it is not clear which of their values are black and white.
         """
+        if self.unclear is not None:
+            raise UserError(self.unclear)
         if content not in (None, self.identity):
             raise UserError(
                 f"{self.listing.source}: its images, classes, splits or groups have changed since the matrix was made. "
@@ -123,35 +161,73 @@ class Scan:
             UserError: a class has no image left.
         """
         chosen = list(keep)
-        return Scan(self.listing.part(chosen, note), list(itertools.compress(self.facts, chosen)))
+        facts = list(itertools.compress(self.facts, chosen))
+        return replace(self, listing=self.listing.part(chosen, note), facts=facts)
 
 
-def scan(listing: Listing, progress: Progress | None = None) -> Scan:
+def scan(listing: Listing, source: DatasetSource, progress: Progress | None = None) -> Scan:
     """Open every file of a dataset, unless the cache says what that found.
 
     Args:
         listing: the files.
-        progress: called with "hashing" and "reading", if there is something to hash and to read.
+        source: says how they are read; windows that it has are taken as they are.
+        progress: called with "hashing", "reading" and "scaling", where there is something to hash, read and scale.
 
     Raises:
         UserError: a file changes meanwhile, or the cache folder cannot be written.
     """
     paths = [file.path for file in listing.files]
-    hashed = hash_files(listing.name, paths, progress)
+    files = list(zip(paths, hash_files(listing.name, paths, progress), strict=True))
+    pooled = [file.split != "test" for file in listing.files]
+    reading = source.reading
 
-    def make() -> pa.Table:
-        import pyarrow as pa
+    def open_all() -> pa.Table:
+        return _opened(files, pooled, functools.partial(_inspect, frames=reading.frames), progress)
 
-        files = list(zip(paths, hashed, strict=True))
-        found = map_files(_inspect, files, stage="reading", progress=progress)
-        columns = {"sha256": pa.string(), "problem": pa.string(), "kinds": pa.list_(pa.string())}
-        columns |= {"pixels": pa.string(), "colour": pa.bool_(), "thumbnail": pa.binary()}
-        return pa.Table.from_pylist([each._asdict() for each in found], schema=pa.schema(columns))
-
-    table = cached(f"{listing.name}-{digest(hashed)[:16]}-v{VERSION}.scan.parquet", make)
-    return Scan(
-        listing, [Facts(*row) for row in zip(*(table[name].to_pylist() for name in Facts._fields), strict=True)]
+    key = digest(
+        [(*hashed, is_pooled) for (_, hashed), is_pooled in zip(files, pooled, strict=True)] + [(reading.frames,)]
     )
+    table = cached(f"{listing.name}-{key[:16]}-v{VERSION}.scan.parquet", open_all)
+    scanned = Scan(listing, _rows(table), reading)
+    deep = [position for position, each in enumerate(scanned.facts) if each.container is not None]
+    if not deep:
+        return scanned
+    pools = unpack(base64.b64decode(table.schema.metadata[_POOLS]))
+    if source.is_folder and source.content is None:
+        scanned = _with_windows(scanned, source, pooled, pools)
+
+    def look() -> pa.Table:
+        work = functools.partial(_look, reading=scanned.reading)
+        found = map_files(work, [files[k] for k in deep], stage="scaling", progress=progress)
+        return _table(each._replace(**_depth(scanned.facts[k])) for k, each in zip(deep, found, strict=True))
+
+    key = digest([files[k][1] for k in deep] + [scanned.reading])
+    shown = _rows(cached(f"{listing.name}-{key[:16]}-v{VERSION}.shown.parquet", look))
+    facts = list(scanned.facts)
+    for k, each in zip(deep, shown, strict=True):
+        facts[k] = each
+    return replace(scanned, facts=facts, described=tuple(describe(scanned.reading.windows, pools)))
+
+
+def _with_windows(scanned: Scan, source: DatasetSource, pooled: Sequence[bool], pools: Mapping[str, Pool]) -> Scan:
+    """Return a scan with the windows of its deep files, or with the reason why they are not clear."""
+    listing = scanned.listing
+    values = [
+        Values(
+            file.id,
+            listing.classes[file.label],
+            is_pooled,
+            **({"container": EIGHT_BITS} if each.container is None else _depth(each)),
+        )
+        for file, each, is_pooled in zip(listing.files, scanned.facts, pooled, strict=True)
+        if each.problem is None
+    ]
+    try:
+        windows, unclear = find_windows(values, pools, source.value_range, listing.source), None
+    except UserError as error:
+        windows, unclear = own_ranges(values), str(error)
+    reading = scanned.reading._replace(windows=windows, clip=unclear is not None or scanned.reading.clip)
+    return replace(scanned, reading=reading, unclear=unclear)
 
 
 def cached(name: str, make: Callable[[], pa.Table]) -> pa.Table:
@@ -177,7 +253,58 @@ def digest(rows: Iterable[Sequence[object]]) -> str:
     return found.hexdigest()
 
 
-def _inspect(file: tuple[Path, Hashed]) -> Facts:
+_POOLS = b"pools"
+"""Key of the table's metadata with the values of the deep files that may decide windows."""
+
+_DEPTH = ("container", "holds", "stated", "low", "high")
+
+
+def _depth(facts: Facts) -> dict[str, Any]:
+    return {name: getattr(facts, name) for name in _DEPTH}
+
+
+def _opened(
+    files: Sequence[tuple[Path, Hashed]],
+    pooled: Sequence[bool],
+    work: Callable[[tuple[Path, Hashed]], tuple[Facts, Pool | None]],
+    progress: Progress | None,
+) -> pa.Table:
+    pools = Pools()
+
+    def rows() -> Iterator[Facts]:
+        found = map_files(work, files, stage="reading", progress=progress)
+        for (facts, pool), is_pooled in zip(found, pooled, strict=True):
+            if pool is not None and facts.container is not None and is_pooled:
+                pools.add(facts.container, pool)
+            yield facts
+
+    table = _table(rows())
+    return table.replace_schema_metadata({_POOLS: base64.b64encode(pack(pools.merged()))})
+
+
+def _table(rows: Iterable[Facts]) -> pa.Table:
+    import pyarrow as pa
+
+    window = pa.list_(pa.float64())
+    columns = {"sha256": pa.string(), "problem": pa.string(), "kinds": pa.list_(pa.string())}
+    columns |= {"pixels": pa.string(), "colour": pa.bool_(), "thumbnail": pa.binary(), "clipped": pa.int64()}
+    columns |= {"container": pa.string(), "holds": window, "stated": window, "low": pa.float64(), "high": pa.float64()}
+    return pa.Table.from_pylist([each._asdict() for each in rows], schema=pa.schema(columns))
+
+
+def _rows(table: pa.Table) -> list[Facts]:
+    rows = (Facts(*row) for row in zip(*(table[name].to_pylist() for name in Facts._fields), strict=True))
+    return [
+        each._replace(
+            holds=None if each.holds is None else (each.holds[0], each.holds[1]),
+            stated=None if each.stated is None else (each.stated[0], each.stated[1]),
+        )
+        for each in rows
+    ]
+
+
+def _read(file: tuple[Path, Hashed]) -> bytes | Facts:
+    """Return a file's bytes, or what is known of one that is not read."""
     path, (sha256, problem) = file
     if problem is not None:
         return Facts(sha256, problem, ["unreadable"])
@@ -189,14 +316,51 @@ def _inspect(file: tuple[Path, Hashed]) -> Facts:
         raise UserError(f"{path}: cannot be read any more ({error.strerror}). Run the command again.") from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(f"{path}: its content changes while it is read. Run the command again when it is complete.")
+    return content
+
+
+def _inspect(file: tuple[Path, Hashed], frames: Frames) -> tuple[Facts, Pool | None]:
+    """Return what is known of a file before windows are, and the values of a deep one."""
+    content, sha256 = _read(file), file[1].sha256
+    if isinstance(content, Facts):
+        return content, None
     kinds = _container(content)
     try:
-        decoded = read_file(content)
-        image = to_image(decoded, WHOLE)
+        decoded = read_file(content, frames=frames)
+    except BadImage as error:
+        return Facts(sha256, str(error), [*kinds, error.kind]), None
+    if isinstance(decoded, Image.Image):
+        return _seen(Facts(sha256, None, kinds), decoded), None
+    values = decoded.values
+    facts = Facts(
+        sha256,
+        None,
+        [*kinds, "not 8-bit"],
+        container=decoded.container,
+        holds=decoded.holds,
+        stated=decoded.stated,
+        low=float(values.min()),
+        high=float(values.max()),
+    )
+    return facts, count(values)
+
+
+def _look(file: tuple[Path, Hashed], reading: Reading) -> Facts:
+    """Return what a deep file is, seen through its window."""
+    content, sha256 = _read(file), file[1].sha256
+    if isinstance(content, Facts):
+        return content
+    kinds = [*_container(content), "not 8-bit"]
+    decoded = read_file(content, frames=reading.frames)
+    try:
+        image = to_image(decoded, reading.windows, clip=reading.clip)
     except BadImage as error:
         return Facts(sha256, str(error), [*kinds, error.kind])
-    kinds += ["not 8-bit"] * isinstance(decoded, Deep)
-    return Facts(sha256, None, kinds, _hash_pixels(image), has_colour(image), thumbnail(image))
+    return _seen(Facts(sha256, None, kinds, clipped=count_clipped(decoded, reading.windows)), image)
+
+
+def _seen(facts: Facts, image: Image.Image) -> Facts:
+    return facts._replace(pixels=_hash_pixels(image), colour=has_colour(image), thumbnail=thumbnail(image))
 
 
 def _hash_pixels(image: Image.Image) -> str:

@@ -9,8 +9,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.data.catalogue import CATALOGUE, FOLDER, SPLITS, SplitName
 from benchmark.data.splits.rules import Evaluation, uses_folds
+from benchmark.data.value_range import Frames, Reading, ValueRange, Windows, clips
 from benchmark.errors import did_you_mean
 from benchmark.fields import Count, Frozen, NonEmpty, distinct
+from benchmark.words import listed
 
 
 def check_name(name: str) -> str:
@@ -36,6 +38,15 @@ def _is_there(name: str) -> bool:
 
 
 DatasetName = Annotated[str, AfterValidator(check_name)]
+
+_OF_FOLDERS = ("splits", "value_range", "frames", "content", "colour", "folds", "windows")
+"""Keys of a folder's entry alone."""
+
+_NOT_DECISIVE = {"splits", "colour", "folds"}
+"""Keys that follow from others: a folder's content has the splits, its images decide colour and folds."""
+
+_USUAL = ("value_range", "frames", "windows")
+"""Keys whose default keeps out of hashes."""
 
 
 class Splits(Frozen):
@@ -79,12 +90,19 @@ class DatasetSource(Frozen):
     """A subset of the classes, in this label order, or None for all."""
     splits: Splits | None = None
     """The folders of the splits, or None where their names tell."""
+    value_range: ValueRange = "auto"
+    """Which values of a folder's files of more than 8 bits a sample are black and white."""
+    frames: Frames = "refuse"
+    """What a folder's files of several images are."""
     content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """Hash of a folder's images, classes and splits, filled in by `benchmark.matrix.identify`."""
     colour: bool | None = None
     """Whether a folder's images have colour, filled in likewise."""
     folds: bool | None = None
     """Whether a folder is evaluated by cross-validation, filled in likewise."""
+    windows: Windows | None = None
+    """The window of each container of a folder's files of more than 8 bits a sample, or None without such files; filled
+    in likewise."""
 
     @property
     def is_folder(self) -> bool:
@@ -101,6 +119,16 @@ class DatasetSource(Frozen):
         return bool(self.folds) if self.is_folder else uses_folds(self.name, CATALOGUE[self.name].images, evaluation)
 
     @property
+    def unread(self) -> DatasetSource:
+        """The same as before its images were read."""
+        return self.model_copy(update={"content": None, "windows": None})
+
+    @property
+    def reading(self) -> Reading:
+        """The way from its files to pixels, once its windows are known."""
+        return Reading(dict(self.windows or ()), clips(self.value_range), self.frames if self.is_folder else "first")
+
+    @property
     def portable(self) -> DatasetSource:
         """The same without a path of this machine: a folder is named by its last part and identified by its content."""
         if not self.is_folder:
@@ -114,18 +142,18 @@ class DatasetSource(Frozen):
         Raises:
             ValueError: a folder whose content is not known yet.
         """
+        usual = {key for key in _USUAL if getattr(self, key) == _default(key)}
         if not self.is_folder:
-            return self.model_dump(mode="json", exclude={"content", "colour", "folds", "splits"})
+            return self.model_dump(mode="json", exclude=_NOT_DECISIVE | usual | {"content"})
         if self.content is None:
             raise ValueError(f"{self.name} has no id before its images are identified")
-        return {**self.model_dump(mode="json", exclude={"colour", "folds", "splits"}), "name": FOLDER}
+        return {**self.model_dump(mode="json", exclude=_NOT_DECISIVE | usual), "name": FOLDER}
 
     @model_validator(mode="after")
     def _classes_of_the_dataset(self) -> DatasetSource:
-        if not self.is_folder and (self.content, self.colour, self.folds) != (None, None, None):
-            raise ValueError(f"content, colour and folds belong to a folder's entry, {self.name} is known")
-        if not self.is_folder and self.splits is not None:
-            raise ValueError(f"splits belong to a folder's entry; those of {self.name} are known")
+        of_folders = [key for key in _OF_FOLDERS if getattr(self, key) != _default(key)]
+        if of_folders and not self.is_folder:
+            raise ValueError(f"{listed(of_folders)}: only a folder's entry has it; {self.name} is known")
         if self.classes is not None:
             known = self.classes if self.is_folder else CATALOGUE[self.name].classes
             for wanted in self.classes:
@@ -136,3 +164,7 @@ class DatasetSource(Frozen):
             if len(self.classes) < 2:
                 raise ValueError(f"classes of {self.name}: a classifier needs at least two")
         return self
+
+
+def _default(key: str) -> object:
+    return DatasetSource.model_fields[key].default

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from benchmark.fields import Frozen
+
+Frames: TypeAlias = Literal["refuse", "first"]
+"""Files of several images: refused, or read as their first; see `benchmark.data.decoding.pixels.read_file`."""
 
 Window: TypeAlias = tuple[float, float]
 """The value that becomes black, 0, and the one that becomes white, 255."""
@@ -46,15 +49,15 @@ def _read(value: Any) -> Any:
         case {"bits": bits, **rest} if not rest:
             if type(bits) is int and 1 <= bits <= MOST_BITS:
                 return Bits(bits=bits)
-            raise ValueError(f"bits: {bits!r} is no whole number from 1 to {MOST_BITS}")
+            raise ValueError(f"bits: {bits!r} is not a whole number from 1 to {MOST_BITS}")
         case {"percentile": percents, **rest} if not rest:
             if _is_ascending(percents) and percents[0] >= 0 and percents[1] <= 100:
                 return Percentile(percentile=(percents[0], percents[1]))
-            raise ValueError(f"percentile: {percents!r} is no pair of ascending numbers from 0 to 100, e.g. [1, 99]")
+            raise ValueError(f"percentile: {percents!r} is not a pair of ascending numbers from 0 to 100, e.g. [1, 99]")
         case list() | tuple():
             if _is_ascending(value):
                 return tuple(value)
-            raise ValueError(f"{list(value)!r} is no pair of ascending numbers, the black value and the white one")
+            raise ValueError(f"{list(value)!r} is not a pair of ascending numbers, the black value and the white one")
     raise ValueError(f"{value!r} is not {_WAYS}")
 
 
@@ -76,6 +79,16 @@ Windows: TypeAlias = Annotated[
     PlainSerializer(lambda items: {container: list(window) for container, window in items}),
 ]
 """The window of each container, a mapping in files; a tuple here, so that it can be a key."""
+
+
+class Reading(NamedTuple):
+    """The way from a dataset's files to pixels: arguments of `pixels.read_file` and `pixels.to_image`."""
+
+    windows: Mapping[str, Window]
+    """By container."""
+    clip: bool = False
+    """Whether values outside of a window are meant to be cut off."""
+    frames: Frames = "refuse"
 
 
 def clips(value_range: ValueRange) -> bool:

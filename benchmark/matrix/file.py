@@ -327,7 +327,7 @@ def place(path: Path, overrides: Sequence[str], key: str) -> str:
 def dump(matrix: Matrix) -> str:
     """Return the effective matrix as YAML text that `load` reads back to an equal matrix."""
     data = matrix.model_dump(mode="json")
-    entries = [entry.model_dump(mode="json", exclude_none=True) for entry in matrix.datasets]
+    entries = [entry.model_dump(mode="json", exclude_defaults=True) for entry in matrix.datasets]
     data["datasets"] = [entry["name"] if set(entry) == {"name"} else entry for entry in entries]
     data["exclude"] = [item.named for item in matrix.exclude]
     return plain_yaml.write(data)

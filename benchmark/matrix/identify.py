@@ -55,10 +55,15 @@ def _identify_folder(entry: DatasetEntry, evaluation: Evaluation, progress: Prog
     for wanted in entry.classes or ():
         if wanted not in listing.classes:
             raise UserError(f"{entry.name}: no class {wanted!r}.{did_you_mean(wanted, listing.classes)}")
-    scanned = scan(listing, progress)
+    scanned = scan(listing, entry.unread, progress)
     scanned.require(entry.content)
+    if entry.content is not None and entry.windows != scanned.windows:
+        raise UserError(
+            f"{entry.name}: `windows` in the matrix are not those of its `value_range`. Give the new ones results of "
+            "their own with --name, and take `content` and `windows` out of the matrix."
+        )
     found = {"content": scanned.identity, "colour": scanned.has_colour, "folds": listing.uses_folds(evaluation)}
-    return entry.model_copy(update=found)
+    return entry.model_copy(update={**found, "windows": scanned.windows})
 
 
 def identify_weights(matrix: Matrix, *, verify: bool = False) -> Matrix:

@@ -16,6 +16,7 @@ from jinja2 import StrictUndefined, Template
 from safetensors.torch import save
 from torch import nn
 
+from benchmark.data.decoding import pixels
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
 from benchmark.matrix.input_modes import INPUT_MODES
@@ -44,6 +45,7 @@ def make_config(run: TrainedRun) -> dict[str, Any]:
         "input_size": [run.record.model.input_channels, spec.input_size, spec.input_size],
         "changed_tensors": _find_changed(run),
         "preprocessing": {
+            **spec.source.reading._asdict(),
             "rotate_by_exif": True,
             "alpha": "composited on white",
             "mode": "L" if mode.grey else "RGB",
@@ -73,8 +75,23 @@ def render_readme(settings: Mapping[str, Any]) -> str:
     return readme
 
 
+def describe(settings: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the files of an exported folder but the network's: the settings, the code that reads images, the README.
+
+    ``pixels.py`` is the file by which this package reads images, too: both are shown the same pixels.
+
+    Args:
+        settings: the return value of `make_config`.
+    """
+    return {
+        "config.json": (json.dumps(settings, indent=1, ensure_ascii=False) + "\n").encode(),
+        "pixels.py": Path(pixels.__file__).read_bytes(),
+        "README.md": render_readme(settings).encode(),
+    }
+
+
 def export(run: TrainedRun, folder: Path) -> float:
-    """Write ``model.safetensors``, ``model.onnx``, ``config.json`` and ``README.md``, after a check by onnxruntime.
+    """Write ``model.safetensors``, ``model.onnx`` and the files of `describe`, after a check by onnxruntime.
 
     Args:
         run: the trained network, on the CPU, in fp32.
@@ -106,8 +123,7 @@ def export(run: TrainedRun, folder: Path) -> float:
     written = {
         "model.safetensors": save(state),
         "model.onnx": program,
-        "config.json": (json.dumps(settings, indent=1, ensure_ascii=False) + "\n").encode(),
-        "README.md": render_readme(settings).encode(),
+        **describe(settings),
     }
     for name, content in written.items():
         write_atomically(folder / name, content)

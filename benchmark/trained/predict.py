@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmark.data.decoding.pixels import BadImage
 from benchmark.data.decoding.pool import processors
 from benchmark.data.listing import files_below
-from benchmark.trained.restore import TrainedRun
+from benchmark.trained.restore import Decoded, TrainedRun
 from benchmark.training.batches import EVALUATION_BATCHES
 
 
@@ -26,11 +26,13 @@ class Prediction:
         path: as given, or below the folder that was given.
         probabilities: float32, shape (classes,), or None if the file is bad.
         problem: the reason why it is bad, or None.
+        clipped: see `restore.Decoded`.
     """
 
     path: Path
     probabilities: NDArray[np.float32] | None = None
     problem: str | None = None
+    clipped: int = 0
 
 
 def list_images(given: Sequence[Path]) -> Iterator[Path]:
@@ -42,7 +44,7 @@ def list_images(given: Sequence[Path]) -> Iterator[Path]:
 def predict(run: TrainedRun, paths: Iterable[Path]) -> Iterator[Prediction]:
     """Yield one prediction per file, in the order given; a few hundred images are in memory at a time."""
 
-    def decode(path: Path) -> NDArray[np.uint8] | str:
+    def decode(path: Path) -> Decoded | str:
         if path.exists() and not path.is_file():
             return "is not a file"
         try:
@@ -55,8 +57,11 @@ def predict(run: TrainedRun, paths: Iterable[Path]) -> Iterator[Prediction]:
     left = iter(paths)
     with ThreadPoolExecutor(processors()) as threads:
         while chunk := list(islice(left, EVALUATION_BATCHES[run.device.type])):
-            pixels = list(threads.map(decode, chunk))
-            good = [each for each in pixels if not isinstance(each, str)]
+            decoded = list(threads.map(decode, chunk))
+            good = [each.pixels for each in decoded if not isinstance(each, str)]
             shares = iter(run.probabilities(np.stack(good)) if good else ())
-            for path, each in zip(chunk, pixels, strict=True):
-                yield Prediction(path, problem=each) if isinstance(each, str) else Prediction(path, next(shares))
+            for path, each in zip(chunk, decoded, strict=True):
+                if isinstance(each, str):
+                    yield Prediction(path, problem=each)
+                else:
+                    yield Prediction(path, next(shares), clipped=each.clipped)

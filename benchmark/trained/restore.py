@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmark.data.dataset import Split
-from benchmark.data.decoding.pixels import WHOLE, read_file, to_array, to_image
+from benchmark.data.decoding.pixels import count_clipped, read_file, to_array, to_image
 from benchmark.errors import UserError
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.networks.first_half import FirstHalf
@@ -21,6 +22,16 @@ from benchmark.networks.libraries.find import find_architecture
 from benchmark.records.record import DoneRun
 from benchmark.training.batches import EVALUATION_BATCHES, Normaliser, SplitImages
 from benchmark.training.devices import choose_device, resolve_precision
+
+
+class Decoded(NamedTuple):
+    """One file's pixels: uint8, shape (image_size, image_size, 1 or 3).
+
+    ``clipped`` values of the file lay outside of the window of the run's own images, and were not meant to.
+    """
+
+    pixels: NDArray[np.uint8]
+    clipped: int
 
 
 @dataclass(frozen=True)
@@ -40,14 +51,18 @@ class TrainedRun:
     device: torch.device
     precision: str
 
-    def decode(self, content: bytes) -> NDArray[np.uint8]:
-        """Return a file's pixels, decoded and resized like the run's own: uint8, (image_size, image_size, 1 or 3).
+    def decode(self, content: bytes) -> Decoded:
+        """Return a file's pixels, decoded and resized like the run's own.
 
         Raises:
             BadImage: it cannot be decoded.
         """
-        image = to_image(read_file(content), WHOLE)
-        return to_array(image, self.record.spec.image_size, INPUT_MODES[self.record.spec.input_mode].grey)
+        spec = self.record.spec
+        windows, clip, frames = spec.source.reading
+        decoded = read_file(content, frames=frames)
+        image = to_image(decoded, windows, clip=clip)
+        pixels = to_array(image, spec.image_size, INPUT_MODES[spec.input_mode].grey)
+        return Decoded(pixels, 0 if clip else count_clipped(decoded, windows))
 
     def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Return logits, float32, shape (n, classes), on the CPU, of images treated as in the run's evaluation.

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmark.data.decoding.pixels import WHOLE, BadImage, read_file, to_array, to_image
+from benchmark.data.decoding.pixels import BadImage, read_file, to_array, to_image
 from benchmark.data.listing import Listing
+from benchmark.data.value_range import Reading
 from benchmark.errors import UserError
 from benchmark.matrix.augmentations import AUGMENTATIONS, Step, parse
 from benchmark.matrix.input_modes import INPUT_MODES
@@ -26,12 +27,20 @@ Pixels = NDArray[np.uint8]
 
 
 def draw_contact_sheet(
-    listing: Listing, *, modes: Sequence[str], size: int, columns: int, steps: Sequence[Step] = (), seed: int = 0
+    listing: Listing,
+    *,
+    reading: Reading,
+    modes: Sequence[str],
+    size: int,
+    columns: int,
+    steps: Sequence[Step] = (),
+    seed: int = 0,
 ) -> Image.Image:
     """Return one picture with a row per class and input mode: images as the network sees them, before normalisation.
 
     Args:
         listing: the dataset's files; at most a dozen classes are shown, spread over all.
+        reading: how they become pixels.
         modes: keys of `INPUT_MODES`; the same images in each.
         size: sides after resizing, pixels.
         columns: images per row.
@@ -48,12 +57,12 @@ def draw_contact_sheet(
         rng = np.random.default_rng(derive_seed(seed, "contact sheet", label))
         chosen = [of_class[k] for k in sorted(rng.permutation(len(of_class))[:columns].tolist())]
         for mode in modes:
-            images = np.stack([_decode(path, size, INPUT_MODES[mode].grey) for path in chosen])
+            images = np.stack([_decode(path, reading, size, INPUT_MODES[mode].grey) for path in chosen])
             rows.append((f"{listing.classes[label]}\n{mode}", list(_augment(images, steps, seed))))
     return _draw(rows, size)
 
 
-def draw_gallery(listing: Listing, *, size: int, columns: int, seed: int = 0) -> Image.Image:
+def draw_gallery(listing: Listing, *, reading: Reading, size: int, columns: int, seed: int = 0) -> Image.Image:
     """Return one picture with a row per augmentation, at its defaults: one image unchanged, then under several seeds.
 
     Probabilities are 1 here, and the captions say so.
@@ -63,7 +72,7 @@ def draw_gallery(listing: Listing, *, size: int, columns: int, seed: int = 0) ->
         UserError: the chosen image cannot be decoded.
     """
     file = listing.files[derive_seed(seed, "gallery") % len(listing.files)]
-    original = _decode(file.path, size, grey=False)
+    original = _decode(file.path, reading, size, grey=False)
     rows = []
     for name, parameters in AUGMENTATIONS.items():
         step = parse({name: {"probability": 1} if "probability" in parameters else {}})
@@ -73,9 +82,10 @@ def draw_gallery(listing: Listing, *, size: int, columns: int, seed: int = 0) ->
     return _draw(rows, size)
 
 
-def _decode(path: Path, size: int, grey: bool) -> Pixels:
+def _decode(path: Path, reading: Reading, size: int, grey: bool) -> Pixels:
     try:
-        return to_array(to_image(read_file(path.read_bytes()), WHOLE), size, grey)
+        decoded = read_file(path.read_bytes(), frames=reading.frames)
+        return to_array(to_image(decoded, reading.windows, clip=reading.clip), size, grey)
     except (BadImage, OSError) as error:
         raise UserError(f"{path}: {error}") from None
 

@@ -23,7 +23,7 @@ def good(root: Path, count: int = 30) -> None:
 
 
 def findings(root: Path) -> dict[str, Finding]:
-    return {finding.kind: finding for finding in check(scan(listed(root)))}
+    return {finding.kind: finding for finding in check(scan(listed(root), DatasetSource(name=f"folder:{root}")))}
 
 
 def grey(path: Path) -> None:
@@ -171,7 +171,8 @@ def test_grey_in_a_colour_set_colour_in_a_grey_set_and_no_colour_at_all_are_repo
 
 
 def test_an_incomplete_catalogue_dataset_is_an_error(data: Path) -> None:
-    scanned = scan(list_files(DatasetSource(name="beans"), data))
+    beans = DatasetSource(name="beans")
+    scanned = scan(list_files(beans, data), beans)
     found = [finding for finding in check(scanned) if finding.kind == "incomplete"]
     assert {finding.severity for finding in found} == {"error"}
     assert len(found) == 3

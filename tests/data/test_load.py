@@ -14,6 +14,7 @@ from benchmark.data.dataset import PreparedDataset
 from benchmark.data.decoding.cache import decoded_images, is_undamaged
 from benchmark.data.load import load_dataset, load_thumbnails, open_splits
 from benchmark.data.source import DatasetSource
+from benchmark.data.value_range import Reading
 from benchmark.errors import UserError
 from benchmark.files import building
 from tests.factories import clips, picture, save
@@ -131,7 +132,7 @@ def test_a_file_that_changes_while_its_dataset_is_decoded_is_named(data: Path) -
     ]
     save(picture(999), files[3][0])
     with pytest.raises(UserError, match=rf"{files[3][0].name}: its content changed after it was indexed"):
-        decoded_images("beans", index.content, files, size=24, grey=True)
+        decoded_images("beans", index.content, files, size=24, grey=True, reading=Reading({}))
 
 
 def test_a_damaged_cache_is_built_again(data: Path, pixels: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_file_of_several_images_is_refused_unless_the_first_is_asked_for(file_
         (b"hello, I am a text file", "not an image"),
         (encoded(picture(3, 200), "JPEG")[:-900], "cannot be decoded"),
         (encoded(picture(3, 200), "PNG")[:-900], "cannot be decoded"),
-        (encoded(Image.new("F", (4, 4), 0.5), "TIFF"), "float samples, for which this dataset has no window"),
+        (encoded(Image.new("F", (4, 4), 0.5), "TIFF"), "float samples, of which the dataset has no file"),
         (encoded(Image.fromarray(np.full((4, 4), 1 << 20, np.int32)), "TIFF"), "signed 32-bit samples"),
         (encoded(Image.new("1", (9500, 9500))), "more than"),
     ],

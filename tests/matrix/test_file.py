@@ -297,7 +297,7 @@ def test_the_entry_of_one_dataset_is_read_as_in_a_matrix(tmp_path: Path, monkeyp
         ("../cells", (), r"unknown dataset '\.\./cells'\. Did you mean 'folder:\.\./cells'\?"),
         ("x" * 300, (), "unknown dataset"),
         ("beans", ("seeds=[0]",), r"--set seeds=\[0\]: here only the keys of a dataset count"),
-        ("beans", ("datasets.splits={train: a}",), "--set .*: .*splits belong to a folder's entry"),
+        ("beans", ("datasets.splits={train: a}",), "--set .*: .*splits: only a folder's entry has it"),
         ("beans", ("datasets.limt=3",), "--set datasets.limt=3: unknown key 'datasets.0.limt'. Did you mean 'limit'"),
     ):
         with pytest.raises(UserError, match=message):

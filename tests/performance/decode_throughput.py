@@ -76,7 +76,7 @@ def main() -> None:
             loop.append(time.perf_counter() - started)
             name = f"round{number}"
             started = time.perf_counter()
-            images = decoded_images(name, index.content, files, size=options.size, grey=grey)
+            images = decoded_images(name, index.content, files, size=options.size, grey=grey, reading=source.reading)
             build.append(time.perf_counter() - started)
             assert (images == expected).all(), "the two do not agree"
             if options.bound:
@@ -90,7 +90,7 @@ def main() -> None:
                 del images, expected
         started = time.perf_counter()
         content = open_splits(source, split_seed=0, data_dir=options.data_dir).content
-        decoded_images(name, content, files, size=options.size, grey=grey)
+        decoded_images(name, content, files, size=options.size, grey=grey, reading=source.reading)
         opened = time.perf_counter() - started
     rows = [
         {"ratio": plain / ours, "plain loop, s": plain, "build, s": ours}

@@ -18,8 +18,9 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from benchmark.data.decoding.pixels import RULE, WHOLE, BadImage, read_file, resized, to_image
+from benchmark.data.decoding.pixels import RULE, BadImage, read_file, resized, to_image
 from benchmark.data.decoding.pool import Progress, map_files
+from benchmark.data.value_range import Reading
 from benchmark.errors import UserError
 from benchmark.files import building, write_atomically
 from benchmark.locations import cache_directory
@@ -45,16 +46,18 @@ def decoded_images(
     *,
     size: int,
     grey: bool,
+    reading: Reading,
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
     """Return the decoded images, built if the cache does not hold them.
 
     Args:
         name: of the dataset, for the file's name.
-        content: hash over all files' contents.
+        content: hash over all files' contents, and over the windows of ``reading``.
         files: (path, SHA-256) of every image, in the order of the rows.
         size: both sides after resizing, pixels.
         grey: one channel of luma instead of three of colour.
+        reading: how files become pixels.
         progress: called with "decoding".
 
     Returns:
@@ -70,7 +73,7 @@ def decoded_images(
         target.unlink(missing_ok=True)
         with building(target) as temporary:
             if temporary is not None:
-                checksum = _build(name, temporary, files, shape, progress)
+                checksum = _build(name, temporary, files, shape, reading, progress)
                 facts = {"format": _FORMAT, "shape": shape, "crc32": checksum}
                 write_atomically(target.with_suffix(".json"), json.dumps(facts).encode())
         images = np.lib.format.open_memmap(target, mode="r")
@@ -82,12 +85,13 @@ def _build(
     temporary: Path,
     files: Sequence[tuple[Path, str]],
     shape: tuple[int, ...],
+    reading: Reading,
     progress: Progress | None,
 ) -> int:
     """Write the pixels and return their CRC-32. Not through a memory map: there a full disk is a bus error."""
     _, size, _, channels = shape
     checksum, bad = 0, []
-    work = functools.partial(_decode, size=size, grey=channels == 1)
+    work = functools.partial(_decode, size=size, grey=channels == 1, reading=reading)
     with temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for (path, _), pixels in zip(files, map_files(work, files, stage="decoding", progress=progress), strict=True):
@@ -101,14 +105,15 @@ def _build(
     return checksum
 
 
-def _decode(file: tuple[Path, str], size: int, grey: bool) -> bytes | BadImage:
+def _decode(file: tuple[Path, str], size: int, grey: bool, reading: Reading) -> bytes | BadImage:
     """Return one file's pixels, size x size x (1 or 3) bytes, row by row, or the reason why it has none."""
     path, sha256 = file
     try:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != sha256:
             return BadImage("its content changed after it was indexed")
-        return resized(to_image(read_file(content), WHOLE), size, grey).tobytes()
+        decoded = read_file(content, frames=reading.frames)
+        return resized(to_image(decoded, reading.windows, clip=reading.clip), size, grey).tobytes()
     except OSError as error:
         return BadImage(f"cannot be read: {error.strerror}")
     except BadImage as error:

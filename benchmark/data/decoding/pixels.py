@@ -157,11 +157,11 @@ def to_image(decoded: Image.Image | Deep, windows: Mapping[str, Window], *, clip
     values, window = decoded.values, windows.get(decoded.container)
     if window is None:
         raise BadImage(
-            f"{decoded.container} samples, for which this dataset has no window: give `value_range: [low, high]`, the "
-            "values of black and white"
+            f"{decoded.container} samples, of which the dataset has no file: which value is white is not known. Bring "
+            "it into the type of the dataset's files"
         )
     low, high = window
-    outside = count_clipped(decoded, window)
+    outside = count_clipped(decoded, windows)
     if outside > MOST_OUTSIDE * values.size and not clip:
         found = f"{outside / values.size:.1%} of its values lie outside of this dataset's window, {low:g} to {high:g}: "
         found += f"they go from {values.min():g} to {values.max():g}. "
@@ -183,9 +183,11 @@ def to_image(decoded: Image.Image | Deep, windows: Mapping[str, Window], *, clip
     return _on_white(image)
 
 
-def count_clipped(decoded: Deep, window: Window) -> int:
-    """Return how many of an image's values lie outside of a window."""
-    low, high = window
+def count_clipped(decoded: Image.Image | Deep, windows: Mapping[str, Window]) -> int:
+    """Return how many of the values of an image of `read_file` lie outside of its window."""
+    if isinstance(decoded, Image.Image):
+        return 0
+    low, high = windows[decoded.container]
     return int(np.count_nonzero((decoded.values < low) | (decoded.values > high)))
 
 

@@ -8,6 +8,7 @@ window is the same for all files of a container, so that an image's brightness s
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ _MERGED = 1 << 20  # values of single files that wait to be merged
 
 @dataclass(frozen=True)
 class Values:
-    """What one file's values are, as far as its window goes.
+    """The values of one file, as far as its window needs them.
 
     Attributes:
         id: of the image.
@@ -60,7 +61,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Pool:
-    """How often each value occurs, in one file or in many.
+    """Frequencies of values, in one file or in many.
 
     Attributes:
         values: float64, shape (n,), ascending, rounded to 16 significant bits.
@@ -95,6 +96,21 @@ def merge(pools: Sequence[Pool]) -> Pool:
     counts = np.zeros(len(values), np.int64)
     np.add.at(counts, places, np.concatenate([pool.counts for pool in pools]))
     return Pool(values, counts)
+
+
+def pack(pools: Mapping[str, Pool]) -> bytes:
+    """Return pools as bytes, for `unpack`."""
+    arrays = {f"{part} {name}": getattr(pool, part) for name, pool in pools.items() for part in ("values", "counts")}
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    return packed.getvalue()
+
+
+def unpack(packed: bytes) -> dict[str, Pool]:
+    """Return the pools that were packed."""
+    with np.load(io.BytesIO(packed)) as arrays:
+        names = [name.removeprefix("values ") for name in arrays if name.startswith("values ")]
+        return {name: Pool(arrays[f"values {name}"], arrays[f"counts {name}"]) for name in names}
 
 
 @dataclass
@@ -164,8 +180,18 @@ def find_windows(
     return found
 
 
+def own_ranges(files: Sequence[Values]) -> dict[str, Window]:
+    """Return the smallest and the largest value in each container but `EIGHT_BITS`."""
+    found: dict[str, Window] = {}
+    for file in files:
+        if file.container != EIGHT_BITS:
+            low, high = found.get(file.container, (file.low, file.low + 1))
+            found[file.container] = min(low, file.low), max(high, file.high)
+    return found
+
+
 def _refuse_containers_of_classes(files: Sequence[Values], source: str) -> None:
-    """Raise UserError if the files' type tells two classes apart: their windows could, too."""
+    """Raise UserError if the files of two classes differ in type, and so perhaps in what their values mean."""
     of_class: dict[str, set[str]] = {}
     for file in files:
         if file.is_pooled:
@@ -265,7 +291,8 @@ class _Case:
                 f"values from {number(self.low.low)} ({self.low.id}) to {number(self.high.high)} ({self.high.id}) "
                 "without a stated range have no defined black and white"
             )
-            raise self.refuse(what, self.own_range, "{percentile: [1, 99]}")
+            is_share = self.container == "float" and self.low.low >= 0 and self.high.high <= 1
+            raise self.refuse(what, *(["[0, 1]"] * is_share), self.own_range, "{percentile: [1, 99]}")
         bits = bits_of(values[-1])
         are_multiples = np.bitwise_or.reduce(values.astype(np.int64)) % 2 == 0
         if are_multiples and values[-1] >= 2**15:
@@ -276,7 +303,8 @@ class _Case:
                 f"{100 * USUAL:g} % of their values need {bits_of(usual)} bits (up to {number(usual)}), but the "
                 f"largest, {number(values[-1])} in {self._largest_pooled().id}, needs {bits}"
             )
-            raise self.refuse(what, _as_bits(usual), _as_bits(values[-1]), _as_pair((0, usual)))
+            below = _as_pair((0, 2 ** bits_of(usual) - 1))
+            raise self.refuse(what, _as_bits(usual), _as_bits(values[-1]), below)
         self._refuse_depths_of_classes()
         return 0, 2**bits - 1
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from benchmark.analysis.results import Results
 from benchmark.data.splits.rules import FOLDS, Evaluation
+from benchmark.data.value_range import in_words
 from benchmark.environment import CHOOSE_INSTRUCTIONS
 from benchmark.matrix.augmentations import Step, describe
 from benchmark.matrix.matrix import Matrix
@@ -108,7 +109,9 @@ def settings(results: Results) -> str:
         name = f"the folder with content {(entry.content or '')[:12]}" if entry.is_folder else escape(entry.name)
         is_complete = entry.limit is None and entry.classes is None
         origin = SAME if entry.name in _ARTICLES_DATASETS and is_complete else OURS
-        rows.append([f"dataset {escape(entry.title)}", f"{name}, {taken}{classes}", origin])
+        shown = "".join(f", values of {in_words(window)} in {kind} files" for kind, window in entry.windows or ())
+        first = "" if entry.frames == "refuse" else ", the first of several frames"
+        rows.append([f"dataset {escape(entry.title)}", f"{name}, {taken}{classes}{shown}{first}", origin])
     rows += [[name, escape(here[key]), OURS] for key, name in LEFT_OPEN.items()]
     rows += [[name, done, OURS] for name, done in PROTOCOL.items()]
     return table(["setting", "here", "the article"], rows, left=3)
