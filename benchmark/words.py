@@ -16,6 +16,11 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
 
 
+def slug(name: str) -> str:
+    """Return a name for files, made of another name: of letters, digits and ``._-``, at most 80; may be empty."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:80]
+
+
 def duration(seconds: float) -> str:
     """Return seconds as ``12 s``, ``3.4 min`` or ``2.1 h``."""
     if seconds < 120:

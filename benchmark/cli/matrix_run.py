@@ -17,6 +17,7 @@ from benchmark.analysis.floor import by_method
 from benchmark.analysis.results import Results, load
 from benchmark.cli.display import display
 from benchmark.cli.selection import Selection, explain_waiting
+from benchmark.data.folders import list_folder
 from benchmark.errors import UserError
 from benchmark.execution.claims import ClaimedRuns, execute_runs, remove_done_checkpoints
 from benchmark.execution.executor import Executor
@@ -68,6 +69,13 @@ class NotDone(NamedTuple):
 
     runs: list[RunRecord]
     floor: list[str]
+
+
+def tell_remarks(selection: Selection) -> None:
+    """Print what of the folders of a matrix is left out, or taken in a way that may surprise."""
+    for entry in selection.matrix.datasets:
+        for remark in list_folder(entry).told if entry.is_folder else ():
+            typer.echo(f"{entry.title}: {remark}")
 
 
 def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, from_scratch: bool) -> NotDone:

@@ -352,5 +352,8 @@ def _colours(scanned: Scan) -> Iterator[Finding]:
 
 def _notes(scanned: Scan) -> Iterator[Finding]:
     is_folder = scanned.listing.source.startswith(FOLDER)
+    for remark in scanned.listing.remarks:
+        kind = remark.text.partition(":")[0]
+        yield Finding(kind, "warning" if remark.matters else "note", remark.text, remark.names)
     for note in scanned.listing.notes:
         yield Finding("left out", "warning", note) if is_folder else Finding("incomplete", "error", note)

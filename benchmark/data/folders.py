@@ -1,151 +1,157 @@
 """A user's own images: ``folder:PATH`` in a matrix.
 
-PATH is a folder with one folder per class; or the same below split folders (train, val or valid or validation, test),
-of which two may be enough: the second is then the test split; or a CSV file with the columns path, label and optionally
-split and group, whose paths are relative to the file; or a folder with such a file, ``labels.csv``. Images of one group
-(a patient, a clip, a part seen twice) stay on one side of every split drawn here. A small one without a test split is
-evaluated by cross-validation (`benchmark.data.splits.rules`).
+PATH is a folder with one folder per class; or the same below split folders (train, validation, test, or other words
+for these), or with split folders below each class folder; or a table of images (`benchmark.data.table_file`), or a
+folder with one, or with one in each split folder. Of two splits the second is the test split. One folder around all of
+these is looked into. Images of one group (a patient, a clip, a part seen twice) stay on one side of every split drawn
+here. A small folder without a test split is evaluated by cross-validation (`benchmark.data.splits.rules`).
+
+A folder that can be read in two ways is refused; the keys ``splits`` and ``classes`` of its entry say which is meant.
 """
 
 from __future__ import annotations
 
-import csv
-import re
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.data.catalogue import FOLDER, SplitName
-from benchmark.data.listing import ListedFile, Listing, files_below, folders_in, list_file, make_listing
-from benchmark.data.source import DatasetSource, Splits
-from benchmark.errors import UserError, nearest
-
-_SPLIT_WORDS: dict[str, SplitName] = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
-_COLUMNS = ("path", "label", "split", "group")
-_SYNONYMS = {
-    **dict.fromkeys(("file", "files", "filename", "filepath", "image", "images", "img", "name"), "path"),
-    **dict.fromkeys(("class", "classname", "category", "target"), "label"),
-    **dict.fromkeys(("fold", "set", "subset", "partition"), "split"),
-    **dict.fromkeys(("patient", "subject", "person", "case", "clip", "video", "session", "module", "unit"), "group"),
-    **dict.fromkeys(("patientid", "subjectid", "caseid", "groupid"), "group"),
-}
-"""Other names of the columns, too different in spelling to be recognised by it."""
+from benchmark.data.class_folders import ClassFolder, Layout
+from benchmark.data.listing import ListedFile, Listing, Remark, list_found, make_listing
+from benchmark.data.source import DatasetSource
+from benchmark.data.table_file import COLUMNS, ENDINGS, Table, find_table, read_table
+from benchmark.data.tables import list_rows
+from benchmark.data.tree import CIRCLES, Found, Tree, as_text, look_at
+from benchmark.errors import UserError, did_you_mean
+from benchmark.locations import expanded
+from benchmark.words import count, slug
 
 _LAYOUTS = (
     "expected one folder per class, or train / val / test folders with one folder per class in each, "
-    "or labels.csv with the columns path,label[,split][,group]"
+    f"or labels.csv with the columns {COLUMNS}"
 )
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def list_folder(source: DatasetSource) -> Listing:
-    """Return the files of a user's folder, or of a CSV file, of all its classes.
+    """Return the files of a user's folder, or of a table, of all its classes.
 
     Raises:
-        UserError: it is missing, or in none of the layouts.
+        UserError: it is missing, in none of the layouts, or in one that can be read in two ways.
     """
-    path = Path(source.name.removeprefix(FOLDER)).expanduser()
-    if not path.exists():
-        raise UserError(f"folder:{path}: there is no such folder; {_LAYOUTS}.")
-    table = path if path.is_file() else path / "labels.csv"
-    if table.is_file():
-        classes, files = _table(table)
+    path = _path(source.name.removeprefix(FOLDER))
+    is_table = path.is_file()
+    tree = Tree(path.parent if is_table else path)
+    tables: Mapping[Path, Table] = {path.parent: read_table(path)} if is_table else {}
+    splits: Mapping[Path, SplitName] = {}
+    if not is_table:
+        layout = Layout(tree, source)
+        tables, splits = _tables(layout)
+    nested: list[Path] = []
+    if tables:
+        if source.splits is not None and not splits:
+            raise UserError(f"folder:{path}: splits names folders; a table says it in its column split.")
+        classes, files = list_rows(tables, tree.root, splits)
     else:
-        classes, files = _tree(path, source.splits)
+        found = layout.class_folders()
+        classes, files = _images(tree, found)
+        nested = [child for each in found for child in layout.full(tree.level(each.folder).folders)]
     if len(classes) < 2:
         raise UserError(f"folder:{path}: {len(classes)} class found, a classifier needs two; {_LAYOUTS}.")
-    found = {file.split for file in files}
-    if "validation" in found and "test" not in found:  # the second of two splits is the test split
-        files = [replace(file, split="test") if file.split == "validation" else file for file in files]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().stem).strip("-.") or "folder"
-    return make_listing(name, f"{FOLDER}{path}", classes, files)
+    for wanted in source.classes or ():
+        if wanted not in classes:
+            raise UserError(f"folder:{path}: no class {wanted!r}.{did_you_mean(wanted, classes)}")
+    left = [] if is_table else _left_out(tree, files, [table.file for table in tables.values()])
+    remarks = (*_taken(tree, nested), *_unused(tables.values()), *left)
+    name = slug(path.resolve().stem) or "folder"
+    return make_listing(name, f"{FOLDER}{path}", classes, files, remarks=remarks)
 
 
-def _tree(root: Path, given: Splits | None) -> tuple[tuple[str, ...], list[ListedFile]]:
-    if given is not None:
-        words: list[SplitName | None] = [*given.folders]
-        names = [*given.folders.values()]
-        for name in names:
-            if not (root / name).is_dir():
-                raise UserError(f"folder:{root}: splits names {name}, and there is no such folder.")
-    else:
-        names = folders_in(root)
-        words = [_SPLIT_WORDS.get(name.lower()) for name in names]
-    if not names or None in words:
-        return tuple(names), list(_class_files(root, root, tuple(names), None))
-    if "train" not in words or len(set(words)) != len(words):
-        raise UserError(f"folder:{root}: the split folders are {', '.join(names)}; one must be train, each only once.")
-    classes = tuple(sorted({name for folder in names for name in folders_in(root / folder)}))
-    for folder in names:
-        missing = sorted(set(classes) - set(folders_in(root / folder)))
-        if missing:
-            raise UserError(f"folder:{root}: {folder} has no folder for class {', '.join(missing)}; {_LAYOUTS}.")
-    files: list[ListedFile] = []
-    for folder, word in zip(names, words, strict=True):
-        files += _class_files(root, root / folder, classes, word)
+def _path(place: str) -> Path:
+    """Return the folder, or the table, at a place.
+
+    Raises:
+        UserError: there is neither.
+    """
+    if place != as_text(place):
+        raise UserError(f"folder:{as_text(place)}: this name is no text in UTF-8. Rename the folder.")
+    try:
+        path = expanded(Path(place))
+        found = look_at(path)
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, FileNotFoundError) and not Path(place).is_symlink()
+        why = "there is no such folder" if missing else f"it cannot be opened ({error})"
+        raise UserError(f"folder:{place}: {why}; {_LAYOUTS}.") from None
+    if path.is_dir():
+        if path.resolve() == Path(path.anchor).resolve():
+            raise UserError(f"folder:{place}: these are all files of the machine. Name the folder of the images.")
+        return path
+    if found.problem is not None:
+        raise UserError(f"folder:{place}: this is {found.problem}. Name the folder of the images.")
+    if path.suffix.lower() in _ARCHIVES:
+        raise UserError(f"folder:{place}: this is an archive. Unpack it, and name the folder.")
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(f"folder:{place}: this is a file. Name the folder that holds one folder of images per class.")
+    return path
+
+
+def _tables(layout: Layout) -> tuple[Mapping[Path, Table], Mapping[Path, SplitName]]:
+    """Return the tables of a folder, or of its split folders, each by its folder; and the folders that are splits."""
+    own = find_table(layout.tree.level(layout.base))
+    if own is not None:
+        return {layout.base: read_table(own)}, {}
+    found = {folder: find_table(layout.tree.level(folder)) for folder in layout.splits}
+    if not any(found.values()):
+        return {}, {}
+    for folder, table in found.items():
+        if table is None:
+            raise layout.error(f"{layout.tree.name(folder)} has no table of its images, and other splits have")
+    return {folder: read_table(table) for folder, table in found.items() if table}, layout.splits
+
+
+def _images(tree: Tree, found: Sequence[ClassFolder]) -> tuple[tuple[str, ...], list[ListedFile]]:
+    """Return the classes in the order of their names, and the images of class folders."""
+    classes = tuple(sorted({each.name for each in found}))
+    files = [
+        list_found(file, tree.root, classes.index(each.name), each.split)
+        for each in found
+        for file in tree.walk(each.folder, notes=True)
+        if not file.is_sidecar
+    ]
     return classes, files
 
 
-def _class_files(root: Path, folder: Path, classes: tuple[str, ...], split: SplitName | None) -> Iterator[ListedFile]:
-    for label, name in enumerate(classes):
-        for path in files_below(folder / name):
-            yield list_file(path, root, label, split)
+def _taken(tree: Tree, nested: Iterable[Path]) -> Iterator[Remark]:
+    names = tuple(sorted({*map(tree.name, nested)} - {*tree.left_out.get(CIRCLES, ())}))
+    if names:
+        text = f"taken: the images of {count(len(names), 'folder')} inside of class folders, as of these classes"
+        yield Remark(text, names, matters=True)
 
 
-def _table(table: Path) -> tuple[tuple[str, ...], list[ListedFile]]:
-    with table.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
-        _check_header(table, list(reader.fieldnames or ()))
-        rows = [(reader.line_num, row) for row in reader]
-    classes = tuple(sorted({row["label"].strip() for _, row in rows if row["label"]}))
-    files = [_row(table, number, row, classes) for number, row in rows]
-    duplicates = [name for name, count in Counter(file.id for file in files).items() if count > 1]
-    if duplicates:
-        raise UserError(f"folder:{table}: named more than once: {', '.join(sorted(duplicates)[:20])}.")
-    return classes, files
+def _unused(tables: Iterable[Table]) -> Iterator[Remark]:
+    columns = tuple(sorted({column for table in tables for column in table.unused}))
+    if columns:
+        yield Remark(f"left out: {count(len(columns), 'column')} of the metadata, not used", columns, matters=False)
 
 
-def _check_header(table: Path, columns: list[str]) -> None:
-    """Raise UserError if the first line is not path,label[,split][,group] in any order, with the names meant."""
-    problems = [f"{word!r} is listed {count} times" for word, count in Counter(columns).items() if count > 1]
-    free = {word for word in _COLUMNS if word not in columns}
-    meant = {word: _meant(word, free) for word in columns if word not in _COLUMNS}
-    for word, near in meant.items():
-        problems.append(f"unknown column {word!r}" + (f" (did you mean {near!r}?)" if near else ""))
-    problems += [f"column {word} is missing" for word in sorted(free - {"split", "group", *meant.values()})]
-    if problems:
-        raise UserError(
-            f"folder:{table}:1: {'; '.join(problems)}; expected the columns path,label[,split][,group], "
-            "separated by commas."
-        )
+def _left_out(tree: Tree, files: Iterable[ListedFile], tables: Iterable[Path]) -> Iterator[Remark]:
+    """Yield what is below a folder and is not among its images.
+
+    Raises:
+        UserError: a broken link is in the place where a class, or its images, may have been.
+    """
+    taken = {tree.key(file.path) for file in files}
+    taken |= {tree.key(table) for table in tables}
+    loose = "not in the table" if tables else "in no class folder"
+    for file in tree.walk(tree.root, notes=False):
+        if tree.key(file.path) not in taken:
+            _refuse_broken_link(tree, file)
+            ending = file.path.suffix.lower()
+            tree.leave_out(f"no images by their names (*{ending})" if file.is_sidecar else loose, file.path)
+    for reason, names in sorted(tree.left_out.items()):
+        text = f"left out: {count(len(names), 'entry', 'entries')}, {reason}"
+        yield Remark(text, tuple(sorted(names)), matters=reason in (loose, CIRCLES))
 
 
-def _meant(word: str, free: set[str]) -> str | None:
-    clean = re.sub(r"[^a-z]+", "", word.lower())
-    near = _SYNONYMS.get(clean) or nearest(clean, free)
-    return near if near in free else None
-
-
-def _row(table: Path, number: int, row: dict[str, str], classes: tuple[str, ...]) -> ListedFile:
-    place = f"folder:{table}:{number}"
-    name, label, word = ((row.get(key) or "").strip() for key in ("path", "label", "split"))
-    if not name or not label:
-        raise UserError(f"{place}: path or label is empty.")
-    if "split" in row and word.lower() not in _SPLIT_WORDS:
-        raise UserError(f"{place}: split {word!r} is not one of {', '.join(_SPLIT_WORDS)}.")
-    path = table.parent / name
-    if not path.is_relative_to(table.parent):
-        raise UserError(f"{place}: {path} is not relative to the file.")
-    if not path.is_file():
-        raise UserError(f"{place}: {path} does not exist.")
-    split = _SPLIT_WORDS[word.lower()] if word else None
-    return list_file(path, table.parent, classes.index(label), split, (row.get("group") or "").strip() or None)
+def _refuse_broken_link(tree: Tree, file: Found) -> None:
+    if file.problem is not None and file.path.is_symlink():
+        raise UserError(f"folder:{tree.root}: {tree.name(file.path)} is {file.problem}. Remove it, or bring it back.")

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from benchmark.data.catalogue import SPLITS, DatasetInfo, SplitName
 from benchmark.data.controls import control_folder
-from benchmark.data.listing import ListedFile, Listing, files_below, folders_in, list_file, make_listing
+from benchmark.data.listing import ListedFile, Listing, files_below, folders_in, list_file, list_found, make_listing
 from benchmark.errors import UserError
 from benchmark.locations import data_directory
 
@@ -69,14 +69,14 @@ def _class_folders(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
                 f"expected {sorted(info.classes)}. {_fetch_again(info)}"
             )
         found = [
-            (path, label)
+            (file, label)
             for label, name in enumerate(info.classes)
-            for path in files_below(root / folder / name)
-            if path.name not in info.layout.ignored
+            for file in files_below(root / folder / name)
+            if file.path.name not in info.layout.ignored
         ]
-        clips = _clips(info.layout.clip, [path.name for path, _ in found])
-        for (path, label), clip in zip(found, clips, strict=True):
-            yield list_file(path, root, label, split, clip)
+        clips = _clips(info.layout.clip, [file.path.name for file, _ in found])
+        for (file, label), clip in zip(found, clips, strict=True):
+            yield list_found(file, root, label, split, clip)
 
 
 def _clips(pattern: str | None, names: list[str]) -> list[str | None]:
@@ -115,8 +115,8 @@ def _generated(info: DatasetInfo, _: Path) -> Iterator[ListedFile]:
     root = control_folder(info.name)
     for split in SPLITS:
         for label, name in enumerate(info.classes):
-            for path in files_below(root / split / name):  # drawn independently: each is a clip of its own
-                yield list_file(path, root, label, split, clip=path.relative_to(root).as_posix())
+            for file in files_below(root / split / name):  # drawn independently: each is a clip of its own
+                yield list_found(file, root, label, split, clip=file.path.relative_to(root).as_posix())
 
 
 def _pets(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from benchmark.data.catalogue import SplitName
 from benchmark.data.splits.rules import Evaluation, uses_folds
+from benchmark.data.tree import Found, Tree, as_text, look_at
 from benchmark.errors import UserError
 
 
@@ -24,6 +24,7 @@ class ListedFile:
         label: position in the classes.
         split: the official split, or None if the dataset has no splits.
         clip: the clip, patient or other group it was taken from, by its name or its table, or None if neither says.
+        problem: why it cannot be opened, known without trying (`benchmark.data.tree.Found`), or None.
     """
 
     id: str
@@ -31,6 +32,25 @@ class ListedFile:
     label: int
     split: SplitName | None
     clip: str | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something below a dataset's folder that its owner should know how it is taken.
+
+    Attributes:
+        text: one line, which begins with ``left out`` or ``taken``.
+        names: of the files or folders, sorted.
+        matters: whether images may be missed by it: it is told whenever a run is started, and in its record.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    matters: bool
+
+    def __str__(self) -> str:
+        return f"{self.text}: {', '.join(self.names[:3])}{', …' if len(self.names) > 3 else ''}"
 
 
 @dataclass(frozen=True)
@@ -43,6 +63,7 @@ class Listing:
         classes: names in label order.
         files: all of them.
         notes: facts that a reader of results must know, e.g. that images are missing.
+        remarks: what of a user's folder is left out, or taken in a way that may surprise.
     """
 
     name: str
@@ -50,11 +71,17 @@ class Listing:
     classes: tuple[str, ...]
     files: tuple[ListedFile, ...]
     notes: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def sizes(self) -> Counter[SplitName]:
         """Number of files by official split; those without one count as ``train``."""
         return Counter(file.split or "train" for file in self.files)
+
+    @property
+    def told(self) -> tuple[Remark, ...]:
+        """Remarks that everyone is told who trains on these images, or reads of it."""
+        return tuple(remark for remark in self.remarks if remark.matters)
 
     def part(self, keep: Iterable[bool], note: str) -> Listing:
         """Return some of the files; the note says why the others are left out.
@@ -63,7 +90,8 @@ class Listing:
             UserError: a class has no file left.
         """
         files = itertools.compress(self.files, keep)
-        return make_listing(self.name, self.source, self.classes, files, notes=(*self.notes, note))
+        notes = (*self.notes, note)
+        return make_listing(self.name, self.source, self.classes, files, notes=notes, remarks=self.remarks)
 
     def uses_folds(self, evaluation: Evaluation) -> bool:
         """Whether it is evaluated by cross-validation, see `rules.uses_folds`."""
@@ -77,34 +105,40 @@ def make_listing(
     files: Iterable[ListedFile],
     *,
     notes: tuple[str, ...] = (),
+    remarks: tuple[Remark, ...] = (),
 ) -> Listing:
     """Return a listing, its files sorted by id.
 
     Raises:
-        UserError: a class has no image.
+        UserError: a class has no image, or two files have one id.
     """
     ordered = tuple(sorted(files, key=lambda file: file.id))
+    for one, other in itertools.pairwise(ordered):
+        if one.id == other.id:
+            raise UserError(f"dataset {source}: two files are called {one.id}, written as text. Rename one of them.")
     present = {file.label for file in ordered}
     empty = [word for label, word in enumerate(classes) if label not in present]
     if empty:
         raise UserError(f"dataset {source}: no image of class {', '.join(empty)} was found.")
-    return Listing(name, source, classes, ordered, notes)
+    return Listing(name, source, classes, ordered, notes, remarks)
 
 
 def list_file(path: Path, root: Path, label: int, split: SplitName | None, clip: str | None = None) -> ListedFile:
     """Return the entry of one existing file below a root."""
-    return ListedFile(path.relative_to(root).as_posix(), path, label, split, clip)
+    return list_found(look_at(path), root, label, split, clip)
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and its subfolders; hidden files and those of file managers are left out."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and name.lower() not in ("thumbs.db", "desktop.ini"):
-                yield Path(parent, name)
+def list_found(found: Found, root: Path, label: int, split: SplitName | None, clip: str | None = None) -> ListedFile:
+    """Return the entry of a file below a root, or of what lies in the place of one."""
+    name = as_text(found.path.relative_to(root).as_posix())
+    return ListedFile(name, found.path, label, split, clip, found.problem)
+
+
+def files_below(folder: Path) -> Iterator[Found]:
+    """Yield the files of a folder and its subfolders; hidden files and those of systems are left out."""
+    return Tree(folder).walk(folder, notes=False)
 
 
 def folders_in(folder: Path) -> list[str]:
     """Return the names of a folder's visible subfolders, sorted."""
-    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return sorted(child.name for child in Tree(folder).level(folder).folders)

@@ -158,7 +158,12 @@ def _prepared(
         train=train,
         validation=validation,
         test=_split(index, "test", new_label),
-        notes=(*index.scanned.described, *index.notes, *_own_tests(listing, evaluation)),
+        notes=(
+            *index.scanned.described,
+            *index.notes,
+            *_own_tests(listing, evaluation),
+            *(remark.text for remark in listing.told),
+        ),
         test_groups=_test_groups(index),
         folds=None if index.fold is None else FOLDS,
     )

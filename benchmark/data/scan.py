@@ -177,7 +177,11 @@ def scan(listing: Listing, source: DatasetSource, progress: Progress | None = No
         UserError: a file changes meanwhile, or the cache folder cannot be written.
     """
     paths = [file.path for file in listing.files]
-    files = list(zip(paths, hash_files(listing.name, paths, progress), strict=True))
+    hashed = [
+        each if file.problem is None else Hashed("", file.problem)
+        for file, each in zip(listing.files, hash_files(listing.name, paths, progress), strict=True)
+    ]
+    files = list(zip(paths, hashed, strict=True))
     pooled = [file.split != "test" for file in listing.files]
     reading = source.reading
 

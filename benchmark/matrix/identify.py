@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from benchmark.data.decoding.pool import Progress
 from benchmark.data.folders import list_folder
 from benchmark.data.splits.rules import Evaluation
-from benchmark.errors import UserError, did_you_mean
+from benchmark.errors import UserError
 from benchmark.locations import expanded
 from benchmark.matrix.matrix import DatasetEntry, Matrix
 from benchmark.matrix.run_spec import CONTENT, FILE, split_hash
@@ -52,9 +52,6 @@ def _identify_folder(entry: DatasetEntry, evaluation: Evaluation, progress: Prog
     from benchmark.data.scan import scan  # NumPy and PIL, which a matrix without folders does not need
 
     listing = list_folder(entry)
-    for wanted in entry.classes or ():
-        if wanted not in listing.classes:
-            raise UserError(f"{entry.name}: no class {wanted!r}.{did_you_mean(wanted, listing.classes)}")
     scanned = scan(listing, entry.unread, progress)
     scanned.require(entry.content)
     if entry.content is not None and entry.windows != scanned.windows:

@@ -19,6 +19,7 @@ from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
 from benchmark.matrix.policies import POLICIES, Policy, resolve_stages
 from benchmark.matrix.run_spec import FILE, CellKey, RunSpec, Setup
 from benchmark.matrix.settings import KeepThumbnails, TrainingSettings
+from benchmark.words import slug
 
 WEIGHTS = ("hub", "pypi", "none")
 
@@ -67,6 +68,11 @@ def fits_a_table(label: str) -> bool:
     return label.isprintable() and label == label.strip() and "|" not in label and 0 < len(label) <= 80
 
 
+def table_label(name: str) -> str:
+    """Return a label for a folder of this name, which can be a cell of the tables."""
+    return name if fits_a_table(name) else slug(name) or "folder"
+
+
 def _check_label(label: str) -> str:
     if not fits_a_table(label):
         raise ValueError(f"{label!r} does not fit into a table: one line, no '|', no space at either end")
@@ -93,7 +99,9 @@ class DatasetEntry(DatasetSource):
     @property
     def title(self) -> str:
         """The name in tables and records."""
-        return self.label or (PurePath(self.name.removeprefix(FOLDER)).name if self.is_folder else self.name)
+        return self.label or (
+            table_label(PurePath(self.name.removeprefix(FOLDER)).name) if self.is_folder else self.name
+        )
 
     @property
     def source(self) -> DatasetSource:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from benchmark.data.splits.rules import FEWEST, FOLDS
 from benchmark.errors import UserError
 from benchmark.matrix import file
 from benchmark.matrix.identify import find_packaged_file
-from benchmark.matrix.matrix import Exclusion, Matrix, fits_a_table, list_cells
-from benchmark.words import listed
+from benchmark.matrix.matrix import Exclusion, Matrix, list_cells, table_label
+from benchmark.words import listed, slug
 
 MATRIX = "folder"
 """Name of the shipped matrix."""
@@ -81,13 +80,9 @@ def fit(path: Path, overrides: Sequence[str], *, has_gpu: Callable[[], bool]) ->
         UserError: the folder is missing or in no known layout, has one class only or too few images of a class, or the
             package with the weights is not installed.
     """
-    if not path.expanduser().exists():
-        raise UserError(f"--folder {path}: there is no such folder.")
-    if path.is_file() and path.suffix.lower() != ".csv":
-        raise UserError(f"--folder {path}: this is a file. Name the folder that holds one folder of images per class.")
-    place = path.expanduser().resolve()
     keys = [text for text in overrides if text.lstrip().startswith("datasets.")]
-    listing = list_folder(file.read_source(f"{FOLDER}{place}", keys))
+    listing = list_folder(file.read_source(f"{FOLDER}{path}", keys))
+    place = path.expanduser().resolve()
     _refuse_few(path, listing)
     given = {text.partition("=")[0].strip() for text in overrides}
     chosen = [key for key in SETTLING if key in given]
@@ -99,8 +94,9 @@ def fit(path: Path, overrides: Sequence[str], *, has_gpu: Callable[[], bool]) ->
         )
     name = place.stem if place.is_file() else place.name
     entry = {"name": f"{FOLDER}{place}", "label": _label(name)}
-    changes = [f"name={json.dumps(_slug(name))}", f"datasets={json.dumps([entry], ensure_ascii=False)}"]
+    changes = [f"name={json.dumps(slug(name) or MATRIX)}", f"datasets={json.dumps([entry], ensure_ascii=False)}"]
     choices = [f"{len(listing.files)} images of {len(listing.classes)} classes: {', '.join(listing.classes)}."]
+    choices += [f"{remark}." for remark in listing.told]
     if listing.uses_folds("split"):
         changes.append(f"seeds={list(range(FOLDS))}")
         choices.append(
@@ -167,14 +163,9 @@ def in_words(sizes: Sizes, known: Sizes) -> str:
     return listed([f"{listed(policies)} at {size} px" for size, policies in by_size.items()])
 
 
-def _slug(name: str) -> str:
-    """Return a name for the results of a folder: letters, digits, ``.``, ``_`` and ``-``, at most 80."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:80] or MATRIX
-
-
 def _label(name: str) -> str:
     """Return the folder's name for tables."""
-    label = name if fits_a_table(name) else _slug(name)
+    label = table_label(name)
     return f"my {label}" if label in CATALOGUE else label
 
 

@@ -38,7 +38,7 @@ class Prediction:
 def list_images(given: Sequence[Path]) -> Iterator[Path]:
     """Yield the files to predict: each file as given, and of a folder everything below it that is not hidden."""
     for path in given:
-        yield from files_below(path) if path.is_dir() else (path,)
+        yield from (file.path for file in files_below(path)) if path.is_dir() else (path,)
 
 
 def predict(run: TrainedRun, paths: Iterable[Path]) -> Iterator[Prediction]:

@@ -47,6 +47,18 @@ def write(root: Path, *names: str, first: int = 0, side: int = 32) -> Path:
     return root
 
 
+def touch(root: Path, *names: str) -> Path:
+    """Write files that are listed, not opened, below a folder and return it; a name that ends with / is a folder's."""
+    for name in names:
+        path = root / name
+        if name.endswith("/"):
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"listed, not opened")
+    return root
+
+
 def listed(path: Path, **keys: Any) -> Listing:
     """Return the files of a folder, or of a table, with other keys of its entry."""
     return list_folder(DatasetSource.model_validate({"name": f"folder:{path}", **keys}))

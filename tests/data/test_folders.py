@@ -92,7 +92,7 @@ def test_a_table_of_paths_and_labels(tmp_path: Path, named: str) -> None:
         ("path,label,label\n1.png,cat,cat\n", r":1: 'label' is listed 2 times; expected"),
         ("", r":1: column label is missing; column path is missing; expected"),
         ("path,label\n1.png,cat\n2.png,dog\n", r"labels\.csv:3: .*2\.png does not exist"),
-        ("path,label\n1.png,cat\n1.png,dog\n", "named more than once: 1.png"),
+        ("path,label\n1.png,cat\n1.png,dog\n", r"csv:3: 1\.png is named more than once: labels\.csv:2 too"),
         ("path,label,split\n1.png,cat,trian\n", "split 'trian'"),
         ("path,label\n1.png,\n", r"labels\.csv:2: path or label is empty"),
         ("path,label\n1.png,cat\n", "1 class found"),

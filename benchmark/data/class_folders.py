@@ -1,0 +1,287 @@
+"""The layouts of folders: which folders are classes, which are splits; where it can be read in two ways, a refusal."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmark.data.catalogue import FOLDER, SPLITS, SplitName
+from benchmark.data.source import DatasetSource
+from benchmark.data.spelling import list_alike, quoted
+from benchmark.data.splits.words import hints, meaning, resolve
+from benchmark.data.table_file import find_table
+from benchmark.data.tree import Tree, as_text
+from benchmark.errors import UserError
+from benchmark.words import listed
+
+_MOST_NAMED = 8  # names in a sentence
+
+
+class ClassFolder(NamedTuple):
+    """A folder of images of one class, and of one split or of none."""
+
+    name: str
+    split: SplitName | None
+    folder: Path
+
+
+class Layout:
+    """The layout of a user's folder.
+
+    Args:
+        tree: the folder.
+        source: its entry; ``splits`` and ``classes`` say how the folder is meant, where it can be read in two ways.
+    """
+
+    def __init__(self, tree: Tree, source: DatasetSource) -> None:
+        self.tree = tree
+        self.source = source
+        self.wanted = set(source.classes or ())
+
+    @cached_property
+    def base(self) -> Path:
+        """The folder itself, or the only one in it that has images, if these are in folders of its own."""
+        base = self.tree.root
+        while find_table(self.tree.level(base)) is None:
+            folders = self.tree.level(base).folders
+            full = self.full(folders)
+            if len(full) != 1 or meaning(full[0].name) or self.has_own(full[0]):
+                break
+            if any(next(self.tree.walk(folder, notes=False), None) is None for folder in folders):
+                break  # an empty folder is a class without images
+            base = full[0]
+        return base
+
+    @cached_property
+    def splits(self) -> dict[Path, SplitName]:
+        """The folders that are splits, as the entry names them, or by their names; empty if there are none.
+
+        Raises:
+            UserError: one that the entry names is missing, or the names can be read in two ways.
+        """
+        return self.worded_splits() if self.source.splits is None else self.named_splits()
+
+    def class_folders(self) -> Sequence[ClassFolder]:
+        """Return the class folders.
+
+        Raises:
+            UserError: the folder is in none of the layouts, or can be read in two ways.
+        """
+        if self.splits:
+            return self.of_splits(self.splits)
+        folders = self.tree.level(self.base).folders
+        if not self.are_classes(folders):
+            if found := self.splits_below_classes(folders):
+                return found
+            self.refuse_hints(folders)
+        return self.distinct(self.classes([(None, folder) for folder in folders]))
+
+    def named_splits(self) -> dict[Path, SplitName]:
+        """Return the folders that ``splits`` names."""
+        assert self.source.splits is not None
+        named = {self.tree.root / folder: split for split, folder in self.source.splits.folders.items()}
+        for folder in named:
+            if not folder.is_dir():
+                raise self.error(f"splits names {self.tree.name(folder)}, and there is no such folder")
+        return named
+
+    def are_classes(self, folders: Iterable[Path]) -> bool:
+        """Whether ``classes`` says that some folders are classes, whatever they are called."""
+        return bool(self.wanted) and self.wanted <= {folder.name for folder in folders}
+
+    def worded_splits(self) -> dict[Path, SplitName]:
+        """Return the folders that are called like splits, by split; empty if none is, or they are classes."""
+        folders = self.tree.level(self.base).folders
+        if self.are_classes(folders):
+            return {}
+        words = [folder for folder in folders if meaning(folder.name)]
+        if not words:
+            return {}
+        others = [folder for folder in self.full(folders) if folder not in words]
+        try:
+            meant = resolve(folder.name for folder in words)
+        except ValueError as error:
+            if not others:
+                raise self.error(f"the split folders are {_names(words)}; {error}") from None
+            meant = {}
+        splits = {folder: meant[folder.name] for folder in words if meant}
+        if others:
+            rest = _names(others)
+            as_splits = (
+                f"as the splits {_names(words)}, {rest} left out"
+                if meant
+                else f"as splits, of which some lack a name ({rest})"
+            )
+            raise self.ambiguous(
+                (as_splits, self.set_splits(splits)),
+                (f"as the classes {_names([*words, *others])}", self.set_classes([*words, *others])),
+            )
+        if len(set(splits.values())) < len(splits):
+            raise self.error(f"the split folders are {_names(words)}: each split may be there only once")
+        return splits
+
+    def of_splits(self, splits: Mapping[Path, SplitName]) -> Sequence[ClassFolder]:
+        """Return the class folders of split folders."""
+        flat = [folder for folder in splits if self.has_own(folder) and not self.full(self.tree.level(folder).folders)]
+        if flat and self.source.splits is None and len(flat) == len(splits):
+            raise self.ambiguous(
+                (f"as the classes {_names(flat)}", self.set_classes(flat)),
+                ("as splits, which need one folder per class in each, or labels.csv with the labels", ""),
+            )
+        found = self.classes(
+            [(split, folder) for base, split in splits.items() for folder in self.tree.level(base).folders]
+        )
+        return self.complete(found, {split: self.tree.name(folder) for folder, split in splits.items()})
+
+    def splits_below_classes(self, folders: Sequence[Path]) -> Sequence[ClassFolder]:
+        """Return the class folders of a layout ``class/split``; empty if it is another one."""
+        full = self.full(folders)
+        inner = {folder: self.full(self.tree.level(folder).folders) for folder in full}
+        below = [folder for folders in inner.values() for folder in folders]
+        has_splits = all(inner.values()) and all(meaning(folder.name) for folder in below)
+        if len(full) < 2 or not has_splits or any(map(self.has_own, full)):
+            return []
+        if deeper := [folder for folder in below if not self.has_own(folder)]:
+            raise self.error(
+                f"can be read in two ways: {_names(full)} are classes, with splits in each, or sites, with splits and "
+                f"classes in each (there are folders in {self.tree.name(deeper[0])}). Move the splits to the top"
+            )
+        try:
+            meant = resolve(dict.fromkeys(folder.name for folder in below))
+        except ValueError as error:
+            raise self.error(f"the split folders are {_names(below)}; {error}") from None
+        found = [
+            ClassFolder(name.name, meant[folder.name], folder) for name, folders in inner.items() for folder in folders
+        ]
+        twice = [key for key, number in Counter((each.name, each.split) for each in found).items() if number > 1]
+        if twice:
+            raise self.error(f"{twice[0][0]} has two folders for {twice[0][1]}: each split may be there only once")
+        return self.complete(found, {split: split for split in meant.values()})
+
+    def refuse_hints(self, folders: Sequence[Path]) -> None:
+        """Refuse folders without folders that are called like splits or folds, though not clearly: train_1, test_1."""
+        found = {folder: hints(folder.name) for folder in self.full(folders)}
+        named = [folder for folder, words in found.items() if words]
+        kinds = set().union(*found.values())
+        folds = [folder for folder, words in found.items() if "fold" in words]
+        if (len(kinds - {"fold"}) > 1 or len(folds) > 1) and all(map(self.has_own, named)):
+            raise self.ambiguous(
+                (f"as the classes {_names(folders)}", self.set_classes(folders)),
+                (f"as splits ({_names(named)}), which need one folder per class in each, or labels.csv", ""),
+            )
+
+    def classes(self, tops: Sequence[tuple[SplitName | None, Path]]) -> Sequence[ClassFolder]:
+        """Return the class folders among folders that are classes, or have classes below them."""
+        outer = sorted({folder.name for _, folder in tops})
+        with_own = {folder.name for _, folder in tops if self.has_own(folder)}
+        below = [
+            (folder.name, ClassFolder(child.name, split, child))
+            for split, folder in tops
+            for child in self.full(self.tree.level(folder).folders)
+        ]
+        inner = [each for name, each in below if name not in with_own]
+        inner_names = sorted({each.name for each in inner})
+        as_outer = [ClassFolder(folder.name, split, folder) for split, folder in tops]
+        if self.wanted:
+            is_outer, is_inner = self.wanted <= set(outer), self.wanted <= set(inner_names)
+            if is_outer and is_inner:
+                raise self.error(f"{listed(sorted(self.wanted))} are folders on two levels. Rename those of one level")
+            if is_outer or is_inner:
+                return inner if is_inner else [each for each in as_outer if self.is_class(each)]
+        owners = Counter(name for _, name in {(name, each.name) for name, each in below if name not in with_own})
+        shared = [name for name, number in owners.items() if number > 1]
+        beside = [each for name, each in below if each.name in outer and each.name != name]
+        worded = [each for _, each in below if meaning(each.name)]
+        if (shared and len(inner_names) > 1) or beside:
+            raise self.ambiguous(
+                (f"as the classes {listed_names(outer)}, all images below each", self.set_classes(outer)),
+                (
+                    f"as the classes {listed_names(inner_names)}, found in several folders",
+                    self.set_classes(inner_names),
+                ),
+                (f"as splits, if some of {listed_names(outer)} are", self.set_splits({})),
+            )
+        if worded:
+            names = listed_names(sorted({each.name for each in worded}))
+            raise self.ambiguous(
+                (f"as the classes {listed_names(outer)}, {names} taken together", self.set_classes(outer)),
+                (f"as splits ({names}) below the classes, which every class needs in its folder", ""),
+            )
+        return as_outer
+
+    def is_class(self, each: ClassFolder) -> bool:
+        return each.name in self.wanted or bool(self.full([each.folder]))
+
+    def distinct(self, found: Sequence[ClassFolder]) -> Sequence[ClassFolder]:
+        """Return class folders whose names are text, and differ to a reader."""
+        names = sorted({each.name for each in found})
+        if unreadable := [as_text(name) for name in names if name != as_text(name)]:
+            raise self.error(f"the name of class {unreadable[0]} is no text in UTF-8. Rename the folder")
+        for one, other, *_ in list_alike(names):
+            raise self.error(
+                f"{quoted(one)} and {quoted(other)} are two classes with one name to a reader. Join the folders, or "
+                "give them names that differ more"
+            )
+        return found
+
+    def complete(self, found: Sequence[ClassFolder], folders: Mapping[SplitName, str]) -> Sequence[ClassFolder]:
+        """Return class folders of splits, each of which has a folder for every class."""
+        self.distinct(found)
+        names = {split: {each.name for each in found if each.split == split} for split in folders}
+        every = sorted(set().union(*names.values()))
+        for split in SPLITS:
+            if split in names and (missing := [name for name in every if name not in names[split]]):
+                raise self.error(f"{folders[split]} has no folder for class {listed_names(missing)}")
+        return found
+
+    def full(self, folders: Iterable[Path]) -> list[Path]:
+        """Return the folders with images, in them or below."""
+        return [
+            folder for folder in folders if any(not file.is_sidecar for file in self.tree.walk(folder, notes=False))
+        ]
+
+    def has_own(self, folder: Path) -> bool:
+        """Whether images lie in a folder itself."""
+        return bool(self.tree.level(folder).images)
+
+    def set_classes(self, names: Iterable[Path | str]) -> str:
+        words = sorted(name if isinstance(name, str) else name.name for name in names)
+        return "--set " + shlex.quote("datasets.classes=" + json.dumps(words, ensure_ascii=False))
+
+    def set_splits(self, splits: Mapping[Path, SplitName]) -> str:
+        named = {split: self.tree.name(folder) for folder, split in splits.items()} or {"train": "NAME", "test": "NAME"}
+        words = ", ".join(
+            f"{split}: {json.dumps(named[split], ensure_ascii=False)}" for split in SPLITS if split in named
+        )
+        return "--set " + shlex.quote(f"datasets.splits={{{words}}}")
+
+    def ambiguous(self, *readings: tuple[str, str]) -> UserError:
+        """Return an error that names what a folder can be read as, and the options that say which is meant."""
+        lines = (f"  {reading}: {option}" if option else f"  {reading}" for reading, option in readings)
+        return UserError("\n".join([f"{self.place}: can be read in two ways. Say which is meant:", *lines]))
+
+    def error(self, message: str) -> UserError:
+        return UserError(f"{self.place}: {message}.")
+
+    @property
+    def place(self) -> str:
+        return f"{FOLDER}{as_text(str(self.tree.root))}"
+
+
+def listed_names(names: Sequence[str]) -> str:
+    """Return some names in a sentence, the first of many."""
+    words = [as_text(name) for name in names]
+    return (
+        listed(words)
+        if len(words) <= _MOST_NAMED
+        else f"{', '.join(words[:_MOST_NAMED])} and {len(words) - _MOST_NAMED} more"
+    )
+
+
+def _names(folders: Iterable[Path]) -> str:
+    return listed_names([folder.name for folder in folders])

@@ -1,0 +1,43 @@
+"""Names that are one to a reader, whatever their characters."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII)
+_MOST_DIGITS = 15  # characters of a number; longer ones are names, of which a float would lose the last digits
+
+_LIKE_LATIN = str.maketrans("\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u04bb\u03bf", "aeopcyxijsho")
+"""Small letters of the Cyrillic and Greek scripts that look like Latin ones."""
+
+
+def as_read(name: str) -> str:
+    """Return what a reader takes a name for: equal for names that differ in nothing that is seen, or hardly.
+
+    Not told apart are upper and lower case, the forms of Unicode (NFC, NFD, full width), invisible characters, spaces
+    of any number and kind, letters of three scripts that look alike, and spellings of one number (1, 01, 1.0).
+    """
+    text = unicodedata.normalize("NFKC", name).lower()
+    seen = "".join(letter for letter in text if not _is_invisible(letter))
+    words = " ".join(unicodedata.normalize("NFKC", seen).split()).translate(_LIKE_LATIN)
+    return repr(float(words) + 0) if len(words) <= _MOST_DIGITS and _NUMBER.fullmatch(words) else words
+
+
+def _is_invisible(letter: str) -> bool:
+    is_control = unicodedata.category(letter) in ("Cf", "Cc") and not letter.isspace()
+    return is_control or letter in "\u034f\u115f\u1160\u3164" or "\ufe00" <= letter <= "\ufe0f"
+
+
+def list_alike(names: Iterable[str]) -> list[list[str]]:
+    """Return the sets of different names that are one to a reader, each in the order given."""
+    sets: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        sets.setdefault(as_read(name), []).append(name)
+    return [alike for alike in sets.values() if len(alike) > 1]
+
+
+def quoted(name: str) -> str:
+    """Return a name in quotes, and with the numbers of its characters where these tell more."""
+    return repr(name) if name.isascii() else f"{name!r} ({name!a})"

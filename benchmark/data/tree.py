@@ -1,0 +1,199 @@
+"""Folders as they are on disk: files, links, folders, and what is none of these; nothing is opened."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from benchmark.errors import UserError
+
+_OF_SYSTEMS = frozenset(
+    (
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__macosx", "#recycle", "$recycle.bin"),
+        *("system volume information", "lost+found"),
+    )
+)
+"""Names that systems and file servers leave in folders, in addition to those that start with a dot."""
+
+_SIDECARS = frozenset(
+    (
+        *(".txt", ".md", ".rst", ".rtf", ".log", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml"),
+        *(".ini", ".cfg", ".html", ".htm", ".py", ".ipynb", ".sh", ".bat", ".xls", ".xlsx", ".doc", ".docx", ".lnk"),
+    )
+)
+"""Endings of files that are no images, and often lie beside them."""
+
+_KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+_Identity = tuple[int, int]  # device and inode of a folder
+
+HIDDEN = "hidden, or of the system"
+CIRCLES = "links to folders that are taken already, or are above"
+"""Reasons why entries are left out."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file, or what lies in the place of one.
+
+    Attributes:
+        path: as it was reached, through links.
+        problem: why it cannot be opened, known without trying (a broken link, a pipe), or None.
+    """
+
+    path: Path
+    problem: str | None = None
+
+    @property
+    def is_sidecar(self) -> bool:
+        """Whether its name says that it is no image."""
+        return self.path.suffix.lower() in _SIDECARS
+
+
+def look_at(path: Path) -> Found:
+    """Return what lies at a path; nothing is opened.
+
+    Raises:
+        OSError: nothing is there, or the system does not let it be seen.
+    """
+    return _as_found(path, path.stat())
+
+
+def _as_found(path: Path, status: os.stat_result) -> Found:
+    if stat.S_ISREG(status.st_mode):
+        return Found(path)
+    kind = "a folder" if stat.S_ISDIR(status.st_mode) else _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+    return Found(path, f"{kind}, not a file")
+
+
+@dataclass(frozen=True)
+class Level:
+    """The entries of one folder, sorted by name: its files, and its folders, links to folders last."""
+
+    files: tuple[Found, ...]
+    folders: tuple[Path, ...]
+
+    @property
+    def images(self) -> list[Found]:
+        """The files whose names do not say that they are no images."""
+        return [file for file in self.files if not file.is_sidecar]
+
+
+class Tree:
+    """A folder and those below it: each is read once, links are followed, and what is left out is noted.
+
+    Attributes:
+        root: the folder.
+        left_out: reason -> names of the entries, below the root, that were left out so far.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.left_out: dict[str, dict[str, None]] = {}
+        self._levels: dict[Path, Level] = {}
+        self._identities: dict[Path, _Identity] = {}
+
+    def level(self, folder: Path) -> Level:
+        """Return the entries of a folder, without links to itself or to a folder above it.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        if folder not in self._levels:
+            self._levels[folder] = self._read(folder)
+        return self._levels[folder]
+
+    def walk(self, folder: Path, *, notes: bool) -> Iterator[Found]:
+        """Yield the files of a folder and of those below it; one that is reached twice is walked once.
+
+        Args:
+            folder: the root, or one below it.
+            notes: whether a folder that is reached again is noted as left out.
+
+        Raises:
+            UserError: one of the folders cannot be read.
+        """
+        return self._walk(folder, {self._identity(folder)}, notes)
+
+    def name(self, path: Path) -> str:
+        """Return a path's name in the dataset: below the root, with ``/``, as text."""
+        return as_text(path.relative_to(self.root).as_posix())
+
+    def key(self, path: Path) -> Hashable:
+        """Return what is equal for two paths of one entry of one folder, however it was reached."""
+        return self._identity(path.parent), path.name
+
+    def leave_out(self, reason: str, path: Path) -> None:
+        """Note that an entry is left out."""
+        self.left_out.setdefault(reason, {})[self.name(path)] = None
+
+    def _identity(self, folder: Path) -> _Identity:
+        if folder not in self._identities:
+            self._identities[folder] = _identity_of(folder.stat())
+        return self._identities[folder]
+
+    @cached_property
+    def _above(self) -> set[_Identity]:
+        root = self.root.resolve()
+        return {_identity_of(folder.stat()) for folder in (root, *root.parents)}
+
+    def _walk(self, folder: Path, taken: set[_Identity], notes: bool) -> Iterator[Found]:
+        level = self.level(folder)
+        yield from level.files
+        for child in level.folders:
+            if self._identity(child) not in taken:
+                taken.add(self._identity(child))
+                yield from self._walk(child, taken, notes)
+            elif notes:
+                self.leave_out(CIRCLES, child)
+
+    def _read(self, folder: Path) -> Level:
+        files: list[Found] = []
+        folders: list[tuple[bool, Path]] = []
+        inside = [each for each in (folder, *folder.parents) if each.is_relative_to(self.root)]
+        above = {*self._above, *map(self._identity, inside)}
+        try:
+            with os.scandir(folder) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    path = folder / entry.name
+                    if entry.name.startswith(".") or entry.name.lower() in _OF_SYSTEMS:
+                        self.leave_out(HIDDEN, path)
+                        continue
+                    try:
+                        status = entry.stat()
+                    except OSError as error:
+                        files.append(Found(path, explain(path, error)))
+                        continue
+                    if not stat.S_ISDIR(status.st_mode):
+                        files.append(_as_found(path, status))
+                    elif _identity_of(status) in above:
+                        self.leave_out(CIRCLES, path)
+                    else:
+                        folders.append((entry.is_symlink(), path))
+                        self._identities[path] = _identity_of(status)
+        except OSError as error:
+            raise UserError(f"{as_text(str(folder))}: this folder cannot be read ({error.strerror}).") from None
+        return Level(tuple(files), tuple(path for _, path in sorted(folders)))
+
+
+def _identity_of(status: os.stat_result) -> _Identity:
+    return status.st_dev, status.st_ino
+
+
+def explain(path: Path, error: OSError) -> str:
+    """Return in words why nothing can be read at a path."""
+    if error.errno == errno.ENOENT and path.is_symlink():
+        return f"a link to {as_text(str(path.readlink()))}, which does not exist"
+    if error.errno == errno.ENOENT:
+        return "does not exist"
+    return "a link that leads back to itself" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
+
+
+def as_text(name: str) -> str:
+    r"""Return a name as text: bytes that are not UTF-8 are written as ``\xNN``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,218 @@
+"""Tables of images: labels.csv, and metadata as Hugging Face's imagefolder has it."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.errors import UserError
+from tests.data.conftest import listed, touch
+
+IMAGES = ("1.png", "2.png", "3.png", "im/4.png")
+
+
+def table(root: Path, text: str | bytes, name: str = "labels.csv", images: tuple[str, ...] = IMAGES) -> Path:
+    """Write a table of images that exist and return its folder."""
+    touch(root, *images)
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return root
+
+
+def read(path: Path, **keys: Any) -> dict[str, tuple[str, str | None, str | None]]:
+    listing = listed(path, **keys)
+    return {file.id: (listing.classes[file.label], file.split, file.clip) for file in listing.files}
+
+
+def refused(path: Path, **keys: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        listed(path, **keys)
+    return str(caught.value)
+
+
+GOOD = "path,label\n1.png,cät\n2.png,dog\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD,
+        GOOD.replace(",", ";"),
+        GOOD.replace(",", "\t"),
+        GOOD.replace("\n", "\r\n") + "\r\n",
+        GOOD.replace("\n", "\r"),
+        'path,label\n"1.png","cät"\n2.png,"dog"',
+        "label,path\n cät , 1.png\ndog,./2.png\n",
+        codecs.BOM_UTF8 + GOOD.encode(),
+        codecs.BOM_UTF16_LE + GOOD.encode("utf-16-le"),
+        codecs.BOM_UTF16_BE + GOOD.encode("utf-16-be"),
+        codecs.BOM_UTF32_LE + GOOD.encode("utf-32-le"),
+    ],
+)
+def test_tables_of_spreadsheets_are_read_whatever_their_separators_and_encodings(
+    text: str | bytes, tmp_path: Path
+) -> None:
+    assert read(table(tmp_path, text)) == {"1.png": ("cät", None, None), "2.png": ("dog", None, None)}
+
+
+def test_quotes_hold_separators_and_quotes(tmp_path: Path) -> None:
+    text = 'path,label\n1.png,"crack, long"\n2.png,"5"" pipe"\n'
+    assert {label for label, *_ in read(table(tmp_path, text)).values()} == {"crack, long", '5" pipe'}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label\n1.png,crack, long\n", "csv:2: 3 cells, the first line has 2. Quote a cell that holds ','"),
+        ("path,label,split\n1.png,cat\n", "csv:2: 2 cells, the first line has 3"),
+        ("path,label\n1.png,cat,\n", "csv:2: 3 cells"),
+        ("path;label,split\n1.png;cat,train\n", "csv:1: ',' and ';' both separate cells"),
+        ('path,label\n1.png,"cat\n2.png,dog\n', "csv:2: unexpected end of data: a quote begins or ends"),
+        ('path,label\n1.png,"cat\n2.png,dog"\n3.png,dog\n', "csv:2: a cell goes over several lines"),
+        ('path,label\n1.png,5" pipe\n', "csv:2: a quote stands inside a cell"),
+        ('path,label\n1.png, "cat"\n', "csv:2: a quote stands inside a cell"),
+        ('path,label\n1.png,"ca"t\n', "csv:2: ',' expected after '\"'"),
+        ("path,label\n1.png,c\0t\n", "csv:2: byte 0 is in no text"),
+        ("path,label\n1.png,c\x07t\n", r"csv:2: the character '\x07' is in no text"),
+        ("path,label\n1.png,c�t\n", r"csv:2: the character '\ufffd' is in no text"),
+        (GOOD.encode("latin-1"), "csv:2: byte 0xe4 is not UTF-8. Save the table as UTF-8"),
+        (GOOD.encode("utf-16-le"), "csv:1: byte 0 is in no text: the table is damaged, or UTF-16"),
+        (codecs.BOM_UTF16_LE + GOOD.encode("utf-16-le")[:-1], "is not UTF-16"),
+        ("1.png,cat\n2.png,dog\n", "csv:1: unknown column '1.png'"),
+        ("path,label,\n1.png,cat,\n", "csv:1: unknown column ''"),
+        ("path,label\n1.png,cat\n2.png,Cat\n", "csv:3: label 'Cat' is 'cat' of labels.csv:2 to a reader"),
+        ("path,label\n1.png,1\n2.png,1.0\n", "csv:3: label '1.0' is '1' of labels.csv:2 to a reader"),
+        ("path,label\n1.png,01\n2.png,1\n", "csv:3: label '1' is '01' of labels.csv:2 to a reader"),
+        ("path,label\n1.png,café\n2.png,cafe\u0301\n", r"'cafe\u0301') is 'café' ('caf\xe9') of labels.csv:2"),
+        ("path,label\n1.png,cat\n2.png,cat\u200b\n", r"'cat\u200b'"),
+        ("path,label\n1.png,\u200b\n2.png,cat\n", r"csv:2: label '\u200b' ('\u200b') has no visible character"),
+        ("path,label,group\n1.png,a,P1\n2.png,b,p1\n", "csv:3: group 'p1' is 'P1' of labels.csv:2 to a reader"),
+        ("path,label\n1.png,a\n./1.png,b\n", "csv:3: ./1.png is named more than once: labels.csv:2 too"),
+        ("path,label\n1.png,a\nim/../1.png,b\n", "csv:3: im/../1.png is named more than once"),
+        ("path,label\nim\\4.png,a\nim/4.png,b\n", "csv:3: im/4.png is named more than once"),
+        ("path,label\nim,a\n2.png,b\n", "csv:2: im is a folder, not a file"),
+        ("path,label\n../1.png,a\n2.png,b\n", "1.png does not exist"),
+        ("path,label\n1.PNG,a\n2.png,b\n", "1.PNG does not exist; there is '1.png'"),
+        ("path,label\nno\\1.png,a\n2.png,b\n", r"does not exist, nor with / instead of \."),
+        ("path,label\n~/1.png,a\n2.png,b\n", "~ is no folder here"),
+        ("path,label\nhttps://x.org/1.png,a\n2.png,b\n", "is an address, not a file"),
+        ("path,label\n/etc/hostname,a\n2.png,b\n", "csv:2: /etc/hostname lies outside of"),
+        (f"path,label\n{'x' * 300}.png,a\n", "File name too long"),
+        ("path,label\ngone.png,a\n2.png,b\n", "gone.png a link to lost.png, which does not exist"),
+        ("path,label\nlive.png,a\n2.png,b\n", "live.png is a pipe, not a file"),
+        ("path,label,split\n1.png,a,train\n2.png,b,\n", "csv:3: split is empty, and in other rows it is not"),
+        ("path,label,split\n1.png,a,val\n2.png,b,test\n", "csv:1: the splits are test and val; one must be train"),
+        ("path,label,split\n1.png,a,1\n2.png,b,2\n", "csv:2: split '1' is not one of train, validation, test"),
+    ],
+)
+def test_a_row_that_is_wrong_or_has_two_readings_is_refused_with_its_line(
+    text: str | bytes, message: str, tmp_path: Path
+) -> None:
+    table(tmp_path, text)
+    (tmp_path / "gone.png").symlink_to("lost.png")
+    os.mkfifo(tmp_path / "live.png")
+    found = refused(tmp_path / "labels.csv")
+    assert message in found
+    assert f"{tmp_path / 'labels.csv'}:" in found
+
+
+def test_paths_below_the_folder_are_one_however_they_are_written(tmp_path: Path) -> None:
+    root = tmp_path / "a folder"
+    text = f"path,label\n{root}/1.png,a\nim/../2.png,b\n.//3.png,b\nim\\4.png,a\n"
+    assert set(read(table(root, text))) == set(IMAGES)
+    linked = tmp_path / "linked"
+    linked.symlink_to(root)
+    assert set(read(linked)) == set(IMAGES), "its own path is written in another way"
+
+
+def test_a_backslash_that_is_part_of_a_name_is_told_from_one_for_a_slash(tmp_path: Path) -> None:
+    table(tmp_path, "path,label\nim\\5.png,a\n1.png,b\n", images=(*IMAGES, "im\\5.png"))
+    assert set(read(tmp_path)) == {"im\\5.png", "1.png"}
+    touch(tmp_path, "im/5.png")
+    assert "is a file, and so is" in refused(tmp_path)
+
+
+def test_split_folders_in_the_paths_are_not_overlooked(tmp_path: Path) -> None:
+    images = ("train/1.png", "train/2.png", "test/3.png")
+    text = "path,label\ntrain/1.png,a\ntrain/2.png,b\ntest/3.png,a\n"
+    table(tmp_path, text, images=images)
+    message = refused(tmp_path)
+    assert "can be read in two ways" in message and "there is no column split" in message
+    empty = text.replace("label", "label,split").replace("a\n", "a,\n").replace("b\n", "b,\n")
+    table(tmp_path, empty, images=images)
+    assert {split for _, split, _ in read(tmp_path).values()} == {None}
+
+
+def test_images_that_the_table_does_not_name_are_counted(tmp_path: Path) -> None:
+    table(tmp_path, "path,label\n1.png,a\n2.png,b\n")
+    assert [str(remark) for remark in listed(tmp_path).remarks] == [
+        "left out: 2 entries, not in the table: 3.png, im/4.png"
+    ]
+    assert listed(tmp_path / "labels.csv").remarks == (), "a table that is named says itself which images are meant"
+
+
+METADATA = "file_name,label,text\n1.png,a,x\n2.png,b,\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metadata.csv", METADATA),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": "a", "text": "x"}\n\n{"file_name": "2.png", "label": "b"}'),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": 0, "text": [1]}\n{"file_name": "2.png", "label": 1}\n'),
+    ],
+)
+def test_metadata_of_an_imagefolder_is_read_and_its_other_columns_are_named(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    listing = listed(table(tmp_path, text, name))
+    assert [file.id for file in listing.files] == ["1.png", "2.png"]
+    assert listing.classes in (("a", "b"), ("0", "1"))
+    assert "left out: 1 column of the metadata, not used: text" in map(str, listing.remarks)
+
+
+def test_metadata_takes_its_splits_from_the_folders(tmp_path: Path) -> None:
+    names = [f"{split}/{k}.png" for split in ("train", "validation", "test") for k in (1, 2)]
+    rows = [{"file_name": name, "label": "ab"[k % 2]} for k, name in enumerate(names)]
+    table(tmp_path / "1", "\n".join(map(json.dumps, rows)), "metadata.jsonl", tuple(names))
+    for split in ("train", "validation", "test"):
+        text = "file_name,label\n1.png,a\n2.png,b\n"
+        table(tmp_path / "2", text, f"{split}/metadata.csv", tuple(names))
+    for folder in ("1", "2"):
+        found = Counter((label, split) for label, split, _ in read(tmp_path / folder).values())
+        assert found == {(label, split): 1 for label in "ab" for split in ("train", "validation", "test")}
+    (tmp_path / "2" / "test" / "metadata.csv").unlink()
+    assert "test has no table of its images, and other splits have" in refused(tmp_path / "2")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("metadata.csv", "file_name,text\n1.png,a\n", "csv:1: column label is missing"),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": "a"}\n{', "jsonl:2: not a JSON object"),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": "a", "label": "b"}', "a key is there twice"),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": 0.5}', "jsonl:1: file_name or label is empty"),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": "a"}\n[]', "jsonl:2: not a JSON object"),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": "a\\u0000"}', r"jsonl:1: the character '\x00' is in no"),
+        ("metadata.csv", "file_name,label,split\n1.png,a,x\n", "csv:2: split 'x' is not one of"),
+    ],
+)
+def test_a_mistake_in_metadata_is_reported_with_its_line(name: str, text: str, message: str, tmp_path: Path) -> None:
+    assert message in refused(table(tmp_path, text, name))
+
+
+def test_of_two_tables_none_is_preferred_and_other_metadata_is_no_table(tmp_path: Path) -> None:
+    table(tmp_path, GOOD)
+    table(tmp_path, METADATA, "metadata.csv")
+    assert "labels.csv and metadata.csv are tables of the images" in refused(tmp_path)
+    (tmp_path / "labels.csv").unlink()
+    table(tmp_path, "isic_id,age\n1,2\n", "metadata.csv", images=("a/1.png", "b/1.png"))
+    (tmp_path / "im" / "4.png").unlink()
+    (tmp_path / "im").rmdir()
+    assert set(read(tmp_path)) == {"a/1.png", "b/1.png"}, "its classes are folders"
