@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from benchmark.data.catalogue import FOLDER, SPLITS
 from benchmark.data.scan import Scan
-from benchmark.data.splits.near_duplicates import LARGEST_SHARE, find_alike
-from benchmark.data.splits.rules import FEWEST_OF_A_CLASS, OnBadImage, OnLeak
+from benchmark.data.splits.distances import find_alike
+from benchmark.data.splits.rules import FEWEST_OF_A_CLASS, LARGEST_SHARE, OnBadImage, OnLeak
 from benchmark.errors import UserError
 
 Severity = Literal["error", "warning", "note"]
@@ -123,10 +123,10 @@ def usable(scanned: Scan, on_bad_image: OnBadImage, on_leak: OnLeak, classes: Co
         scanned = scanned.part(readable, left_out)
     is_folder = listing.source.startswith(FOLDER)
     leaked = _leaked(scanned)
-    many = f"{sum(leaked)} training or validation images are copies, or of the group, of images tested or chosen on"
+    many = f"{sum(leaked)} training or validation images have a copy, or an image of their group, in a later split"
     if any(leaked) and (on_leak != "refuse" or not is_folder):
         is_dropped = is_folder and on_leak == "drop-train"
-        how = "left out" if is_dropped else "kept" if is_folder else "kept, the splits are the original ones"
+        how = "left out" if is_dropped else "kept" if is_folder else "kept, as the original has them"
         scanned = scanned.part([not (each and is_dropped) for each in leaked], f"{many}: {how}")
     found = [*_unusual_files(scanned)]
     if is_folder:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.data.catalogue import CATALOGUE, FOLDER
 from benchmark.data.folders import list_folder
-from benchmark.data.listing import Listing
 from benchmark.data.splits.rules import FEWEST, FOLDS
 from benchmark.errors import UserError
 from benchmark.matrix import file
@@ -20,9 +18,6 @@ from benchmark.words import listed, slug
 
 MATRIX = "folder"
 """Name of the shipped matrix."""
-
-FEWEST_OF_A_CLASS = 2 * FOLDS
-"""Fewest images per class: with fewer, a fold or the validation images may lack the class."""
 
 ON_A_GPU = ("models=[timm/resnetrs50.tf_in1k]", "weights=hub", "training.image_size=224", "training.epochs=30")
 ON_A_CPU = "timm/tf_efficientnet_lite0"
@@ -77,13 +72,12 @@ def fit(path: Path, overrides: Sequence[str], *, has_gpu: Callable[[], bool]) ->
         has_gpu: whether this machine has a GPU; called once the folder is known to be usable.
 
     Raises:
-        UserError: the folder is missing or in no known layout, has one class only or too few images of a class, or the
-            package with the weights is not installed.
+        UserError: the folder is missing or in no known layout, has one class only, or the package with the weights
+            is not installed.
     """
     keys = [text for text in overrides if text.lstrip().startswith("datasets.")]
     listing = list_folder(file.read_source(f"{FOLDER}{path}", keys))
     place = path.expanduser().resolve()
-    _refuse_few(path, listing)
     given = {text.partition("=")[0].strip() for text in overrides}
     chosen = [key for key in SETTLING if key in given]
     gpu = has_gpu()
@@ -167,14 +161,3 @@ def _label(name: str) -> str:
     """Return the folder's name for tables."""
     label = table_label(name)
     return f"my {label}" if label in CATALOGUE else label
-
-
-def _refuse_few(path: Path, listing: Listing) -> None:
-    counts = Counter(file.label for file in listing.files)
-    few = {listing.classes[label]: number for label, number in counts.items() if number < FEWEST_OF_A_CLASS}
-    if few:
-        counted = ", ".join(f"{name} ({number})" for name, number in sorted(few.items()))
-        raise UserError(
-            f"--folder {path}: too few images of {counted}: a class needs {FEWEST_OF_A_CLASS} to be trained, chosen "
-            "and tested on, and some fifty to learn anything from."
-        )

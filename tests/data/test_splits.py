@@ -14,9 +14,17 @@ from numpy.typing import NDArray
 from benchmark.data.catalogue import CATALOGUE, SplitName
 from benchmark.data.listing import ListedFile, make_listing
 from benchmark.data.splits.assign import Assignment, assign
+from benchmark.data.splits.distances import distances
 from benchmark.data.splits.draw import draw, limited
-from benchmark.data.splits.near_duplicates import LARGEST_SHARE, LARGEST_SHARE_OF_TEST, distances, find_groups
-from benchmark.data.splits.rules import Evaluation, count_limited_validation, uses_folds
+from benchmark.data.splits.near_duplicates import find_groups
+from benchmark.data.splits.rules import (
+    FEWEST_OF_A_CLASS,
+    LARGEST_SHARE,
+    LARGEST_SHARE_OF_TEST,
+    Evaluation,
+    count_limited_validation,
+    uses_folds,
+)
 
 Thumbnails = NDArray[np.uint8]
 
@@ -212,3 +220,32 @@ def test_validation_and_test_are_complete_groups_in_every_fold() -> None:
         clips = np.array(each.splits).reshape(60, 4)
         assert (clips == clips[:, :1]).all()
         assert set(each.splits) == {"train", "validation", "test"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=14), min_size=2, max_size=4),
+    st.sampled_from([None, 0, 1, 2, 3, 4]),
+    st.integers(0, 9),
+)
+def test_groups_of_at_most_the_largest_share_of_a_class_of_ten_leave_no_split_without_the_class(
+    classes: list[list[int]], fold: int | None, split_seed: int
+) -> None:
+    """The promise of `check.is_safe_to_draw`, without which `check` draws the splits to see."""
+    files = []
+    for label, wanted in enumerate(classes):
+        count = max(FEWEST_OF_A_CLASS, sum(wanted))
+        sizes = [min(size, int(LARGEST_SHARE * count)) for size in wanted]
+        sizes += [1] * (count - sum(sizes))
+        groups = np.repeat(np.arange(len(sizes)), sizes)
+        files += [
+            ListedFile(f"{label}/{k:04}.png", Path("none"), label, None, f"{label} {group}")
+            for k, group in enumerate(groups.tolist())
+        ]
+    names = tuple(f"class {label}" for label in range(len(classes)))
+    listing = make_listing("cells", "folder:cells", names, files)
+    thumbnails = np.random.default_rng(0).integers(0, 256, (len(files), 4)).astype(np.uint8)
+    drawn = assign(listing, thumbnails, range(len(files)), split_seed, fold)
+    for split in ("train", "validation", "test"):
+        found = {file.label for file, word in zip(listing.files, drawn.splits, strict=True) if word == split}
+        assert found == set(range(len(classes)))

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from benchmark.data.catalogue import SPLITS, SplitName
 from benchmark.data.listing import Listing
+from benchmark.data.splits.distances import Thumbnails
 from benchmark.data.splits.draw import TEST_SEED, draw, draw_folds
-from benchmark.data.splits.near_duplicates import LARGEST_SHARE, LARGEST_SHARE_OF_TEST, Thumbnails, find_groups
-from benchmark.data.splits.rules import FOLDS, FRACTION
+from benchmark.data.splits.near_duplicates import find_groups
+from benchmark.data.splits.rules import FOLDS, FRACTION, LARGEST_SHARE, LARGEST_SHARE_OF_TEST
 from benchmark.errors import UserError
 
 
@@ -112,5 +113,10 @@ def assign(
     assigned.group_tests()
     for split in SPLITS:
         if split not in assigned.splits:
-            raise UserError(f"dataset {listing.source}: no image is left for the {split} split; it has too few images.")
+            groups = len(set(assigned.groups[assigned.groups >= 0].tolist()))
+            raise UserError(
+                f"dataset {listing.source}: no image is left for the {split} split: its {len(listing.files)} images "
+                f"are of {groups} groups, and a group (a patient, a clip, near-duplicates, copies) is not divided. "
+                "It needs more groups, or splits of its own."
+            )
     return assigned

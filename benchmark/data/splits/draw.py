@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.splits.near_duplicates import Thumbnails, distances
+from benchmark.data.splits.distances import Thumbnails, distances
 from benchmark.seeding import derive_seed
 
 TEST_SEED = 0

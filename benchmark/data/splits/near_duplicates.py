@@ -10,59 +10,26 @@ limit would swallow a class, it is lowered until no group holds more of its clas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+
+from benchmark.data.splits.distances import Floats, Integers, Thumbnails, blocks, distances
 
 QUANTILE = 0.01
 """Of images, whose distance to the nearest image of another class is below the limit."""
 
-LARGEST_SHARE = 0.225
-"""Of a class, for one group of images to be split: 1.5 x the 15 % that a drawn split holds."""
-
-LARGEST_SHARE_OF_TEST = 1 / 3
-"""The same among test images, which are not split: clips are found if a class has four (rps), not if it has two."""
-
 _STEP = 0.95
-_BLOCK = 1024
 _TOUCHING = 1e-6  # stands for a distance of 0, which a sparse matrix cannot hold
-
-Thumbnails = NDArray[np.uint8]
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-
-def distances(some: NDArray[np.generic], others: NDArray[np.generic]) -> Floats:
-    """Return root mean square differences, in the images' own unit; those of equal thumbnails are exactly 0.
-
-    Args:
-        some: shape (m, pixels).
-        others: shape (n, pixels).
-
-    Returns:
-        float64, shape (m, n).
-    """
-    a, b = some.astype(np.float64), others.astype(np.float64)
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * (a @ b.T)
-    result: Floats = np.sqrt(np.maximum(squares, 0) / some.shape[1])
-    return result
-
-
-def _blocks(count: int) -> Iterator[slice]:
-    for start in range(0, count, _BLOCK):
-        yield slice(start, min(start + _BLOCK, count))
 
 
 def chance_limit(thumbnails: Thumbnails, labels: Integers) -> float:
     """Return the `QUANTILE` of the distance to the nearest image of another class; 0 with one class."""
     nearest = np.full(len(labels), np.inf)
-    for rows in _blocks(len(labels)):
-        for columns in _blocks(len(labels)):
+    for rows in blocks(len(labels)):
+        for columns in blocks(len(labels)):
             apart = distances(thumbnails[rows], thumbnails[columns])
             apart[labels[rows][:, None] == labels[columns][None, :]] = np.inf
             nearest[rows] = np.minimum(nearest[rows], apart.min(axis=1))
@@ -71,65 +38,14 @@ def chance_limit(thumbnails: Thumbnails, labels: Integers) -> float:
 
 def _near_pairs(images: Thumbnails, limit: float) -> Iterator[tuple[Integers, Integers, Floats]]:
     """Yield the pairs of images nearer than ``limit``, block by block: positions i < j, and their `distances`."""
-    for rows in _blocks(len(images)):
-        for columns in _blocks(len(images)):
+    for rows in blocks(len(images)):
+        for columns in blocks(len(images)):
             if columns.start >= rows.start:
                 apart = distances(images[rows], images[columns])
                 i, j = np.nonzero(apart < limit)
                 above = i + rows.start < j + columns.start
                 i, j = i[above], j[above]
                 yield i + rows.start, j + columns.start, apart[i, j]
-
-
-class Alike(NamedTuple):
-    """Images that hardly differ from others.
-
-    Attributes:
-        counts: int64, shape (n,): of each image, the number of others that are nearer than the limit.
-        nearest: int64, shape (n,): the nearest of these, -1 without any.
-    """
-
-    counts: Integers
-    nearest: Integers
-
-
-def find_alike(
-    images: NDArray[np.floating], limit: float, kinds: Sequence[Callable[[slice, slice], Mask]]
-) -> list[Alike]:
-    """Return which images are nearer to others than ``limit``, for each kind of pairs; memory is linear in the images.
-
-    Args:
-        images: shape (n, pixels).
-        limit: of `distances`.
-        kinds: each returns for some rows and some columns which pairs are of it, bool, shape (rows, columns).
-    """
-    found = [Alike(np.zeros(len(images), np.int64), np.full(len(images), -1)) for _ in kinds]
-    least = np.full((len(kinds), len(images)), np.inf)
-
-    def note(kind: int, here: slice, there: slice, apart: Floats) -> None:
-        found[kind].counts[here] += np.isfinite(apart).sum(axis=1)
-        column = apart.argmin(axis=1)
-        nearest = apart[np.arange(len(apart)), column]
-        closer = nearest < least[kind, here]
-        least[kind, here][closer] = nearest[closer]
-        found[kind].nearest[here][closer] = column[closer] + there.start
-
-    for rows in _blocks(len(images)):
-        for columns in _blocks(len(images)):
-            if columns.start < rows.start:
-                continue
-            apart = distances(images[rows], images[columns])
-            apart[apart >= limit] = np.inf
-            if rows == columns:
-                np.fill_diagonal(apart, np.inf)
-            if np.isinf(apart).all():
-                continue
-            for number, is_of in enumerate(kinds):
-                own = np.where(is_of(rows, columns), apart, np.inf)
-                note(number, rows, columns, own)
-                if rows != columns:
-                    note(number, columns, rows, own.T)
-    return found
 
 
 def _forest(thumbnails: Thumbnails, limit: float) -> coo_array:

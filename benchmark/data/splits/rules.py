@@ -20,6 +20,12 @@ of a folder: are an error, are left out of training (or of validation), or are k
 FRACTION = 0.15
 """Share of each class in a drawn split."""
 
+LARGEST_SHARE = 0.225
+"""Of a class, for one group of images to be split: 1.5 x the 15 % that a drawn split holds."""
+
+LARGEST_SHARE_OF_TEST = 1 / 3
+"""The same among test images, which are not split: clips are found if a class has four (rps), not if it has two."""
+
 FOLDS = 5
 """Number of folds of a cross-validation."""
 
