@@ -71,10 +71,10 @@ class NotDone(NamedTuple):
     floor: list[str]
 
 
-def tell_remarks(selection: Selection) -> None:
+def print_remarks(selection: Selection) -> None:
     """Print what of the folders of a matrix is left out, or taken in a way that may surprise."""
     for entry in selection.matrix.datasets:
-        for remark in list_folder(entry).told if entry.is_folder else ():
+        for remark in list_folder(entry).important if entry.is_folder else ():
             typer.echo(f"{entry.title}: {remark}")
 
 

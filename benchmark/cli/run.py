@@ -96,9 +96,9 @@ def run(
             todo = [planned for planned in selection.selected if force or planned.state != "done"]
             if todo:
                 forkserver.start_importing()
-            from benchmark.cli.matrix_run import Place, execute, explain, report, tell_remarks
+            from benchmark.cli.matrix_run import Place, execute, explain, print_remarks, report
 
-            tell_remarks(selection)
+            print_remarks(selection)
             place = Place(executor is Where.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
             not_done = execute(selection, todo, place, from_scratch=force)
             explain(not_done, report(selection))

@@ -59,7 +59,7 @@ class Layout:
 
     @cached_property
     def splits(self) -> dict[Path, SplitName]:
-        """The folders that are splits, as the entry names them, or by their names; empty if there are none.
+        """The folders that are splits, as the entry names them, or by their names; may be empty.
 
         Raises:
             UserError: one that the entry names is missing, or the names can be read in two ways.
@@ -195,9 +195,9 @@ class Layout:
                 return inner if is_inner else [each for each in as_outer if self.is_class(each)]
         owners = Counter(name for _, name in {(name, each.name) for name, each in below if name not in with_own})
         shared = [name for name, number in owners.items() if number > 1]
-        beside = [each for name, each in below if each.name in outer and each.name != name]
+        nearby = [each for name, each in below if each.name in outer and each.name != name]
         worded = [each for _, each in below if meaning(each.name)]
-        if (shared and len(inner_names) > 1) or beside:
+        if (shared and len(inner_names) > 1) or nearby:
             raise self.ambiguous(
                 (f"as the classes {listed_names(outer)}, all images below each", self.set_classes(outer)),
                 (
@@ -221,7 +221,7 @@ class Layout:
         """Return class folders whose names are text, and differ to a reader."""
         names = sorted({each.name for each in found})
         if unreadable := [as_text(name) for name in names if name != as_text(name)]:
-            raise self.error(f"the name of class {unreadable[0]} is no text in UTF-8. Rename the folder")
+            raise self.error(f"the name of class {unreadable[0]} is not text in UTF-8. Rename the folder")
         for one, other, *_ in list_alike(names):
             raise self.error(
                 f"{quoted(one)} and {quoted(other)} are two classes with one name to a reader. Join the folders, or "

@@ -73,7 +73,7 @@ def _path(place: str) -> Path:
         UserError: there is neither.
     """
     if place != as_text(place):
-        raise UserError(f"folder:{as_text(place)}: this name is no text in UTF-8. Rename the folder.")
+        raise UserError(f"folder:{as_text(place)}: this name is not text in UTF-8. Rename the folder.")
     try:
         path = expanded(Path(place))
         found = look_at(path)
@@ -144,7 +144,8 @@ def _left_out(tree: Tree, files: Iterable[ListedFile], tables: Iterable[Path]) -
     loose = "not in the table" if tables else "in no class folder"
     for file in tree.walk(tree.root, notes=False):
         if tree.key(file.path) not in taken:
-            _refuse_broken_link(tree, file)
+            if not tables:
+                _refuse_broken_link(tree, file)
             ending = file.path.suffix.lower()
             tree.leave_out(f"no images by their names (*{ending})" if file.is_sidecar else loose, file.path)
     for reason, names in sorted(tree.left_out.items()):

@@ -42,7 +42,7 @@ class Remark:
     Attributes:
         text: one line, which begins with ``left out`` or ``taken``.
         names: of the files or folders, sorted.
-        matters: whether images may be missed by it: it is told whenever a run is started, and in its record.
+        matters: whether images may be missed by it: every run prints it, and its record notes it.
     """
 
     text: str
@@ -79,8 +79,8 @@ class Listing:
         return Counter(file.split or "train" for file in self.files)
 
     @property
-    def told(self) -> tuple[Remark, ...]:
-        """Remarks that everyone is told who trains on these images, or reads of it."""
+    def important(self) -> tuple[Remark, ...]:
+        """The remarks by which images may be missed."""
         return tuple(remark for remark in self.remarks if remark.matters)
 
     def part(self, keep: Iterable[bool], note: str) -> Listing:

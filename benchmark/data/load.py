@@ -162,7 +162,7 @@ def _prepared(
             *index.scanned.described,
             *index.notes,
             *_own_tests(listing, evaluation),
-            *(remark.text for remark in listing.told),
+            *(remark.text for remark in listing.important),
         ),
         test_groups=_test_groups(index),
         folds=None if index.fold is None else FOLDS,

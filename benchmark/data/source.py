@@ -73,7 +73,7 @@ class Splits(Frozen):
         folders = [PurePosixPath(folder) for folder in self.folders.values()]
         for folder in folders:
             if folder.is_absolute() or ".." in folder.parts or not folder.parts:
-                raise ValueError(f"{str(folder)!r} is no folder below the dataset's: name it as it is called there")
+                raise ValueError(f"{str(folder)!r} is not a folder below the dataset's: name it as it is called there")
         distinct(tuple(map(str, folders)))
         if any(one != other and one.is_relative_to(other) for one in folders for other in folders):
             raise ValueError("one of the folders lies in another one: its images would be in both splits")
@@ -90,7 +90,7 @@ class DatasetSource(Frozen):
     classes: tuple[NonEmpty, ...] | None = None
     """A subset of the classes, in this label order, or None for all."""
     splits: Splits | None = None
-    """The folders of the splits, or None where their names tell."""
+    """The folders of the splits, or None where their names say it."""
     value_range: ValueRange = "auto"
     """Which values of a folder's files of more than 8 bits a sample are black and white."""
     frames: Frames = "refuse"

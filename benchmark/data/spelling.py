@@ -16,7 +16,7 @@ _LIKE_LATIN = str.maketrans("\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0
 def as_read(name: str) -> str:
     """Return what a reader takes a name for: equal for names that differ in nothing that is seen, or hardly.
 
-    Not told apart are upper and lower case, the forms of Unicode (NFC, NFD, full width), invisible characters, spaces
+    Equal are upper and lower case, the forms of Unicode (NFC, NFD, full width), invisible characters, spaces
     of any number and kind, letters of three scripts that look alike, and spellings of one number (1, 01, 1.0).
     """
     text = unicodedata.normalize("NFKC", name).lower()
@@ -39,5 +39,5 @@ def list_alike(names: Iterable[str]) -> list[list[str]]:
 
 
 def quoted(name: str) -> str:
-    """Return a name in quotes, and with the numbers of its characters where these tell more."""
+    """Return a name in quotes, and with the numbers of its characters where these say more."""
     return repr(name) if name.isascii() else f"{name!r} ({name!a})"

@@ -91,8 +91,11 @@ def find_table(level: Level) -> Path | None:
     Raises:
         UserError: there are several, or one that must be read to know cannot be.
     """
-    named = [file.path for file in level.files if file.path.name.lower() in (LABELS, *METADATA)]
-    tables = [path for path in named if not _is_metadata(path) or "file_name" in _columns(path)]
+    named = [file for file in level.files if file.path.name.lower() in (LABELS, *METADATA)]
+    for file in named:
+        if file.problem is not None:  # a pipe would be waited for
+            raise UserError(f"{FOLDER}{file.path}: this is {file.problem}.")
+    tables = [file.path for file in named if not _is_metadata(file.path) or "file_name" in _columns(file.path)]
     if len(tables) > 1:
         names = listed([path.name for path in tables])
         raise UserError(f"{FOLDER}{tables[0].parent}: {names} are tables of the images, and may disagree. Keep one.")
@@ -106,9 +109,7 @@ def read_table(file: Path) -> Table:
         UserError: something in it is wrong, or can be read in two ways; the message names the line.
     """
     if file.suffix.lower() == ".jsonl":
-        records = [
-            (line, {key: _as_cell(file, line, value) for key, value in row.items()}) for line, row in _json(file)
-        ]
+        records = [(line, _as_cells(file, line, row)) for line, row in _json(file)]
         columns = list(dict.fromkeys(key for _, row in records for key in row))
     else:
         columns, cells = _csv(file)
@@ -153,7 +154,7 @@ def _text(file: Path) -> str:
     """Return the text of a table.
 
     Raises:
-        UserError: it cannot be read, is in an encoding that cannot be told, or holds what no text holds.
+        UserError: it cannot be read, is in an unknown encoding, or holds what no text holds.
     """
     try:
         content = file.read_bytes()
@@ -202,9 +203,7 @@ def _csv(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             if any("\n" in cell or "\r" in cell for cell in row):
                 raise _error(file, line, "a cell goes over several lines: a quote that begins here does not end here.")
             if '"' in written and not strict.fullmatch(written):
-                raise _error(
-                    file, line, "a quote stands inside a cell: quote the entire cell, and double quotes in it."
-                )
+                raise _error(file, line, "a quote is inside a cell: quote the entire cell, and double quotes in it.")
             if row:
                 rows.append((line, row))
             line = reader.line_num + 1
@@ -224,7 +223,7 @@ def _csv(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 def _json(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     def distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) != len(pairs):
-            raise ValueError("a key is there twice")
+            raise ValueError("a key is a duplicate")
         return dict(pairs)
 
     for number, line in enumerate(io.StringIO(_text(file), newline=None), start=1):
@@ -239,11 +238,13 @@ def _json(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         yield number, row
 
 
-def _as_cell(file: Path, line: int, value: Any) -> str:
-    """Return a value of a JSON object as a cell; only text and whole numbers can be one that is used."""
-    if isinstance(value, str):
-        return value
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+def _as_cells(file: Path, line: int, row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values of a JSON object as cells: text or whole numbers in the columns that are used."""
+    for key in ("file_name", "label", "split", "group"):
+        value = row.get(key)
+        if isinstance(value, bool) or not isinstance(value, str | int | None):
+            raise _error(file, line, f"{key} is {json.dumps(value)}, neither text nor a whole number.")
+    return {key: "" if value is None else str(value) for key, value in row.items()}
 
 
 def _check_header(file: Path, columns: list[str]) -> None:

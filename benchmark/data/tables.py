@@ -93,7 +93,7 @@ def _locate(table: Table, row: Row, folder: Path, root: Path) -> Found:
 def _advice(missing: Path) -> str:
     """Return what may have been meant by a path that does not exist, to follow the message."""
     if str(missing.name).startswith("~") or any(part.startswith("~") for part in missing.parts):
-        return "; ~ is no folder here: write the path relative to the table"
+        return "; ~ is not the home folder here: write the path relative to the table"
     try:
         near = [child.name for child in missing.parent.iterdir() if as_read(child.name) == as_read(missing.name)]
     except OSError:
@@ -132,7 +132,7 @@ def _splits_of_paths(table: Table, paths: Sequence[Path]) -> Sequence[SplitName 
     raise table.error(
         1,
         f"can be read in two ways: images lie in folders that are called like splits, {listed(sorted(set(words)))}, "
-        "and there is no column split. Add it, with train, validation and test, or empty to have the splits drawn.",
+        "and the table lacks a column split. Add it, with train, validation and test, or empty to have the splits drawn.",
     )
 
 

@@ -14,8 +14,8 @@ from benchmark.errors import UserError
 
 _OF_SYSTEMS = frozenset(
     (
-        *("thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__macosx", "#recycle", "$recycle.bin"),
-        *("system volume information", "lost+found"),
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "system volume information", "lost+found"),
+        *("$recycle.bin", "#recycle", "@recycle", "@eadir"),
     )
 )
 """Names that systems and file servers leave in folders, in addition to those that start with a dot."""
@@ -26,14 +26,14 @@ _SIDECARS = frozenset(
         *(".ini", ".cfg", ".html", ".htm", ".py", ".ipynb", ".sh", ".bat", ".xls", ".xlsx", ".doc", ".docx", ".lnk"),
     )
 )
-"""Endings of files that are no images, and often lie beside them."""
+"""Endings of files that are not images, and often accompany them."""
 
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 _Identity = tuple[int, int]  # device and inode of a folder
 
 HIDDEN = "hidden, or of the system"
-CIRCLES = "links to folders that are taken already, or are above"
+CIRCLES = "links to folders that are taken already, or lie above"
 """Reasons why entries are left out."""
 
 
@@ -51,7 +51,7 @@ class Found:
 
     @property
     def is_sidecar(self) -> bool:
-        """Whether its name says that it is no image."""
+        """Whether its name says that it is not an image."""
         return self.path.suffix.lower() in _SIDECARS
 
 
@@ -80,7 +80,7 @@ class Level:
 
     @property
     def images(self) -> list[Found]:
-        """The files whose names do not say that they are no images."""
+        """The files whose names may be those of images."""
         return [file for file in self.files if not file.is_sidecar]
 
 
@@ -118,7 +118,17 @@ class Tree:
         Raises:
             UserError: one of the folders cannot be read.
         """
-        return self._walk(folder, {self._identity(folder)}, notes)
+        taken: set[_Identity] = set()
+        left = [folder]
+        while left:
+            current = left.pop()
+            if self._identity(current) not in taken:
+                taken.add(self._identity(current))
+                level = self.level(current)
+                yield from level.files
+                left += reversed(level.folders)
+            elif notes:
+                self.leave_out(CIRCLES, current)
 
     def name(self, path: Path) -> str:
         """Return a path's name in the dataset: below the root, with ``/``, as text."""
@@ -141,16 +151,6 @@ class Tree:
     def _above(self) -> set[_Identity]:
         root = self.root.resolve()
         return {_identity_of(folder.stat()) for folder in (root, *root.parents)}
-
-    def _walk(self, folder: Path, taken: set[_Identity], notes: bool) -> Iterator[Found]:
-        level = self.level(folder)
-        yield from level.files
-        for child in level.folders:
-            if self._identity(child) not in taken:
-                taken.add(self._identity(child))
-                yield from self._walk(child, taken, notes)
-            elif notes:
-                self.leave_out(CIRCLES, child)
 
     def _read(self, folder: Path) -> Level:
         files: list[Found] = []

@@ -68,7 +68,7 @@ class _Document:
         """Read a file.
 
         Raises:
-            UserError: it cannot be read, or is no mapping in plain YAML.
+            UserError: it cannot be read, or is not a mapping in plain YAML.
         """
         try:
             text = path.read_text(encoding="utf-8-sig")

@@ -90,7 +90,7 @@ def fit(path: Path, overrides: Sequence[str], *, has_gpu: Callable[[], bool]) ->
     entry = {"name": f"{FOLDER}{place}", "label": _label(name)}
     changes = [f"name={json.dumps(slug(name) or MATRIX)}", f"datasets={json.dumps([entry], ensure_ascii=False)}"]
     choices = [f"{len(listing.files)} images of {len(listing.classes)} classes: {', '.join(listing.classes)}."]
-    choices += [f"{remark}." for remark in listing.told]
+    choices += [f"{remark}." for remark in listing.important]
     if listing.uses_folds("split"):
         changes.append(f"seeds={list(range(FOLDS))}")
         choices.append(

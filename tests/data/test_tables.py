@@ -75,8 +75,8 @@ def test_quotes_hold_separators_and_quotes(tmp_path: Path) -> None:
         ("path;label,split\n1.png;cat,train\n", "csv:1: ',' and ';' both separate cells"),
         ('path,label\n1.png,"cat\n2.png,dog\n', "csv:2: unexpected end of data: a quote begins or ends"),
         ('path,label\n1.png,"cat\n2.png,dog"\n3.png,dog\n', "csv:2: a cell goes over several lines"),
-        ('path,label\n1.png,5" pipe\n', "csv:2: a quote stands inside a cell"),
-        ('path,label\n1.png, "cat"\n', "csv:2: a quote stands inside a cell"),
+        ('path,label\n1.png,5" pipe\n', "csv:2: a quote is inside a cell"),
+        ('path,label\n1.png, "cat"\n', "csv:2: a quote is inside a cell"),
         ('path,label\n1.png,"ca"t\n', "csv:2: ',' expected after '\"'"),
         ("path,label\n1.png,c\0t\n", "csv:2: byte 0 is in no text"),
         ("path,label\n1.png,c\x07t\n", r"csv:2: the character '\x07' is in no text"),
@@ -100,7 +100,7 @@ def test_quotes_hold_separators_and_quotes(tmp_path: Path) -> None:
         ("path,label\n../1.png,a\n2.png,b\n", "1.png does not exist"),
         ("path,label\n1.PNG,a\n2.png,b\n", "1.PNG does not exist; there is '1.png'"),
         ("path,label\nno\\1.png,a\n2.png,b\n", r"does not exist, nor with / instead of \."),
-        ("path,label\n~/1.png,a\n2.png,b\n", "~ is no folder here"),
+        ("path,label\n~/1.png,a\n2.png,b\n", "~ is not the home folder here"),
         ("path,label\nhttps://x.org/1.png,a\n2.png,b\n", "is an address, not a file"),
         ("path,label\n/etc/hostname,a\n2.png,b\n", "csv:2: /etc/hostname lies outside of"),
         (f"path,label\n{'x' * 300}.png,a\n", "File name too long"),
@@ -143,7 +143,7 @@ def test_split_folders_in_the_paths_are_not_overlooked(tmp_path: Path) -> None:
     text = "path,label\ntrain/1.png,a\ntrain/2.png,b\ntest/3.png,a\n"
     table(tmp_path, text, images=images)
     message = refused(tmp_path)
-    assert "can be read in two ways" in message and "there is no column split" in message
+    assert "can be read in two ways" in message and "lacks a column split" in message
     empty = text.replace("label", "label,split").replace("a\n", "a,\n").replace("b\n", "b,\n")
     table(tmp_path, empty, images=images)
     assert {split for _, split, _ in read(tmp_path).values()} == {None}
@@ -155,6 +155,11 @@ def test_images_that_the_table_does_not_name_are_counted(tmp_path: Path) -> None
         "left out: 2 entries, not in the table: 3.png, im/4.png"
     ]
     assert listed(tmp_path / "labels.csv").remarks == (), "a table that is named says itself which images are meant"
+
+
+def test_a_pipe_in_the_place_of_a_table_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(touch(tmp_path, "a/1.png", "b/1.png") / "labels.csv")
+    assert "labels.csv: this is a pipe, not a file" in refused(tmp_path)
 
 
 METADATA = "file_name,label,text\n1.png,a,x\n2.png,b,\n"
@@ -196,8 +201,11 @@ def test_metadata_takes_its_splits_from_the_folders(tmp_path: Path) -> None:
     [
         ("metadata.csv", "file_name,text\n1.png,a\n", "csv:1: column label is missing"),
         ("metadata.jsonl", '{"file_name": "1.png", "label": "a"}\n{', "jsonl:2: not a JSON object"),
-        ("metadata.jsonl", '{"file_name": "1.png", "label": "a", "label": "b"}', "a key is there twice"),
-        ("metadata.jsonl", '{"file_name": "1.png", "label": 0.5}', "jsonl:1: file_name or label is empty"),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": "a", "label": "b"}', "a key is a duplicate"),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": 0.5}', "jsonl:1: label is 0.5, neither text nor a whole"),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": ["a"]}', 'jsonl:1: label is ["a"], neither text nor'),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": true}', "jsonl:1: label is true, neither text nor"),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": null}', "jsonl:1: file_name or label is empty"),
         ("metadata.jsonl", '{"file_name": "1.png", "label": "a"}\n[]', "jsonl:2: not a JSON object"),
         ("metadata.jsonl", '{"file_name": "1.png", "label": "a\\u0000"}', r"jsonl:1: the character '\x00' is in no"),
         ("metadata.csv", "file_name,label,split\n1.png,a,x\n", "csv:2: split 'x' is not one of"),

@@ -46,6 +46,19 @@ def test_a_small_folder_gets_five_seeds_a_large_one_three_and_a_gpu_another_netw
     assert on_a_gpu.training.image_size == (224,)
 
 
+def test_a_key_of_the_entry_is_followed_and_kept(tmp_path: Path) -> None:
+    for site in ("one", "two"):
+        folder_of(tmp_path / site, a=20, b=20)
+    (tmp_path / "plan.png").touch()
+    with pytest.raises(UserError, match="can be read in two ways"):
+        own_folder.fit(tmp_path, (), has_gpu=lambda: False)
+    keys = ["datasets.splits={train: one, test: two}"]
+    fitted = own_folder.fit(tmp_path, keys, has_gpu=lambda: False)
+    assert "left out: 1 entry, in no class folder: plan.png." in fitted.choices
+    (entry,) = file.load(file.find("folder"), [*fitted.overrides, *keys]).datasets
+    assert entry.splits is not None and entry.splits.folders == {"train": "one", "test": "two"}
+
+
 @pytest.mark.parametrize(
     ("name", "results", "label"),
     [
@@ -55,6 +68,7 @@ def test_a_small_folder_gets_five_seeds_a_large_one_three_and_a_gpu_another_netw
         ("...", "folder", "..."),
         ("beans", "beans", "my beans"),
         ("=x", "x", "=x"),
+        ("d" * 230, "d" * 80, "d" * 80),
     ],
 )
 def test_the_results_are_named_after_the_folder_whatever_it_is_called(
@@ -174,11 +188,16 @@ TINY += ["training.epochs=1"]
 def test_run_folder_ends_with_a_recommendation_and_predict_and_export_follow_it(tmp_path: Path) -> None:
     project = Commands(tmp_path, tmp_path / "cache")
     own = factories.write_bars(tmp_path / "secret place" / "my images", each=20)
+    factories.picture(0).save(own / "loose.png")
     settings = [word for text in TINY for word in ("--set", text)]
     done = project.run("run", "--folder", str(own), *settings)
     assert done.returncode == 0, done.stderr
     for words in ("40 images of 2 classes: lying, standing", "cross-validation", "Recommendation", "- my images: "):
         assert words in done.stdout
+    assert "left out: 1 entry, in no class folder: loose.png." in done.stdout
+    assert {"left out: 1 entry, in no class folder"} <= set.intersection(
+        *(set(record["dataset"]["notes"]) for record in project.records("my-images").values())
+    )
     assert "It has the highest validation accuracy of the 3 cells" in " ".join(done.stdout.split())
     assert "More time" not in done.stdout, "the command says itself what is run"
     command = done.stdout.splitlines()[-1]

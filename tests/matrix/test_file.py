@@ -269,8 +269,8 @@ def test_a_key_of_datasets_is_set_in_every_entry(file: Path) -> None:
 
 
 SPLITS = [
-    ("{train: a, test: b/../c}", "'b/../c' is no folder below the dataset's"),
-    ("{train: a, test: /b}", "'/b' is no folder below the dataset's"),
+    ("{train: a, test: b/../c}", "'b/../c' is not a folder below the dataset's"),
+    ("{train: a, test: /b}", "'/b' is not a folder below the dataset's"),
     ("{train: a, test: a}", "'a' is a duplicate"),
     ("{train: a, test: a/b}", "one of the folders lies in another one"),
     ("{train: a, validation: b}", "validation is named, and test is not"),

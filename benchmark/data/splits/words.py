@@ -11,7 +11,7 @@ from benchmark.data.catalogue import SplitName
 from benchmark.words import listed
 
 Word = Literal["train", "validation", "test", "evaluation"]
-"""Meaning of a name: a split, or ``evaluation``: validation or test, the other splits tell which."""
+"""Meaning of a name: a split, or ``evaluation``: validation or test, the other splits decide."""
 
 _WORDS: dict[str, Word] = {
     **dict.fromkeys(("train", "training", "trn", "tr", "learn"), "train"),
@@ -25,7 +25,7 @@ _FOLD = re.compile(r"(k?fold|cv|split|part|partition)[\W_]*\d+")
 
 
 def meaning(name: str) -> Word | None:
-    """Return the split that a name means, or None if it is no word for one.
+    """Return the split that a name means, or None if it means none.
 
     Case, spaces, hyphens and underscores do not matter: ``Test Set`` and ``test_set`` are ``test``.
     """
@@ -46,7 +46,7 @@ def resolve(names: Iterable[str]) -> dict[str, SplitName]:
     Of two splits the second one is the test split, whatever it is called.
 
     Raises:
-        ValueError: none is of training, or it cannot be told what a name means beside the others; the message says it.
+        ValueError: none is of training, or they are more than three splits.
     """
     meant = {name: word for name in names if (word := meaning(name))}
     found = set(meant.values())
