@@ -132,7 +132,7 @@ def _splits_of_paths(table: Table, paths: Sequence[Path]) -> Sequence[SplitName 
     raise table.error(
         1,
         f"can be read in two ways: images lie in folders that are called like splits, {listed(sorted(set(words)))}, "
-        "and the table lacks a column split. Add it, with train, validation and test, or empty to have the splits drawn.",
+        "and the table lacks a column split. Add it: with train, validation and test, or empty to draw them.",
     )
 
 
