@@ -6,7 +6,7 @@ import errno
 import io
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from benchmark.errors import UserError
 
@@ -30,17 +30,24 @@ def make_unfailing() -> None:
 
     A character that the encoding lacks is escaped. A command goes on without a reader: its results are files.
     """
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # closed when this process was started
-            setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, "w"), "utf-8"))
-        elif stream.isatty():
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream: Any = getattr(sys, name) or _open_nothing(number)
+        if stream.isatty():
             stream.reconfigure(errors="backslashreplace")
         else:
             stream.flush()
             raw = io.BufferedWriter(_Raw(stream.fileno(), "w", closefd=False))
-            text = io.TextIOWrapper(raw, stream.encoding, "backslashreplace", line_buffering=True)
-            setattr(sys, name, text)
+            setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, "backslashreplace", line_buffering=True))
+
+
+def _open_nothing(number: int) -> TextIO:
+    """Give a stream that was closed when this process was started its number, which another file would take."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, number)
+    os.set_inheritable(number, True)  # for child processes, if the descriptor has the number already
+    if descriptor != number:
+        os.close(descriptor)
+    return os.fdopen(number, "w", encoding="utf-8", closefd=False)
 
 
 def raise_problem() -> None:

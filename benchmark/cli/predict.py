@@ -36,7 +36,13 @@ def predict(
     run: RunOption = None,
     best: BestOption = None,
     dataset: DatasetOption = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV: path, class, probability of each class.")] = False,
+    as_csv: Annotated[
+        bool,
+        typer.Option(
+            "--csv",
+            help="Write CSV: path, class, probability of each class. A class that looks like a formula starts with '.",
+        ),
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", help="Write the CSV to this file.")] = None,
     results: options.Results = options.DEFAULT_RESULTS,
 ) -> None:
@@ -119,8 +125,8 @@ def _line(prediction: Prediction, classes: tuple[str, ...]) -> str:
     assert prediction.probabilities is not None
     ranked = sorted(zip(prediction.probabilities.tolist(), classes, strict=True), key=lambda item: -item[0])
     (share, name), *others = ranked[:3]
-    rest = ", ".join(f"{other} {100 * p:.1f} %" for p, other in others)
-    return f"{printable(str(prediction.path))}: {name} {100 * share:.1f} % ({rest})"
+    rest = ", ".join(f"{printable(other)} {100 * p:.1f} %" for p, other in others)
+    return f"{printable(str(prediction.path))}: {printable(name)} {100 * share:.1f} % ({rest})"
 
 
 def _row(prediction: Prediction, classes: tuple[str, ...]) -> list[object]:

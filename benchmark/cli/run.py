@@ -71,7 +71,7 @@ def run(
     Exit code: 0 all asked for is done, 1 some run or floor row failed, 2 a mistake in what was asked, 130 interrupted.
     """
     if ignored := environment.shut_out():
-        typer.echo(f"not in force here: {', '.join(ignored)}. The matrix decides.", err=True)
+        typer.echo(f"settings in the environment that are not in force here: {', '.join(ignored)}", err=True)
     started = time.monotonic()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)

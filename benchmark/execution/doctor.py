@@ -13,7 +13,7 @@ from urllib.parse import urlparse
 from benchmark import environment
 from benchmark.data.catalogue import CATALOGUE, FOLDER
 from benchmark.errors import UserError
-from benchmark.locations import cache_directory
+from benchmark.locations import cache_directory, expanded
 from benchmark.matrix.identify import PYPI_MODELS, find_packaged_file
 from benchmark.matrix.run_spec import FILE, RunSpec, split_hash
 
@@ -50,14 +50,14 @@ def needs(specs: Iterable[RunSpec]) -> list[tuple[str, str]]:
 def _dataset_source(name: str) -> str:
     """Return a server, a PyPI package, a path, or ``generated``."""
     if name.startswith(FOLDER):
-        return str(Path(name.removeprefix(FOLDER)).expanduser().resolve())
+        return str(expanded(Path(name.removeprefix(FOLDER))).resolve())
     return CATALOGUE[name].origin
 
 
 def _weights_source(model: str, weights: str) -> str:
     """Return a server, a PyPI package or a path; ``weights`` is not ``none``."""
     if weights.startswith(FILE):
-        return str(Path(split_hash(weights)[0]).expanduser().resolve())
+        return str(expanded(Path(split_hash(weights)[0])).resolve())
     if weights == "pypi":
         package, _ = PYPI_MODELS.get(model.partition(".")[0], ("", ""))
         return f"PyPI package {package.replace('_', '-')}" if package else "no PyPI package has them"

@@ -34,6 +34,7 @@ from benchmark.execution.events import Event, Started, Warned
 from benchmark.execution.executor import Take, not_done
 from benchmark.execution.local import LocalExecutor
 from benchmark.files import write_atomically
+from benchmark.locations import expanded
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.record import Failure
@@ -89,7 +90,7 @@ class RayExecutor:
             context,
             workers=self.workers,
             weights_folder=context.weights_folder.absolute(),
-            data_dir=context.data_dir and context.data_dir.expanduser().absolute(),
+            data_dir=context.data_dir and expanded(context.data_dir).absolute(),
             checkpoints=context.checkpoints and context.checkpoints.absolute(),
             exhibits=context.exhibits and context.exhibits.absolute(),
         )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import Commands
+
 PRINTING = """
 import sys, typer
 from benchmark import cli
@@ -59,9 +61,12 @@ def test_a_full_disk_under_the_output_is_an_error_and_no_traceback() -> None:
     ]
 
 
-def test_a_closed_output_and_a_closed_error_stream_stop_nothing() -> None:
-    command = 'exec "$0" -m benchmark datasets list >&- 2>&-'
-    assert subprocess.run(["sh", "-c", command, sys.executable], check=False).returncode == 0
+@pytest.mark.slow
+def test_closed_streams_stop_neither_a_command_nor_its_processes(tmp_path: Path, cache: Path) -> None:
+    commands = Commands(tmp_path, cache)
+    arguments = f"-m benchmark plan --preflight --matrix {commands.matrix(seeds=[0], input_modes=['grey-1ch'])}"
+    command = ["sh", "-c", f'exec "$0" {arguments} <&- >&- 2>&-', sys.executable]
+    assert subprocess.run(command, cwd=tmp_path, env=commands.environment, check=False).returncode == 0
 
 
 def test_names_of_files_that_are_read_in_another_encoding_than_utf_8_are_refused() -> None:

@@ -11,7 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -146,6 +148,7 @@ def dicom(
     implicit: bool = False,
     preamble: bool = True,
     frames: int = 1,
+    compressed: tuple[str, bytes] | None = None,
     elements: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Return a DICOM file of values of shape (h, w) or (h, w, 3), integers of 8, 16 or 32 bits.
@@ -158,6 +161,7 @@ def dicom(
         implicit: without value representations.
         preamble: whether 128 bytes, DICM and file meta information come first.
         frames: how often the values follow each other.
+        compressed: transfer syntax, and the codestream that stands for the values.
         elements: others, by keyword, which replace those that are written here.
     """
     syntax = ExplicitVRBigEndian if order == ">" else ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
@@ -174,13 +178,16 @@ def dicom(
     data.BitsAllocated, data.BitsStored = allocated, stored or allocated
     data.HighBit, data.PixelRepresentation = data.BitsStored - 1, int(values.dtype.kind == "i")
     data.PixelData = values.astype(values.dtype.newbyteorder(order)).tobytes() * frames
-    data["PixelData"].VR = "OW" if allocated > 8 else "OB"
+    if compressed is not None:
+        data.PixelData = encapsulate([compressed[1]])
+        data["PixelData"].is_undefined_length = True
+    data["PixelData"].VR = "OW" if allocated > 8 and compressed is None else "OB"
     for keyword, value in (elements or {}).items():
         setattr(data, keyword, value)
     file = io.BytesIO()
     if preamble:
         data.file_meta = FileMetaDataset()
-        data.file_meta.TransferSyntaxUID = syntax
+        data.file_meta.TransferSyntaxUID = UID(compressed[0]) if compressed is not None else syntax
         data.save_as(file, enforce_file_format=True)
     else:
         data.save_as(file, implicit_vr=implicit, little_endian=order == "<")

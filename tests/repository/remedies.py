@@ -39,6 +39,7 @@ from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_accuracy
 
 import benchmark.training.run  # noqa: F401 - the libraries behind it are loaded once, for every fork
+from benchmark import environment
 from benchmark.data.splits import assign, draw
 from benchmark.errors import UserError
 from benchmark.matrix import policies, tuning
@@ -527,6 +528,14 @@ def seeds_of_their_own(absence: Absence) -> None:
 def tuning_outside_of_the_fold(absence: Absence) -> None:
     original = context.load_run_images
     absence.everywhere(original, lambda spec, *given: original(spec.model_copy(update={"trial": None}), *given))
+
+
+@without(
+    "variables of the environment that accelerate, pytorch-accelerated and others take settings from",
+    "test_settings_of_libraries_are_shut_out_and_places_and_instructions_are_not",
+)
+def settings_shut_out(absence: Absence) -> None:
+    absence.of(environment, "SETTINGS_OF_LIBRARIES", {})
 
 
 def run_tests(nodes: Sequence[str], remove: Callable[[Absence], None] | None = None) -> tuple[int, str]:

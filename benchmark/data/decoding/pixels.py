@@ -498,7 +498,7 @@ def _read_pnm(content: bytes, frames: Frames) -> Image.Image | Deep:
     return _deep(values.reshape(shape), 16, stated=None if most == 65535 else (0.0, float(most)))
 
 
-# JPEG of other than 8 bits, lossless JPEG, JPEG-LS
+# JPEG of 12 bits, JPEG 2000
 
 
 @dataclass(frozen=True)
@@ -511,6 +511,16 @@ class _Frame:
     width: int
     components: int
     exif: bytes = b""
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether it is sequential or progressive DCT with Huffman codes."""
+        return self.marker in (0xC0, 0xC1, 0xC2)
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether `_decode_jpeg` reads it."""
+        return self.is_lossy and self.precision == 12 and self.components == 1
 
 
 def _jpeg_frame(content: bytes) -> _Frame:
@@ -531,38 +541,35 @@ def _jpeg_frame(content: bytes) -> _Frame:
 
 
 def _read_jpeg(content: bytes, frames: Frames) -> Image.Image | Deep:
+    """Return a JPEG file: of 8 bits as Pillow reads it, of 12 bits if it is grey.
+
+    Other sorts are for DICOM: imagecodecs' decoders of lossless JPEG and JPEG-LS crash on damaged files, or do not end.
+    """
     frame = _jpeg_frame(content)
     if frame.precision == 8 and frame.marker != 0xF7:
         return _opened(open_image(content), frames)
-    if frame.components != 1:
-        raise BadImage(f"a JPEG file of {frame.components} components of {frame.precision} bits, which is not read")
-    values = _decode_jpeg(content, frame)
-    if frame.precision <= 8:
-        decoded: Image.Image | Deep = _eight_bits(values, frame.precision)
-    else:
-        decoded = _deep(values, frame.precision)
+    if not frame.is_deep:
+        raise BadImage(
+            f"a JPEG file of {frame.components} components of {frame.precision} bits, or lossless, which is not read: "
+            "save it as PNG or TIFF"
+        )
 
     def read() -> Image.Exif:
         exif = Image.Exif()
         exif.load(frame.exif)
         return exif
 
-    return _upright(decoded, _orientation(read) if frame.exif else 1)
+    return _upright(_deep(_decode_jpeg(content, frame), 12), _orientation(read) if frame.exif else 1)
 
 
 def _decode_jpeg(content: bytes, frame: _Frame) -> Array:
-    """Return the samples of a codestream that Pillow does not read, shape (h, w) or (h, w, components), unsigned."""
+    """Return the samples of grey JPEG of 12 bits, uint16, shape (h, w)."""
     import imagecodecs
 
     _check_size(frame.width, frame.height)
-    if frame.precision > 16:
-        raise BadImage(f"JPEG of {frame.precision} bits")
-    decode = imagecodecs.jpegls_decode if frame.marker == 0xF7 else imagecodecs.jpeg_decode
-    values = np.asarray(decode(content))
-    if values.shape[:2] != (frame.height, frame.width) or values.dtype.kind != "u":
+    values = np.asarray(imagecodecs.jpeg_decode(content))
+    if values.shape != (frame.height, frame.width):
         raise BadImage("cannot be decoded: its samples are not those that its header states")
-    if int(values.max()) >= 2**frame.precision:
-        raise BadImage(f"holds {values.max()}, which has more than the {frame.precision} bits that its header states")
     return values
 
 
@@ -602,6 +609,9 @@ _TIFF_COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
 _PREDICTED = (5, 8, 32946, 34925, 50000)
 """Compressions with which every reader looks at the predictor: LZW, Deflate, LZMA, Zstandard."""
 
+_COMPRESSED = (1, 2, 3, 4, 7, 32773, 34712, *_PREDICTED)
+"""Those that are read: these, none, CCITT, JPEG, PackBits, JPEG 2000."""
+
 
 def _read_tiff(content: bytes, frames: Frames) -> Image.Image | Deep:
     """Return the one image of a TIFF file.
@@ -615,7 +625,7 @@ def _read_tiff(content: bytes, frames: Frames) -> Image.Image | Deep:
         page = _page(file, frames)
         _check_size(page.imagewidth, page.imagelength)
         kind, colours = _tiff_samples(page)
-        _check_segments(page, len(content))
+        _check_segments(page, content)
         values = np.asarray(page.asarray(maxworkers=1))
     samples, bits, extra = page.samplesperpixel, page.bitspersample, (*map(int, page.extrasamples), -1)[0]
     if page.planarconfig == 2 and samples > 1:
@@ -673,12 +683,14 @@ def _tiff_samples(page: TiffPage) -> tuple[str, int]:
     kind, colours = _SAMPLES.get(int(page.sampleformat)), _TIFF_COLOURS.get(photometric)
     if kind is None or bits not in _TIFF_BITS[kind]:
         raise BadImage(f"a TIFF file of {bits}-bit {kind or 'complex'} samples, which are not read")
-    if 262 not in page.tags and page.compression not in (2, 3, 4, 6):
+    if 262 not in page.tags and page.compression not in (2, 3, 4):
         raise BadImage(
             "a TIFF file without PhotometricInterpretation: black may be 0 or the highest value. Save it again with a "
             "program that writes this tag"
         )
-    is_small, is_jpeg = kind == "unsigned" and bits <= 8, page.compression in (6, 7)
+    if page.compression not in _COMPRESSED:
+        raise BadImage(f"a TIFF file of compression {page.compression:d}, which is not read")
+    is_small, is_jpeg = kind == "unsigned" and bits <= 8, page.compression == 7
     if colours is None or page.samplesperpixel < colours or (photometric > 2 and not is_small):
         raise BadImage(
             f"a TIFF file of {page.samplesperpixel} samples a pixel, {bits} bits each, PhotometricInterpretation "
@@ -730,16 +742,20 @@ def _tiff_on_white(image: Image.Image, alpha: Array, page: TiffPage) -> Image.Im
     return _on_white(Image.frombytes("RGBA", image.size, joined.tobytes(), "raw", "RGBa"))
 
 
-def _check_segments(page: TiffPage, size: int) -> None:
-    """Refuse missing strips and tiles, which tifffile fills with zeros, and words of 16 bits that are called packed."""
+def _check_segments(page: TiffPage, content: bytes) -> None:
+    """Refuse missing strips and tiles, which tifffile fills with zeros; words of 16 bits that are called packed; and
+    lossless JPEG, see `_read_jpeg`."""
     bits, samples = page.bitspersample, page.samplesperpixel
     width, rows = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
     planes = samples if page.planarconfig == 2 else 1
     across, down = -(-page.imagewidth // width), -(-page.imagelength // rows)
     offsets, counts = page.dataoffsets, page.databytecounts
     there = len(offsets) == len(counts) == across * down * planes and all(count > 0 for count in counts)
-    if not there or any(offset + count > size for offset, count in zip(offsets, counts, strict=True)):
+    if not there or any(offset + count > len(content) for offset, count in zip(offsets, counts, strict=True)):
         raise BadImage("truncated: strips or tiles of the TIFF file are missing", "truncated")
+    segments = (content[offset : offset + count] for offset, count in zip(offsets, counts, strict=True))
+    if page.compression == 7 and not all(_jpeg_frame(segment).is_lossy for segment in segments):
+        raise BadImage("a TIFF file of lossless JPEG, which is not read")
     if page.compression == 1:
         height = down * rows if page.is_tiled else page.imagelength
         needed = -(-width * (samples // planes) * bits // 8) * across * height * planes
@@ -751,9 +767,6 @@ def _check_segments(page: TiffPage, size: int) -> None:
 
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_JPEG_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70, 80, 81))
-"""Transfer syntaxes of extended and lossless JPEG and of JPEG-LS; pydicom alone decodes extended JPEG of 8 bits."""
-
 _NEEDED = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated")
 
 
@@ -771,7 +784,7 @@ def _read_dicom(content: bytes, frames: Frames) -> Image.Image | Deep:
     if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         what = getattr(data.get("SOPClassUID"), "name", "of no stated class")
         raise BadImage(f"a DICOM file without an image ({what})")
-    missing = [name for name in _NEEDED if data.get(name) is None]
+    missing = [name for name in _NEEDED if data.get(name) in (None, "")]
     if missing:
         raise BadImage(f"a DICOM file without {' and '.join(missing)}")
     number = int(data.get("NumberOfFrames") or 1)
@@ -794,23 +807,26 @@ def _stored_values(data: Dataset, frames: int) -> tuple[Array, str]:
     """Return the first frame as it is stored, (h, w) or (h, w, 3), and its photometric interpretation, YBR made RGB."""
     from pydicom.encaps import get_frame
     from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import UID
+    from pydicom.uid import UID, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 
     implicit, little = data.original_encoding
     usual = "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2.1" if little else "1.2.840.10008.1.2.2"
-    syntax = UID(data.file_meta.get("TransferSyntaxUID") or usual)
     photometric = str(data.PhotometricInterpretation)
-    if syntax in _JPEG_SYNTAXES:
+    data.file_meta.TransferSyntaxUID = syntax = UID(data.file_meta.get("TransferSyntaxUID") or usual)
+    decoder = get_decoder(syntax)
+    if not decoder.is_available:
+        raise BadImage(
+            f"a DICOM file compressed as {syntax.name}, which needs pip install pylibjpeg pylibjpeg-libjpeg (in the "
+            "benchmark: pip install -e '.[dicom]')"
+        )
+    if syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
         codestream = get_frame(data.PixelData, 0, number_of_frames=frames)
         frame = _jpeg_frame(codestream)
-        if frame.precision != 8 or not syntax.endswith("51"):
-            if (frame.height, frame.width) != (data.Rows, data.Columns):
-                raise BadImage("a DICOM file whose header and codestream differ in size")
-            if frame.components != 1 and photometric != "RGB":
-                raise BadImage(f"a DICOM file of {syntax.name} and {photometric}, which is not read")
+        if (frame.height, frame.width) != (data.Rows, data.Columns):
+            raise BadImage("a DICOM file whose header and codestream differ in size")
+        if frame.is_deep:
             return _decode_jpeg(codestream, frame), photometric
-    data.file_meta.TransferSyntaxUID = syntax
-    values, properties = get_decoder(syntax).as_array(data, index=0, correct_unused_bits=False)  # type: ignore[arg-type]
+    values, properties = decoder.as_array(data, index=0, correct_unused_bits=False)  # type: ignore[arg-type]
     return values, str(properties["photometric_interpretation"])
 
 
@@ -835,11 +851,8 @@ def _dicom_integers(raw: Array, data: Dataset, photometric: str) -> Image.Image 
     stated = _integers(stored, signed=signed) if stored < allocated or (stored <= 8 and not signed) else None
     slope, intercept = (1.0, 0.0) if photometric == "RGB" else _rescale(data)
     if photometric != "RGB" and data.get("ModalityLUTSequence"):
-        from pydicom.pixels.processing import apply_modality_lut
-
-        bits = int(data.ModalityLUTSequence[0].LUTDescriptor[2])
-        values, holds = apply_modality_lut(values, data), _integers(16)
-        stated = _integers(bits) if bits < 16 else None
+        values, bits = _looked_up(values, data)
+        holds, stated = _integers(16), _integers(bits) if bits < 16 else None
     elif (slope, intercept) == (1, 0) and stored <= 8 and not signed:
         values[padding] = 2**stored - 1 if inverted else 0
         image = _eight_bits(values, stored)
@@ -855,6 +868,18 @@ def _dicom_integers(raw: Array, data: Dataset, photometric: str) -> Image.Image 
     fitting = (k for k in ("u2", "i2", "u4", "i4") if np.iinfo(k).min <= holds[0] and holds[1] <= np.iinfo(k).max)
     kind = next(fitting, "f8") if values.dtype.kind in "iu" else "f8"
     return Deep(np.ascontiguousarray(values, dtype=kind), "dicom", holds, stated, inverted)
+
+
+def _looked_up(values: Array, data: Dataset) -> tuple[Array, int]:
+    """Return the values of the modality LUT (PS3.3 C.11.1), and their bits. pydicom's takes 8 and 16 bits alone."""
+    table = data.ModalityLUTSequence[0]
+    entries, first, bits = map(int, table.LUTDescriptor)
+    found = table.LUTData
+    if isinstance(found, bytes):
+        found = np.frombuffer(found, "<u2" if data.original_encoding[1] else ">u2")
+    if not 8 <= bits <= 16 or len(found) != (entries or 65536) or max(found) >= 2**bits:
+        raise BadImage(f"a DICOM file whose modality LUT has {len(found)} entries of {bits} bits; its header differs")
+    return np.asarray(found, np.int32)[np.clip(values - first, 0, len(found) - 1)], bits
 
 
 def _used_bits(raw: Array, data: Dataset) -> Array:

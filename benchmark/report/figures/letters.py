@@ -68,11 +68,12 @@ def _installed() -> list[str]:
 @functools.cache
 def _drawn(family: str) -> frozenset[str]:
     """Return the letters of a family that Matplotlib can draw, none of a font of bitmaps (emoji in colour)."""
+    faces = [font for font in font_manager.fontManager.ttflist if font.name == family]
+    upright = min(faces, key=lambda font: (font.style != "normal", str(font.weight) not in ("400", "normal")))
+    if Path(upright.fname).stem.startswith("LastResort"):  # boxes
+        return frozenset()
     try:
-        path = font_manager.findfont(family, fallback_to_default=False)
-        if Path(path).stem.startswith("LastResort"):  # boxes
-            return frozenset()
-        font = font_manager.get_font(path)
+        font = font_manager.get_font(upright.fname)
         letters = [chr(code) for code in font.get_charmap()]
         font.load_char(ord(letters[-1]))
     except (OSError, RuntimeError, ValueError, IndexError):
