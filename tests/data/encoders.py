@@ -93,7 +93,13 @@ def tiff(
         directory = bytearray(struct.pack(f"{order}{'Q' if big else 'H'}", len(entries)))
         room = struct.calcsize(f"={offset}")
         for tag, value in sorted(entries.items()):
-            kind = _ASCII if isinstance(value, str) else _LONG if tag in (256, 257, 273, 278, 279, 330) else _SHORT
+            kind = (
+                _ASCII
+                if isinstance(value, str)
+                else _LONG
+                if tag in (256, 257, 273, 278, 279, *range(322, 326), 330)
+                else _SHORT
+            )
             data = value.encode() + b"\0" if isinstance(value, str) else b""
             if not isinstance(value, str):
                 numbers = [value] if isinstance(value, int) else list(value)

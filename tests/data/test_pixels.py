@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
-from benchmark.data.decoding.pixels import WHOLE, BadImage, read_file, to_array, to_image
+from benchmark.data.decoding.pixels import BadImage, _orientation, read_file, to_array, to_image
+from tests.data.encoders import png, tiff
 from tests.factories import picture
+
+WHOLE = {"16-bit": (0.0, 65535.0)}
 
 
 def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
@@ -125,3 +132,121 @@ def test_a_file_of_several_images_is_refused_unless_the_first_is_asked_for(file_
 def test_what_cannot_become_pixels_is_refused_with_the_reason(content: bytes, reason: str) -> None:
     with pytest.raises(BadImage, match=reason):
         to_image(read_file(content), WHOLE)
+
+
+def _mistyped(tag: int, kind: int, value: bytes, count: int) -> bytes:
+    """Return a turned photograph with one more EXIF entry, of 4 bytes of value."""
+    entries = sorted([(0x0112, 3, 1, struct.pack("<HH", 6, 0)), (tag, kind, count, value)])
+    body = b"".join(struct.pack("<HHL", tag, kind, count) + value for tag, kind, count, value in entries)
+    exif = b"Exif\0\0II*\0" + struct.pack("<LH", 8, len(entries)) + body + struct.pack("<L", 0)
+    return encoded(Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)), "PNG", exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind", "value", "count"),
+    [
+        (0x011A, 2, b"72\0\0", 4),  # a resolution as text
+        (0x0111, 2, b"72\0\0", 4),
+        (0x8769, 3, b"\1\0\0\0", 1),  # a sub-directory that lies in the header
+        (0x8825, 4, b"\xff\xff\xff\xff", 1),
+        (0x9003, 5, b"\xff\xff\xff\x7f", 9),  # behind the end
+        (0x9286, 99, b"\0\0\0\0", 1),
+    ],
+)
+def test_a_turned_photograph_with_mistyped_exif_is_turned(tag: int, kind: int, value: bytes, count: int) -> None:
+    image = read_file(_mistyped(tag, kind, value, count))
+    assert (np.asarray(image) == np.rot90(np.arange(12).reshape(3, 4), -1)).all()
+
+
+@pytest.mark.parametrize("value", [0, 9, 255, "text", b"\xff", (), None])
+def test_an_orientation_without_meaning_turns_nothing(value: object) -> None:
+    assert _orientation(lambda: cast(Image.Exif, {0x0112: value})) not in range(2, 9)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n{ } loop\n", "PostScript"),
+        (b"\xc5\xd0\xd3\xc6" + bytes(40), "PostScript"),
+        (b"%PDF-1.7", "PDF"),
+        (bytes(4) + b"ftypheic" + bytes(20), "HEIF"),
+        (b"8BPS" + bytes(40), "Photoshop"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+    ],
+)
+def test_files_of_other_formats_are_named_and_never_run(content: bytes, name: str) -> None:
+    with pytest.raises(BadImage, match=f"not an image that is read here, but a.* {name}") as caught:
+        read_file(content)
+    assert caught.value.kind == "non-image"
+
+
+@pytest.mark.parametrize("file_format", ["TGA", "PCX", "SGI", "EPS", "IM", "ICO", "MSP", "SPIDER"])
+def test_formats_outside_of_the_list_are_refused(file_format: str) -> None:
+    content = encoded(Image.new("1" if file_format == "MSP" else "L", (32, 32), 1), file_format)
+    with pytest.raises(BadImage, match="not an image"):
+        read_file(content)
+
+
+def test_settings_that_others_made_decide_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = encoded(picture(3, 200), "JPEG")[:-900]
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(BadImage, match="truncated") as caught:
+        read_file(cut)
+    assert caught.value.kind == "truncated"
+    assert read_file(encoded(picture(3, 40)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    with pytest.raises(BadImage, match="more than"):
+        read_file(encoded(Image.new("1", (9500, 9500))))
+
+
+def _huge_png() -> bytes:
+    content = bytearray(png(np.zeros((4, 4), np.uint16), 16))
+    struct.pack_into(">II", content, 16, 60000, 60000)
+    struct.pack_into(">I", content, 29, zlib.crc32(content[12:29]))
+    return bytes(content)
+
+
+def _huge_tile() -> bytes:
+    tags: dict[int, int] = {322: 4_000_000, 323: 4_000_000, 324: 8, 325: 32}
+    return tiff(np.zeros((4, 4), np.uint16), 16, tags=tags)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _huge_png,
+        _huge_tile,
+        lambda: tiff(np.zeros((4, 4), np.uint16), 16, deflated=True, tags={256: 50000, 257: 50000}),
+        lambda: b"P5 50000 50000 65535 ",
+        lambda: b"GIF89a\xff\xff\xff\xff\0\0\0" + b"," + bytes(4) + b"\xff\xff\xff\xff\0\2\0\0;",
+        lambda: encoded(Image.new("L", (4, 4)), "JPEG2000").replace(b"\0\0\0\4" * 2, b"\0\0\xff\xff" * 2),
+        lambda: encoded(Image.new("L", (4, 4)), "BMP").replace(
+            struct.pack("<II", 4, 4), struct.pack("<II", 60000, 60000)
+        ),
+    ],
+)
+def test_claims_of_enormous_sizes_are_refused_before_there_is_memory_for_them(make: Callable[[], bytes]) -> None:
+    content = make()
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadImage, match="more than") as caught:
+            read_file(content)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+    assert caught.value.kind == "enormous"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RecursionError(), struct.error("short"), KeyError(7), EOFError()])
+def test_no_exception_of_a_decoder_but_a_bad_image_leaves_the_reader(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> Image.Image:
+        raise error
+
+    content = encoded(picture(1, 20))
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(BadImage) as caught:
+        read_file(content)
+    assert str(caught.value)

@@ -25,7 +25,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,9 +62,6 @@ ORIENTATION = 0x0112
 
 Window = tuple[float, float]
 """The values that become 0 and 255."""
-
-WHOLE: Mapping[str, Window] = {"16-bit": (0, 65535)}
-"""Windows for callers that know no dataset."""
 
 Kind = Literal["zero-byte", "non-image", "truncated", "enormous", "several", "unreadable"]
 Frames = Literal["refuse", "first"]
@@ -408,14 +405,17 @@ def _read_deep_png(content: bytes, frames: Frames) -> Image.Image | Deep:
     image = open_image(content)
     _check_frames(image, frames)
     image.load()
-    significant = next((data for name, data in _png_chunks(content) if name == b"sBIT"), b"")
+    chunks = list(_png_chunks(content))
     values, alpha = np.asarray(image), None
     if image.mode != "I;16":
-        values = _deep_colours(content, interlaced=content[28] != 0)
-        if values.shape[2] in (2, 4):  # tRNS has become an opacity
+        values = _deep_colours(image, chunks)
+        if values.shape[2] in (2, 4):
             values, alpha = values[:, :, 0] if values.shape[2] == 2 else values[:, :, :3], values[:, :, -1]
-    elif "transparency" in image.info:
-        alpha = np.where(values == image.info["transparency"], 0, 65535)
+    clear = image.info.get("transparency")
+    if clear is not None:
+        same = values == np.array(clear)
+        alpha = np.where(same.all(axis=-1) if same.ndim == 3 else same, 0, 65535)
+    significant = next((data for name, data in chunks if name == b"sBIT"), b"")
     decoded = _deep(values, 16, stated=_significant(significant, values))
     return _upright(decoded if alpha is None else _with_alpha(decoded, alpha), _orientation(image.getexif))
 
@@ -429,20 +429,26 @@ def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         position += 12 + length
 
 
-def _deep_colours(content: bytes, interlaced: bool) -> Array:
+def _deep_colours(image: Image.Image, chunks: Sequence[tuple[bytes, bytes]]) -> Array:
     """Return the samples of a 16-bit PNG of colours, uint16, shape (h, w, samples).
 
-    Only what concerns them is given to libpng, which prints of other chunks, and of interlaced files, what it thinks.
+    libpng, which prints what it dislikes, is given the header and the pixels alone, packed anew.
     """
     import imagecodecs
 
-    if interlaced:
+    header = next(data for name, data in chunks if name == b"IHDR")
+    samples = {2: 3, 4: 2, 6: 4}[header[9]]
+    if header[12]:
         raise BadImage("a 16-bit PNG file of colours that is interlaced; save it without")
-    needed = bytearray(_PNG)
-    for name, data in _png_chunks(content):
-        if name in (b"IHDR", b"tRNS", b"IDAT", b"IEND"):
-            needed += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-    return np.asarray(imagecodecs.png_decode(bytes(needed)))
+    size = image.height * (1 + 2 * samples * image.width)
+    pixels = zlib.decompressobj().decompress(b"".join(data for name, data in chunks if name == b"IDAT"), size)
+    if len(pixels) < size:
+        raise BadImage("truncated: pixels of the PNG file are missing", "truncated")
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(pixels, 1)), (b"IEND", b""))
+    packed = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
+    )
+    return np.asarray(imagecodecs.png_decode(_PNG + b"".join(packed)))
 
 
 def _significant(bits_of_channels: bytes, values: Array) -> Window | None:
@@ -458,14 +464,14 @@ def _significant(bits_of_channels: bytes, values: Array) -> Window | None:
     return None
 
 
-# PGM and PPM above 8 bits, PFM
+# PGM, PPM, PFM
 
 
 _PNM = re.compile(rb"P([2356])" + rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})" * 3 + rb"\s")
 
 
 def _read_pnm(content: bytes, frames: Frames) -> Image.Image | Deep:
-    """Return Netpbm's formats. Pillow rescales values of more than 8 bits; here they and their maxval are kept."""
+    """Return Netpbm's formats. Pillow rescales values of more than 8 bits, and is slow unless maxval is 255."""
     header = _PNM.match(content)
     if header is None:  # PFM, and what is damaged
         image = open_image(content)
@@ -473,29 +479,27 @@ def _read_pnm(content: bytes, frames: Frames) -> Image.Image | Deep:
             return _opened(image, frames)
         image.load()
         return _float(np.asarray(image))
-    form = header[1]
-    width, height, most = (int(header[k]) for k in (2, 3, 4))
+    form, (width, height, most) = header[1], (int(header[k]) for k in (2, 3, 4))
     _check_size(width, height)
-    count = width * height * (3 if form in b"36" else 1)
-    end = header.end() + count * (1 if most < 256 else 2)
-    if form in b"56" and frames == "refuse" and re.match(rb"\s*P[1-7]\s", content[end : end + 100]):
-        raise _several("several images")
-    if most < 256:
-        return _opened(open_image(content), frames)
-    if most > 65535:
-        raise BadImage(f"its maxval is {most}, more than 65535")
+    if not 0 < most < 65536:
+        raise BadImage(f"its maxval is {most}, not from 1 to 65535")
+    count, size = width * height * (3 if form in b"36" else 1), 1 if most < 256 else 2
+    start, end = header.end(), header.end() + count * size
     if form in b"23":
-        words = re.sub(rb"#[^\r\n]*", b"", content[header.end() :]).split(maxsplit=count)[:count]
-        values = np.fromiter(map(int, words), np.int64, len(words))
+        words = re.sub(rb"#[^\r\n]*", b"", content[start:]).split(maxsplit=count)[:count]
+        values: Array = np.fromiter(map(int, words), np.int64, len(words))
     else:
-        there = content[header.end() : end]
-        values = np.frombuffer(there, ">u2", count=len(there) // 2)
+        if frames == "refuse" and re.match(rb"\s*P[1-7]\s", content[end : end + 100]):
+            raise _several("several images")
+        values = np.frombuffer(content[start:end], f">u{size}", count=len(content[start:end]) // size)
     if len(values) < count:
         raise BadImage(f"truncated: {len(values)} of {count} samples", "truncated")
     if values.min() < 0 or values.max() > most:
         raise BadImage(f"holds {values.max()}, above the maxval that it states, {most}")
-    shape = (height, width, 3) if form in b"36" else (height, width)
-    return _deep(values.reshape(shape), 16, stated=None if most == 65535 else (0.0, float(most)))
+    values = values.reshape((height, width, 3) if form in b"36" else (height, width))
+    if most < 256:
+        return Image.fromarray(np.array([round(k / most * 255) for k in range(most + 1)], np.uint8)[values])
+    return _deep(values, 16, stated=None if most == 65535 else (0.0, float(most)))
 
 
 # JPEG of 12 bits, JPEG 2000
@@ -574,26 +578,31 @@ def _decode_jpeg(content: bytes, frame: _Frame) -> Array:
 
 
 def _read_jpeg2000(content: bytes, frames: Frames) -> Image.Image | Deep:
+    """Return a JPEG 2000 file: of 8 unsigned bits as Pillow reads it, of others if it is grey or RGB."""
     import imagecodecs
 
-    start = content.find(_CODESTREAM)
-    if start < 0 or start + 42 > len(content):
-        raise BadImage("cannot be decoded: a JPEG 2000 file without a codestream", "truncated")
-    right, bottom, left, top = struct.unpack_from(">4I", content, start + 8)
-    (components,) = struct.unpack_from(">H", content, start + 40)
-    sizes = {content[k : k + 3] for k in range(start + 42, start + 42 + 3 * components, 3)}
-    depths = {size[0] for size in sizes if size}
+    start, components = _jpeg2000_components(content)
+    depths = {component[0] for component in components}
     if depths <= set(range(8)):
         return _opened(open_image(content), frames)
-    _check_size(right - left, bottom - top)
-    if components not in (1, 3) or len(sizes) != 1 or b"pclr" in content[:start]:
-        raise BadImage(f"a JPEG 2000 file of {components} components of other than 8 bits, which is not read")
+    if len(components) not in (1, 3) or len(set(components)) != 1 or b"pclr" in content[:start]:
+        raise BadImage(f"a JPEG 2000 file of {len(components)} components of other than 8 bits, which is not read")
     (depth,) = depths
     bits, signed = (depth & 127) + 1, depth > 127
     if bits > 16:
-        raise BadImage(f"JPEG 2000 of {bits} bits")
-    values = np.asarray(imagecodecs.jpeg2k_decode(content))
-    return _deep(values, bits, signed=signed)
+        raise BadImage(f"a JPEG 2000 file of {bits} bits, which is not read")
+    return _deep(np.asarray(imagecodecs.jpeg2k_decode(content)), bits, signed=signed)
+
+
+def _jpeg2000_components(content: bytes) -> tuple[int, list[bytes]]:
+    """Return where a codestream starts, and each component's depth and subsampling, 3 bytes (ISO 15444-1, A.5.1)."""
+    start = content.find(_CODESTREAM)
+    if start < 0 or start + 45 > len(content):
+        raise BadImage("cannot be decoded: JPEG 2000 without a codestream", "truncated")
+    right, bottom, left, top = struct.unpack_from(">4I", content, start + 8)
+    _check_size(right - left, bottom - top)
+    number = int.from_bytes(content[start + 40 : start + 42], "big")
+    return start, [content[k : k + 3] for k in range(start + 42, start + 42 + 3 * number, 3)]
 
 
 # TIFF
@@ -696,7 +705,7 @@ def _tiff_samples(page: TiffPage) -> tuple[str, int]:
             f"a TIFF file of {page.samplesperpixel} samples a pixel, {bits} bits each, PhotometricInterpretation "
             f"{photometric}, which is not read"
         )
-    if page.samplesperpixel > colours + max(1, len(page.extrasamples)):
+    if page.samplesperpixel > min(8, colours + max(1, len(page.extrasamples))):
         raise BadImage(f"a TIFF file of {page.samplesperpixel} samples a pixel, whose meaning it does not state")
     if (photometric == 6 and not is_jpeg) or (photometric == 5 and page.tags.valueof(332, 1) != 1):
         raise BadImage("a TIFF file of YCbCr without JPEG, or of inks other than CMYK, which is not read")
@@ -743,19 +752,25 @@ def _tiff_on_white(image: Image.Image, alpha: Array, page: TiffPage) -> Image.Im
 
 
 def _check_segments(page: TiffPage, content: bytes) -> None:
-    """Refuse missing strips and tiles, which tifffile fills with zeros; words of 16 bits that are called packed; and
-    lossless JPEG, see `_read_jpeg`."""
+    """Refuse missing strips and tiles, which tifffile fills with zeros; words of 16 bits that are called packed;
+    lossless JPEG, see `_read_jpeg`; and what claims to be larger than any image."""
     bits, samples = page.bitspersample, page.samplesperpixel
     width, rows = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+    _check_size(width, rows)
     planes = samples if page.planarconfig == 2 else 1
     across, down = -(-page.imagewidth // width), -(-page.imagelength // rows)
     offsets, counts = page.dataoffsets, page.databytecounts
     there = len(offsets) == len(counts) == across * down * planes and all(count > 0 for count in counts)
     if not there or any(offset + count > len(content) for offset, count in zip(offsets, counts, strict=True)):
         raise BadImage("truncated: strips or tiles of the TIFF file are missing", "truncated")
-    segments = (content[offset : offset + count] for offset, count in zip(offsets, counts, strict=True))
-    if page.compression == 7 and not all(_jpeg_frame(segment).is_lossy for segment in segments):
-        raise BadImage("a TIFF file of lossless JPEG, which is not read")
+    for offset, count in zip(offsets, counts, strict=True):
+        if page.compression == 34712:
+            _jpeg2000_components(content[offset : offset + count])
+        elif page.compression == 7:
+            frame = _jpeg_frame(content[offset : offset + count])
+            _check_size(frame.width, frame.height)
+            if not frame.is_lossy:
+                raise BadImage("a TIFF file of lossless JPEG, which is not read")
     if page.compression == 1:
         height = down * rows if page.is_tiled else page.imagelength
         needed = -(-width * (samples // planes) * bits // 8) * across * height * planes
@@ -787,6 +802,8 @@ def _read_dicom(content: bytes, frames: Frames) -> Image.Image | Deep:
     missing = [name for name in _NEEDED if data.get(name) in (None, "")]
     if missing:
         raise BadImage(f"a DICOM file without {' and '.join(missing)}")
+    if data.SamplesPerPixel not in (1, 3):
+        raise BadImage(f"a DICOM file of {data.SamplesPerPixel} samples a pixel, which is not read")
     number = int(data.get("NumberOfFrames") or 1)
     if number > 1 and frames == "refuse":
         raise _several(f"{number} DICOM frames")
