@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,6 +35,19 @@ def data_directory(given: Path | None) -> Path:
 def cache_directory() -> Path:
     """Return the folder of everything that can be made again: BENCHMARK_CACHE_DIR, else the platform's cache folder."""
     return _folder("BENCHMARK_CACHE_DIR", platformdirs.user_cache_dir)
+
+
+def cache_file(folder: str, name: str, key: str) -> Path:
+    """Return the file of the cache for a key, whether it exists or not.
+
+    Args:
+        folder: inside the cache folder.
+        name: of the dataset, with which a new file's name begins, for people.
+        key: a hash of everything that decides the content, and the suffix: a copy of a dataset finds what was made for
+            the dataset, whatever it is called.
+    """
+    place = cache_directory() / folder
+    return next(iter(sorted(place.glob(f"*-{glob.escape(key)}"))), place / f"{name}-{key}")
 
 
 def _folder(variable: str, of_platform: Callable[..., str]) -> Path:

@@ -65,7 +65,7 @@ def open_index(scanned: Scan, split_seed: int, *, fold: int | None = None) -> In
     drawn = fold is not None or not listing.sizes["validation"]
     part = (f"-s{split_seed}" if drawn else "") + ("" if fold is None else f"-fold{fold}")
     key = digest([(scanned.identity, listing.classes), *_windows(scanned)])[:16]
-    table = cached(f"{listing.name}-{key}{part}-v{VERSION}.parquet", lambda: _make(scanned, split_seed, fold))
+    table = cached(listing.name, f"{key}{part}-v{VERSION}.parquet", lambda: _make(scanned, split_seed, fold))
     facts = json.loads(table.schema.metadata[b"benchmark"])
     return Index(
         scanned=scanned,

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmark.data.decoding.cache import decoders
 from benchmark.data.decoding.pixels import (
     ORIENTATION,
     THUMBNAIL,
@@ -52,7 +53,7 @@ from benchmark.data.source import DatasetSource
 from benchmark.data.value_range import Frames, Reading, Window
 from benchmark.errors import UserError
 from benchmark.files import building
-from benchmark.locations import cache_directory
+from benchmark.locations import cache_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -188,10 +189,9 @@ def scan(listing: Listing, source: DatasetSource, progress: Progress | None = No
     def open_all() -> pa.Table:
         return _opened(files, pooled, functools.partial(_inspect, frames=reading.frames), progress)
 
-    key = digest(
-        [(*hashed, is_pooled) for (_, hashed), is_pooled in zip(files, pooled, strict=True)] + [(reading.frames,)]
-    )
-    table = cached(f"{listing.name}-{key[:16]}-v{VERSION}.scan.parquet", open_all)
+    contents = ((*hashed, is_pooled) for (_, hashed), is_pooled in zip(files, pooled, strict=True))
+    key = digest([decoders(), (reading.frames,), *contents])
+    table = cached(listing.name, f"{key[:16]}-v{VERSION}.scan.parquet", open_all)
     scanned = Scan(listing, _rows(table), reading)
     deep = [position for position, each in enumerate(scanned.facts) if each.container is not None]
     if not deep:
@@ -205,8 +205,8 @@ def scan(listing: Listing, source: DatasetSource, progress: Progress | None = No
         found = map_files(work, [files[k] for k in deep], stage="scaling", progress=progress)
         return _table(each._replace(**_depth(scanned.facts[k])) for k, each in zip(deep, found, strict=True))
 
-    key = digest([files[k][1] for k in deep] + [scanned.reading])
-    shown = _rows(cached(f"{listing.name}-{key[:16]}-v{VERSION}.shown.parquet", look))
+    key = digest([decoders(), scanned.reading, *(files[k][1] for k in deep)])
+    shown = _rows(cached(listing.name, f"{key[:16]}-v{VERSION}.shown.parquet", look))
     facts = list(scanned.facts)
     for k, each in zip(deep, shown, strict=True):
         facts[k] = each
@@ -234,11 +234,11 @@ def _with_windows(scanned: Scan, source: DatasetSource, pooled: Sequence[bool], 
     return replace(scanned, reading=reading, unclear=unclear)
 
 
-def cached(name: str, make: Callable[[], pa.Table]) -> pa.Table:
-    """Return a table of the cache, made first if it is missing or damaged."""
+def cached(name: str, key: str, make: Callable[[], pa.Table]) -> pa.Table:
+    """Return a table of the cache, made first if it is missing or damaged; see `locations.cache_file`."""
     from pyarrow.parquet import write_table
 
-    target = cache_directory() / "index" / name
+    target = cache_file("index", name, key)
     table = read_table(target)
     if table is None:
         target.unlink(missing_ok=True)
@@ -246,7 +246,7 @@ def cached(name: str, make: Callable[[], pa.Table]) -> pa.Table:
             if temporary is not None:
                 table = make()
                 write_table(table, temporary, compression="zstd")
-    return table if table is not None else cached(name, make)  # another process made it
+    return table if table is not None else cached(name, key, make)  # another process made it
 
 
 def digest(rows: Iterable[Sequence[object]]) -> str:

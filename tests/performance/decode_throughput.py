@@ -21,7 +21,7 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from benchmark.data.decoding.cache import cache_file, decoded_images
+from benchmark.data.decoding.cache import decoded_images, pixels_file
 from benchmark.data.decoding.pool import processors
 from benchmark.data.load import open_splits
 from benchmark.data.source import DatasetSource
@@ -86,7 +86,7 @@ def main() -> None:
                 assert (forked == expected).all(), "the forks do not agree"
                 del forked
             if number + 1 < options.rounds:  # or its way to the disk would slow the next round, as would freeing these
-                cache_file(name, index.content, options.size, grey).unlink()
+                pixels_file(name, index.content, options.size, grey).unlink()
                 del images, expected
         started = time.perf_counter()
         content = open_splits(source, split_seed=0, data_dir=options.data_dir).content

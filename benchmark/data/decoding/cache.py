@@ -12,10 +12,10 @@ import hashlib
 import json
 import zlib
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 
 from benchmark.data.decoding.pixels import RULE, BadImage, read_file, resized, to_image
@@ -23,20 +23,38 @@ from benchmark.data.decoding.pool import Progress, map_files
 from benchmark.data.value_range import Reading
 from benchmark.errors import UserError
 from benchmark.files import building, write_atomically
-from benchmark.locations import cache_directory
+from benchmark.locations import cache_file
 
 _FORMAT = "greyscale-benchmark-images-4"
 
 
-def cache_file(name: str, content: str, size: int, grey: bool) -> Path:
+_DECODERS = (
+    *("imagecodecs", "pillow", "pydicom", "tifffile"),
+    *("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm"),  # of pydicom
+)
+
+
+@functools.cache
+def decoders() -> tuple[str, ...]:
+    """Return the versions of the libraries that read files: others may change last bits, or read more files."""
+    return tuple(f"{name} {version}" for name in _DECODERS if (version := _version(name)) is not None)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def pixels_file(name: str, content: str, size: int, grey: bool) -> Path:
     """Return the file of the pixels of a dataset's content.
 
-    The name hashes the format, the content, the size, the resize rule, colour or grey, and Pillow's version, whose
-    decoders may change their last bits.
+    Its name hashes the format, the content, the size, the resize rule, colour or grey, and the decoders.
     """
-    decisive = json.dumps([_FORMAT, content, size, RULE, grey, PIL.__version__])
+    decisive = json.dumps([_FORMAT, content, size, RULE, grey, decoders()])
     key = hashlib.sha256(decisive.encode()).hexdigest()[:16]
-    return cache_directory() / "images" / f"{name}-{size}-{'grey' if grey else 'rgb'}-{key}.npy"
+    return cache_file("images", name, f"{size}-{'grey' if grey else 'rgb'}-{key}.npy")
 
 
 def decoded_images(
@@ -67,7 +85,7 @@ def decoded_images(
         UserError: an image changed or cannot be decoded (all are named), or the cache folder cannot be written.
     """
     shape = (len(files), size, size, 1 if grey else 3)
-    target = cache_file(name, content, size, grey)
+    target = pixels_file(name, content, size, grey)
     images = _stored(target)
     if images is None or images.shape != shape:
         target.unlink(missing_ok=True)
