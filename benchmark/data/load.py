@@ -159,7 +159,7 @@ def _prepared(
         validation=validation,
         test=_split(index, "test", new_label),
         notes=(
-            *index.scanned.described,
+            *index.scanned.notes,
             *index.notes,
             *_own_tests(listing, evaluation),
             *(remark.text for remark in listing.important),

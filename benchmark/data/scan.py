@@ -134,6 +134,14 @@ class Scan:
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """The windows in words, and how many images have values outside of theirs that are not meant to be cut off."""
+        clipped = sum(each.clipped > 0 for each in self.facts)
+        if self.reading.clip or not clipped:
+            return self.described
+        return (*self.described, f"{clipped} of {len(self.facts)} images have values outside of the window, clipped")
+
+    @property
     def windows(self) -> tuple[tuple[str, Window], ...] | None:
         """The windows as a matrix keeps them, or None without deep files."""
         return tuple(sorted(self.reading.windows.items())) or None
@@ -198,7 +206,7 @@ def scan(listing: Listing, source: DatasetSource, progress: Progress | None = No
         return scanned
     pools = unpack(base64.b64decode(table.schema.metadata[_POOLS]))
     if source.is_folder and source.content is None:
-        scanned = _with_windows(scanned, source, pooled, pools)
+        scanned = _with_windows(scanned, source, pools)
 
     def look() -> pa.Table:
         work = functools.partial(_look, reading=scanned.reading)
@@ -213,17 +221,17 @@ def scan(listing: Listing, source: DatasetSource, progress: Progress | None = No
     return replace(scanned, facts=facts, described=tuple(describe(scanned.reading.windows, pools)))
 
 
-def _with_windows(scanned: Scan, source: DatasetSource, pooled: Sequence[bool], pools: Mapping[str, Pool]) -> Scan:
+def _with_windows(scanned: Scan, source: DatasetSource, pools: Mapping[str, Pool]) -> Scan:
     """Return a scan with the windows of its deep files, or with the reason why they are not clear."""
     listing = scanned.listing
     values = [
         Values(
             file.id,
             listing.classes[file.label],
-            is_pooled,
+            file.split,
             **({"container": EIGHT_BITS} if each.container is None else _depth(each)),
         )
-        for file, each, is_pooled in zip(listing.files, scanned.facts, pooled, strict=True)
+        for file, each in zip(listing.files, scanned.facts, strict=True)
         if each.problem is None
     ]
     try:

@@ -308,4 +308,5 @@ def _keep_weights(spec: RunSpec, context: RunContext, trained: Trained) -> None:
         kept[f"{spec.id}.last.safetensors"] = trained.last_state
     for name, state in kept.items():
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
-        write_atomically(context.weights_folder / name, save(tensors))
+        reading = {"reading": json.dumps(spec.source.reading._asdict())}
+        write_atomically(context.weights_folder / name, save(tensors, reading))

@@ -139,6 +139,7 @@ def test_the_own_test_split_decides_nothing_and_its_brighter_images_are_clipped_
     index = open_splits(DatasetSource(name=f"folder:{root}"), split_seed=0)
     assert index.scanned.reading.windows == {"16-bit": (0, 4095)}
     assert [each.clipped for each in index.scanned.facts if each.clipped] == [1]
+    assert "1 of 48 images have values outside of the window, clipped" in load(root).notes
     save(Image.fromarray((brighter * 2).astype(np.uint16)), root / "test" / "a" / "1.png")
     with pytest.raises(UserError, match=r"test/a/1.png: .* lie outside of this dataset's window.*bits: 16"):
         load(root)

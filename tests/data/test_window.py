@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.data.catalogue import SplitName
 from benchmark.data.decoding.window import EIGHT_BITS, Pools, Values, bits_of, count, find_windows, levels, merge
 from benchmark.data.value_range import Bits, Percentile, ValueRange, Window
 from benchmark.errors import UserError
@@ -40,11 +41,12 @@ def windows(
 ) -> dict[str, Window]:
     """Return the windows of files of one container, given by (class, values)."""
     pools, found = Pools(), []
+    splits: tuple[SplitName | None, ...] = ("train", "test") if tests else (None,)
     for place, (label, values) in enumerate(files):
         given_range = stated[place] if stated else None
         low, high = float(values.min()), float(values.max())
         held = holds or HOLDS[container]
-        found.append(Values(f"{place}.png", label, place not in tests, container, held, given_range, low, high))
+        found.append(Values(f"{place}.png", label, splits[place in tests], container, held, given_range, low, high))
         if place not in tests:
             pools.add(container, count(values))
     return find_windows(found, pools.merged(), value_range, "folder:cells")
@@ -70,6 +72,10 @@ def test_values_at_the_upper_end_of_16_bits_fill_the_container_even_where_few_ar
     assert windows(both(dark)) == {"16-bit": (0, 65535)}
 
 
+def test_values_of_8_bits_times_257_fill_the_container_however_dark() -> None:
+    assert windows(both(ramp(50) * np.uint16(257))) == {"16-bit": (0, 65535)}
+
+
 def test_one_saturated_pixel_is_no_depth_and_both_readings_are_named() -> None:
     values = ramp(4095)
     values[3, 3] = 65535
@@ -81,7 +87,9 @@ def test_one_saturated_pixel_is_no_depth_and_both_readings_are_named() -> None:
     assert windows([("a", ramp(4095)), ("b", values)], "container") == {"16-bit": (0, 65535)}
 
 
-def test_classes_of_different_depths_are_refused() -> None:
+def test_classes_of_different_depths_are_refused_and_a_test_split_of_fewer_bits_too() -> None:
+    with pytest.raises(UserError, match=r"the test split needs 10 bits \(up to 1023\) and .* 12 \(up to 4095\)"):
+        windows([*both(ramp(4095)), *both(ramp(1023))], tests=[2, 3])
     with pytest.raises(UserError, match=re.escape("class a needs 10 bits (up to 1023) and class b 12 (up to 4095)")):
         windows([("a", ramp(1023)), ("b", ramp(4095))])
     assert windows([("a", ramp(1023)), ("b", ramp(4095))], Bits(bits=12)) == {"16-bit": (0, 4095)}
@@ -90,7 +98,7 @@ def test_classes_of_different_depths_are_refused() -> None:
 def test_a_type_of_file_that_tells_the_class_is_refused_and_a_mixture_in_every_class_is_not() -> None:
     def found(*files: tuple[str, str]) -> dict[str, Window]:
         values = [
-            Values(f"{k}.png", label, True, container, (0, 65535), None, 0, 4095 if container == "16-bit" else 255)
+            Values(f"{k}.png", label, None, container, (0, 65535), None, 0, 4095 if container == "16-bit" else 255)
             for k, (label, container) in enumerate(files)
         ]
         return find_windows(values, {"16-bit": count(ramp(4095))}, "auto", "folder:cells")
@@ -131,11 +139,11 @@ def test_a_stated_range_is_the_window_and_two_of_them_are_refused() -> None:
 
 
 def test_values_of_the_own_test_split_decide_nothing() -> None:
-    files = [("a", ramp(1023)), ("b", ramp(1000)), ("a", ramp(60000)), ("b", ramp(4000))]
+    files = [("a", ramp(1023)), ("b", ramp(1000)), ("a", ramp(60000)), ("b", ramp(1023))]
     assert windows(files, tests=[2, 3]) == {"16-bit": (0, 1023)}
     assert windows(files, Percentile(percentile=(0, 100)), tests=[2, 3]) == {"16-bit": (0, 1023)}
     with pytest.raises(UserError, match="all are of the test split"):
-        windows([("a", ramp(1023))], tests=[0])
+        windows([("a", ramp(1023))], Percentile(percentile=(1, 99)), tests=[0])
 
 
 @pytest.mark.parametrize("container", ["float", "32-bit", "signed 16-bit"])

@@ -159,3 +159,4 @@ def test_an_exported_folder_makes_the_pixels_of_predict_from_every_file_or_refus
     assert {"bright.png", "long.tif", "holes.tif", "cut.png", "cut.tif", "text.png", "drawing.eps"} <= set(refused)
     assert animated.isdisjoint(refused) if frames == "first" else animated <= set(refused)
     assert len(refused) < len(files) / 3
+    assert [run.decode(files[name]).clipped for name in ("one-hot-pixel.png", "in-16-12.png")] == [1, 0]

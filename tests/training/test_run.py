@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from pytorch_accelerated.callbacks import CallbackMethodNotImplementedError
+from safetensors import safe_open
 
 from benchmark.matrix import file
 from benchmark.matrix.expand import expand
@@ -106,6 +108,9 @@ def test_a_run_writes_nothing_into_the_working_folder(tmp_path: Path, monkeypatc
     assert {path.name for path in elsewhere.iterdir()} >= {"cache", "checkpoints", "weights"}
     kept = {path.name.partition(".")[2] for path in (elsewhere / "weights").iterdir()}
     assert kept == {"safetensors", "last.safetensors"}
+    for path in (elsewhere / "weights").iterdir():
+        with safe_open(path, "pt") as weights:
+            assert json.loads(weights.metadata()["reading"]) == {"windows": {}, "clip": False, "frames": "first"}
     assert not list(working.iterdir())
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.catalogue import SplitName
 from benchmark.data.value_range import Bits, Percentile, ValueRange, Window, in_words, number
 from benchmark.errors import UserError
 from benchmark.words import listed
@@ -43,7 +44,7 @@ class Values:
     Attributes:
         id: of the image.
         label: its class.
-        is_pooled: whether its values may decide the window: it is not of a test split of its own.
+        split: the official one, or None; values of the test split decide no window.
         container: `EIGHT_BITS`, or `pixels.Deep.container`.
         holds, stated: `pixels.Deep.holds`, `pixels.Deep.stated`.
         low, high: its smallest and its largest value.
@@ -51,12 +52,18 @@ class Values:
 
     id: str
     label: str
-    is_pooled: bool
+    split: SplitName | None
     container: str
     holds: Window | None = (0, 255)
     stated: Window | None = None
     low: float = 0
     high: float = 255
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The parts of the folder that it belongs to, in words, which must be alike; no class of a test split."""
+        split = [] if self.split is None else [f"the {self.split} split"]
+        return *([] if self.split == "test" else [f"class {self.label}"]), *split
 
 
 @dataclass(frozen=True)
@@ -158,7 +165,7 @@ def find_windows(
 
     Args:
         files: all of a folder that can be decoded.
-        pools: the values of those that are pooled, by container.
+        pools: the values of those that are not of a test split, by container.
         value_range: of the folder's entry.
         source: ``folder:PATH``, for messages.
 
@@ -167,7 +174,7 @@ def find_windows(
             readings and the value of ``value_range`` for each.
     """
     if value_range == "auto":
-        _refuse_containers_of_classes(files, source)
+        _refuse_containers(files, source)
     by_container: dict[str, list[Values]] = {}
     for file in files:
         if file.container != EIGHT_BITS:
@@ -190,18 +197,18 @@ def own_ranges(files: Sequence[Values]) -> dict[str, Window]:
     return found
 
 
-def _refuse_containers_of_classes(files: Sequence[Values], source: str) -> None:
-    """Raise UserError if the files of two classes differ in type, and so perhaps in what their values mean."""
-    of_class: dict[str, set[str]] = {}
+def _refuse_containers(files: Sequence[Values], source: str) -> None:
+    """Raise UserError if two classes or splits have no type of file in common, and so perhaps no meaning of values."""
+    of_group: dict[str, set[str]] = {}
     for file in files:
-        if file.is_pooled:
-            of_class.setdefault(file.label, set()).add(file.container)
-    for (first, own), (second, other) in itertools.combinations(sorted(of_class.items()), 2):
+        for group in file.groups:
+            of_group.setdefault(group, set()).add(file.container)
+    for (first, own), (second, other) in itertools.combinations(sorted(of_group.items()), 2):
         if not own & other:
             raise UserError(
-                f"{source}: the files of class {first} are {listed(sorted(own))}, those of class {second} "
-                f"{listed(sorted(other))}: the files' type gives the class away, and whether their values mean the "
-                "same cannot be seen. Bring the images from one source into one type; or, if they are comparable, "
+                f"{source}: the files of {first} are {listed(sorted(own))}, those of {second} "
+                f"{listed(sorted(other))}: whether their values mean the same cannot be seen, and of classes the type "
+                "would give them away. Bring all images into one type; or, if they are comparable, "
                 f"say what is white in files of more than 8 bits: {_ask('{bits: 12}', 'container')}."
             )
 
@@ -294,9 +301,9 @@ class _Case:
             is_share = self.container == "float" and self.low.low >= 0 and self.high.high <= 1
             raise self.refuse(what, *(["[0, 1]"] * is_share), self.own_range, "{percentile: [1, 99]}")
         bits = bits_of(values[-1])
-        are_multiples = np.bitwise_or.reduce(values.astype(np.int64)) % 2 == 0
-        if are_multiples and values[-1] >= 2**15:
-            return 0, 2**16 - 1  # multiples of 2^k: fewer bits, moved to the upper end of 16 by who wrote them
+        step = int(np.gcd.reduce(values.astype(np.int64)))
+        if step and (step % 257 == 0 or (step % 2 == 0 and values[-1] >= 2**15)):
+            return 0, 2**16 - 1  # fewer bits, brought to 16 by who wrote them: times 257 = 65535 / 255, or 2^k
         usual = self.pool.quantile(USUAL)
         if bits_of(usual) < bits:
             what = (
@@ -305,7 +312,7 @@ class _Case:
             )
             below = _as_pair((0, 2 ** bits_of(usual) - 1))
             raise self.refuse(what, _as_bits(usual), _as_bits(values[-1]), below)
-        self._refuse_depths_of_classes()
+        self._refuse_depths(values[-1])
         return 0, 2**bits - 1
 
     @property
@@ -314,19 +321,24 @@ class _Case:
         return all(file.holds is not None and file.holds[0] == 0 for file in self.files)
 
     def _largest_pooled(self) -> Values:
-        return max((file for file in self.files if file.is_pooled), key=lambda file: file.high)
+        return max((file for file in self.files if file.split != "test"), key=lambda file: file.high)
 
-    def _refuse_depths_of_classes(self) -> None:
+    def _refuse_depths(self, most: float) -> None:
+        """Raise UserError if two classes, or two splits, need different depths.
+
+        Args:
+            most: the largest value that is not of a test split; what lies above it needs no depth.
+        """
         largest: dict[str, float] = {}
         for file in self.files:
-            if file.is_pooled:
-                largest[file.label] = max(file.high, largest.get(file.label, 0))
+            for group in file.groups:
+                largest[group] = max(min(file.high, most), largest.get(group, 0))
         shallow, deep = min(largest, key=largest.__getitem__), max(largest, key=largest.__getitem__)
         if bits_of(largest[shallow]) != bits_of(largest[deep]):
             what = (
-                f"class {shallow} needs {bits_of(largest[shallow])} bits (up to {number(largest[shallow])}) and class "
-                f"{deep} {bits_of(largest[deep])} (up to {number(largest[deep])}): either their images differ in "
-                "brightness, or their files in depth, which would give the class away; then bring them to one depth"
+                f"{shallow} needs {bits_of(largest[shallow])} bits (up to {number(largest[shallow])}) and {deep} "
+                f"{bits_of(largest[deep])} (up to {number(largest[deep])}): either their images differ in brightness, "
+                "or their files in depth; then bring them to one depth"
             )
             raise self.refuse(what, _as_bits(largest[deep]), "container")
 
