@@ -45,13 +45,15 @@ class Layout:
 
     @cached_property
     def base(self) -> Path:
-        """The folder itself, or the only one in it that has images, if these are in folders of its own."""
+        """The folder itself, or the only one in it with images, if it has a table, or these are in its own folders."""
         base = self.tree.root
         while find_table(self.tree.level(base)) is None:
             folders = self.tree.level(base).folders
             full = self.full(folders)
-            if len(full) != 1 or meaning(full[0].name) or self.has_own(full[0]):
+            if len(full) != 1 or meaning(full[0].name):
                 break
+            if self.has_own(full[0]) and find_table(self.tree.level(full[0])) is None:
+                break  # a class
             if any(next(self.tree.walk(folder, notes=False), None) is None for folder in folders):
                 break  # an empty folder is a class without images
             base = full[0]
@@ -79,7 +81,7 @@ class Layout:
             if found := self.splits_below_classes(folders):
                 return found
             self.refuse_hints(folders)
-        return self.distinct(self.classes([(None, folder) for folder in folders]))
+        return self.checked(self.classes([(None, folder) for folder in folders]))
 
     def named_splits(self) -> dict[Path, SplitName]:
         """Return the folders that ``splits`` names."""
@@ -196,7 +198,6 @@ class Layout:
         owners = Counter(name for _, name in {(name, each.name) for name, each in below if name not in with_own})
         shared = [name for name, number in owners.items() if number > 1]
         nearby = [each for name, each in below if each.name in outer and each.name != name]
-        worded = [each for _, each in below if meaning(each.name)]
         if (shared and len(inner_names) > 1) or nearby:
             raise self.ambiguous(
                 (f"as the classes {listed_names(outer)}, all images below each", self.set_classes(outer)),
@@ -206,19 +207,13 @@ class Layout:
                 ),
                 (f"as splits, if some of {listed_names(outer)} are", self.set_splits({})),
             )
-        if worded:
-            names = listed_names(sorted({each.name for each in worded}))
-            raise self.ambiguous(
-                (f"as the classes {listed_names(outer)}, {names} taken together", self.set_classes(outer)),
-                (f"as splits ({names}) below the classes, which every class needs in its folder", ""),
-            )
         return as_outer
 
     def is_class(self, each: ClassFolder) -> bool:
         return each.name in self.wanted or bool(self.full([each.folder]))
 
-    def distinct(self, found: Sequence[ClassFolder]) -> Sequence[ClassFolder]:
-        """Return class folders whose names are text, and differ to a reader."""
+    def checked(self, found: Sequence[ClassFolder]) -> Sequence[ClassFolder]:
+        """Return class folders whose names are text, differ to a reader, and hold no folders called like splits."""
         names = sorted({each.name for each in found})
         if unreadable := [as_text(name) for name in names if name != as_text(name)]:
             raise self.error(f"the name of class {unreadable[0]} is not text in UTF-8. Rename the folder")
@@ -227,11 +222,20 @@ class Layout:
                 f"{quoted(one)} and {quoted(other)} are two classes with one name to a reader. Join the folders, or "
                 "give them names that differ more"
             )
+        below = (
+            child for each in found for child in self.tree.folders(each.folder, notes=False) if child != each.folder
+        )
+        worded = [self.tree.name(child) for child in self.full(child for child in below if meaning(child.name))]
+        if worded and not self.wanted:
+            raise self.ambiguous(
+                (f"as the classes {listed_names(names)}, with all images below each", self.set_classes(names)),
+                (f"as splits ({listed_names(worded)}), which belong above the classes, or in the folder of each", ""),
+            )
         return found
 
     def complete(self, found: Sequence[ClassFolder], folders: Mapping[SplitName, str]) -> Sequence[ClassFolder]:
         """Return class folders of splits, each of which has a folder for every class."""
-        self.distinct(found)
+        self.checked(found)
         names = {split: {each.name for each in found if each.split == split} for split in folders}
         every = sorted(set().union(*names.values()))
         for split in SPLITS:

@@ -139,10 +139,11 @@ def _left_out(tree: Tree, files: Iterable[ListedFile], tables: Iterable[Path]) -
     Raises:
         UserError: a broken link is in the place where a class, or its images, may have been.
     """
-    taken = {tree.key(file.path) for file in files}
-    taken |= {tree.key(table) for table in tables}
+    named = {*(file.path for file in files), *tables}
     loose = "not in the table" if tables else "in no class folder"
-    for file in tree.walk(tree.root, notes=False):
+    left = [file for file in tree.walk(tree.root, notes=False) if file.path not in named]
+    taken = {tree.key(path) for path in named} if left else set()  # what is behind a link has another path here
+    for file in left:
         if tree.key(file.path) not in taken:
             if not tables:
                 _refuse_broken_link(tree, file)

@@ -147,7 +147,8 @@ def _columns(file: Path) -> list[str]:
     """Return the names of the columns of a metadata table."""
     if file.suffix.lower() == ".jsonl":
         return next(([*row] for _, row in _json(file)), [])
-    return next(csv.reader(io.StringIO(_text(file))), [])
+    first = _text(file).splitlines()[:1]
+    return next(csv.reader(first, delimiter=_marks("".join(first))[0]), [])
 
 
 def _text(file: Path) -> str:
@@ -188,8 +189,7 @@ def _text(file: Path) -> str:
 def _csv(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the first line's cells, and those of the others that are not empty, each with its line."""
     lines = io.StringIO(_text(file), newline="").readlines()
-    first = lines[0] if lines else ""
-    marks = [mark for mark in ",;\t" if mark in first] or [","]
+    marks = _marks(lines[0] if lines else "")
     if len(marks) > 1:
         raise _error(file, 1, f"{' and '.join(map(repr, marks))} both separate cells: use one of them.")
     cell = rf'(?:[^"{marks[0]}\r\n]*|"(?:[^"]|"")*")'
@@ -218,6 +218,11 @@ def _csv(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
                 f"{len(row)} cells, the first line has {len(columns)}. Quote a cell that holds {marks[0]!r}.",
             )
     return columns, rows[1:]
+
+
+def _marks(first: str) -> list[str]:
+    """Return what may separate the cells of a table with this first line."""
+    return [mark for mark in ",;\t" if mark in first] or [","]
 
 
 def _json(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

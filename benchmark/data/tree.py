@@ -118,15 +118,19 @@ class Tree:
         Raises:
             UserError: one of the folders cannot be read.
         """
+        for current in self.folders(folder, notes=notes):
+            yield from self.level(current).files
+
+    def folders(self, folder: Path, *, notes: bool) -> Iterator[Path]:
+        """Yield a folder and those below it; the arguments and errors are those of `walk`."""
         taken: set[_Identity] = set()
         left = [folder]
         while left:
             current = left.pop()
             if self._identity(current) not in taken:
                 taken.add(self._identity(current))
-                level = self.level(current)
-                yield from level.files
-                left += reversed(level.folders)
+                yield current
+                left += reversed(self.level(current).folders)
             elif notes:
                 self.leave_out(CIRCLES, current)
 

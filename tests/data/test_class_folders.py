@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from benchmark.data.spelling import as_read
 from benchmark.errors import UserError
 from benchmark.matrix.file import read_source
 from tests.data.conftest import listed, touch
@@ -113,7 +117,10 @@ def test_a_site_above_the_classes_is_refused_and_either_reading_can_be_chosen(tm
             ("as the classes a and b", "if some of test_2019 and"),
         ),
         (["a/1.png", "b/1.png", *of_classes("more")], ("as the classes a, b and more", "as the classes a and b")),
-        (["a/train/1.png", "a/test/1.png", "b/1.png"], ("test and train taken together", "as splits")),
+        (
+            ["a/train/1.png", "a/test/1.png", "b/1.png"],
+            ("as the classes a and b", "as splits (a/test and a/train)"),
+        ),
         (of_classes("train/site1", "train/site2", "test/site1", "test/site2"), ("site1 and site2", "a and b")),
     ],
 )
@@ -182,3 +189,26 @@ def test_folders_inside_of_class_folders_belong_to_the_class_and_it_is_said(tmp_
     (remark,) = listed(tmp_path).remarks
     assert str(remark) == "taken: the images of 2 folders inside of class folders, as of these classes: a/day, a/night"
     assert remark.matters
+
+
+NAMES = ("train", "Test", "val", "a", "b", "A", "site 1", "images", "more")
+PATHS = st.lists(st.lists(st.sampled_from(NAMES), max_size=3).map("/".join), min_size=1, max_size=12, unique=True)
+
+
+@settings(max_examples=300, deadline=None)
+@given(PATHS)
+def test_of_any_folder_each_image_is_of_a_class_above_it_or_left_out_or_it_is_refused(paths: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        names = {f"{path}/1.png".lstrip("/") for path in paths}
+        try:
+            listing = listed(touch(Path(folder), *names))
+        except UserError:
+            return
+        assert not {"train", "Test", "val"} & {*listing.classes}, "splits do not become classes"
+        assert len({as_read(name) for name in listing.classes}) == len(listing.classes)
+        for file in listing.files:
+            parts = file.id.split("/")
+            assert listing.classes[file.label] in parts
+            assert file.split or not {"train", "Test", "val"} & {*parts}, "a split is not overlooked"
+        left_out = {name for remark in listing.remarks if "left out" in remark.text for name in remark.names}
+        assert names == {file.id for file in listing.files} | left_out

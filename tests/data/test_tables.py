@@ -157,6 +157,12 @@ def test_images_that_the_table_does_not_name_are_counted(tmp_path: Path) -> None
     assert listed(tmp_path / "labels.csv").remarks == (), "a table that is named says itself which images are meant"
 
 
+def test_a_table_in_a_folder_around_the_images_is_found(tmp_path: Path) -> None:
+    table(tmp_path / "archive" / "data", GOOD, images=("1.png", "images/4.png", "2.png"))
+    touch(tmp_path, "archive/LICENSE.md")
+    assert set(read(tmp_path)) == {"archive/data/1.png", "archive/data/2.png"}
+
+
 def test_a_pipe_in_the_place_of_a_table_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(touch(tmp_path, "a/1.png", "b/1.png") / "labels.csv")
     assert "labels.csv: this is a pipe, not a file" in refused(tmp_path)
@@ -169,6 +175,7 @@ METADATA = "file_name,label,text\n1.png,a,x\n2.png,b,\n"
     ("name", "text"),
     [
         ("metadata.csv", METADATA),
+        ("metadata.csv", METADATA.replace(",", ";")),
         ("metadata.jsonl", '{"file_name": "1.png", "label": "a", "text": "x"}\n\n{"file_name": "2.png", "label": "b"}'),
         ("metadata.jsonl", '{"file_name": "1.png", "label": 0, "text": [1]}\n{"file_name": "2.png", "label": 1}\n'),
     ],
