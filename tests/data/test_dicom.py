@@ -166,6 +166,7 @@ def test_several_frames_are_refused_unless_the_first_is_asked_for() -> None:
         (dicom(RAMP, elements={"Rows": 17}), "less than expected"),
         (dicom(RAMP, elements={"BitsStored": 17}), "Bits Stored"),
         (dicom(RAMP, photometric="HSV"), "PhotometricInterpretation HSV"),
+        (dicom(RAMP, photometric="A\x1b[31m" * 99), "A�.31mA.*…$"),
         (dicom(RAMP, elements={"PhotometricInterpretation": None}), "without PhotometricInterpretation"),
     ],
 )

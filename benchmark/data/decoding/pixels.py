@@ -41,7 +41,7 @@ RULE = "bilinear-antialiased-2"
 """Name of the rule above; a change of the rule changes it, and with it every decode cache."""
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats that Pillow may read, by its names; JPEG includes MPO."""
+"""Formats that Pillow may open, by its names; JPEG includes MPO. Of TIFF it reads the header alone."""
 
 MAX_PIXELS = 89_478_485
 """Pixels of the largest image that is not refused: Pillow's own limit against attacks."""
@@ -74,10 +74,11 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 class BadImage(Exception):
-    """The file cannot be turned into pixels; the message says why, ``kind`` in one word."""
+    """The file cannot be turned into pixels; the message, one short line, says why, ``kind`` in one word."""
 
     def __init__(self, message: str, kind: Kind = "unreadable") -> None:
-        super().__init__(message)
+        line = "".join(letter if letter.isprintable() else "�" for letter in " ".join(message.split()))
+        super().__init__(line if len(line) <= 300 else f"{line[:299]}…")
         self.kind = kind
 
 
@@ -130,7 +131,7 @@ def read_file(content: bytes, *, frames: Frames = "refuse") -> Image.Image | Dee
     except MemoryError:
         raise BadImage("needs more memory than there is", "enormous") from None
     except Exception as error:  # decoders raise anything: struct.error, KeyError, RecursionError
-        words = " ".join(str(error).split())[:200]
+        words = str(error)
         if not words or not isinstance(error, (OSError, ValueError, SyntaxError, RuntimeError)):
             words = f"{type(error).__name__} {words}".strip()
         is_short = isinstance(error, EOFError) or re.search("truncated|less than expected", words)
