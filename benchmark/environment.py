@@ -72,8 +72,16 @@ SETTINGS_OF_LIBRARIES = {
 """Beginnings of environment variables that change what libraries compute, and how: no run, report or prediction sees
 them."""
 
-PASSED_ON = ("MPLCONFIGDIR", "TORCH_HOME", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
-"""Variables of these beginnings that cannot change a result: places, and the use of memory."""
+OF_TRAINING = ("ACCELERATE_", "PT_ACC_")
+"""Beginnings of those that ask for another training than a matrix describes: `run` refuses them, instead of training
+something else than its user may expect."""
+
+PASSED_ON = (
+    *("MPLCONFIGDIR", "TORCH_HOME"),
+    *("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF"),
+    *("ACCELERATE_LOG_LEVEL", "ACCELERATE_DEBUG_MODE", "ACCELERATE_DISABLE_RICH", "ACCELERATE_ENABLE_RICH"),
+)
+"""Variables of these beginnings that cannot change a result: places, the use of memory, what is printed."""
 
 CHOOSE_INSTRUCTIONS = (
     "ATEN_CPU_CAPABILITY",

@@ -70,7 +70,13 @@ def run(
 
     Exit code: 0 all asked for is done, 1 some run or floor row failed, 2 a mistake in what was asked, 130 interrupted.
     """
-    if ignored := environment.shut_out():
+    ignored = environment.shut_out()
+    if otherwise := [name for name in ignored if name.startswith(environment.OF_TRAINING)]:
+        raise UserError(
+            f"{', '.join(otherwise)}: set in the environment, for another training than the matrix describes, which alone "
+            f"decides here. Unset what is not meant for this command: env {' '.join(f'-u {name}' for name in otherwise)} …"
+        )
+    if ignored:
         typer.echo(f"settings in the environment that are not in force here: {', '.join(ignored)}", err=True)
     started = time.monotonic()
     for number in (signal.SIGINT, signal.SIGTERM):

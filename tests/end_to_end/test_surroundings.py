@@ -18,14 +18,16 @@ INSTALLED = (
 )
 """What the installed command executes: no module of the working folder is found."""
 
-OF_LIBRARIES = {
+OF_TRAINING = {
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "8",  # measured: another training
     "PT_ACC_LIMIT_BATCHES": "1",  # measured: trains on one batch
     "ACCELERATE_DYNAMO_BACKEND": "inductor",  # measured: takes minutes
     "ACCELERATE_USE_DEEPSPEED": "true",  # measured: fails
-    "WORLD_SIZE": "2",
+}
+OF_LIBRARIES = {
+    "WORLD_SIZE": "2",  # measured, with the next four: waits for the other process for ever
     "RANK": "0",
-    "LOCAL_RANK": "0",  # measured: waits for the other process for ever
+    "LOCAL_RANK": "0",
     "MASTER_ADDR": "127.0.0.1",
     "MASTER_PORT": "29555",
     "OMP_NUM_THREADS": "3",
@@ -74,7 +76,9 @@ def test_hostile_surroundings_change_no_number_and_no_byte_of_a_report(tmp_path:
     process.stdout.close()  # as by `| head`
     _, printed = process.communicate(timeout=200)
     assert process.returncode == 0, printed.decode()
-    assert "not in force here: ACCELERATE_DYNAMO_BACKEND, ACCELERATE_GRADIENT" in printed.decode()
+    assert (
+        "not in force here: LOCAL_RANK, MASTER_ADDR, MASTER_PORT, MATPLOTLIBRC, MPLBACKEND, OMP_NUM" in printed.decode()
+    )
     assert "Traceback" not in printed.decode()
 
     hostile = folder / "results" / "tiny"
@@ -87,6 +91,33 @@ def test_hostile_surroundings_change_no_number_and_no_byte_of_a_report(tmp_path:
         path.unlink()
     assert calm.run("report", "--results", str(hostile.parent)).returncode == 0
     assert {path.name: path.read_bytes() for path in (hostile / "figures").iterdir()} == drawn
+
+
+@pytest.mark.parametrize("name", OF_TRAINING)
+def test_a_variable_that_asks_for_another_training_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    commands = Commands(tmp_path, tmp_path / "cache")
+    commands.environment[name] = OF_TRAINING[name]
+    refused = commands.run("run", "--matrix", commands.matrix())
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"error: {name}: set in the environment" in refused.stderr
+    assert f"env -u {name}" in refused.stderr
+    assert not commands.results().exists()
+
+
+@pytest.mark.slow
+def test_workers_see_none_of_the_variables_even_if_a_command_does_not_refuse_them(tmp_path: Path) -> None:
+    names = [*OF_TRAINING, *OF_LIBRARIES]
+    code = f"""
+import os
+from benchmark import environment
+from benchmark.execution.side_process import call_in_side_process
+if __name__ == "__main__":
+    environment.shut_out()
+    print([call_in_side_process(os.getenv, name) for name in {names}])
+"""
+    variables = {**os.environ, **OF_TRAINING, **OF_LIBRARIES}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=variables)
+    assert done.stdout == f"{[None for _ in names]}\n"
 
 
 def test_python_m_finds_no_module_in_the_working_folder(tmp_path: Path) -> None:

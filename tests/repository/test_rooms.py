@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "benchmark"
 
 ROOMS = {"data", "matrix", "networks", "records", "training", "analysis", "execution", "trained", "report", "cli"}
-GROUND = {"protocol", "errors", "fields", "files", "locations", "seeding", "environment", "words"}
+GROUND = {"protocol", "errors", "fields", "files", "locations", "seeding", "environment", "spreadsheet", "words"}
 
 
 def test_the_package_holds_ten_rooms_and_the_ground_modules_and_nothing_else() -> None:
