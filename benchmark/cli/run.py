@@ -73,8 +73,8 @@ def run(
     ignored = environment.shut_out()
     if otherwise := [name for name in ignored if name.startswith(environment.OF_TRAINING)]:
         raise UserError(
-            f"{', '.join(otherwise)}: set in the environment, for another training than the matrix describes, which alone "
-            f"decides here. Unset what is not meant for this command: env {' '.join(f'-u {name}' for name in otherwise)} …"
+            f"{', '.join(otherwise)}: set in the environment, for another training than the matrix describes, which "
+            f"alone decides here. Unset what this command is not to have: env -u {' -u '.join(otherwise)} …"
         )
     if ignored:
         typer.echo(f"settings in the environment that are not in force here: {', '.join(ignored)}", err=True)
