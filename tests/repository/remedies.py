@@ -31,6 +31,7 @@ import pytest
 import timm
 import torch
 from accelerate.state import AcceleratorState
+from PIL import Image, ImageOps
 from pytorch_accelerated.callbacks import TrainerCallback
 from pytorch_accelerated.trainer import Trainer
 from tabulate import tabulate
@@ -40,6 +41,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 import benchmark.training.run  # noqa: F401 - the libraries behind it are loaded once, for every fork
 from benchmark import environment
+from benchmark.data.decoding import pixels
 from benchmark.data.splits import assign, draw
 from benchmark.errors import UserError
 from benchmark.matrix import policies, tuning
@@ -536,6 +538,26 @@ def tuning_outside_of_the_fold(absence: Absence) -> None:
 )
 def settings_shut_out(absence: Absence) -> None:
     absence.of(environment, "SETTINGS_OF_LIBRARIES", {})
+
+
+@without(
+    "tifffile: what is missing becomes zeros, and words of 16 bits pass for packed ones",
+    "test_twelve_bits_in_words_of_sixteen_that_a_tiff_calls_twelve_are_not_taken_for_packed_ones",
+)
+def tiff_segments_checked(absence: Absence) -> None:
+    absence.of(pixels, "_check_segments", lambda page, content: None)
+
+
+@without(
+    "Pillow: to turn an image, its EXIF data are written anew",
+    "test_a_turned_photograph_with_mistyped_exif_is_turned[282-2-72\\x00\\x00-4]",
+)
+def exif_left_alone(absence: Absence) -> None:
+    def turned(image: Image.Image, frames: Any) -> Image.Image:
+        image.load()
+        return pixels._opaque(ImageOps.exif_transpose(image))
+
+    absence.of(pixels, "_opened", turned)
 
 
 def run_tests(nodes: Sequence[str], remove: Callable[[Absence], None] | None = None) -> tuple[int, str]:

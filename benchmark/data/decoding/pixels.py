@@ -588,6 +588,9 @@ def _read_jpeg2000(content: bytes, frames: Frames) -> Image.Image | Deep:
         return _opened(open_image(content), frames)
     if len(components) not in (1, 3) or len(set(components)) != 1 or b"pclr" in content[:start]:
         raise BadImage(f"a JPEG 2000 file of {len(components)} components of other than 8 bits, which is not read")
+    colours = re.search(rb"colr\x01..(.{4})", content[:start], re.S)
+    if colours and int.from_bytes(colours[1], "big") not in (16, 17):
+        raise BadImage("a JPEG 2000 file of other than 8 bits whose colours are not sRGB or grey, which is not read")
     (depth,) = depths
     bits, signed = (depth & 127) + 1, depth > 127
     if bits > 16:
