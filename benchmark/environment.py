@@ -23,8 +23,13 @@ PACKAGES = (
     "torchmetrics",
     "numpy",
     "pandas",
-    "pillow",
 )
+
+DECODERS = (
+    *("imagecodecs", "pillow", "pydicom", "tifffile"),
+    *("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm"),  # pydicom takes them
+)
+"""Libraries that read images, where they are installed: another version may change last bits, or read more files."""
 
 WORKER_VARIABLES = {
     "MALLOC_MMAP_MAX_": "0",
@@ -127,7 +132,21 @@ def chosen_instructions() -> dict[str, str]:
 @functools.cache
 def package_versions() -> dict[str, str]:
     """Return the versions of the libraries that affect results."""
-    return {name: metadata.version(name) for name in PACKAGES}
+    return {name: metadata.version(name) for name in PACKAGES} | decoder_versions()
+
+
+@functools.cache
+def decoder_versions() -> dict[str, str]:
+    """Return the versions of the `DECODERS` that are installed."""
+    found = {name: _version(name) for name in DECODERS}
+    return {name: version for name, version in found.items() if version is not None}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 @functools.cache

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.data.decoding.cache import decoders
 from benchmark.data.decoding.pixels import (
     ORIENTATION,
     THUMBNAIL,
@@ -51,6 +50,7 @@ from benchmark.data.hashes import Hashed, hash_files, read_table
 from benchmark.data.listing import Listing
 from benchmark.data.source import DatasetSource
 from benchmark.data.value_range import Frames, Reading, Window
+from benchmark.environment import decoder_versions
 from benchmark.errors import UserError
 from benchmark.files import building
 from benchmark.locations import cache_file
@@ -198,7 +198,7 @@ def scan(listing: Listing, source: DatasetSource, progress: Progress | None = No
         return _opened(files, pooled, functools.partial(_inspect, frames=reading.frames), progress)
 
     contents = ((*hashed, is_pooled) for (_, hashed), is_pooled in zip(files, pooled, strict=True))
-    key = digest([decoders(), (reading.frames,), *contents])
+    key = digest([list(decoder_versions().items()), (reading.frames,), *contents])
     table = cached(listing.name, f"{key[:16]}-v{VERSION}.scan.parquet", open_all)
     scanned = Scan(listing, _rows(table), reading)
     deep = [position for position, each in enumerate(scanned.facts) if each.container is not None]
@@ -213,7 +213,7 @@ def scan(listing: Listing, source: DatasetSource, progress: Progress | None = No
         found = map_files(work, [files[k] for k in deep], stage="scaling", progress=progress)
         return _table(each._replace(**_depth(scanned.facts[k])) for k, each in zip(deep, found, strict=True))
 
-    key = digest([decoders(), scanned.reading, *(files[k][1] for k in deep)])
+    key = digest([list(decoder_versions().items()), scanned.reading, *(files[k][1] for k in deep)])
     shown = _rows(cached(listing.name, f"{key[:16]}-v{VERSION}.shown.parquet", look))
     facts = list(scanned.facts)
     for k, each in zip(deep, shown, strict=True):

@@ -84,7 +84,7 @@ def test_other_decoders_read_the_files_again(folder: Path, opened: list[str], mo
     load(folder)
     opened.clear()
     for module in (scans, decoding):
-        monkeypatch.setattr(module, "decoders", lambda: ("pillow 99",))
+        monkeypatch.setattr(module, "decoder_versions", lambda: {"pillow": "99"})
     load(folder)
     assert len(opened) == 48
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import zlib
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from benchmark.data.decoding.pixels import RULE, BadImage, read_file, resized, to_image
 from benchmark.data.decoding.pool import Progress, map_files
 from benchmark.data.value_range import Reading
+from benchmark.environment import decoder_versions
 from benchmark.errors import UserError
 from benchmark.files import building, write_atomically
 from benchmark.locations import cache_file
@@ -28,31 +28,12 @@ from benchmark.locations import cache_file
 _FORMAT = "greyscale-benchmark-images-4"
 
 
-_DECODERS = (
-    *("imagecodecs", "pillow", "pydicom", "tifffile"),
-    *("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm"),  # of pydicom
-)
-
-
-@functools.cache
-def decoders() -> tuple[str, ...]:
-    """Return the versions of the libraries that read files: others may change last bits, or read more files."""
-    return tuple(f"{name} {version}" for name in _DECODERS if (version := _version(name)) is not None)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def pixels_file(name: str, content: str, size: int, grey: bool) -> Path:
     """Return the file of the pixels of a dataset's content.
 
     Its name hashes the format, the content, the size, the resize rule, colour or grey, and the decoders.
     """
-    decisive = json.dumps([_FORMAT, content, size, RULE, grey, decoders()])
+    decisive = json.dumps([_FORMAT, content, size, RULE, grey, decoder_versions()])
     key = hashlib.sha256(decisive.encode()).hexdigest()[:16]
     return cache_file("images", name, f"{size}-{'grey' if grey else 'rgb'}-{key}.npy")
 
