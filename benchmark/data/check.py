@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.catalogue import FOLDER, SPLITS
+from benchmark.data.decoding.window import FEWEST_LEVELS
 from benchmark.data.scan import Scan
 from benchmark.data.splits.distances import find_alike
 from benchmark.data.splits.rules import FEWEST_OF_A_CLASS, LARGEST_SHARE, OnBadImage, OnLeak
@@ -200,6 +201,11 @@ def _windows(scanned: Scan) -> Iterator[Finding]:
         for file, each in zip(scanned.listing.files, scanned.facts, strict=True)
         if each.clipped
     }
+    if dim := scanned.dim:
+        meaning = (
+            f"fewer than {FEWEST_LEVELS} grey levels are left of more values: dark, or of fewer bits than the others"
+        )
+        yield Finding("few grey levels", "warning", meaning, dim)
     if clipped:
         yield Finding("clipped", "note", "values beyond black and white", sorted(clipped), clipped)
 

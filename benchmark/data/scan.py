@@ -36,6 +36,7 @@ from benchmark.data.decoding.pixels import (
 from benchmark.data.decoding.pool import Progress, map_files
 from benchmark.data.decoding.window import (
     EIGHT_BITS,
+    FEWEST_LEVELS,
     Pool,
     Pools,
     Values,
@@ -134,12 +135,27 @@ class Scan:
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     @property
+    def dim(self) -> list[str]:
+        """The ids of deep images that keep fewer than `FEWEST_LEVELS` of more values, dark ones or of fewer bits."""
+        found = []
+        for file, each in zip(self.listing.files, self.facts, strict=True):
+            window = self.reading.windows.get(each.container or "")
+            if window is not None and each.low is not None and each.high is not None:
+                share = (min(each.high, window[1]) - max(each.low, window[0])) / (window[1] - window[0])
+                if each.high - each.low >= FEWEST_LEVELS and 255 * share + 1 < FEWEST_LEVELS:
+                    found.append(file.id)
+        return found
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        """The windows in words, and how many images have values outside of theirs that are not meant to be cut off."""
+        """The windows in words, and how many images lose values to them."""
+        notes, images = [*self.described], len(self.facts)
         clipped = sum(each.clipped > 0 for each in self.facts)
-        if self.reading.clip or not clipped:
-            return self.described
-        return (*self.described, f"{clipped} of {len(self.facts)} images have values outside of the window, clipped")
+        if clipped and not self.reading.clip:
+            notes.append(f"{clipped} of {images} images have values outside of the window, clipped")
+        if dim := len(self.dim):
+            notes.append(f"{dim} of {images} images keep fewer than {FEWEST_LEVELS} grey levels of more values")
+        return tuple(notes)
 
     @property
     def windows(self) -> tuple[tuple[str, Window], ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,18 @@ def test_values_that_can_be_read_in_two_ways_stop_a_run_and_are_an_error_of_chec
     told = invoke("check", f"folder:{root}", "--set", "datasets.value_range={bits: 12}")
     assert "16-bit files: 0 is black, 4095 is white" in told
     assert "clipped" in told
+
+
+def test_images_of_fewer_bits_than_the_others_of_their_class_are_named_and_counted(tmp_path: Path) -> None:
+    root = write(tmp_path / "deep", "12 in 16")
+    for label in CLASSES:
+        for k in range(6):
+            full = np.asarray(Image.open(root / label / f"{k}.png")).astype(np.uint16) * 16
+            save(Image.fromarray(full), root / label / f"{k}.png")
+    told = invoke("check", f"folder:{root}")
+    assert "16-bit files: 0 is black, 65535 is white" in told
+    assert re.search(r"warning +few grey levels +12 +fewer than 64 .* a/10.png, a/11.png, a/6.png", told)
+    assert "12 of 24 images keep fewer than 64 grey levels of more values" in load(root).notes
 
 
 def test_show_tells_the_window_and_draws_what_it_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
