@@ -17,7 +17,6 @@ and imagecodecs what is deeper; pydicom all DICOM.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import itertools
 import logging
@@ -634,7 +633,7 @@ def _read_tiff(content: bytes, frames: Frames) -> Image.Image | Deep:
     """
     from tifffile import TiffFile
 
-    with contextlib.closing(TiffFile(io.BytesIO(content))) as file:
+    with TiffFile(io.BytesIO(content)) as file:
         page = _page(file, frames)
         _check_size(page.imagewidth, page.imagelength)
         kind, colours = _tiff_samples(page)
