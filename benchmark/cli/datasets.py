@@ -128,7 +128,7 @@ def prepare_datasets(
             sizes = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
             in_fold = "" if index.fold is None else f" in fold {index.fold}"
             typer.echo(f"{source.name}: {sizes} images{in_fold}, fingerprint {index.fingerprint[:16]}")
-            for note in index.notes:
+            for note in (*index.scanned.notes, *index.notes):
                 typer.echo(f"  {note}")
         if loaded is None:
             return

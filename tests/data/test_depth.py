@@ -171,6 +171,7 @@ def test_images_of_fewer_bits_than_the_others_of_their_class_are_named_and_count
     assert "16-bit files: 0 is black, 65535 is white" in told
     assert re.search(r"warning +few grey levels +12 +fewer than 64 .* a/10.png, a/11.png, a/6.png", told)
     assert "12 of 24 images keep fewer than 64 grey levels of more values" in load(root).notes
+    assert "  16-bit files: 0 is black, 65535 is white" in invoke("prepare", f"folder:{root}")
 
 
 def test_show_tells_the_window_and_draws_what_it_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

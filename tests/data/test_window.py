@@ -152,7 +152,7 @@ def test_types_without_a_meaning_of_white_need_a_value_range(container: str) -> 
     files = both(ramp(30000, kind=kind))
     with pytest.raises(UserError, match="no defined black and white") as error:
         windows(files, container=container)
-    assert "[0, 30000]" in str(error.value)
+    assert "`value_range: {bits: 16}`, `value_range: [0, 30000]`" in str(error.value)
     assert windows(files, (0, 30000), container=container) == {container: (0, 30000)}
     percents = windows(files, Percentile(percentile=(1, 99)), container=container)
     assert np.abs(np.array(percents[container]) - (300, 29700)).max() < 20

@@ -304,7 +304,8 @@ class _Case:
                 "without a stated range have no defined black and white"
             )
             is_share = self.container == "float" and self.low.low >= 0 and self.high.high <= 1
-            raise self.refuse(what, *(["[0, 1]"] * is_share), self.own_range, "{percentile: [1, 99]}")
+            likely = ["[0, 1]"] if is_share else [_as_bits(values[-1])] if are_counts and self.low.low >= 0 else []
+            raise self.refuse(what, *likely, self.own_range, "{percentile: [1, 99]}")
         bits = bits_of(values[-1])
         step = int(np.gcd.reduce(values.astype(np.int64)))
         if step and (step % 257 == 0 or (step % 2 == 0 and values[-1] >= 2**15)):
