@@ -173,7 +173,8 @@ def test_compressed_predicted_and_tiled_tiff_is_read(compression: str | None, dt
     ("content", "reason"),
     [
         (tiff(ramp(8), 8, photometric=None), "black may be 0 or the highest value"),
-        (tiff(ramp(12), 12, tags={279: 2}), "2 bytes of 12-bit samples, which need 6144"),
+        (tiff(ramp(12), 12, tags={279: 2}), "2 bytes of samples, which need 6144"),
+        (tiff(ramp(16), 16)[:-150], "cannot be decoded"),
         (tiff(np.full((8, 8), np.nan, np.float32), 32), "not numbers or infinite"),
         (tiff(ramp(16), 16, tags={42113: "65535"}), "holes: GDAL_NODATA is 65535"),
         (tiff(ramp(8), 8, tags={317: 2}), "some programs apply the predictor"),
@@ -186,7 +187,8 @@ def test_compressed_predicted_and_tiled_tiff_is_read(compression: str | None, dt
         (tiff(np.dstack([ramp(16)] * 5), 16), "whose meaning it does not state"),
         (tiff(ramp(16), 16, photometric=32803), "PhotometricInterpretation 32803"),
         (tiff(ramp(8), 8, tags={254: 1, 330: 8}), "thumbnails or masks alone"),
-        (tiff(ramp(16), 16, tags={279: 99999}), "strips or tiles of the TIFF file are missing"),
+        (tiff(ramp(16), 16, deflated=True, tags={279: 99999}), "strips or tiles of the TIFF file are missing"),
+        (tiff(ramp(16), 16, tags={273: 200}), "truncated: a TIFF file of 8138 bytes of samples, which need 8192"),
         (tiff(ramp(16), 16, tags={256: 60000, 257: 60000}), "more than 89,478,485"),
         (pnm(ramp(12), 2000), "above the maxval"),
         (pnm(ramp(12), 4095)[:-9], "truncated: 4091 of 4096 samples"),
@@ -200,8 +202,15 @@ def test_what_programs_read_differently_is_refused_with_the_reason(content: byte
 
 def test_twelve_bits_in_words_of_sixteen_that_a_tiff_calls_twelve_are_not_taken_for_packed_ones() -> None:
     words = tiff(ramp(16), 16, tags={258: 12})
-    with pytest.raises(BadImage, match="bytes of 12-bit samples, which need"):
+    with pytest.raises(BadImage, match="6144 bytes if they are packed and 8192 if each has whole bytes: it has 8192"):
         read_file(words)
+
+
+def test_the_last_strip_of_a_tiff_may_be_counted_as_a_full_one() -> None:
+    for bits in (4, 8, 12, 16):
+        values = np.resize(ramp(bits), (9, 16))
+        content = tiff(values, bits, rows=5, tags={279: [5 * 16 * bits // 8] * 2})
+        assert grey_levels(content).tolist() == grey_levels(tiff(values, bits)).tolist()
 
 
 def test_minimum_and_maximum_sample_values_are_statistics_and_no_range() -> None:

@@ -10,9 +10,9 @@ sides are resized with Pillow's BILINEAR, which widens its filter when it shrink
 colour profiles, gamma, transfer functions, display windows (DICOM's VOI) and overlays.
 
 Samples of 1 to 8 unsigned bits are always read as their container says, 0 black and all ones white (`Image`). Deeper,
-signed and floating-point samples keep their values (`Deep`), for which a dataset has a window. Who reads what: Pillow
-what has 8 bits, in a fixed list of formats (no PostScript, no other program, no format without a signature); tifffile
-and imagecodecs what is deeper; pydicom all DICOM.
+signed and floating-point samples keep their values (`Deep`), for which a dataset has a window. Who reads what: tifffile
+and imagecodecs TIFF and what is deeper; pydicom DICOM; Pillow the rest, in a fixed list of formats (no PostScript, no
+other program, no format without a signature).
 """
 
 from __future__ import annotations
@@ -763,8 +763,9 @@ def _check_segments(page: TiffPage, content: bytes) -> None:
     planes = samples if page.planarconfig == 2 else 1
     across, down = -(-page.imagewidth // width), -(-page.imagelength // rows)
     offsets, counts = page.dataoffsets, page.databytecounts
-    there = len(offsets) == len(counts) == across * down * planes and all(count > 0 for count in counts)
-    if not there or any(offset + count > len(content) for offset, count in zip(offsets, counts, strict=True)):
+    there = [min(count, len(content) - offset) for offset, count in zip(offsets, counts, strict=False)]
+    is_whole = page.compression == 1 or sum(there) == sum(counts)  # counts of a last strip may be those of a full one
+    if not len(offsets) == len(counts) == across * down * planes or min(there) < 1 or not is_whole:
         raise BadImage("truncated: strips or tiles of the TIFF file are missing", "truncated")
     for offset, count in zip(offsets, counts, strict=True):
         if page.compression == 34712:
@@ -775,10 +776,20 @@ def _check_segments(page: TiffPage, content: bytes) -> None:
             if not frame.is_lossy:
                 raise BadImage("a TIFF file of lossless JPEG, which is not read")
     if page.compression == 1:
-        height = down * rows if page.is_tiled else page.imagelength
-        needed = -(-width * (samples // planes) * bits // 8) * across * height * planes
-        if sum(counts) < needed or (bits % 8 and sum(counts) != needed):
-            raise BadImage(f"a TIFF file of {sum(counts)} bytes of {bits}-bit samples, which need {needed}")
+
+        def needed(size: int, height: int) -> int:
+            return -(-width * (samples // planes) * size // 8) * across * height * planes
+
+        full = down * rows
+        height = full if page.is_tiled else page.imagelength
+        packed, words = needed(bits, height), needed(-(-bits // 8) * 8, height)
+        if sum(there) < packed:
+            raise BadImage(f"truncated: a TIFF file of {sum(there)} bytes of samples, which need {packed}", "truncated")
+        if packed < words <= sum(there) != needed(bits, full):
+            raise BadImage(
+                f"a TIFF file of {bits}-bit samples, {packed} bytes if they are packed and {words} if each has whole "
+                f"bytes: it has {sum(there)}. Save it again with {-(-bits // 8) * 8} bits a sample"
+            )
 
 
 # DICOM
