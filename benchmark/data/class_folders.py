@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from benchmark.data.catalogue import FOLDER, SPLITS, SplitName
 from benchmark.data.source import DatasetSource
-from benchmark.data.spelling import list_alike, quoted
+from benchmark.data.spelling import is_text, list_alike, quoted
 from benchmark.data.splits.words import hints, meaning, resolve
 from benchmark.data.table_file import find_table
 from benchmark.data.tree import Tree, as_text
@@ -77,9 +77,9 @@ class Layout:
         if self.splits:
             return self.of_splits(self.splits)
         folders = self.tree.level(self.base).folders
+        if found := self.splits_below_classes(folders):
+            return found
         if not self.are_classes(folders):
-            if found := self.splits_below_classes(folders):
-                return found
             self.refuse_hints(folders)
         return self.checked(self.classes([(None, folder) for folder in folders]))
 
@@ -180,43 +180,36 @@ class Layout:
     def classes(self, tops: Sequence[tuple[SplitName | None, Path]]) -> Sequence[ClassFolder]:
         """Return the class folders among folders that are classes, or have classes below them."""
         outer = sorted({folder.name for _, folder in tops})
-        with_own = {folder.name for _, folder in tops if self.has_own(folder)}
-        below = [
+        inside = [
             (folder.name, ClassFolder(child.name, split, child))
             for split, folder in tops
             for child in self.full(self.tree.level(folder).folders)
         ]
-        inner = [each for name, each in below if name not in with_own]
-        inner_names = sorted({each.name for each in inner})
+        inner = sorted({each.name for _, each in inside})
         as_outer = [ClassFolder(folder.name, split, folder) for split, folder in tops]
         if self.wanted:
-            is_outer, is_inner = self.wanted <= set(outer), self.wanted <= set(inner_names)
+            is_outer, is_inner = self.wanted <= set(outer), self.wanted <= set(inner)
             if is_outer and is_inner:
                 raise self.error(f"{listed(sorted(self.wanted))} are folders on two levels. Rename those of one level")
-            if is_outer or is_inner:
-                return inner if is_inner else [each for each in as_outer if self.is_class(each)]
-        owners = Counter(name for _, name in {(name, each.name) for name, each in below if name not in with_own})
-        shared = [name for name, number in owners.items() if number > 1]
-        nearby = [each for name, each in below if each.name in outer and each.name != name]
-        if (shared and len(inner_names) > 1) or nearby:
+            if is_inner:
+                return [each for _, each in inside]
+            if is_outer:
+                return [each for each in as_outer if each.name in self.wanted or self.full([each.folder])]
+        owners = Counter(name for _, name in {(owner, each.name) for owner, each in inside})
+        are_shared = len(inner) > 1 and max(owners.values()) > 1
+        if are_shared or any(each.name in outer and each.name != owner for owner, each in inside):
             raise self.ambiguous(
                 (f"as the classes {listed_names(outer)}, all images below each", self.set_classes(outer)),
-                (
-                    f"as the classes {listed_names(inner_names)}, found in several folders",
-                    self.set_classes(inner_names),
-                ),
+                (f"as the classes {listed_names(inner)}, found in several folders", self.set_classes(inner)),
                 (f"as splits, if some of {listed_names(outer)} are", self.set_splits({})),
             )
         return as_outer
 
-    def is_class(self, each: ClassFolder) -> bool:
-        return each.name in self.wanted or bool(self.full([each.folder]))
-
     def checked(self, found: Sequence[ClassFolder]) -> Sequence[ClassFolder]:
         """Return class folders whose names are text, differ to a reader, and hold no folders called like splits."""
         names = sorted({each.name for each in found})
-        if unreadable := [as_text(name) for name in names if name != as_text(name)]:
-            raise self.error(f"the name of class {unreadable[0]} is not text in UTF-8. Rename the folder")
+        if unreadable := [name for name in names if not is_text(name)]:
+            raise self.error(f"the name of class {unreadable[0]!a} is not one line of text in UTF-8. Rename the folder")
         for one, other, *_ in list_alike(names):
             raise self.error(
                 f"{quoted(one)} and {quoted(other)} are two classes with one name to a reader. Join the folders, or "
@@ -279,12 +272,9 @@ class Layout:
 
 def listed_names(names: Sequence[str]) -> str:
     """Return some names in a sentence, the first of many."""
-    words = [as_text(name) for name in names]
-    return (
-        listed(words)
-        if len(words) <= _MOST_NAMED
-        else f"{', '.join(words[:_MOST_NAMED])} and {len(words) - _MOST_NAMED} more"
-    )
+    words = [as_text(name) for name in names[:_MOST_NAMED]]
+    more = len(names) - len(words)
+    return f"{', '.join(words)} and {more} more" if more else listed(words)
 
 
 def _names(folders: Iterable[Path]) -> str:

@@ -30,6 +30,11 @@ def _is_invisible(letter: str) -> bool:
     return is_control or letter in "\u034f\u115f\u1160\u3164" or "\ufe00" <= letter <= "\ufe0f"
 
 
+def is_text(name: str) -> bool:
+    """Return whether a name is one line of text: without control characters and bytes that are not UTF-8."""
+    return all(unicodedata.category(letter) not in ("Cc", "Cs") for letter in name)
+
+
 def list_alike(names: Iterable[str]) -> list[list[str]]:
     """Return the sets of different names that are one to a reader, each in the order given."""
     sets: dict[str, list[str]] = {}

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.data.catalogue import FOLDER
+from benchmark.data.spelling import is_text
 from benchmark.data.tree import Level
 from benchmark.errors import UserError, nearest
 from benchmark.words import listed
@@ -129,8 +130,8 @@ def read_table(file: Path) -> Table:
         name, label, split, group = (record.get(key, "").strip() for key in used)
         if not name or not label:
             raise _error(file, line, f"{path} or label is empty.")
-        if found := _NO_TEXT.search(f"{name}{label}{group}"):
-            raise _error(file, line, f"the character {found.group()!a} is in no text.")
+        if unreadable := [cell for cell in (name, label, group) if not is_text(cell)]:
+            raise _error(file, line, f"{unreadable[0]!a} is not one line of text.")
         rows.append(Row(line, name, label, split or None, group or None))
     return Table(file, tuple(rows), "split" in columns, tuple(word for word in columns if word not in used))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -71,6 +72,9 @@ def test_a_folder_around_the_classes_or_the_splits_is_looked_into(tmp_path: Path
 def test_splits_below_the_classes_are_read_as_splits(tmp_path: Path) -> None:
     touch(tmp_path / "1", *(f"{name}/{split}/{k}.png" for name in "ab" for split in ("train", "test") for k in (1, 2)))
     assert read(tmp_path / "1") == both("train", "test")
+    touch(tmp_path / "1", "c/train/1.png", "c/test/1.png")
+    assert read(tmp_path / "1", classes=["a", "b"]) == both("train", "test") | {("c", "train"): 1, ("c", "test"): 1}
+    shutil.rmtree(tmp_path / "1" / "c")
     (tmp_path / "1" / "b" / "test").rename(tmp_path / "1" / "b" / "Test")
     assert read(tmp_path / "1") == both("train", "test")
     touch(tmp_path / "2", "a/train/1.png", "a/test/1.png", "b/train/1.png")
@@ -146,6 +150,7 @@ def test_what_can_be_read_in_two_ways_is_refused_with_both(
         (["a/1.png", "A/1.png"], "'A' and 'a' are two classes with one name to a reader"),
         (["1/1.png", "01/1.png", "2/1.png"], "'01' and '1' are two classes"),
         (["caf\u00e9/1.png", "cafe\u0301/1.png"], re.escape("'caf\\xe9'")),
+        (["a\n/1.png", "b/1.png"], r"the name of class 'a.n' is not one line of text"),
         (["a/1.png", "a /1.png"], "'a' and 'a ' are two classes"),
         (["train/a/1.png", "train/b/1.png", "test/A/1.png", "test/b/1.png"], "'A' and 'a' are two classes"),
     ],

@@ -214,7 +214,8 @@ def test_metadata_takes_its_splits_from_the_folders(tmp_path: Path) -> None:
         ("metadata.jsonl", '{"file_name": "1.png", "label": true}', "jsonl:1: label is true, neither text nor"),
         ("metadata.jsonl", '{"file_name": "1.png", "label": null}', "jsonl:1: file_name or label is empty"),
         ("metadata.jsonl", '{"file_name": "1.png", "label": "a"}\n[]', "jsonl:2: not a JSON object"),
-        ("metadata.jsonl", '{"file_name": "1.png", "label": "a\\u0000"}', r"jsonl:1: the character '\x00' is in no"),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": "a\\u0000"}', r"jsonl:1: 'a\x00' is not one line of text"),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": "\\ud800"}', r"jsonl:1: '\ud800' is not one line of text"),
         ("metadata.csv", "file_name,label,split\n1.png,a,x\n", "csv:2: split 'x' is not one of"),
     ],
 )
