@@ -215,10 +215,13 @@ class Layout:
                 f"{quoted(one)} and {quoted(other)} are two classes with one name to a reader. Join the folders, or "
                 "give them names that differ more"
             )
-        below = (
-            child for each in found for child in self.tree.folders(each.folder, notes=False) if child != each.folder
-        )
-        worded = [self.tree.name(child) for child in self.full(child for child in below if meaning(child.name))]
+        called = {
+            child
+            for each in found
+            for child in self.tree.folders(each.folder, notes=False)
+            if meaning(child.name) and (child != each.folder or child.name == each.name)
+        }
+        worded = [self.tree.name(folder) for folder in self.full(sorted(called))]
         if worded and not self.wanted:
             raise self.ambiguous(
                 (f"as the classes {listed_names(names)}, with all images below each", self.set_classes(names)),

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import codecs
+import csv
+import io
 import json
 import os
+import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from benchmark.data.table_file import read_table
 from benchmark.errors import UserError
 from tests.data.conftest import listed, touch
 
@@ -59,6 +65,21 @@ def test_tables_of_spreadsheets_are_read_whatever_their_separators_and_encodings
     text: str | bytes, tmp_path: Path
 ) -> None:
     assert read(table(tmp_path, text)) == {"1.png": ("cät", None, None), "2.png": ("dog", None, None)}
+
+
+CELLS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="\ufffd"), min_size=1)
+ROWS = st.lists(st.tuples(*[CELLS.filter(str.strip)] * 2), min_size=1, max_size=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ROWS, st.sampled_from(",;\t"), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+def test_what_a_spreadsheet_writes_is_read_back(rows: list[tuple[str, str]], mark: str, quoting: Literal[0, 1]) -> None:
+    written = io.StringIO(newline="")
+    csv.writer(written, delimiter=mark, quoting=quoting).writerows([("path", "label"), *rows])
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "labels.csv").write_bytes(written.getvalue().encode())
+        found = read_table(Path(folder) / "labels.csv").rows
+    assert [(row.path, row.label) for row in found] == [(path.strip(), label.strip()) for path, label in rows]
 
 
 def test_quotes_hold_separators_and_quotes(tmp_path: Path) -> None:
