@@ -26,9 +26,9 @@ class _Raw(io.FileIO):
 
 
 def make_unfailing() -> None:
-    """Let standard output and error take every text from now on, in every encoding; call `raise_problem` at the end.
+    """Let standard output and error take every text, in every encoding; call `raise_problem` at the end.
 
-    A character that the encoding lacks is escaped. A command goes on without a reader: its results are files.
+    A character that the encoding lacks is escaped. A command does its work without a reader: its results are files.
     """
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream: Any = getattr(sys, name) or _open_nothing(number)

@@ -137,6 +137,6 @@ def _row(prediction: Prediction, classes: tuple[str, ...]) -> list[object]:
 
 
 def _cell(path: Path) -> str:
-    """Return a path as UTF-8 text that is no formula in a spreadsheet, and still a path: ``=x.png`` is ``./=x.png``."""
+    """Return a path as UTF-8 text that a spreadsheet does not compute, and still a path: ``=x.png`` is ``./=x.png``."""
     text = str(path).encode("utf-8", "backslashreplace").decode()
     return text if spreadsheet.cell(text) == text else f"./{text}"

@@ -14,7 +14,7 @@ from benchmark.records.record import DoneRun
 from benchmark.training.context import RunContext
 
 IMAGES = 256
-"""Training images of the measurement, if there are as many: eight of the usual batches, seconds an epoch at 96 px."""
+"""Training images of the measurement, if there are as many: eight of the usual batches, seconds per epoch at 96 px."""
 
 
 def measure_pace(specs: Sequence[RunSpec], data_dir: Path | None) -> Pace:

@@ -130,7 +130,7 @@ def table_of(rows: Sequence[Mapping[str, str]], right: int) -> str:
 
 
 def csv(frame: pd.DataFrame) -> str:
-    """Return a table as CSV: fixed decimals, ``yes`` and ``no``, missing values empty, names that are no formulas."""
+    """Return a table as CSV: fixed decimals, ``yes`` and ``no``, missing values empty, and names never formulas."""
     shown = frame.copy()
     for name, dtype in frame.dtypes.items():
         if dtype == "boolean":

@@ -63,6 +63,21 @@ def test_white_is_the_largest_value_of_the_smallest_usual_depth_that_holds_all(b
     assert windows(both(ramp(2**bits - 1))) == {"16-bit": (0, 2**expected - 1)}
 
 
+@given(st.integers(1, 65535), st.integers(0, 65535), st.integers(0, 2**32 - 1))
+def test_a_window_holds_all_values_and_no_much_smaller_one_would_or_they_are_refused(
+    span: int, start: int, seed: int
+) -> None:
+    values = (start + np.random.default_rng(seed).integers(0, span, (20, 20))).clip(0, 65535).astype(np.uint16)
+    try:
+        ((low, high),) = windows(both(values)).values()
+    except UserError:
+        assert span < 65535, "values of all sizes are clear"
+        return
+    assert low == 0
+    assert max(values.max(), 255) <= high <= max(4 * int(values.max()) + 3, 1023)
+    assert len(np.unique(values)) < 64 or levels(count(values), (low, high)) >= 64
+
+
 @pytest.mark.parametrize("bits", [10, 12, 14])
 def test_values_at_the_upper_end_of_16_bits_fill_the_container_even_where_few_are_bright(bits: int) -> None:
     shifted = ramp(2**bits - 1) << (16 - bits)

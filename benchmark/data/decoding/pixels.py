@@ -112,7 +112,7 @@ def read_file(content: bytes, *, frames: Frames = "refuse") -> Image.Image | Dee
     Args:
         content: the file's bytes.
         frames: whether a file of several images (an animation, a TIFF stack, a DICOM series) is refused, or its first
-            is taken. Thumbnails, masks and levels of a pyramid that a TIFF marks as such are no images of their own;
+            is taken. Thumbnails, masks and levels of a pyramid that a TIFF marks as such do not count;
             an MPO is its first.
 
     Raises:
@@ -311,7 +311,7 @@ def _check_frames(image: Image.Image, frames: Frames) -> None:
 
 
 def _orientation(read: Callable[[], Image.Exif]) -> int:
-    """Return EXIF's orientation; 1, upright, where there is none that can be read."""
+    """Return EXIF's orientation, or 1, upright, without one that can be read."""
     try:
         return int(read().get(ORIENTATION, 1))
     except Exception:  # any damage to it; the pixels are there
@@ -386,7 +386,7 @@ _TURNS: Mapping[int, tuple[Image.Transpose, Callable[[Array], Array]]] = {
 
 
 def _upright(decoded: Image.Image | Deep, orientation: int) -> Image.Image | Deep:
-    """Return it turned by EXIF's orientation. Not by Pillow's exif_transpose: that writes EXIF anew, and fails on any
+    """Return it turned by EXIF's orientation. Not by Pillow's exif_transpose: that writes EXIF again, and fails on any
     mistyped tag."""
     if orientation not in _TURNS:
         return decoded
@@ -432,7 +432,7 @@ def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _deep_colours(image: Image.Image, chunks: Sequence[tuple[bytes, bytes]]) -> Array:
     """Return the samples of a 16-bit PNG of colours, uint16, shape (h, w, samples).
 
-    libpng, which prints what it dislikes, is given the header and the pixels alone, packed anew.
+    libpng, which prints what it dislikes, is given the header and the pixels alone, packed again.
     """
     import imagecodecs
 
@@ -787,8 +787,8 @@ def _check_segments(page: TiffPage, content: bytes) -> None:
             raise BadImage(f"truncated: a TIFF file of {sum(there)} bytes of samples, which need {packed}", "truncated")
         if packed < words <= sum(there) != needed(bits, full):
             raise BadImage(
-                f"a TIFF file of {bits}-bit samples, {packed} bytes if they are packed and {words} if each has whole "
-                f"bytes: it has {sum(there)}. Save it again with {-(-bits // 8) * 8} bits a sample"
+                f"a TIFF file of {bits}-bit samples, {packed} bytes if they are packed and {words} if each has "
+                f"bytes of its own: it has {sum(there)}. Save it again with {-(-bits // 8) * 8} bits a sample"
             )
 
 

@@ -1,4 +1,4 @@
-"""Names of any script in figures: with the fonts that are installed, escaped where there are none, and short."""
+"""Names of any script in figures: with the installed fonts, escaped where these lack a character, and short."""
 
 from __future__ import annotations
 
