@@ -65,7 +65,7 @@ def hash_files(name: str, paths: Sequence[Path], progress: Progress | None = Non
         UserError: the cache folder cannot be written.
     """
     here = Path.cwd()
-    places = [str(here / path) for path in paths]
+    places = [str(path) if path.is_absolute() else f"{here}{os.sep}{path}" for path in paths]
     folder = os.path.commonpath(places) if places else ""
     key = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     target = cache_directory() / "index" / f"{name}-{key}-v{_VERSION}.hashes.parquet"

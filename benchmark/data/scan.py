@@ -323,7 +323,9 @@ def _table(rows: Iterable[Facts]) -> pa.Table:
 def _rows(table: pa.Table) -> list[Facts]:
     rows = (Facts(*row) for row in zip(*(table[name].to_pylist() for name in Facts._fields), strict=True))
     return [
-        each._replace(
+        each
+        if each.container is None
+        else each._replace(
             holds=None if each.holds is None else (each.holds[0], each.holds[1]),
             stated=None if each.stated is None else (each.stated[0], each.stated[1]),
         )
