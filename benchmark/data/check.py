@@ -20,6 +20,7 @@ from benchmark.data.scan import Scan
 from benchmark.data.splits.distances import find_alike
 from benchmark.data.splits.rules import FEWEST_OF_A_CLASS, LARGEST_SHARE, OnBadImage, OnLeak
 from benchmark.errors import UserError
+from benchmark.words import count
 
 Severity = Literal["error", "warning", "note"]
 
@@ -124,11 +125,12 @@ def usable(scanned: Scan, on_bad_image: OnBadImage, on_leak: OnLeak, classes: Co
         scanned = scanned.part(readable, left_out)
     is_folder = listing.source.startswith(FOLDER)
     leaked = _leaked(scanned)
-    many = f"{sum(leaked)} training or validation images have a copy, or an image of their group, in a later split"
+    many = count(sum(leaked), "training or validation image")
+    leaks = f"{many} with a copy, or with another of the group, in a later split"
     if any(leaked) and (on_leak != "refuse" or not is_folder):
         is_dropped = is_folder and on_leak == "drop-train"
         how = "left out" if is_dropped else "kept" if is_folder else "kept, as the original has them"
-        scanned = scanned.part([not (each and is_dropped) for each in leaked], f"{many}: {how}")
+        scanned = scanned.part([not (each and is_dropped) for each in leaked], f"{leaks}: {how}")
     found = [*_unusual_files(scanned)]
     if is_folder:
         found += [*_copies(scanned), *_groups(scanned), *_classes(scanned, classes)]
@@ -144,10 +146,11 @@ def _message(scanned: Scan, errors: Sequence[Finding]) -> str:
     cannot = f"{bad} of {len(scanned.facts)} images cannot be used. " if bad else ""
     remedies = ["fix or remove them"]
     if bad:
-        remedies.append("on_bad_image: drop leaves out those that cannot be decoded")
+        remedies.append("`--set on_bad_image=drop` leaves out those that cannot be decoded")
     if any(each.kind in LEAKS for each in errors):
         remedies.append(
-            "on_leak: drop-train leaves the copies in training and validation out, keep trains on them all the same"
+            "`--set on_leak=drop-train` leaves the leaked ones out of training and validation, `--set on_leak=keep` "
+            "trains on them all the same"
         )
     lines = [line for each in errors for line in each.lines(MOST_SHOWN)]
     return "\n".join(

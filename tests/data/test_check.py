@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from benchmark.data.check import KINDS, Finding, check
-from benchmark.data.load import list_files
+from benchmark.data.load import check_dataset, list_files, load_thumbnails
 from benchmark.data.scan import scan
 from benchmark.data.source import DatasetSource
+from benchmark.errors import UserError
 from tests.data.conftest import listed, write
 from tests.factories import picture, save
 
@@ -176,3 +178,31 @@ def test_an_incomplete_catalogue_dataset_is_an_error(data: Path) -> None:
     found = [finding for finding in check(scanned) if finding.kind == "incomplete"]
     assert {finding.severity for finding in found} == {"error"}
     assert len(found) == 3
+
+
+def test_a_class_of_fewer_than_ten_images_is_an_error_of_a_folder(tmp_path: Path) -> None:
+    good(tmp_path)
+    for index in range(9, 30):
+        (tmp_path / "b" / f"good{index:02d}.png").unlink()
+    found = findings(tmp_path)["too few images"]
+    assert (found.severity, found.meaning.partition(":")[0]) == ("error", "b (9)")
+    with pytest.raises(UserError, match=r"too few images: b \(9\): a class needs 10 to be trained"):
+        load_thumbnails(DatasetSource(name=f"folder:{tmp_path}"), split_seed=0)
+    chosen = DatasetSource.model_construct(name=f"folder:{tmp_path}", classes=("a",))
+    load_thumbnails(chosen, split_seed=0)
+
+
+def test_a_class_without_test_images_and_too_few_groups_are_errors_in_the_words_of_run(tmp_path: Path) -> None:
+    good(tmp_path / "d" / "train")
+    write(tmp_path / "d" / "test" / "a", *(f"{k}.png" for k in range(5)), first=5000)
+    (tmp_path / "d" / "test" / "b").mkdir()
+    _, found = check_dataset(DatasetSource(name=f"folder:{tmp_path / 'd'}"))
+    assert [each.meaning.partition(": ")[2] for each in found if each.severity == "error"] == [
+        "its test split of 5 images has none of b; leave these classes out with classes, or raise limit."
+    ]
+    write(tmp_path / "e", *(f"{index:02}.png" for index in range(60)))
+    rows = [f"{k:02}.png,{'ab'[k % 2]},patient {k % 3}" for k in range(60)]
+    (tmp_path / "e" / "labels.csv").write_text("\n".join(["path,label,group", *rows]))
+    _, found = check_dataset(DatasetSource(name=f"folder:{tmp_path / 'e'}"))
+    errors = [each.meaning for each in found if each.severity == "error"]
+    assert any("its 60 images are of 3 groups, and a group (a patient, a clip" in error for error in errors)

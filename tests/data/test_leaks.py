@@ -70,7 +70,7 @@ def test_a_copy_of_a_test_image_among_the_training_images_stops_a_run(
     with pytest.raises(UserError) as caught:
         opened(folder)
     message = str(caught.value)
-    assert "datasets check folder:" in message and "on_leak: drop-train" in message
+    assert "datasets check folder:" in message and "--set on_leak=drop-train" in message
     told = errors(folder)
     assert len(told) == 2 and told[0].startswith("duplicates across splits: test/a/3.png: same as train/a/copy.")
     assert all(line in message for line in told), "check and run say the same"
@@ -98,7 +98,7 @@ def test_leaked_copies_are_left_out_of_training_and_of_validation_and_counted(fo
     after = opened(folder, "drop-train")
     for split in ("train", "validation", "test"):
         assert getattr(after, split).image_ids == getattr(before, split).image_ids
-    assert "3 training or validation images have a copy, or an image of their group, in a later split: left out" in (
+    assert "3 training or validation images with a copy, or with another of the group, in a later split: left out" in (
         after.notes
     )
 
@@ -107,7 +107,7 @@ def test_leaked_copies_are_kept_and_counted_where_that_is_asked_for(folder: Path
     as_it_is(folder / "test/a/3.png", folder / "train/a/x.png")
     kept = opened(folder, "keep")
     assert "train/a/x.png" in kept.train.image_ids
-    assert any(note.startswith("1 training or validation images have a copy") for note in kept.notes)
+    assert any(note.startswith("1 training or validation image with a copy") for note in kept.notes)
     assert any(note.endswith("in a later split: kept") for note in kept.notes)
     assert opened(folder, "drop-train").fingerprint != kept.fingerprint
 
@@ -139,7 +139,7 @@ def test_a_dataset_of_the_catalogue_keeps_its_splits_and_counts_its_leaks(data: 
     shutil.copy(next((data / "beans/test/healthy").iterdir()), data / "beans/train/healthy/copy.png")
     found = load_thumbnails(source, split_seed=0, data_dir=data)
     assert len(found.train) == 19
-    assert any("1 training or validation images have a copy" in note and "original" in note for note in found.notes)
+    assert any("1 training or validation image with a copy" in note and "original" in note for note in found.notes)
     kinds = {finding.kind: finding.severity for finding in check(scan(list_files(source, data), source))}
     assert kinds["duplicates across splits"] == "error"
 
