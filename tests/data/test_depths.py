@@ -202,7 +202,9 @@ def test_what_programs_read_differently_is_refused_with_the_reason(content: byte
 
 def test_twelve_bits_in_words_of_sixteen_that_a_tiff_calls_twelve_are_not_taken_for_packed_ones() -> None:
     words = tiff(ramp(16), 16, tags={258: 12})
-    with pytest.raises(BadImage, match="6144 bytes if they are packed and 8192 if each has whole bytes: it has 8192"):
+    with pytest.raises(
+        BadImage, match="6144 bytes if they are packed and 8192 if each has bytes of its own: it has 8192"
+    ):
         read_file(words)
 
 
