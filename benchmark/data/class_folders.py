@@ -19,6 +19,9 @@ from benchmark.data.tree import Tree, as_text
 from benchmark.errors import UserError
 from benchmark.words import listed
 
+_OF_IMAGES = ("images", "image", "imgs", "img", "jpegimages", "pictures", "photos")
+"""Names of a folder with the images of all classes."""
+
 _MOST_NAMED = 8  # names in a sentence
 
 
@@ -166,8 +169,13 @@ class Layout:
         return self.complete(found, {split: split for split in meant.values()})
 
     def refuse_hints(self, folders: Sequence[Path]) -> None:
-        """Refuse folders without folders that are called like splits or folds, though not clearly: train_1, test_1."""
+        """Refuse folders that are called like no classes: unclear words for splits or folds, images next to masks."""
         found = {folder: hints(folder.name) for folder in self.full(folders)}
+        if len(found) > 1 and (images := [folder for folder in found if folder.name.lower() in _OF_IMAGES]):
+            raise self.ambiguous(
+                (f"as the classes {_names(folders)}", self.set_classes(folders)),
+                (f"as images without labels in {_names(images)}, which need labels.csv", ""),
+            )
         named = [folder for folder, words in found.items() if words]
         kinds = set().union(*found.values())
         folds = [folder for folder, words in found.items() if "fold" in words]

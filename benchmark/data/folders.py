@@ -18,9 +18,9 @@ from benchmark.data.catalogue import FOLDER, SplitName
 from benchmark.data.class_folders import ClassFolder, Layout
 from benchmark.data.listing import ListedFile, Listing, Remark, list_found, make_listing
 from benchmark.data.source import DatasetSource
-from benchmark.data.table_file import COLUMNS, ENDINGS, Table, find_table, read_table
+from benchmark.data.table_file import COLUMNS, ENDINGS, LABELS, Table, find_table, read_table
 from benchmark.data.tables import list_rows
-from benchmark.data.tree import CIRCLES, Found, Tree, as_text, look_at
+from benchmark.data.tree import CIRCLES, Tree, as_text, look_at
 from benchmark.errors import UserError, did_you_mean
 from benchmark.locations import expanded
 from benchmark.words import count, slug
@@ -56,7 +56,9 @@ def list_folder(source: DatasetSource) -> Listing:
         classes, files = _images(tree, found)
         nested = [child for each in found for child in layout.full(tree.level(each.folder).folders)]
     if len(classes) < 2:
-        raise UserError(f"folder:{path}: {len(classes)} class found, a classifier needs two; {_LAYOUTS}.")
+        named = [file.path.name for file in tree.level(tree.root).files if file.path.suffix.lower() in ENDINGS]
+        hint = f" A table of another name is given itself: folder:{path / named[0]}." if named and not tables else ""
+        raise UserError(f"folder:{path}: {len(classes)} class found, a classifier needs two; {_LAYOUTS}.{hint}")
     for wanted in source.classes or ():
         if wanted not in classes:
             raise UserError(f"folder:{path}: no class {wanted!r}.{did_you_mean(wanted, classes)}")
@@ -140,20 +142,20 @@ def _left_out(tree: Tree, files: Iterable[ListedFile], tables: Iterable[Path]) -
         UserError: a broken link is in the place where a class, or its images, may have been.
     """
     named = {*(file.path for file in files), *tables}
-    loose = "not in the table" if tables else "in no class folder"
+    loose, others = "not in the table" if tables else "in no class folder", f"tables that are not called {LABELS}"
     left = [file for file in tree.walk(tree.root, notes=False) if file.path not in named]
     taken = {tree.key(path) for path in named} if left else set()  # what is behind a link has another path here
     for file in left:
         if tree.key(file.path) not in taken:
-            if not tables:
-                _refuse_broken_link(tree, file)
             ending = file.path.suffix.lower()
-            tree.leave_out(f"no images by their names (*{ending})" if file.is_sidecar else loose, file.path)
+            if ending in ENDINGS:
+                tree.leave_out(others, file.path)
+            elif file.is_sidecar:
+                tree.leave_out(f"no images by their names (*{ending})", file.path)
+            elif file.problem and file.path.is_symlink() and not tables:
+                raise UserError(f"folder:{tree.root}: {tree.name(file.path)} is {file.problem}. Remove or restore it.")
+            else:
+                tree.leave_out(loose, file.path)
     for reason, names in sorted(tree.left_out.items()):
         text = f"left out: {count(len(names), 'entry', 'entries')}, {reason}"
-        yield Remark(text, tuple(sorted(names)), matters=reason in (loose, CIRCLES))
-
-
-def _refuse_broken_link(tree: Tree, file: Found) -> None:
-    if file.problem is not None and file.path.is_symlink():
-        raise UserError(f"folder:{tree.root}: {tree.name(file.path)} is {file.problem}. Remove it, or bring it back.")
+        yield Remark(text, tuple(sorted(names)), matters=reason in (loose, others, CIRCLES))

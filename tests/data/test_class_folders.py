@@ -109,6 +109,7 @@ def test_a_site_above_the_classes_is_refused_and_either_reading_can_be_chosen(tm
         (of_classes("train", "test", "extra"), ("as the splits test and train, extra left out",)),
         (["train/1.png", "test/1.png"], ("as the classes test and train", "need one folder per class in each")),
         (["train_1/1.png", "test_1/1.png"], ("as the classes test_1 and train_1", "need one folder per class")),
+        (["images/1.png", "masks/1.png"], ("as the classes images and masks", "as images without labels in images")),
         (["fold1/1.png", "fold2/1.png"], ("as the classes fold1 and fold2", "need one folder per class")),
         (
             ["bus/1.png", "car/1.png", "train/1.png"],
@@ -174,11 +175,12 @@ def test_what_systems_and_file_servers_leave_does_not_count(tmp_path: Path) -> N
 
 
 def test_images_in_no_class_folder_and_other_files_are_counted(tmp_path: Path) -> None:
-    loose = ("1.png", "README.txt", "train/2.png", "train/notes.md", "train/a/0.json")
+    loose = ("1.png", "README.txt", "train.csv", "train/2.png", "train/notes.md", "train/a/0.json")
     touch(tmp_path, *of_classes("train", "test"), *loose)
     found = {str(remark): remark.matters for remark in listed(tmp_path).remarks}
     assert found == {
         "left out: 2 entries, in no class folder: 1.png, train/2.png": True,
+        "left out: 1 entry, tables that are not called labels.csv: train.csv": True,
         "left out: 1 entry, no images by their names (*.json): train/a/0.json": False,
         "left out: 1 entry, no images by their names (*.md): train/notes.md": False,
         "left out: 1 entry, no images by their names (*.txt): README.txt": False,

@@ -178,6 +178,12 @@ def test_images_that_the_table_does_not_name_are_counted(tmp_path: Path) -> None
     assert listed(tmp_path / "labels.csv").remarks == (), "a table that is named says itself which images are meant"
 
 
+def test_a_table_of_another_name_can_be_given(tmp_path: Path) -> None:
+    table(tmp_path, GOOD, "train.csv")
+    assert f"A table of another name is given itself: folder:{tmp_path / 'train.csv'}" in refused(tmp_path)
+    assert set(read(tmp_path / "train.csv")) == {"1.png", "2.png"}
+
+
 def test_a_table_in_a_folder_around_the_images_is_found(tmp_path: Path) -> None:
     table(tmp_path / "archive" / "data", GOOD, images=("1.png", "images/4.png", "2.png"))
     touch(tmp_path, "archive/LICENSE.md")

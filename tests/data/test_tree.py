@@ -71,7 +71,7 @@ def test_what_is_no_file_among_the_images_is_an_error_that_names_it_and_is_not_o
 
 def test_a_broken_link_where_a_class_may_have_been_is_refused(tmp_path: Path) -> None:
     (folder(tmp_path) / "c").symlink_to("/mnt/gone/c")
-    with pytest.raises(UserError, match=r"c is a link to /mnt/gone/c, which does not exist. Remove it, or bring it"):
+    with pytest.raises(UserError, match=r"c is a link to /mnt/gone/c, which does not exist. Remove or restore it"):
         listed(tmp_path)
 
 
