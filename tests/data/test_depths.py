@@ -285,7 +285,7 @@ def test_the_maxval_of_pgm_is_its_range() -> None:
             assert decoded.stated == (None if most == 65535 else (0, most))
 
 
-@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("bits", [4, 8, 10, 12, 16])
 def test_jpeg_of_twelve_bits_and_jpeg_2000_are_read_and_other_deep_jpeg_is_refused(bits: int) -> None:
     values = ramp(bits)
     encoders: list[Callable[[], bytes | bytearray]] = [

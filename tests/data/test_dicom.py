@@ -18,7 +18,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.sequence import Sequence
 
 from benchmark.data.decoding.pixels import BadImage, Deep, read_file, to_image
-from tests.data.encoders import ByteOrder, dicom
+from tests.data.encoders import ByteOrder, dicom, tiff
 
 SHIPPED = sorted((Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm"))
 RAMP = np.linspace(0, 4095, 256).round().astype(np.uint16).reshape(16, 16)
@@ -181,17 +181,19 @@ def test_a_dicom_file_without_an_image_says_what_it_is() -> None:
         read_file(report.read_bytes())
 
 
-def test_without_pydicom_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted, content = builtins.__import__, dicom(RAMP)
+def test_without_a_library_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, content, other = builtins.__import__, dicom(RAMP), tiff(RAMP, 16)
 
     def without(name: str, *rest: Any) -> Any:
-        if name.startswith("pydicom"):
-            raise ImportError(name)
+        if name in ("pydicom", "tifffile"):
+            raise ImportError(name, name=name)
         return wanted(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(BadImage, match=r"which needs pydicom: pip install pydicom .*'\.\[dicom\]'"):
         read_file(content)
+    with pytest.raises(BadImage, match="needs tifffile: pip install tifffile"):
+        read_file(other)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)

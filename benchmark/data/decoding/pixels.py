@@ -127,6 +127,8 @@ def read_file(content: bytes, *, frames: Frames = "refuse") -> Image.Image | Dee
         raise
     except Image.DecompressionBombError:
         raise BadImage(f"more than {2 * MAX_PIXELS:,} pixels", "enormous") from None
+    except ImportError as error:
+        raise BadImage(f"needs {error.name}: pip install {error.name}") from None
     except MemoryError:
         raise BadImage("needs more memory than there is", "enormous") from None
     except Exception as error:  # decoders raise anything: struct.error, KeyError, RecursionError
@@ -583,7 +585,7 @@ def _read_jpeg2000(content: bytes, frames: Frames) -> Image.Image | Deep:
 
     start, components = _jpeg2000_components(content)
     depths = {component[0] for component in components}
-    if depths <= set(range(8)):
+    if depths <= {7}:
         return _opened(open_image(content), frames)
     if len(components) not in (1, 3) or len(set(components)) != 1 or b"pclr" in content[:start]:
         raise BadImage(f"a JPEG 2000 file of {len(components)} components of other than 8 bits, which is not read")
@@ -594,7 +596,8 @@ def _read_jpeg2000(content: bytes, frames: Frames) -> Image.Image | Deep:
     bits, signed = (depth & 127) + 1, depth > 127
     if bits > 16:
         raise BadImage(f"a JPEG 2000 file of {bits} bits, which is not read")
-    return _deep(np.asarray(imagecodecs.jpeg2k_decode(content)), bits, signed=signed)
+    values = np.asarray(imagecodecs.jpeg2k_decode(content))
+    return _deep(values, bits, signed=signed) if bits > 8 or signed else _eight_bits(values, bits)
 
 
 def _jpeg2000_components(content: bytes) -> tuple[int, list[bytes]]:
