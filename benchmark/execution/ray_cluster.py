@@ -346,6 +346,18 @@ def _unreachable(where: str, error: Exception) -> UserError:
     )
 
 
+def _job_config(ray: Any) -> Any:
+    """Return a configuration by which Ray's workers find this package, and no modules of the working folder.
+
+    Ray would put that folder in front of all others, unless it thinks that it has distributed one itself.
+    """
+    checkout = Path(__file__).parents[2]
+    places = [str(checkout)] if (checkout / "pyproject.toml").is_file() else []
+    config = ray.job_config.JobConfig(_py_driver_sys_path=places)
+    config._runtime_env_has_working_dir = lambda: True
+    return config
+
+
 @contextlib.contextmanager
 def connected(address: str | None, cpus: int) -> Iterator[Any]:
     """Join a cluster, or start a Ray on this machine alone, during the block; yield the module ``ray``.
@@ -362,8 +374,11 @@ def connected(address: str | None, cpus: int) -> Iterator[Any]:
         require_answer(address)
     handler = signal.getsignal(signal.SIGTERM)
     started = {} if address else {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    config = _job_config(ray)
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **started)
+        ray.init(
+            address=address or "local", job_config=config, log_to_driver=False, logging_level=logging.ERROR, **started
+        )
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise _unreachable(f"--ray-address {address}" if address else "--executor ray", error) from error
     finally:

@@ -171,3 +171,28 @@ def test_without_the_package_ray_the_message_says_how_to_install_it() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_RAY], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2, done.stderr
     assert done.stdout.startswith("--executor ray: Ray is not installed. Install it with pip install")
+
+
+IN_THE_WAY = """
+import sys
+sys.path.remove("")  # as the installed command has it
+from benchmark.execution.ray_cluster import connected
+
+def look():
+    import sys
+    import benchmark.execution.ray_cluster
+    return sys.path
+
+with connected(None, 1) as ray:
+    print(*ray.get(ray.remote(look).remote()), sep="\\n")
+"""
+
+
+@pytest.mark.slow
+def test_workers_of_ray_find_this_package_and_no_module_of_the_working_folder(tmp_path: Path) -> None:
+    (tmp_path / "benchmark").mkdir()
+    (tmp_path / "benchmark" / "__init__.py").touch()
+    command = [sys.executable, "-c", IN_THE_WAY]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path) not in done.stdout.splitlines()

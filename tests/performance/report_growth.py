@@ -50,10 +50,9 @@ def measured(label: str, command: list[str], results: Path, made: Matrix) -> dic
     """Run one command alone; return its wall seconds, processor seconds, peak resident memory, and ratio to a limit."""
     kept = str(results / made.name / "matrix.yaml")
     where = {"report": [made.name], "plan": ["--matrix", kept]}.get(command[0], ["--matrix", made.name])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     arguments = [sys.executable, "-m", "benchmark", *command, *where, "--results", str(results)]
     started = time.perf_counter()
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env=environment)
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     seconds, peak = time.perf_counter() - started, used.ru_maxrss / 1024
     if status:
