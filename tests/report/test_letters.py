@@ -53,19 +53,20 @@ def test_letters_that_no_font_has_are_escaped_and_nothing_is_drawn_as_a_box() ->
     assert "LastResort" not in text
 
 
-def new_font(path: Path, letter: str) -> None:
-    """Write a font with a single letter, a square."""
+def new_font(path: Path, letter: str, family: str, *, outlined: bool = True) -> None:
+    """Write a font with a single letter, a square, or nothing as in a font of coloured pictures."""
     pen = TTGlyphPen(None)
-    for number, point in enumerate([(0, 0), (0, 700), (700, 700), (700, 0)]):
-        (pen.lineTo if number else pen.moveTo)(point)
-    pen.closePath()
+    if outlined:
+        for number, point in enumerate([(0, 0), (0, 700), (700, 700), (700, 0)]):
+            (pen.lineTo if number else pen.moveTo)(point)
+        pen.closePath()
     builder = FontBuilder(1000, isTTF=True)
     builder.setupGlyphOrder([".notdef", "letter"])
     builder.setupCharacterMap({ord(letter): "letter"})
     builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "letter": pen.glyph()})
     builder.setupHorizontalMetrics({".notdef": (800, 0), "letter": (800, 0)})
     builder.setupHorizontalHeader(ascent=800, descent=-200)
-    builder.setupNameTable({"familyName": "One Letter", "styleName": "Regular"})
+    builder.setupNameTable({"familyName": family, "styleName": "Regular"})
     builder.setupOS2()
     builder.setupPost()
     builder.save(path)
@@ -73,7 +74,8 @@ def new_font(path: Path, letter: str) -> None:
 
 @pytest.mark.usefixtures("without_fonts")
 def test_an_installed_font_that_has_the_letters_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    new_font(tmp_path / "one.ttf", "裂")
+    new_font(tmp_path / "one.ttf", "裂", "One Letter")
+    new_font(tmp_path / "coloured.ttf", "纹", "Coloured Sans", outlined=False)
     (tmp_path / "damaged.ttf").write_bytes(b"no font")
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(path) for path in tmp_path.glob("*.ttf")])
     shown, families = legible({"classes": ["裂纹", "ok"]})

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from matplotlib import font_manager
+from matplotlib.ft2font import FT2Font
 
 FAMILY = "DejaVu Sans"
 """Font of the figures, which comes with Matplotlib."""
 
 _ELLIPSIS = "…"
+_TRIED = 64  # letters of a font, of which one with an outline shows that it has any
 
 Data = TypeVar("Data")
 
@@ -75,10 +77,15 @@ def _drawn(family: str) -> frozenset[str]:
     try:
         font = font_manager.get_font(upright.fname)
         letters = [chr(code) for code in font.get_charmap()]
-        font.load_char(ord(letters[-1]))
-    except (OSError, RuntimeError, ValueError, IndexError):
+        has_outlines = any(map(functools.partial(_has_outline, font), letters[-_TRIED:]))
+    except (OSError, RuntimeError, ValueError):
         return frozenset()
-    return frozenset(c for c in letters if unicodedata.category(c) != "Cc")
+    return frozenset(c for c in letters if unicodedata.category(c) != "Cc") if has_outlines else frozenset()
+
+
+def _has_outline(font: FT2Font, letter: str) -> bool:
+    font.load_char(ord(letter))
+    return len(font.get_path()[0]) > 0
 
 
 def shortened(names: Iterable[str], most: int) -> dict[str, str]:
