@@ -426,11 +426,11 @@ def bars(name: str, number: int, side: int = 48) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def write_bars(folder: Path, each: int = 20) -> Path:
+def write_bars(folder: Path, each: int = 20, first: int = 0) -> Path:
     """Write one folder per class: JPEG turned by EXIF, PNG with alpha, with a palette, with 16 bits, CMYK, plain."""
     for name in ("lying", "standing"):
         (folder / name).mkdir(parents=True)
-        for number in range(each):
+        for number in range(first, first + each):
             image = bars(name, number)
             path = folder / name / f"{number}"
             match number % 6:

@@ -21,7 +21,7 @@ SIDE = 64
 @pytest.mark.slow
 def test_thumbs_trains_alexnet_on_a_folder_and_its_best_checkpoint_predicts(tmp_path: Path) -> None:
     factories.write_bars(tmp_path / "bars" / "train", each=24)
-    factories.write_bars(tmp_path / "bars" / "val", each=8)
+    factories.write_bars(tmp_path / "bars" / "val", each=8, first=24)
     source = factories.write_pretrained("torchvision/alexnet", tmp_path)
     project = Commands(tmp_path, tmp_path / "cache")
     changes = [f'datasets=["folder:{tmp_path / "bars"}"]', f"weights={source}"]
