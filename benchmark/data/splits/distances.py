@@ -19,14 +19,18 @@ Mask = NDArray[np.bool_]
 def distances(some: NDArray[np.generic], others: NDArray[np.generic]) -> Floats:
     """Return root mean square differences, in the images' own unit; those of equal thumbnails are exactly 0.
 
+    They are computed in float64, but for images that are float32.
+
     Args:
         some: shape (m, pixels).
         others: shape (n, pixels).
 
     Returns:
-        float64, shape (m, n).
+        shape (m, n).
     """
-    a, b = some.astype(np.float64), others.astype(np.float64)
+    precision: type[np.floating] = np.float32 if some.dtype == others.dtype == np.float32 else np.float64
+    a: NDArray[np.floating] = some.astype(precision)
+    b: NDArray[np.floating] = others.astype(precision)
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * (a @ b.T)
     result: Floats = np.sqrt(np.maximum(squares, 0) / some.shape[1])
     return result
