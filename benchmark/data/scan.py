@@ -407,11 +407,13 @@ def _container(content: bytes) -> list[str]:
     """Return the kinds that a file's header shows."""
     try:
         with open_image(content) as image:
+            # Pillow decodes a PNG to find the EXIF data that may follow its pixels.
+            has_exif = image.format != "PNG" or b"eXIf" in content or b"type exif" in content
             kinds = {
                 "CMYK": image.mode == "CMYK",
                 "palette": image.mode in ("P", "PA"),
                 "RGBA": image.has_transparency_data and image.mode != "P",
-                "EXIF-rotated": image.getexif().get(ORIENTATION, 1) != 1,
+                "EXIF-rotated": has_exif and image.getexif().get(ORIENTATION, 1) != 1,
             }
     except Exception:  # not Pillow's, or damaged: `read_file` says it
         return []

@@ -59,7 +59,7 @@ def _sixteen(path: Path, seed: int) -> None:
 def _rotated(path: Path, seed: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
-    picture(seed, 64).save(path.with_suffix(".jpg"), exif=exif)
+    picture(seed, 64).save(path.with_suffix(".jpg" if seed // 10 % 2 else ".png"), exif=exif)
 
 
 def _alpha(path: Path, seed: int) -> None:
