@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -19,13 +19,15 @@ from benchmark.analysis.differences import Contrast, Difference, Question, adjus
 from benchmark.analysis.results import Cell, Results
 from benchmark.analysis.uncertainty.interval import CONFIDENCE, SEEDS_FOR_A_VERDICT, t_quantile
 from benchmark.errors import UserError
-from benchmark.fields import Frozen, Some
+from benchmark.fields import Count, Frozen, NotNegative, Some
 from benchmark.matrix import file, plain_yaml
 from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import CellKey, RunSpec
+from benchmark.records.record import DoneRun
 
-Metric = Literal["last_epoch_test_accuracy", "last_epoch_train_loss"]
-"""Test accuracy after the last epoch, 0..1; mean cross-entropy of the last epoch's training steps, nats per image."""
+Metric = Literal["accuracy", "roc_auc", "last_epoch_test_accuracy", "last_epoch_train_loss"]
+"""Test accuracy and area under the ROC curve of the chosen epoch, 0..1; test accuracy after the last epoch, 0..1; mean
+cross-entropy of the last epoch's training steps, nats per image."""
 
 
 class QuestionClaim(Frozen):
@@ -66,7 +68,7 @@ Claim: TypeAlias = Annotated[
 
 
 class Figure(Frozen):
-    """One number that a source states for one run."""
+    """One number that a source states for one run, or as the mean of several."""
 
     policy: str
     """In the source's matrix, as the next two."""
@@ -77,6 +79,10 @@ class Figure(Frozen):
     """Pixels, both sides after resizing, or None for every size at which the results have the cell."""
     metric: Metric
     value: float
+    runs: Count = 1
+    """Number of runs whose mean it is."""
+    sd: NotNegative | None = None
+    """Their standard deviation, where the source states it: shown, and not used."""
 
     def is_of(self, key: CellKey) -> bool:
         """Whether it is stated of this cell."""
@@ -235,17 +241,17 @@ class Compared:
 
     @property
     def half_width(self) -> float | None:
-        """Half the 95 % prediction interval of one more run: t(0.975, S - 1) s sqrt(1 + 1 / S).
+        """Half the 95 % prediction interval of the mean of R more runs: t(0.975, S - 1) s sqrt(1 / R + 1 / S).
 
-        The source has one run on the same test images: if nothing else differs, only seeds separate it from the mean
-        of our S runs. s is the standard deviation of ours. None below three seeds. (Hahn and Meeker 1991, "Statistical
-        Intervals", ch. 4.)
+        The source has R runs on the same test images: if nothing else differs, only seeds separate their mean from
+        that of our S runs, and no sampling of images does. s is the standard deviation of ours. None below three seeds.
+        (Hahn and Meeker 1991, "Statistical Intervals", ch. 4.)
         """
         seeds = len(self.values)
         if seeds < SEEDS_FOR_A_VERDICT:
             return None
         t = t_quantile((1 + CONFIDENCE) / 2, seeds - 1)
-        return t * statistics.stdev(self.values) * math.sqrt(1 + 1 / seeds)
+        return t * statistics.stdev(self.values) * math.sqrt(1 / self.figure.runs + 1 / seeds)
 
     @property
     def within(self) -> bool | None:
@@ -280,8 +286,10 @@ def _setting(spec: RunSpec) -> str:
 
 
 def _values(cell: Cell, metric: Metric) -> tuple[float, ...]:
-    records = cell.records.values()
-    if metric == "last_epoch_test_accuracy":
-        return tuple(record.last_epoch_test_accuracy for record in records)
-    losses = (record.history[-1].train_loss for record in records)
-    return tuple(loss for loss in losses if loss is not None)
+    found: dict[Metric, Callable[[DoneRun], float | None]] = {
+        "accuracy": lambda record: record.test.accuracy,
+        "roc_auc": lambda record: record.test.roc_auc,
+        "last_epoch_test_accuracy": lambda record: record.last_epoch_test_accuracy,
+        "last_epoch_train_loss": lambda record: record.history[-1].train_loss,
+    }
+    return tuple(value for value in map(found[metric], cell.records.values()) if value is not None)

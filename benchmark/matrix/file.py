@@ -329,5 +329,5 @@ def dump(matrix: Matrix) -> str:
     data = matrix.model_dump(mode="json")
     entries = [entry.model_dump(mode="json", exclude_defaults=True) for entry in matrix.datasets]
     data["datasets"] = [entry["name"] if set(entry) == {"name"} else entry for entry in entries]
-    data["exclude"] = [item.named for item in matrix.exclude]
+    data["exclude"] = [item.model_dump(mode="json", exclude_none=True) for item in matrix.exclude]
     return plain_yaml.write(data)

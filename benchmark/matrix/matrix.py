@@ -13,7 +13,7 @@ from benchmark.data.catalogue import CATALOGUE, FOLDER
 from benchmark.data.source import DatasetSource
 from benchmark.data.splits.rules import Evaluation, OnBadImage, OnLeak
 from benchmark.errors import MisplacedValueError, did_you_mean
-from benchmark.fields import Count, Frozen, Positive, Seed, Some, distinct
+from benchmark.fields import Count, Frozen, OneOrSome, Positive, Seed, Some, distinct
 from benchmark.matrix.augmentations import list_needing_colour
 from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
 from benchmark.matrix.policies import POLICIES, Policy, resolve_stages
@@ -110,14 +110,14 @@ class DatasetEntry(DatasetSource):
 
 
 class Exclusion(Frozen):
-    """Cells that a matrix leaves out: those that have every value given here."""
+    """Cells that a matrix leaves out: those that have, under every key given here, one of its values."""
 
-    dataset: str | None = None
-    """Its label."""
-    input_mode: str | None = None
-    policy: str | None = None
-    model: str | None = None
-    image_size: int | None = None
+    dataset: OneOrSome[str] | None = None
+    """Labels."""
+    input_mode: OneOrSome[str] | None = None
+    policy: OneOrSome[str] | None = None
+    model: OneOrSome[str] | None = None
+    image_size: OneOrSome[int] | None = None
 
     @model_validator(mode="after")
     def _names_something(self) -> Exclusion:
@@ -126,13 +126,13 @@ class Exclusion(Frozen):
         return self
 
     @property
-    def named(self) -> dict[str, str | int]:
+    def named(self) -> dict[str, tuple[str | int, ...]]:
         """The values given, by key."""
-        return self.model_dump(exclude_none=True)
+        return {key: values for key, values in self if values is not None}
 
     def covers(self, cell: CellKey) -> bool:
         """Whether a cell is left out."""
-        return all(getattr(cell, key) == value for key, value in self.named.items())
+        return all(getattr(cell, key) in values for key, values in self.named.items())
 
 
 class NotApplicable(Frozen):
@@ -254,7 +254,7 @@ class Matrix(Frozen):
             "image_size": list(self.training.image_size),
         }
         for index, item in enumerate(self.exclude):
-            for key, value in item.named.items():
+            for key, value in [(key, value) for key, values in item.named.items() for value in values]:
                 if value not in known[key]:
                     hint = did_you_mean(str(value), map(str, known[key]))
                     message = f"exclude.{index}.{key}: the matrix has no {key} {value!r}.{hint}"

@@ -118,7 +118,10 @@ def with_sizes(matrix: Matrix, sizes: Sizes) -> Matrix:
     """Return a matrix with these policies, each at its own image sizes."""
     every = tuple(sorted({size for own in sizes.values() for size in own}))
     left_out = [
-        Exclusion(policy=policy, image_size=size) for policy, own in sizes.items() for size in every if size not in own
+        Exclusion(policy=(policy,), image_size=(size,))
+        for policy, own in sizes.items()
+        for size in every
+        if size not in own
     ]
     training = matrix.training.model_copy(update={"image_size": every})
     changes = {"policies": tuple(sizes), "training": training, "exclude": tuple(left_out)}

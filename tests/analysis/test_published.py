@@ -277,10 +277,42 @@ def test_a_published_figure_is_judged_by_the_prediction_interval_of_one_more_run
     assert loss.ours == pytest.approx(0.23)
     first, *_, last = [line for line in text.splitlines() if line.startswith("| hotdog")]
     cells = [cell.strip() for cell in first.strip("|").split("|")]
-    assert cells[4:] == ["94.1", "94.0", "−0.1", "± 5.0", "3 of 3", "within"]
-    assert "| 0.403 | 0.230 | −0.173 | ± 0.131 | 3 of 3 | outside |" in last
+    assert cells[4:] == ["94.1", "1", "94.0", "−0.1", "± 5.0", "3 of 3", "within"]
+    assert "| 0.403 | 1 | 0.230 | −0.173 | ± 0.131 | 3 of 3 | outside |" in last
     assert "What differs in the set-up:" in text
     assert "Not compared: its training accuracies" in text
+
+
+def test_a_figure_that_is_the_mean_of_runs_is_judged_by_the_interval_of_the_mean_of_as_many(tmp_path: Path) -> None:
+    right = [700, 710, 730]  # of 800 images, the others wrong
+    matrix = file.load(file.find("hotdog"))
+
+    def correct(spec: RunSpec) -> np.ndarray:
+        return (np.arange(800) < right[spec.seed]).astype(np.int64)
+
+    results = factories.results_of(matrix, factories.fill(tmp_path, matrix, correct))
+    place = {"dataset": "hotdog", "input_mode": "rgb", "policy": "scratch", "model": "torchvision/resnet18"}
+    stated = {"accuracy": (0.81, 0.006), "roc_auc": (0.9, None)}
+    figures = [{**place, "metric": name, "value": v, "sd": sd, "runs": 3} for name, (v, sd) in stated.items()]
+    source = Source.model_validate({"source": "x", "matrix": "hotdog", "figures": figures})
+    accuracy, auc = compare(source, results)
+    half_width = float(stats.t.ppf(0.975, 2)) * statistics.stdev(n / 800 for n in right) * (1 / 3 + 1 / 3) ** 0.5
+    assert accuracy.values == tuple(n / 800 for n in right)
+    assert accuracy.half_width == pytest.approx(half_width)
+    of_one_run = half_width * (1 + 1 / 3) ** 0.5 / (1 / 3 + 1 / 3) ** 0.5
+    assert half_width < 2140 / 2400 - 0.81 < of_one_run
+    assert accuracy.within is False
+    areas = [record.test.roc_auc for record in results.by_key[accuracy.key].records.values()]
+    assert auc.values == tuple(areas)
+    text = published([source], [], results)
+    assert "| test accuracy, % | 81.0 ± 0.6 | 3 | 89.2 | +8.2 | ± 6.7 | 3 of 3 | outside |" in text
+    assert re.search(r"\| ROC AUC, % \| 90\.0 \| 3 \| \d\d\.\d \|", text)
+
+
+def test_every_shipped_figure_is_of_a_cell_of_its_matrix() -> None:
+    for name, source in shipped().items():
+        cells = {spec.cell for spec in expand(file.load(file.find(source.matrix)))} if source.matrix else set()
+        assert [figure for figure in source.figures if not any(map(figure.is_of, cells))] == [], name
 
 
 def test_two_seeds_judge_no_figure_and_none_is_not_run(tmp_path: Path) -> None:

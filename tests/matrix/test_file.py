@@ -428,7 +428,7 @@ def matrices(draw: st.DrawFn) -> Matrix:
         "keep_thumbnails": draw(st.sampled_from(["licensed", "all", "none"])),
         "equivalence_margin": draw(st.floats(0.01, 100)),
     }
-    cell = {"policy": data["policies"][-1], "input_mode": data["input_modes"][0]}
+    cell = {"policy": data["policies"][-1], "input_mode": data["input_modes"][:2]}
     data["exclude"] = draw(st.sampled_from([[], [cell]]))
     try:
         return Matrix.model_validate(data)

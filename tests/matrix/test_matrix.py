@@ -87,6 +87,18 @@ def test_cells_that_have_every_value_of_an_exclusion_are_left_out_and_the_others
     assert {run.id for run in expand(made)} == {run.id for run in everything if run.cell in kept}
 
 
+def test_an_exclusion_with_lists_leaves_out_the_cells_of_each_combination_of_their_values() -> None:
+    changes: dict[str, Any] = {
+        "input_modes": ["rgb", "grey-3ch", "grey-1ch"],
+        "policies": ["feature-extract", "finetune", "scratch"],
+    }
+    made = matrix(**changes, exclude=[{"policy": ["finetune", "scratch"], "input_mode": ["rgb", "grey-1ch"]}])
+    one_by_one = itertools.product(["finetune", "scratch"], ["rgb", "grey-1ch"])
+    same = matrix(**changes, exclude=[{"policy": policy, "input_mode": mode} for policy, mode in one_by_one])
+    assert expand(made) == expand(same)
+    assert len(expand(made)) == 5
+
+
 def test_a_run_is_titled_with_what_its_matrix_has_several_of() -> None:
     title = "beans rgb scratch seed 0"
     for changes, told in (
@@ -305,6 +317,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"exclude": [{}]}, "an item needs one of the keys dataset, input_mode, policy, model, image_size"),
     ({"exclude": [{"policy": "scratch"}]}, "exclude: no combination is left to run"),
     ({"exclude": [{"image_size": 96}]}, "exclude.0.image_size: the matrix has no image_size 96. Known: 224."),
+    ({"exclude": [{"policy": ["scratch", "finetune"]}]}, "exclude.0.policy: the matrix has no policy 'finetune'"),
     ({"name": "name\n"}, "name"),
     ({"timeout": 0}, "timeout"),
     ({"threads": 0}, "threads"),

@@ -27,6 +27,8 @@ from benchmark.report.text import escape, format_value, margin_in_words, percent
 from benchmark.words import count, listed
 
 METRICS: dict[Metric, tuple[str, float, int]] = {
+    "accuracy": ("test accuracy, %", 0.01, 1),
+    "roc_auc": ("ROC AUC, %", 0.01, 1),
     "last_epoch_test_accuracy": ("last epoch's test accuracy, %", 0.01, 1),
     "last_epoch_train_loss": ("last epoch's training loss", 1.0, 3),
 }
@@ -105,10 +107,10 @@ def _figures(source: Source, compared: Sequence[Compared], results: Results) -> 
     if not compared:
         return
     yield (
-        "Published figures, each of one run, next to the mean of ours. The interval around ours is the 95 % prediction "
-        "interval of one more run with another seed on the same test images."
+        "Published figures, of one run or the mean of several, next to our mean. The interval around it is the "
+        "95 % prediction interval of the mean of as many runs as theirs with other seeds on the same test images."
     )
-    yield tables.table_of([_figure(item, results) for item in compared], right=6)
+    yield tables.table_of([_figure(item, results) for item in compared], right=7)
     if source.not_compared:
         yield "Not compared: " + "; ".join(escape(text) for text in source.not_compared) + "."
     if source.differs:
@@ -118,10 +120,12 @@ def _figures(source: Source, compared: Sequence[Compared], results: Results) -> 
 def _figure(item: Compared, results: Results) -> dict[str, str]:
     figure, key = item.figure, item.key
     name, unit, decimals = METRICS[figure.metric]
+    spread = "" if figure.sd is None else f" ± {format_value(figure.sd, unit, decimals)}"
     words = {True: "within", False: "outside", None: "too few seeds" if item.values else "not run"}
     return tables.cell_columns(results, key) | {
         "figure": escape(name),
-        "theirs": format_value(figure.value, unit, decimals),
+        "theirs": format_value(figure.value, unit, decimals) + spread,
+        "their runs": str(figure.runs),
         "ours": format_value(item.ours, unit, decimals),
         "ours − theirs": format_value(item.difference, unit, decimals, sign=True),
         "interval": "" if item.half_width is None else f"± {format_value(item.half_width, unit, decimals)}",
