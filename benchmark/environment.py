@@ -22,6 +22,7 @@ PACKAGES = (
     "accelerate",
     "torchmetrics",
     "numpy",
+    "opencv-python-headless",
     "pandas",
 )
 
@@ -71,6 +72,7 @@ SETTINGS_OF_LIBRARIES = {
     "PANDAS_": "pandas: copies, types of text",
     "SCIPY_": "SciPy: other arrays",
     "SKLEARN_": "scikit-learn: unchecked input, another memory",
+    "OPENCV_": "OpenCV: other instructions, threads, devices",
     "MPL": "Matplotlib: a backend that is not installed here, fonts",
     "MATPLOTLIBRC": "Matplotlib's settings",
 }

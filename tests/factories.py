@@ -486,7 +486,7 @@ def network_and_images(run: RunSpec, data: PreparedDataset) -> tuple[BuiltModel,
     import torch
 
     from benchmark.networks import build
-    from benchmark.training.batches import Images, Normaliser, SplitImages
+    from benchmark.training.batches import Images, Normaliser, SplitImages, derive_of
 
     torch.set_num_threads(1)
     mode = INPUT_MODES[run.input_mode]
@@ -494,7 +494,7 @@ def network_and_images(run: RunSpec, data: PreparedDataset) -> tuple[BuiltModel,
     built = build.build(run.model, mode, classes=classes, source=run.weights, seed=run.seed, backbone=run.backbone)
     normaliser = Normaliser(built.mean, built.std, torch.device("cpu"))
     splits = (
-        SplitImages(data.images, split, normaliser, torch.device("cpu"))
+        SplitImages(data.images, split, normaliser, torch.device("cpu"), derive=derive_of(run))
         for split in (data.train, data.validation, data.test)
     )
     return built, Images(*splits)

@@ -184,6 +184,15 @@ def _step(text: str) -> Step:
         raise UserError(f"--augment {text}: {error}") from None
 
 
+def _map(name: str | None) -> str:
+    from benchmark.matrix.input_modes import DEFAULT_MAP, check_map
+
+    try:
+        return check_map(DEFAULT_MAP if name is None else name)
+    except ValueError as error:
+        raise UserError(f"--colormap: {error}") from None
+
+
 @app.command("show")
 def show_dataset(
     name: NameArgument,
@@ -195,6 +204,7 @@ def show_dataset(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", help="PNG file; default: NAME.png.")] = None,
     size: Annotated[int, typer.Option(min=8, max=1024, help="Sides of an image, pixels.")] = 96,
+    colormap: Annotated[str | None, typer.Option(help="Matplotlib's map for the mode of this name.")] = None,
     columns: Annotated[int, typer.Option(min=2, max=50, help="Images in a row.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the images.")] = 0,
     data_dir: options.DataDir = None,
@@ -227,7 +237,7 @@ def show_dataset(
         draw = functools.partial(draw_gallery, listing)
     else:
         steps = [_step(text) for text in augment or ()]
-        draw = functools.partial(draw_contact_sheet, listing, modes=modes, steps=steps)
+        draw = functools.partial(draw_contact_sheet, listing, modes=modes, steps=steps, colormap=_map(colormap))
     sheet = draw(reading=reading, size=size, columns=columns, seed=seed)
     path = output or Path(f"{listing.name}.png")
     try:

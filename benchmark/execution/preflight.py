@@ -165,13 +165,13 @@ def check_networks(
         for model, source in dict.fromkeys((spec.model, spec.weights) for spec in specs)
         if model in known and (source == "none" or passes("weights", partial(weights.load, model, source)))
     }
-    networks: dict[tuple[object, ...], dict[tuple[Stage, ...], RunSpec]] = {}
+    networks: dict[tuple[object, ...], dict[tuple[tuple[Stage, ...], bool], RunSpec]] = {}
     for spec in specs:
         if (spec.model, spec.weights) in usable and images_key(spec) in classes:
             of_images = classes[images_key(spec)]
             built = spec.model, spec.backbone, spec.input_mode, spec.weights, str(spec.head_init), spec.image_size
             network = (*built, of_images)
-            networks.setdefault(network, {}).setdefault(spec.stages, spec)
+            networks.setdefault(network, {}).setdefault((spec.stages, spec.recalibrate), spec)
     checked: list[Checked] = []
     images: dict[Hashable, PreparedDataset] = {}
     for number, policies in enumerate(networks.values()):
@@ -198,7 +198,8 @@ def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[C
     import torch
 
     from benchmark.networks.freezing import set_modes, set_trainable
-    from benchmark.training.batches import EpochBatches, Normaliser, SplitImages
+    from benchmark.training.batches import EpochBatches, Normaliser, SplitImages, derive_of
+    from benchmark.training.recalibration import running_norms
     from benchmark.training.run import build_network
 
     spec = runs[0]
@@ -211,9 +212,12 @@ def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[C
             f"{where}: {len(built.mean)} means and {len(built.std)} stds for a first convolution of {channels}."
         )
     device = torch.device("cpu")
-    shown = SplitImages(data.images, data.train, Normaliser(built.mean, built.std, device), device, spec.crop_size)
+    normaliser = Normaliser(built.mean, built.std, device)
+    shown = SplitImages(data.images, data.train, normaliser, device, spec.crop_size, derive=derive_of(spec))
     for run in runs:
         trainable = []
+        if run.recalibrate:
+            running_norms(built.network, run)
         smallest = min(map(len, EpochBatches(len(data.train), run.batch_size, run.seed)))
         images, _ = shown.__getitems__(list(range(min(2, smallest))))
         for stage in run.stages:

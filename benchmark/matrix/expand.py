@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmark.matrix.input_modes import DEFAULT_MAP, INPUT_MODES
 from benchmark.matrix.matrix import Matrix, list_cells
 from benchmark.matrix.policies import resolve_stages
 from benchmark.matrix.run_spec import RunSpec
@@ -42,6 +43,8 @@ def expand(matrix: Matrix) -> list[RunSpec]:
             choose_by=training.choose_by,
             backbone=matrix.policy(cell.policy).backbone,
             choose_start=matrix.policy(cell.policy).choose_start,
+            recalibrate=matrix.policy(cell.policy).recalibrate,
+            colormap=matrix.colormap if INPUT_MODES[cell.input_mode].derived == "map" else DEFAULT_MAP,
         )
         for entry, cell in list_cells(matrix)
         for source in (entry.source,)

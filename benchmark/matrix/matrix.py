@@ -15,9 +15,9 @@ from benchmark.data.splits.rules import Evaluation, OnBadImage, OnLeak
 from benchmark.errors import MisplacedValueError, did_you_mean
 from benchmark.fields import Count, Frozen, OneOrSome, Positive, Seed, Some, distinct
 from benchmark.matrix.augmentations import list_needing_colour
-from benchmark.matrix.input_modes import INPUT_MODES, needs_pretrained_stem
+from benchmark.matrix.input_modes import DEFAULT_MAP, INPUT_MODES, check_map, needs_pretrained_stem
 from benchmark.matrix.policies import POLICIES, Policy, resolve_stages
-from benchmark.matrix.run_spec import FILE, CellKey, RunSpec, Setup
+from benchmark.matrix.run_spec import FILE, CellKey, RunSpec, Setup, take_one_channel
 from benchmark.matrix.settings import KeepThumbnails, TrainingSettings
 from benchmark.words import slug
 
@@ -158,6 +158,8 @@ class Matrix(Frozen):
     weights: Annotated[str, AfterValidator(_check_weights)] = "hub"
     datasets: Annotated[tuple[DatasetEntry, ...], Field(min_length=1)]
     input_modes: Some[Annotated[str, AfterValidator(_check_input_mode)]]
+    colormap: Annotated[str, AfterValidator(check_map)] = DEFAULT_MAP
+    """Matplotlib's name of the map that the input mode ``colormap`` shows grey images through."""
     own_policies: Mapping[OwnPolicyName, Policy] = {}
     """Policies that this matrix defines, by name."""
     policies: Some[Annotated[str, AfterValidator(_check_policy)]]
@@ -281,6 +283,8 @@ def _why_not(matrix: Matrix, entry: DatasetEntry, mode: str, policy: str) -> str
     random_weights = matrix.weights == "none" or not matrix.policy(policy).pretrained
     if random_weights and needs_pretrained_stem(mode):
         return "random weights have no pretrained stem to change"
+    if not random_weights and take_one_channel(matrix.weights) and INPUT_MODES[mode].stem != "sum":
+        return "the pretrained weights take one channel: grey-1ch uses them as they are"
     return None
 
 

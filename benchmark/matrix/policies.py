@@ -116,6 +116,8 @@ class Policy(Frozen):
     backbone: Backbone = "complete"
     choose_start: bool = True
     """Whether the last stage's starting point, too, can be chosen; in version 1 it could not."""
+    recalibrate: bool = False
+    """Whether the batch norms' running statistics are estimated on the training images before the first step."""
     summary: Annotated[str, Field(min_length=1, max_length=200)]
     """One line for people."""
     stages: Annotated[tuple[StageRule, ...], Field(min_length=1)]

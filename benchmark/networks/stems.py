@@ -16,17 +16,21 @@ _PROBE_SIDE = 32
 _TOLERANCE = 1e-4
 """Of sums of the same products in another order, relative to the largest."""
 
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601's weights of red, green and blue."""
+
 
 def adapt_stem(weight: Tensor, how: Stem, mean: Triple, std: Triple) -> Tensor:
     """Turn a pretrained three-channel first convolution into the input mode's.
 
     ``keep``: unchanged. ``sum``: W1 = W_r + W_g + W_b, whose output for a grey image g is exactly the
     three-channel one's for (g, g, g). ``mean``: a third of that. ``fold``: W1 = sum over c of (s / s_c) W_c, see
-    `folded_shift`. Summed in float64, returned in the weight's own type.
+    `folded_shift`. ``red``: W_r. ``luma``: the channels weighted by `LUMA`. Summed in float64, returned in the weight's
+    own type.
 
     Args:
         weight: float, shape (out, 3, kernel height, kernel width).
-        how: see above; not ``random``.
+        how: see above; none of the random ones.
         mean: three means of the pretrained weights.
         std: their three standard deviations.
 
@@ -35,9 +39,8 @@ def adapt_stem(weight: Tensor, how: Stem, mean: Triple, std: Triple) -> Tensor:
     """
     if how == "keep":
         return weight
-    wide = weight.double()
-    if how == "fold":
-        wide = wide * torch.tensor([average(std) / s for s in std], dtype=torch.float64).view(1, 3, 1, 1)
+    factors = {"fold": [average(std) / s for s in std], "red": (1.0, 0.0, 0.0), "luma": LUMA}.get(how, (1.0, 1.0, 1.0))
+    wide = weight.double() * torch.tensor(factors, dtype=torch.float64).view(1, 3, 1, 1)
     total = wide.sum(dim=1, keepdim=True)
     return (total / 3 if how == "mean" else total).to(weight.dtype)
 
@@ -68,7 +71,9 @@ def folded_shift(weight: Tensor, mean: Triple, std: Triple) -> Tensor:
 
 
 def find_stem(network: nn.Module, state: State, head: set[str], mode: InputMode, title: str) -> list[str]:
-    """Return the names of the convolutions whose weights must be adapted to one channel; of three channels, no name.
+    """Return the names of the convolutions whose weights must be adapted to one channel.
+
+    None must be for a mode of three channels, nor for a checkpoint of one channel, which ``grey-1ch`` takes as it is.
 
     They are found by shape: outside the head, only their tensors may differ from the checkpoint's, (out, 1, kh, kw)
     against (out, 3, kh, kw). Some models have several (CrossViT's scales, FastViT's branches).
@@ -89,15 +94,23 @@ def find_stem(network: nn.Module, state: State, head: set[str], mode: InputMode,
         )
     if mode.channels == 3:
         if different:
-            raise UserError(f"{title}: the checkpoint's {different[0]} has another shape.")
+            name = different[0]
+            raise UserError(
+                f"{title}: {mode.name}: the checkpoint's {name} has another shape, {tuple(state[name].shape)} "
+                f"instead of {tuple(own[name].shape)}."
+            )
+        return []
+    if not different and mode.stem == "sum":
         return []
     convolutions = {f"{name}.weight": name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+    if not different:
+        raise UserError(f"{title}: {mode.name} changes a stem of three channels; these weights have one. Use grey-1ch.")
     strange = [n for n in different if n not in convolutions or own[n].shape[1] != 1 or state[n].shape[1] != 3]
-    if strange or not different:
+    if strange:
         shapes = [f"{name} {tuple(state[name].shape)}" for name in strange]
         raise UserError(
             f"{title}: {mode.name} needs a three-channel first convolution to adapt; "
-            f"this model has {', '.join(shapes) or 'none'}."
+            f"this model has {', '.join(shapes)}."
         )
     return [convolutions[name] for name in different]
 
@@ -105,8 +118,9 @@ def find_stem(network: nn.Module, state: State, head: set[str], mode: InputMode,
 def load_stem(network: nn.Module, names: list[str], state: State, how: Stem, known: Architecture) -> None:
     """Set the stem of a one-channel network from a three-channel checkpoint, in place.
 
-    ``random`` leaves it as built. ``fold`` gives a convolution without a bias one, unless the means are equal and the
-    shift is zero.
+    ``random`` leaves it as built. ``scaled-random`` gives each filter that was built the norm of ``sum``'s, and takes
+    the checkpoint's bias. ``fold`` gives a convolution without a bias one, unless the means are equal and the shift is
+    zero.
 
     Args:
         network: of one channel.
@@ -131,7 +145,10 @@ def load_stem(network: nn.Module, names: list[str], state: State, how: Stem, kno
         title = f"{known.title}: {name} ({type(layer).__name__})"
         _refuse_unless_linear(layer, source, title)
         with torch.no_grad():
-            layer.weight.copy_(adapt_stem(source, how, mean, std))
+            if how == "scaled-random":
+                layer.weight *= _norms(adapt_stem(source, "sum", mean, std)) / _norms(layer.weight)
+            else:
+                layer.weight.copy_(adapt_stem(source, how, mean, std))
             if bias is not None and layer.bias is not None:
                 layer.bias.copy_(bias)
             if how == "fold" and len(set(mean)) > 1:
@@ -140,6 +157,12 @@ def load_stem(network: nn.Module, names: list[str], state: State, how: Stem, kno
                     layer.bias = nn.Parameter(torch.zeros_like(shift))
                 layer.bias += shift
                 _refuse_unless_biased(layer, layer.bias, title)
+
+
+def _norms(weight: Tensor) -> Tensor:
+    """Return the Euclidean norm of each filter, shape (out, 1, 1, 1)."""
+    norms: Tensor = torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True)
+    return norms
 
 
 def verify_stem(network: nn.Module, names: list[str], state: State, how: Stem, known: Architecture) -> None:
@@ -152,11 +175,15 @@ def verify_stem(network: nn.Module, names: list[str], state: State, how: Stem, k
         return
     mean, std = known.mean, known.std
     factors = torch.tensor([average(std) / s if how == "fold" else 1.0 for s in std]) / (3 if how == "mean" else 1)
+    factors = {"red": torch.eye(3)[0], "luma": torch.tensor(LUMA)}.get(how, factors)
     shift = torch.tensor([(average(mean) - m) / s if how == "fold" else 0.0 for m, s in zip(mean, std, strict=True)])
     for name in names:
         layer, source = network.get_submodule(name), state[f"{name}.weight"]
         expected = torch.einsum("ocij,c->oij", source, factors)[:, None]
-        torch.testing.assert_close(layer.weight, expected, rtol=1e-4, atol=1e-6)
+        found: Tensor = layer.get_parameter("weight")
+        if how == "scaled-random":
+            found, expected = (each.double().square().sum(dim=(1, 2, 3)).sqrt() for each in (found, expected))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
         if layer.bias is not None:
             moved = torch.einsum("ocij,c->o", source, shift) + state.get(f"{name}.bias", torch.zeros(len(source)))
             torch.testing.assert_close(layer.bias, moved, rtol=1e-4, atol=1e-5)

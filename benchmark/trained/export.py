@@ -16,7 +16,8 @@ from jinja2 import StrictUndefined, Template
 from safetensors.torch import save
 from torch import nn
 
-from benchmark.data.decoding import pixels
+from benchmark.data.decoding import derived, pixels
+from benchmark.data.decoding.derived import map_rows
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
 from benchmark.matrix.input_modes import INPUT_MODES
@@ -36,6 +37,11 @@ def make_config(run: TrainedRun) -> dict[str, Any]:
     """Return all that is needed to build the network and to prepare an image, as JSON values."""
     spec, mode = run.record.spec, INPUT_MODES[run.record.spec.input_mode]
     library, _, name = spec.model.partition("/")
+    channels = "grey repeated on three channels" if mode.grey and mode.channels == 3 else "as they are"
+    if mode.derived == "map":
+        channels = f"the colours of Matplotlib's map {spec.colormap} at the grey values, before the crop"
+    elif mode.derived == "views":
+        channels = "grey, its contrast equalised in tiles, its gradient: derived.py, before the crop"
     return {
         "library": library,
         "architecture": name,
@@ -54,7 +60,9 @@ def make_config(run: TrainedRun) -> dict[str, Any]:
             "interpolation": "bilinear, antialiased (Pillow's BILINEAR on uint8)",
             "centre_crop": spec.crop_size,
             "scale": "1 / 255",
-            "channels": "grey repeated on three channels" if mode.grey and mode.channels == 3 else "as they are",
+            "channels": channels,
+            "colours": map_rows(spec.colormap).tobytes().hex() if mode.derived == "map" else None,
+            "views": mode.derived == "views",
             "mean": list(run.record.model.mean),
             "std": list(run.record.model.std),
         },
@@ -78,7 +86,8 @@ def render_readme(settings: Mapping[str, Any]) -> str:
 def describe(settings: Mapping[str, Any]) -> dict[str, bytes]:
     """Return the files of an exported folder but the network's: the settings, the code that reads images, the README.
 
-    ``pixels.py`` is the file by which this package reads images, too: both are shown the same pixels.
+    ``pixels.py`` is the file by which this package reads images, too: both are shown the same pixels; and so is
+    ``derived.py``, which makes three views of an image.
 
     Args:
         settings: the return value of `make_config`.
@@ -86,6 +95,7 @@ def describe(settings: Mapping[str, Any]) -> dict[str, bytes]:
     return {
         "config.json": (json.dumps(settings, indent=1, ensure_ascii=False) + "\n").encode(),
         "pixels.py": Path(pixels.__file__).read_bytes(),
+        **({"derived.py": Path(derived.__file__).read_bytes()} if settings["preprocessing"]["views"] else {}),
         "README.md": render_readme(settings).encode(),
     }
 

@@ -20,7 +20,7 @@ from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.networks.first_half import FirstHalf
 from benchmark.networks.libraries.find import find_architecture
 from benchmark.records.record import DoneRun
-from benchmark.training.batches import EVALUATION_BATCHES, Normaliser, SplitImages
+from benchmark.training.batches import EVALUATION_BATCHES, Normaliser, SplitImages, derive_of
 from benchmark.training.devices import choose_device, resolve_precision
 
 
@@ -73,7 +73,8 @@ class TrainedRun:
         rows = np.arange(len(pixels))
         split = Split(rows, np.zeros_like(rows), tuple(str(row) for row in rows))
         normaliser = Normaliser(self.record.model.mean, self.record.model.std, self.device)
-        images = SplitImages(pixels, split, normaliser, self.device, self.record.spec.crop_size)
+        spec = self.record.spec
+        images = SplitImages(pixels, split, normaliser, self.device, spec.crop_size, derive=derive_of(spec))
         dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision)
         parts = torch.split(torch.from_numpy(rows), EVALUATION_BATCHES[self.device.type])
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -14,12 +14,16 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset
 
 from benchmark.data.dataset import Split
+from benchmark.data.decoding.derived import derive
 from benchmark.matrix.augmentations import Step
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.run_spec import RunSpec
 from benchmark.seeding import derive_seed
 from benchmark.training.augment import augment
 from benchmark.training.devices import preparing_threads, to_device
 
 Batch = tuple[Tensor, Tensor]
+Derive = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 EVALUATION_BATCHES = {"cpu": 64, "cuda": 256}
 """Images per batch in evaluation, by kind of device; fixed, because the size of a batch can change the last bits of the
@@ -49,6 +53,12 @@ class Normaliser:
             raise ValueError(f"images of {stored} channels cannot feed a network of {self.channels}")
         pixels = images.float().expand(-1, self.channels, -1, -1)
         return ((pixels - self._shift) / self._scale).contiguous(memory_format=torch.channels_last)
+
+
+def derive_of(spec: RunSpec) -> Derive | None:
+    """Return the function that makes three channels of a run's grey images, or None if they are shown as stored."""
+    how = INPUT_MODES[spec.input_mode].derived
+    return None if how is None else derive(how, spec.colormap)
 
 
 class Source(Dataset[Batch], ABC):
@@ -99,6 +109,7 @@ class SplitImages(Source):
         device: of the batches.
         crop: pixels per side of the central part that is shown, or None for the complete image. A random crop among the
             augmentations gives images of this size itself.
+        derive: makes three channels of stored grey ones, before anything else, or None.
         resident: keep the stored images on the device (`devices.keeps_images`); otherwise each batch is moved there.
     """
 
@@ -110,12 +121,14 @@ class SplitImages(Source):
         device: torch.device,
         crop: int | None = None,
         *,
+        derive: Derive | None = None,
         resident: bool = False,
     ) -> None:
         super().__init__(torch.from_numpy(split.labels.copy()).to(device))
         self._images = images
+        self._derive = derive
         self.rows = split.rows
-        self._on_device = torch.from_numpy(images[split.rows]).to(device) if resident else None
+        self._on_device = self._read(self.rows).to(device) if resident else None
         self._normalise = normaliser
         self._device = device
         self._crop = crop
@@ -144,17 +157,23 @@ class SplitImages(Source):
             labels[where] = part.labels.cpu().numpy()
         first = parts[0]
         split = Split(rows, labels, ())
-        return SplitImages(first._images, split, first._normalise, first._device, first._crop), positions
+        every = SplitImages(first._images, split, first._normalise, first._device, first._crop, derive=first._derive)
+        return every, positions
 
     def plain(self, positions: list[int], *, mirrored: bool = False) -> Tensor:
         """Return images without augmentation, all of them mirrored or none: float32 (len, channels, h, w)."""
         stored = self._central(self._stored(positions, to_device(torch.tensor(positions), self._device)))
         return self._normalise(stored.flip(-1) if mirrored else stored)
 
+    def _read(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return images as the augmentations take them: uint8, shape (n, h, w, channels), on the CPU."""
+        images = self._images[rows]
+        return torch.from_numpy(images if self._derive is None else self._derive(images))
+
     def _stored(self, positions: list[int], where: Tensor) -> Tensor:
         if self._on_device is not None:
             return self._on_device[where].permute(0, 3, 1, 2)
-        return to_device(torch.from_numpy(self._images[self.rows[positions]]), self._device).permute(0, 3, 1, 2)
+        return to_device(self._read(self.rows[positions]), self._device).permute(0, 3, 1, 2)
 
     def _central(self, images: Tensor) -> Tensor:
         if self._crop is None or images.shape[-1] == self._crop:

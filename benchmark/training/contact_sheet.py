@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from benchmark.data.decoding.derived import derive
 from benchmark.data.decoding.pixels import BadImage, read_file, to_array, to_image
 from benchmark.data.listing import Listing
 from benchmark.data.value_range import Reading
 from benchmark.errors import UserError
 from benchmark.matrix.augmentations import AUGMENTATIONS, Step, parse
-from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.input_modes import DEFAULT_MAP, INPUT_MODES
 from benchmark.seeding import derive_seed
 from benchmark.training.augment import augment
 
@@ -34,6 +35,7 @@ def draw_contact_sheet(
     size: int,
     columns: int,
     steps: Sequence[Step] = (),
+    colormap: str = DEFAULT_MAP,
     seed: int = 0,
 ) -> Image.Image:
     """Return one picture with a row per class and input mode: images as the network sees them, before normalisation.
@@ -45,6 +47,7 @@ def draw_contact_sheet(
         size: sides after resizing, pixels.
         columns: images per row.
         steps: augmentations, applied after greying as in a run.
+        colormap: of the mode ``colormap``.
         seed: of the choice of images and of the augmentations.
 
     Raises:
@@ -57,7 +60,10 @@ def draw_contact_sheet(
         rng = np.random.default_rng(derive_seed(seed, "contact sheet", label))
         chosen = [of_class[k] for k in sorted(rng.permutation(len(of_class))[:columns].tolist())]
         for mode in modes:
-            images = np.stack([_decode(path, reading, size, INPUT_MODES[mode].grey) for path in chosen])
+            how = INPUT_MODES[mode]
+            images = np.stack([_decode(path, reading, size, how.grey) for path in chosen])
+            if how.derived is not None:
+                images = derive(how.derived, colormap)(images)
             rows.append((f"{listing.classes[label]}\n{mode}", list(_augment(images, steps, seed))))
     return _draw(rows, size)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
@@ -41,7 +42,7 @@ from benchmark.records.record import (
     TunedRun,
     UnfinishedRun,
 )
-from benchmark.training.batches import Images, Normaliser, SplitImages
+from benchmark.training.batches import Derive, Images, Normaliser, SplitImages, derive_of
 from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.context import Outcome, RunContext, load_run_images, now
 from benchmark.training.devices import check_precision, choose_device, keeps_images, resolve_precision
@@ -112,14 +113,15 @@ def train_and_score(
 
     normaliser = Normaliser(built.mean, built.std, device)
     sizes = [len(split) for split in (data.train, data.validation, data.test)]
-    resident = keeps_images(device, sum(sizes) * data.images[0].nbytes)
+    derive = derive_of(spec)
+    resident = keeps_images(device, sum(sizes) * data.images[0].nbytes * (1 if derive is None else 3))
 
     def on_device(split: Split) -> SplitImages:
-        return SplitImages(data.images, split, normaliser, device, spec.crop_size, resident=resident)
+        return SplitImages(data.images, split, normaliser, device, spec.crop_size, derive=derive, resident=resident)
 
     test = on_device(data.test) if spec.sees_test else None
     images = Images(on_device(data.train), on_device(data.validation), test, is_fold=data.folds is not None)
-    about = _about_images(spec, data, built, device)
+    about = _about_images(spec, data, built, derive, device)
     kept = None
     if context.checkpoints is not None:
         kept = Checkpoints(context.checkpoints, spec.id, checkpoint_key(spec, about, built))
@@ -249,17 +251,19 @@ def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
 
 
 def _about_images(
-    spec: RunSpec, data: PreparedDataset, built: build.BuiltModel, device: torch.device
+    spec: RunSpec, data: PreparedDataset, built: build.BuiltModel, derive: Derive | None, device: torch.device
 ) -> dict[str, object]:
     """Return all that decides the network's inputs, as JSON values."""
     rows = hashlib.sha256()
     for split in (data.train, data.validation, data.test):
         rows.update(f"{len(split)} ".encode() + split.rows.tobytes())
+    ramp = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     return {
         "fingerprint": data.fingerprint,
         "rows": rows.hexdigest(),
         "stored": list(data.images.shape),
         "crop": spec.crop_size,
+        "derived": derive and hashlib.sha256(derive(ramp).tobytes()).hexdigest(),
         "mean": list(built.mean),
         "std": list(built.std),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",

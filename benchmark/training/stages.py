@@ -16,6 +16,7 @@ from benchmark.training.batches import Images
 from benchmark.training.features import compute_features
 from benchmark.training.isolation import reset_accelerate
 from benchmark.training.progress import Best, RunState
+from benchmark.training.recalibration import recalibrate
 from benchmark.training.trainer import StageTrainer, Support, make_accelerator
 
 
@@ -59,6 +60,8 @@ def train(network: nn.Module, spec: RunSpec, images: Images, precision: str, sup
     state = RunState.from_data(resumed["progress"]) if resumed else RunState()
     if resumed:
         network.load_state_dict(resumed["network"], strict=True)
+    elif spec.recalibrate:
+        recalibrate(network, images.train, spec, make_accelerator(precision))
     trainer: StageTrainer | None = None
     try:
         for stage in spec.stages[len(state.stages) :]:

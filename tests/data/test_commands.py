@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from benchmark.cli.datasets import app
 from benchmark.data.catalogue import CATALOGUE
+from benchmark.data.decoding.derived import map_rows, three_views
 from benchmark.errors import UserError
 from benchmark.matrix.augmentations import AUGMENTATIONS
 from tests.data.conftest import write
@@ -88,6 +89,19 @@ def test_show_writes_a_contact_sheet_of_every_mode(data: Path, tmp_path: Path) -
     with Image.open(path) as sheet:
         assert sheet.width == 150 + 3 * 44
         assert sheet.height > 9 * 44
+
+
+def test_show_draws_maps_and_views_as_the_network_is_shown_them(data: Path, tmp_path: Path) -> None:
+    path, side = tmp_path / "sheet.png", 40
+    words = ["show", "beans", "--data-dir", str(data), "--output", str(path), "--columns", "2", "--size", str(side)]
+    invoke(*words, "--mode", "grey-3ch", "--mode", "colormap", "--mode", "views", "--colormap", "jet")
+    with Image.open(path) as sheet:
+        pixels = np.asarray(sheet)
+    grey, coloured, views = (pixels[top : top + side, 150 : 150 + side] for top in (4, 4 + 44, 4 + 88))
+    np.testing.assert_array_equal(coloured, map_rows("jet")[grey[..., 0]])
+    np.testing.assert_array_equal(views, three_views(grey[..., :1]))
+    with pytest.raises(UserError, match="--colormap: Matplotlib has no colour map 'jett'"):
+        invoke(*words, "--colormap", "jett")
 
 
 def test_the_gallery_has_a_row_of_each_augmentation_reproducible_from_the_seed(data: Path, tmp_path: Path) -> None:

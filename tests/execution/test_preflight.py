@@ -63,6 +63,9 @@ def test_each_size_is_checked_and_the_one_that_does_not_fit_is_named(tmp_path: P
     assert "needs images of 63 pixels per side or more; these have 32." in problem.message
 
 
+RECALIBRATED = {"pretrained": False, "recalibrate": True, "summary": "all", "stages": [{"trainable": "all"}]}
+
+
 def test_everything_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
     found = checked(
         [
@@ -72,6 +75,7 @@ def test_everything_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
             *small(models=["torchvision/inception_v3"]),
             *small(models=["torchvision/resnet18"], policies=["truncate"]),
             *small(training={"head_init": {"source-rows": {"no such class": 1}}}),
+            *small(models=["timm/test_vit"], policies=["mine"], own_policies={"mine": RECALIBRATED}),
         ],
         tmp_path,
     )
@@ -83,9 +87,10 @@ def test_everything_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
         ("models", "75"),
         ("models", "torchvision/resnet18 has no forward_intermediates"),
         ("models", "has no class 'no such class'"),
+        ("models", "mine: recalibrate: timm/test_vit has no batch norms"),
     ):
         assert any(key == k and words in message for k, message in reported), (key, words, reported)
-    assert len(reported) == 6
+    assert len(reported) == 7
 
 
 def with_a_fault(monkeypatch: pytest.MonkeyPatch, break_it: Callable[[models.BuiltModel], models.BuiltModel]) -> None:

@@ -384,7 +384,10 @@ OWN_POLICY = st.fixed_dictionaries(
             max_size=1,
         ),
     },
-    optional={"backbone": st.sampled_from(["complete", "first-half"]), "choose_start": st.booleans()},
+    optional={
+        "backbone": st.sampled_from(["complete", "first-half"]),
+        **dict.fromkeys(("choose_start", "recalibrate"), st.booleans()),
+    },
 )
 
 
@@ -405,6 +408,7 @@ def matrices(draw: st.DrawFn) -> Matrix:
         "weights": draw(st.sampled_from(["hub", "pypi", "none"])),
         "datasets": entries,
         "input_modes": draw(some(INPUT_MODES)),
+        "colormap": draw(st.sampled_from(["viridis", "jet"])),
         "policies": draw(some([*POLICIES, "mine"])),
         "own_policies": {"mine": draw(OWN_POLICY)},
         "seeds": draw(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4, unique=True)),

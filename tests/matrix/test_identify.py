@@ -1,18 +1,29 @@
 from __future__ import annotations
 
+import argparse
 import hashlib
+import re
 import shutil
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
 
 from benchmark.errors import UserError
 from benchmark.matrix import file
 from benchmark.matrix.expand import expand
 from benchmark.matrix.identify import identify_folders, identify_weights
 from benchmark.matrix.matrix import Matrix, list_not_applicable
+from benchmark.matrix.weights_header import first_channels
+from benchmark.networks import weights
+from benchmark.networks.libraries.find import find_architecture
 from tests import factories
 
 
@@ -125,3 +136,47 @@ def test_runs_are_identified_by_the_content_of_their_weights_file(tmp_path: Path
         identify_weights(weighted(f"file:{tmp_path / 'none.pth'}"))
     with pytest.raises(ValueError, match="no id before its content is identified"):
         ids(weighted(f"file:{file_of_weights}"))
+
+
+KINDS: dict[str, Callable[[dict[str, Any], Path], None]] = {
+    "plain.safetensors": lambda state, path: save_file(state, path),
+    "plain.pth": lambda state, path: torch.save(state, path),
+    "parameters.pt": lambda state, path: torch.save({n: nn.Parameter(t, False) for n, t in state.items()}, path),
+    "training.bin": lambda state, path: torch.save(
+        {"model": OrderedDict(state), "optimizer": {"state": {0: state}}, "args": argparse.Namespace(lr=0.1)}, path
+    ),
+    "old.pth": lambda state, path: torch.save(state, path, _use_new_zipfile_serialization=False),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("model", ["timm/test_resnet", "timm/test_efficientnet", "timm/test_vit"])
+def test_weights_of_one_channel_are_known_by_their_header_and_noted_in_the_matrix(
+    name: str, model: str, tmp_path: Path
+) -> None:
+    for channels, mark in ((1, ",channels=1"), (3, "")):
+        state = find_architecture(model).create(2, channels).state_dict()
+        KINDS[name]({tensor: value.float() for tensor, value in state.items()}, tmp_path / name)
+        assert first_channels(tmp_path / name) == channels
+        given = factories.matrix(
+            policies=["finetune-whole"], weights=f"file:{tmp_path / name}", input_modes=["grey-1ch"]
+        )
+        made = identify_weights(given)
+        assert re.fullmatch(rf"file:.*#sha256=[0-9a-f]{{64}}{mark}", made.weights)
+        assert identify_weights(made, verify=True) == made
+        (spec,) = expand(made)
+        assert weights.load(model, spec.weights).state.keys() == state.keys()
+
+
+def test_a_matrix_of_colour_alone_is_refused_for_weights_of_one_channel(tmp_path: Path) -> None:
+    save_file(find_architecture("timm/test_resnet").create(2, 1).state_dict(), tmp_path / "grey.safetensors")
+    given = factories.matrix(policies=["finetune-whole"], weights=f"file:{tmp_path / 'grey.safetensors'}")
+    with pytest.raises(UserError, match="rgb on beans: the pretrained weights take one channel: grey-1ch uses them"):
+        identify_weights(given)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02cos\nsystem\n(S'exit 1'\ntR.", b"\xff" * 64])
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
+def test_the_header_of_something_else_says_nothing_and_runs_nothing(content: bytes, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert first_channels(tmp_path / name) is None

@@ -8,7 +8,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 UNIFORM = ((0.1, 0.1, 0.1), (0.7, 0.7, 0.7))
 
 
-@pytest.mark.parametrize("mode", [mode for mode in INPUT_MODES if mode not in ("rgb", "grey-3ch")])
+@pytest.mark.parametrize("mode", [name for name, mode in INPUT_MODES.items() if mode.shared])
 def test_modes_that_share_a_normalisation_take_the_averages_on_every_channel(mode: str) -> None:
     mean, std = INPUT_MODES[mode].normalisation(*IMAGENET)
     assert len(mean) == len(std) == INPUT_MODES[mode].channels
@@ -25,7 +25,10 @@ def test_a_mean_that_is_the_same_on_three_channels_is_used_to_the_last_bit(mode:
 
 def test_only_ablations_of_the_stem_need_a_pretrained_one() -> None:
     needy = [mode for mode in INPUT_MODES if needs_pretrained_stem(mode)]
-    assert needy == ["grey-1ch-mean", "grey-1ch-random-stem", "grey-1ch-folded"]
+    assert needy == [
+        *("grey-1ch-mean", "grey-1ch-random-stem", "grey-1ch-folded"),
+        *("grey-1ch-red", "grey-1ch-luma", "grey-1ch-scaled-random"),
+    ]
 
 
 def test_identical_modes_depend_on_the_normalisation_and_on_whether_the_stem_is_trained() -> None:

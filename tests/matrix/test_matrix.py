@@ -124,6 +124,7 @@ def test_ids_are_those_of_records_that_were_made_before() -> None:
     assert {key: runs[key] for key in CPU_GOLDEN} == CPU_GOLDEN
 
 
+RECALIBRATED = {"pretrained": True, "recalibrate": True, "summary": "all", "stages": [{"trainable": "all"}]}
 DECISIVE: list[dict[str, Any]] = [
     {"models": ["timm/test_efficientnet"]},
     {"datasets": ["rps"]},
@@ -162,6 +163,11 @@ DECISIVE: list[dict[str, Any]] = [
     {"policies": ["discriminative"]},
     {"policies": ["freeze-early"]},
     {"policies": ["truncate"]},
+    {"input_modes": ["colormap"]},
+    {"input_modes": ["colormap"], "colormap": "jet"},
+    {"input_modes": ["views"]},
+    {"policies": ["mine"], "own_policies": {"mine": RECALIBRATED}, "weights": "hub"},
+    {"policies": ["mine"], "own_policies": {"mine": {**RECALIBRATED, "recalibrate": False}}, "weights": "hub"},
     {"policies": ["finetune"], "training": {"head_epochs": 19}},
 ]
 
@@ -195,6 +201,8 @@ def test_every_field_of_a_spec_but_the_label_enters_its_id() -> None:
         "choose_by": "loss",
         "backbone": "first-half",
         "choose_start": False,
+        "recalibrate": True,
+        "colormap": "jet",
         "trial": Trial(lr=1e-3),
     }
     assert {*other, "dataset"} == set(RunSpec.model_fields)
@@ -283,6 +291,32 @@ def test_an_ablation_of_the_pretrained_stem_is_left_out_of_scratch_and_named() -
     assert str(left_out).startswith("grey-1ch-mean on beans with scratch: random weights")
 
 
+def test_a_colour_map_is_part_of_the_runs_that_show_it_alone() -> None:
+    modes = ["colormap", "views", "grey-3ch"]
+    usual, other = (
+        {run.input_mode: run.id for run in expand(matrix(input_modes=modes, colormap=name))}
+        for name in ("viridis", "jet")
+    )
+    assert {mode for mode in modes if usual[mode] != other[mode]} == {"colormap"}
+
+
+def test_weights_of_one_channel_are_for_grey_1ch_alone_and_for_policies_without_them() -> None:
+    weights = f"file:/a.pth#sha256={'0' * 64}"
+    given = {"input_modes": list(INPUT_MODES), "policies": ["finetune-whole", "scratch"]}
+    made, coloured = (matrix(weights=weights + mark, **given) for mark in (",channels=1", ""))
+    runs = {(run.input_mode, run.policy): run for run in expand(made)}
+    assert {mode for mode, policy in runs if policy == "finetune-whole"} == {"grey-1ch"}
+    assert "rgb" in {mode for mode, policy in runs if policy == "scratch"}
+    reasons = {pair.input_mode: pair.reason for pair in list_not_applicable(made) if "finetune-whole" in pair.policies}
+    assert reasons.keys() == INPUT_MODES.keys() - {"grey-1ch"}
+    assert set(reasons.values()) == {"the pretrained weights take one channel: grey-1ch uses them as they are"}
+    assert {run.id for run in runs.values()} <= {run.id for run in expand(coloured)}, "the content says it already"
+    portable = runs["grey-1ch", "finetune-whole"].portable
+    assert portable.weights == f"file:a.pth#sha256={'0' * 64},channels=1"
+    with pytest.raises(ValidationError, match="rgb on beans: the pretrained weights take one channel"):
+        matrix(weights=made.weights, input_modes=["rgb"], policies=["finetune-whole"])
+
+
 def test_one_dataset_may_be_listed_twice_under_labels_of_its_own() -> None:
     made = matrix(datasets=["beans", {"name": "beans", "limit": 90, "label": "beans-90"}])
     assert [(run.dataset, run.source.limit) for run in expand(made)] == [("beans", None), ("beans-90", 90)]
@@ -318,6 +352,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"exclude": [{"policy": "scratch"}]}, "exclude: no combination is left to run"),
     ({"exclude": [{"image_size": 96}]}, "exclude.0.image_size: the matrix has no image_size 96. Known: 224."),
     ({"exclude": [{"policy": ["scratch", "finetune"]}]}, "exclude.0.policy: the matrix has no policy 'finetune'"),
+    ({"colormap": "virdis"}, "Matplotlib has no colour map 'virdis'. Did you mean 'viridis'?"),
+    ({"colormap": "gray"}, "the map 'gray' is grey: the input mode would be grey-3ch under another name"),
     ({"name": "name\n"}, "name"),
     ({"timeout": 0}, "timeout"),
     ({"threads": 0}, "threads"),

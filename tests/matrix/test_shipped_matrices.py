@@ -23,7 +23,7 @@ RUNS = {
     "smoke": 12,
     "quick": 24,
     "elpv": 24,
-    "ablation": 70,
+    "ablation": 120,
     "hotdog": 18,
     "flowers102": 90,
     "finetune-vs-features": 12,

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmark.data.decoding.derived import derive
 from benchmark.errors import UserError
-from benchmark.matrix.input_modes import INPUT_MODES, group_identical_modes
+from benchmark.matrix.input_modes import INPUT_MODES, group_identical_modes, needs_pretrained_stem
 from benchmark.networks import build as models
 from benchmark.networks.build import BuiltModel
 from benchmark.networks.heads import head_parameters
@@ -52,13 +53,15 @@ def build(model: str, mode: str, files: dict[str, str], **given: Any) -> BuiltMo
     return models.build(model, INPUT_MODES[mode], **arguments)
 
 
-def normalised(built: BuiltModel, images: Tensor) -> Tensor:
+def normalised(built: BuiltModel, images: Tensor, mode: str = "grey-1ch") -> Tensor:
+    if (how := INPUT_MODES[mode].derived) is not None:
+        images = torch.from_numpy(derive(how, "viridis")(images.permute(0, 2, 3, 1).numpy())).permute(0, 3, 1, 2)
     return Normaliser(built.mean, built.std, torch.device("cpu"))(images)
 
 
-def logits(built: BuiltModel, images: Tensor) -> Tensor:
+def logits(built: BuiltModel, images: Tensor, mode: str = "grey-1ch") -> Tensor:
     with torch.inference_mode():
-        answer: Tensor = built.network.eval()(normalised(built, images))
+        answer: Tensor = built.network.eval()(normalised(built, images, mode))
     return answer
 
 
@@ -110,6 +113,26 @@ def test_a_random_stem_is_the_one_of_scratch_with_this_seed_and_the_rest_is_the_
         if name not in head_parameters(random.network):
             assert torch.equal(own[name], (fresh if name in adapted else source)[name]), name
     assert not torch.equal(stem(random).weight, stem(other).weight)
+
+
+@pytest.mark.parametrize("model", [PADDED, UNPADDED])
+def test_a_scaled_random_stem_is_the_random_one_with_the_norms_of_the_summed_filters_and_the_checkpoints_bias(
+    model: str, files: dict[str, str]
+) -> None:
+    scaled, random, summed = (build(model, f"grey-1ch{mode}", files) for mode in ("-scaled-random", "-random-stem", ""))
+    filters = [stem(built).weight.detach().flatten(1).double() for built in (scaled, random, summed)]
+    norms = [each.norm(dim=1) for each in filters]
+    torch.testing.assert_close(norms[0], norms[2])
+    assert ((norms[1] - norms[2]).abs() > 0.1 * norms[2]).any(), "without the scaling they are others"
+    torch.testing.assert_close(filters[0] / norms[0][:, None], filters[1] / norms[1][:, None])
+    others = [{n: t for n, t in built.network.state_dict().items() if "head" not in n} for built in (scaled, summed)]
+    different = {name for name, tensor in others[0].items() if not torch.equal(tensor, others[1][name])}
+    assert different == {f"{scaled.stem}.weight"}
+
+
+def test_the_red_stem_is_ultralyticss_slice_of_the_pretrained_one(files: dict[str, str]) -> None:
+    source = factories.pretrained(PADDED)[f"{build(PADDED, 'rgb', files).stem}.weight"]
+    assert torch.equal(stem(build(PADDED, "grey-1ch-red", files)).weight, source[:, :1])
 
 
 def test_the_folded_stem_is_grey_3ch_inside_the_image_and_not_at_its_zero_padded_border(
@@ -175,7 +198,8 @@ def test_modes_called_identical_start_bit_for_bit_the_same(files: dict[str, str]
 
 
 def test_modes_that_differ_in_their_start_are_not_called_identical(files: dict[str, str], images: Tensor) -> None:
-    found = {mode: logits(build(PADDED, mode, files), images) for mode in INPUT_MODES if INPUT_MODES[mode].grey}
+    grey = [mode for mode in INPUT_MODES if INPUT_MODES[mode].grey]
+    found = {mode: logits(build(PADDED, mode, files), images, mode) for mode in grey}
     same = group_identical_modes(list(found), *IMAGENET, stem_is_trained=False)
     assert same == (("grey-1ch", "grey-3ch-shared-norm"),)
     for first, second in itertools.combinations(found, 2):
@@ -183,13 +207,13 @@ def test_modes_that_differ_in_their_start_are_not_called_identical(files: dict[s
         assert gap < 1e-5 if (first, second) in same else gap > 1e-4, (first, second)
 
 
-@pytest.mark.parametrize("mode", ["grey-1ch-mean", "grey-1ch-random-stem", "grey-1ch-folded"])
+@pytest.mark.parametrize("mode", [mode for mode in INPUT_MODES if needs_pretrained_stem(mode)])
 def test_an_ablation_of_the_stem_is_refused_for_random_weights(mode: str, files: dict[str, str]) -> None:
     with pytest.raises(UserError, match=f"{mode} changes a pretrained stem; random weights have none"):
         build(UNIFORM, mode, files, source="none")
 
 
-@pytest.mark.parametrize("mode", ["grey-1ch", "grey-1ch-mean", "grey-1ch-folded"])
+@pytest.mark.parametrize("mode", ["grey-1ch", "grey-1ch-mean", "grey-1ch-folded", "grey-1ch-scaled-random"])
 def test_a_stem_that_standardises_its_weights_is_refused_where_they_would_be_summed(mode: str, tmp_path: Path) -> None:
     source = factories.write_pretrained("timm/test_nfnet", tmp_path)
     with pytest.raises(UserError, match=r"stem\.conv1 \(ScaledStdConv2d\) is not linear in its weights"):
@@ -198,7 +222,7 @@ def test_a_stem_that_standardises_its_weights_is_refused_where_they_would_be_sum
         assert build("timm/test_nfnet", allowed, {}, source=source).stem == "stem.conv1"
 
 
-@pytest.mark.parametrize("how", ["sum", "mean", "fold"])
+@pytest.mark.parametrize("how", ["sum", "mean", "fold", "red", "luma"])
 def test_an_adapted_stem_answers_as_the_formula_says(how: Any) -> None:
     """Against the formula written out for one pixel and a 1 x 1 kernel, in exact decimals."""
     weight = torch.tensor([0.2, -0.5, 0.7]).view(1, 3, 1, 1)
@@ -208,13 +232,15 @@ def test_an_adapted_stem_answers_as_the_formula_says(how: Any) -> None:
         "sum": 0.2 - 0.5 + 0.7,
         "mean": (0.2 - 0.5 + 0.7) / 3,
         "fold": 0.2 * s / s_r - 0.5 * s / s_g + 0.7 * s / s_b,
+        "red": 0.2,
+        "luma": 0.299 * 0.2 - 0.587 * 0.5 + 0.114 * 0.7,
     }[how]
     assert adapt_stem(weight, how, *IMAGENET).item() == pytest.approx(expected)
     shift = 0.2 * (m - m_r) / s_r - 0.5 * (m - m_g) / s_g + 0.7 * (m - m_b) / s_b
     assert folded_shift(weight, *IMAGENET).item() == pytest.approx(shift)
 
 
-@pytest.mark.parametrize("how", ["sum", "mean", "fold"])
+@pytest.mark.parametrize("how", ["sum", "mean", "fold", "red", "luma", "scaled-random"])
 def test_a_stem_that_is_not_the_modes_is_noticed_after_loading(how: Any) -> None:
     known, state = find_architecture(PADDED), factories.pretrained(PADDED)
     network = known.create(3, 1)

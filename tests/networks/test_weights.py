@@ -11,7 +11,11 @@ import torch
 from safetensors.torch import save_file
 
 from benchmark.errors import UserError
-from benchmark.networks import weights
+from benchmark.matrix.input_modes import INPUT_MODES, average
+from benchmark.networks import build, weights
+from benchmark.networks.heads import head_parameters
+from benchmark.networks.initialisation import seeded_build
+from benchmark.networks.libraries.find import find_architecture
 from tests import factories
 
 MODEL = "timm/test_resnet"
@@ -100,7 +104,10 @@ def changed(**tensors: torch.Tensor | None) -> dict[str, torch.Tensor]:
 REFUSED: list[tuple[Any, str]] = [
     (changed(**{"bn1.weight": None}), r"is not a checkpoint of timm/test_resnet: it lacks bn1\.weight"),
     (changed(**{"spare.weight": torch.zeros(1)}), r"has spare\.weight, which the model has not"),
-    (changed(**{"conv1.0.weight": torch.zeros(16, 1, 3, 3)}), r"for three channels: conv1\.0\.weight of another shape"),
+    (
+        changed(**{"conv1.0.weight": torch.zeros(16, 2, 3, 3)}),
+        r"for three channels or one: conv1\.0\.weight of",
+    ),
     ({"state_dict": {**changed(), "epoch": 3}}, "holds epoch next to tensors"),
     ({}, "holds no tensors by name"),
     ([torch.zeros(1)], "holds no tensors by name"),
@@ -147,3 +154,21 @@ def test_a_missing_file_and_another_content_than_promised_are_refused(tmp_path: 
     source = factories.write_pretrained(MODEL, tmp_path)
     with pytest.raises(UserError, match=f"has changed: its SHA-256 is .*, not {'0' * 64}"):
         weights.load(MODEL, f"{source}#sha256={'0' * 64}")
+
+
+@pytest.mark.parametrize("model", [MODEL, "timm/test_efficientnet", "torchvision/squeezenet1_0", "timm/test_vit"])
+def test_weights_of_one_channel_are_taken_as_they_are_by_grey_1ch_and_refused_by_every_other_mode(
+    model: str, tmp_path: Path
+) -> None:
+    known = find_architecture(model)
+    grey = seeded_build(lambda: known.create(5, 1), 3).state_dict()
+    torch.save(grey, tmp_path / "grey.pth")
+    settings: dict[str, Any] = {"classes": 2, "source": f"file:{tmp_path / 'grey.pth'}", "seed": 0, "image_size": 64}
+    built = build.build(model, INPUT_MODES["grey-1ch"], **settings)
+    own, head = built.network.state_dict(), head_parameters(built.network)
+    assert own[f"{built.stem}.weight"].shape[1] == 1
+    assert all(torch.equal(tensor, grey[name]) for name, tensor in own.items() if name not in head)
+    assert (built.mean, built.std) == ((average(known.mean),), (average(known.std),))
+    for mode in INPUT_MODES.keys() - {"grey-1ch"}:
+        with pytest.raises(UserError, match=r"instead of \(|changes a stem of three channels; these weights have one"):
+            build.build(model, INPUT_MODES[mode], **settings)

@@ -95,6 +95,19 @@ def test_the_figure_of_modes_holds_what_runs_recorded(tmp_path: Path) -> None:
         assert b"<image" in figures[name].draw_files()[1]
 
 
+def test_the_figure_of_modes_shows_maps_and_views_of_the_grey_copies(tmp_path: Path) -> None:
+    matrix = factories.grid(policies=["scratch"], input_modes=["grey-3ch", "colormap", "views"], colormap="jet")
+    text, figures = shown(matrix, filled(tmp_path, matrix))
+    picture = figures["modes-beans"]
+    assert [row.get("derived") for row in picture.data["modes"]] == [None, ["map", "jet"], ["views", "viridis"]]
+    drawn = picture.draw_files()[1]
+    for row in picture.data["modes"]:
+        row.pop("derived", None)
+    assert drawn != picture.draw_files()[1], "as if they were grey"
+    assert "The views are those of the small copies." in picture.caption
+    assert "colormap (jet)" in text
+
+
 def test_each_size_shows_the_images_of_its_own_runs(tmp_path: Path) -> None:
     training = {"epochs": 6, "head_epochs": 2, "image_size": [96, 64]}
     matrix = factories.grid(policies=["scratch"], input_modes=["grey-1ch"], training=training)

@@ -30,7 +30,7 @@ def test_each_setting_is_either_the_articles_or_left_open_by_it() -> None:
     assert not set(STATED) & set(LEFT_OPEN)
     assert len({*NAMES.values(), *LEFT_OPEN.values(), *PROTOCOL}) == len(STATED) + len(LEFT_OPEN) + len(PROTOCOL)
     settings = {*TrainingSettings.model_fields, *Matrix.model_fields} - NOT_SETTINGS
-    assert settings - {"datasets", "own_policies", "exclude"} == {*STATED, *LEFT_OPEN} - {
+    assert settings - {"datasets", "own_policies", "exclude", "colormap"} == {*STATED, *LEFT_OPEN} - {
         "epochs_of_a_run",
         "lr_after_the_head",
     }

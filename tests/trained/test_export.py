@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
 FOREIGN = """
 import json, os, sys
-sys.path.insert(0, "")  # each folder has the same pixels.py
+sys.path.insert(0, "")  # each folder has the same pixels.py, and where it has one the same derived.py
 sys.modules["benchmark"] = None
 with open(sys.argv[1], encoding="utf-8") as given:
     folders = json.load(given)
@@ -63,7 +63,7 @@ def as_their_readmes_say(folders: list[Path], images: list[str], given: Path) ->
 
 
 def test_exported_folders_answer_as_their_runs_by_their_readmes_alone(applied: TrainedRuns, tmp_path: Path) -> None:
-    modes = ["rgb", "grey-3ch", "grey-1ch", "grey-1ch-folded"]
+    modes = ["rgb", "grey-3ch", "grey-1ch", "grey-1ch-folded", "colormap", "views"]
     listed = [applied.store.predictions(applied.record(mode)).to_frame()["image_id"].tolist() for mode in modes]
     assert listed == [listed[0]] * len(modes)
     paths = [applied.images / name for name in listed[0]]

@@ -20,6 +20,7 @@ from benchmark.data.decoding.pixels import BadImage
 from benchmark.networks.libraries.find import find_architecture
 from benchmark.trained.export import describe, make_config
 from benchmark.trained.restore import TrainedRun
+from benchmark.training.batches import derive_of
 from tests import factories
 from tests.data import encoders
 from tests.factories import picture
@@ -123,7 +124,9 @@ def odd_files() -> Iterator[tuple[str, bytes]]:
     yield "drawing.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n"
 
 
-@pytest.mark.parametrize(("mode", "frames"), [("rgb", "refuse"), ("grey-3ch", "first")])
+@pytest.mark.parametrize(
+    ("mode", "frames"), [("rgb", "refuse"), ("grey-3ch", "first"), ("colormap", "refuse"), ("views", "refuse")]
+)
 def test_an_exported_folder_makes_the_pixels_of_predict_from_every_file_or_refuses_it_too(
     mode: str, frames: str, tmp_path: Path
 ) -> None:
@@ -148,7 +151,10 @@ def test_an_exported_folder_makes_the_pixels_of_predict_from_every_file_or_refus
     with np.load(tmp_path / "found.npz") as found:
         for name, content in files.items():
             try:
-                own = run.decode(content).pixels[4:20, 4:20].transpose(2, 0, 1)
+                own = run.decode(content).pixels
+                if (derived := derive_of(spec)) is not None:
+                    own = derived(own[None])[0]
+                own = own[4:20, 4:20].transpose(2, 0, 1)
             except BadImage as error:
                 assert str(error) == str(found[name]), name
                 refused.append(name)

@@ -8,7 +8,10 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from benchmark.training.batches import EpochBatches, Normaliser, mirrored_positions
+from benchmark.data.decoding.derived import derive
+from benchmark.matrix.augmentations import parse
+from benchmark.training.batches import EpochBatches, Normaliser, SplitImages, derive_of, mirrored_positions
+from tests import factories
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -74,3 +77,29 @@ def test_mirroring_is_fair_and_repeatable() -> None:
     assert share == pytest.approx(0.5, abs=0.02)
     assert torch.equal(mirrored_positions(50, 0, 1), mirrored_positions(50, 0, 1))
     assert not torch.equal(mirrored_positions(50, 0, 1), mirrored_positions(50, 0, 2))
+
+
+@pytest.mark.parametrize("mode", ["colormap", "views"])
+@pytest.mark.parametrize("resident", [False, True])
+def test_three_channels_are_made_of_the_complete_image_before_it_is_mirrored_and_cropped(
+    mode: str, resident: bool
+) -> None:
+    spec, data = factories.spec(input_modes=[mode], colormap="magma"), factories.dataset(size=48)
+    shown, normalise = derive_of(spec), Normaliser(*IMAGENET, torch.device("cpu"))
+    assert shown is not None
+    every = SplitImages(data.images, data.train, normalise, torch.device("cpu"), 40, derive=shown, resident=resident)
+    whole = torch.from_numpy(shown(data.images[data.train.rows])).permute(0, 3, 1, 2)
+    positions = [3, 0, 11]
+    assert torch.equal(every.plain(positions), normalise(whole[positions])[..., 4:44, 4:44])
+    assert torch.equal(every.plain(positions, mirrored=True), normalise(whole[positions].flip(-1))[..., 4:44, 4:44])
+    every.augment([parse({"hflip": {"probability": 1}}), parse({"vflip": {"probability": 1}})], 0, 1)
+    batch, _ = every.__getitems__(positions)
+    assert torch.equal(batch, normalise(whole[positions].flip(-1).flip(-2))[..., 4:44, 4:44])
+    joined, (where,) = SplitImages.joined([every])
+    assert torch.equal(joined.plain(where[positions].tolist()), every.plain(positions))
+
+
+def test_grey_through_a_grey_map_would_be_grey_3ch() -> None:
+    """Why the map ``gray`` is refused."""
+    images = factories.dataset().images
+    np.testing.assert_array_equal(derive("map", "gray")(images), images.repeat(3, axis=-1))

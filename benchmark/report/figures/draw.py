@@ -15,14 +15,19 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
 
+from benchmark.data.decoding.derived import derive
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.policies import POLICIES
 from benchmark.report.figures.letters import columns_of, shortened
 
-_OKABE_ITO = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
-"""Okabe and Ito (2008), "Color Universal Design": distinguishable with any colour vision."""
+_COLOURS = (
+    *("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00"),
+    *("#332288", "#882255", "#999999", "#DDCC77"),
+)
+"""Eight of Okabe and Ito (2008), "Color Universal Design", and four of Paul Tol's "muted": distinguishable with any
+colour vision."""
 
-MODE_COLOURS = {mode: _OKABE_ITO[index % len(_OKABE_ITO)] for index, mode in enumerate(INPUT_MODES)}
+MODE_COLOURS = {mode: _COLOURS[index % len(_COLOURS)] for index, mode in enumerate(INPUT_MODES)}
 """Colour of each mode in every figure."""
 
 _MARKERS = "osD^vPX*<>phd8"
@@ -290,6 +295,8 @@ def modes(data: Any) -> Figure:
             axes.text(0, top + 0.4 + 0.19 * line, text, fontsize=_SMALL, va="top")
         for column, example in enumerate(data["examples"]):
             pixels = _pixels(example["grey" if mode["grey"] else "colour"])
+            if "derived" in mode:
+                pixels = derive(*mode["derived"])(pixels[None, ..., :1].astype(np.uint8))[0]
             given = (pixels[..., : len(mode["mean"])] / 255 - np.array(mode["mean"])) / np.array(mode["std"])
             _tile(axes, label + 1.08 * column, top, np.clip((given + span) / (2 * span), 0, 1))
     return figure

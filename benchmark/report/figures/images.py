@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -110,8 +111,12 @@ def _modes(dataset: str, setup: Setup, kept: Thumbnails, results: Results) -> Pi
         record = next(iter(by_mode[mode].records.values()))
         mean, std = record.model.mean, record.model.std
         numbers = f"mean {_numbers(mean)}; std {_numbers(std)}"
-        lines = [*textwrap.wrap(INPUT_MODES[mode].formula.split(", W1")[0].split(", b1")[0], 52), numbers]
-        rows.append({"name": mode, "grey": INPUT_MODES[mode].grey, "mean": mean, "std": std, "lines": lines})
+        known = INPUT_MODES[mode]
+        lines = [*textwrap.wrap(re.split(", [WMVb]1?", known.formula)[0], 52), numbers]
+        row = {"name": mode, "grey": known.grey, "mean": mean, "std": std, "lines": lines}
+        if known.derived is not None:
+            row["derived"] = [known.derived, record.spec.colormap]
+        rows.append(row)
     ends = [abs(end - m) / s for row in rows for m, s in zip(row["mean"], row["std"], strict=True) for end in (0, 1)]
     span = round(max(ends), 2)
     return Picture(
@@ -121,6 +126,7 @@ def _modes(dataset: str, setup: Setup, kept: Thumbnails, results: Results) -> Pi
         caption="Test images as they enter the first convolution: each channel after normalisation, from "
         f"−{span:g} (black) to {span:g} (white) standard deviations, three channels as red, green and blue. A tint "
         "in a grey mode comes from the pretrained weights' means and stds, which differ between the three channels. "
+        f"{'The views are those of the small copies. ' if 'views' in modes else ''}"
         f"{_credit(results.entry(dataset))}",
         data={"modes": rows, "examples": examples, "span": span},
         draw=draw.modes,

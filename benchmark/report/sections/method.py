@@ -13,6 +13,7 @@ from benchmark.data.splits.rules import FOLDS, Evaluation
 from benchmark.data.value_range import in_words
 from benchmark.environment import CHOOSE_INSTRUCTIONS
 from benchmark.matrix.augmentations import Step, describe
+from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import CONTENT
 from benchmark.matrix.settings import FEWEST_FOR_ACCURACY, ChooseBy, EarlyStopping
@@ -135,7 +136,9 @@ def _here(results: Results) -> dict[str, str]:
     return {
         **{key: _text(value) for key, value in matrix.training},
         "models": ", ".join(matrix.models),
-        "input_modes": ", ".join(matrix.input_modes),
+        "input_modes": ", ".join(
+            f"{mode} ({matrix.colormap})" if INPUT_MODES[mode].derived == "map" else mode for mode in matrix.input_modes
+        ),
         "policies": ", ".join(matrix.policies),
         "epochs_of_a_run": str(max(sum(stage.epochs for stage in each) for each in stages)),
         "lr_after_the_head": ", ".join(f"{rate:g}" for rate in sorted(rates)),
