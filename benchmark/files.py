@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,36 @@ def building(target: Path) -> Iterator[Path | None]:
                 remains.unlink(missing_ok=True)
             with replacing(target, OTHER_CACHE) as temporary:
                 yield temporary
+
+
+@contextlib.contextmanager
+def building_folder(target: Path) -> Iterator[Path | None]:
+    """Yield an empty folder, which becomes one of the cache at the end, in one process at a time; None if it exists.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    if target.is_dir():
+        yield None
+        return
+    with reported(target, OTHER_CACHE):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f"{target.name}.lock")):
+            if target.is_dir():
+                yield None
+                return
+            temporary = target.with_name(f".{target.name}.tmp")
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            try:
+                yield temporary
+                if hasattr(os, "sync"):
+                    os.sync()
+                temporary.replace(target)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+            sync(target.parent)
 
 
 @contextlib.contextmanager

@@ -210,14 +210,15 @@ def show_dataset(
     data_dir: options.DataDir = None,
 ) -> None:
     """Write a contact sheet: what the network sees, per class and input mode; `--augment all`: every augmentation."""
-    from benchmark.data.load import list_files
+    from benchmark.data.load import list_unpacked
     from benchmark.data.scan import scan
     from benchmark.matrix.file import read_source
     from benchmark.matrix.input_modes import INPUT_MODES
     from benchmark.training.contact_sheet import draw_contact_sheet, draw_gallery
 
     source = read_source(name, keys or ())
-    listing = list_files(source, data_dir)
+    with _progress() as progress:
+        listing = list_unpacked(source, data_dir, progress)
     for word in mode or ():
         if word not in INPUT_MODES:
             raise UserError(f"--mode {word}: unknown input mode.{did_you_mean(word, INPUT_MODES)}")
@@ -292,6 +293,10 @@ def _summary(title: str, found: dict[str, str]) -> str:
     return f"{title}: {len(found)} test images in {len(sizes)} groups, the largest of {largest}"
 
 
+def _megabytes(path: Path) -> float:
+    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file()) / 2**20
+
+
 @cache_app.command("list")
 def list_cache() -> None:
     """List the cache and verify the decoded images."""
@@ -301,18 +306,19 @@ def list_cache() -> None:
 
     root = cache_directory()
     files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix in (".npy", ".parquet"))
+    folders = sorted(path for path in (root / "generated").glob("*") if path.is_dir())
+    sizes = {path: _megabytes(path) for path in (*folders, *files)}
     rows = [
         (
             path.relative_to(root).as_posix(),
-            f"{path.stat().st_size / 2**20:.1f} MB",
+            f"{size:.1f} MB",
             "" if path.suffix != ".npy" else "complete" if is_undamaged(path) else "DAMAGED",
         )
-        for path in files
+        for path, size in sizes.items()
     ]
     if rows:
         typer.echo(tabulate(rows, headers=("file", "size", "checksum"), disable_numparse=True))
-    total = sum(path.stat().st_size for path in files) / 2**20
-    typer.echo(f"{root}: {len(files)} files, {total:.1f} MB.")
+    typer.echo(f"{root}: {len(files)} files and {len(folders)} folders of images, {sum(sizes.values()):.1f} MB.")
     if any(row[2] == "DAMAGED" for row in rows):
         raise typer.Exit(1)
 
@@ -322,9 +328,9 @@ def clear_cache(
     name: Annotated[str | None, typer.Argument(help="Only this dataset's files; default: everything.")] = None,
 ) -> None:
     """Remove decoded images, indexes and generated images, all of which can be made again."""
-    root, removed = cache_directory(), 0
+    root, removed = cache_directory(), 0.0
     for folder in ("images", "index", "generated"):
         for path in sorted((root / folder).glob(f"{name}-*" if name else "*")):
-            removed += sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
+            removed += _megabytes(path)
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    typer.echo(f"{root}: {removed / 2**20:.1f} MB removed.")
+    typer.echo(f"{root}: {removed:.1f} MB removed.")

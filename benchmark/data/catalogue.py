@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
 from types import MappingProxyType
@@ -25,20 +26,29 @@ class Layout:
     """The files of a dataset on disk; `benchmark.data.layouts` reads each kind.
 
     Attributes:
-        kind: ``folders`` is one folder per split, each with one folder per class; the others are the datasets' own.
+        kind: ``folders`` is one folder per split, each with one folder per class, or without official splits the
+            latter alone; ``medmnist`` one archive; the others are the datasets' own.
         roots: folders under the data directory to look in, the first that fits is taken, ``"."`` for the directory;
             empty if the images come from elsewhere.
         splits: of ``folders``, the folder of each official split, below the root.
         clip: of ``folders``, a regular expression of file names whose first group names the clip that an image was
             taken from; used only if it fits every name.
-        ignored: of ``folders``, names of files in the archive that are not images of the dataset.
+        apart: of ``folders`` whose clips are named by numbers, the largest difference between neighbours of one clip.
+        names: of ``folders``, a regular expression of the names of its images; other files are not of the dataset.
+        part: of ``pets``, a file next to the catalogue that lists the images of a subset.
+        file: of ``medmnist``, the archive's name.
+        side: of ``medmnist``, pixels of both sides; of a part of ``pets``, of the shorter side at most.
     """
 
-    kind: Literal["folders", "elpv", "generated", "pets", "flowers"]
+    kind: Literal["folders", "elpv", "generated", "pets", "flowers", "medmnist"]
     roots: tuple[str, ...] = ()
     splits: Mapping[SplitName, str] = field(default_factory=dict)
     clip: str | None = None
-    ignored: tuple[str, ...] = ()
+    apart: int = 0
+    names: str = ".*"
+    part: str = ""
+    file: str = ""
+    side: int = 0
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -56,7 +66,7 @@ class Download:
     @property
     def file(self) -> str:
         """The file's name, the last part of its first address."""
-        return self.urls[0].rsplit("/", 1)[1]
+        return self.urls[0].rsplit("/", 1)[1].partition("?")[0]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -87,7 +97,8 @@ class DatasetInfo:
         source: where the images come from, for messages.
         layout: of the files on disk.
         images: number of images in each official split; ``train`` alone if the splits are drawn here.
-        megabytes: approximate size of the download or package; 0 for generated images.
+        megabytes: approximate size of the download or package (of MedMNIST's, before compression); 0 for generated
+            images.
         downloads: the files of its origin.
         caution: why accuracies and intervals mean less than on independent images, which a report says under its
             answer; empty if nothing is known.
@@ -106,9 +117,10 @@ class DatasetInfo:
     caution: str = ""
 
     @property
-    def folder(self) -> str:
-        """The folder below the data directory that downloads are unpacked into."""
-        return self.layout.roots[0].split("/")[0]
+    def place(self) -> str:
+        """What a download makes below the data directory: the folder of archives that are unpacked, or one file."""
+        folder = self.layout.roots[0].split("/")[0]
+        return f"{folder}/{self.layout.file}" if self.layout.file else folder
 
     @property
     def origin(self) -> str:
@@ -119,9 +131,42 @@ class DatasetInfo:
         return "huggingface.co" if scheme == "hf" else rest.split("/")[0]
 
 
+MEDMNIST = Path(__file__).with_name("medmnist.json")
+"""The natively grey sets in the table of the package medmnist 3.0.2: `experiments.studies.medmnist_table` compares."""
+
+SIDES = (28, 64, 128, 224)
+"""Pixels per side of each MedMNIST set's archives."""
+
+
+def _medmnist() -> Iterator[DatasetInfo]:
+    for name, facts in json.loads(MEDMNIST.read_bytes()).items():
+        images = {split: facts["n_samples"]["val" if split == "validation" else split] for split in SPLITS}
+        for side in SIDES:
+            size = "" if side == 28 else f"_{side}"
+            yield DatasetInfo(
+                name=name + size.replace("_", "-"),
+                classes=tuple(facts["label"].values()),
+                colour=False,
+                licence=facts["license"],
+                thumbnails=CopyingTerms(
+                    allowed=True,
+                    reason="CC BY allows copies that name the authors",
+                    credit="Yang, Shi, Wei and others, MedMNIST v2 (2023), and the sources that they name",
+                ),
+                source=f"data directory: medmnist/{name}{size}.npz",
+                layout=Layout(kind="medmnist", roots=("medmnist", "."), file=f"{name}{size}.npz", side=side),
+                images=images,
+                megabytes=-(-sum(images.values()) * side**2 // 2**20),
+                downloads=(Download(urls=(facts[f"url{size}"],), hash=f"md5:{facts[f'MD5{size}']}"),),
+            )
+
+
 _FILE = Path(__file__).with_name("catalogue.json")
 
 CATALOGUE: Mapping[str, DatasetInfo] = MappingProxyType(
-    {info.name: info for info in TypeAdapter(tuple[DatasetInfo, ...]).validate_json(_FILE.read_bytes())}
+    {
+        info.name: info
+        for info in (*TypeAdapter(tuple[DatasetInfo, ...]).validate_json(_FILE.read_bytes()), *_medmnist())
+    }
 )
-"""The entries of ``catalogue.json`` by name."""
+"""The entries of ``catalogue.json`` and the sets of ``medmnist.json`` by name."""

@@ -11,18 +11,15 @@ colours, places and sizes drawn alike for both.
 from __future__ import annotations
 
 import functools
-import os
-import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
-from benchmark.files import OTHER_CACHE, reported, sync
+from benchmark.files import building_folder
 from benchmark.locations import cache_directory
 from benchmark.seeding import derive_seed
 
@@ -132,24 +129,11 @@ def encode_png(rgb: NDArray[np.uint8]) -> bytes:
 def control_folder(name: str) -> Path:
     """Return the folder of a generated dataset, ``<split>/<class>/<number>.png``; make it if it does not exist."""
     target = cache_directory() / "generated" / f"{name}-{_VERSION}"
-    if target.is_dir():
-        return target
-    with reported(target, OTHER_CACHE):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f"{target.name}.lock")):
-            if not target.is_dir():
-                _make(name, target)
+    with building_folder(target) as temporary:
+        if temporary is not None:
+            for split in PER_CLASS:
+                for label, number, pixels in _GENERATORS[name](split):
+                    path = temporary / split / label / f"{number}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(encode_png(pixels))
     return target
-
-
-def _make(name: str, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    for split in PER_CLASS:
-        for label, number, pixels in _GENERATORS[name](split):
-            path = temporary / split / label / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encode_png(pixels))
-    os.sync()
-    temporary.replace(target)
-    sync(target.parent)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from benchmark.data.catalogue import SPLITS, DatasetInfo, SplitName
+from benchmark.data.catalogue import SPLITS, DatasetInfo, Layout, SplitName
 from benchmark.data.controls import control_folder
+from benchmark.data.decoding.pixels import BadImage, open_image
+from benchmark.data.decoding.pool import Progress
 from benchmark.data.listing import ListedFile, Listing, files_below, folders_in, list_file, list_found, make_listing
+from benchmark.data.medmnist import list_archive, unpack_archive
 from benchmark.errors import UserError
 from benchmark.locations import data_directory
 
@@ -29,7 +33,14 @@ def list_dataset(info: DatasetInfo, data_dir: Path | None) -> Listing:
     Raises:
         UserError: the dataset is missing, or not in its layout.
     """
-    readers = {"folders": _class_folders, "elpv": _elpv, "generated": _generated, "pets": _pets, "flowers": _flowers}
+    readers = {
+        "folders": _class_folders,
+        "elpv": _elpv,
+        "generated": _generated,
+        "pets": _pets,
+        "flowers": _flowers,
+        "medmnist": _medmnist,
+    }
     files = list(readers[info.layout.kind](info, data_directory(data_dir)))
     return make_listing(info.name, info.name, info.classes, files, notes=_incomplete(info, files))
 
@@ -43,26 +54,38 @@ def _incomplete(info: DatasetInfo, files: Sequence[ListedFile]) -> tuple[str, ..
     )
 
 
+def unpack_dataset(info: DatasetInfo, data_dir: Path | None, progress: Progress | None = None) -> None:
+    """Write the files that `list_dataset` names and does not read: those of an archive's images.
+
+    Raises:
+        UserError: the dataset is missing or not the original, or the cache folder cannot be written.
+    """
+    if info.layout.kind == "medmnist":
+        unpack_archive(info, _root(info, data_directory(data_dir)) / info.layout.file, progress)
+
+
 def _root(info: DatasetInfo, data: Path) -> Path:
     """Return the first of a layout's roots below the data directory that exists.
 
     Raises:
-        UserError: none does; the message names the folders, the layout and the command.
+        UserError: none does; the message names the folders, the layout, and the command if it can be fetched.
     """
+    file, folders = info.layout.file, info.layout.splits.values() or [""]
     for root in info.layout.roots:
-        if all((data / root / name).is_dir() for name in info.layout.splits.values() or [""]):
+        if (data / root / file).is_file() if file else all((data / root / name).is_dir() for name in folders):
             return data / root
     looked = " and ".join(str(data if root == "." else data / root) for root in info.layout.roots)
+    fetch = f"Fetch it with `python -m benchmark datasets prepare {info.name}`" if info.downloads else "Put it there"
     raise UserError(
         f"dataset {info.name}: not found. Looked in {looked}; expected there: {info.source}. "
-        f"Fetch it with `python -m benchmark datasets prepare {info.name}`, or name the folder that holds it "
-        "with --data-dir or BENCHMARK_DATA_DIR."
+        f"{fetch}, or name the folder that holds it with --data-dir or BENCHMARK_DATA_DIR."
     )
 
 
 def _class_folders(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
     root = _root(info, data)
-    for split, folder in info.layout.splits.items():
+    folders: Iterable[tuple[SplitName | None, str]] = info.layout.splits.items() or [(None, "")]
+    for split, folder in folders:
         if folders_in(root / folder) != sorted(info.classes):
             raise UserError(
                 f"dataset {info.name}: {root / folder} holds the class folders {folders_in(root / folder)}, "
@@ -72,18 +95,27 @@ def _class_folders(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
             (file, label)
             for label, name in enumerate(info.classes)
             for file in files_below(root / folder / name)
-            if file.path.name not in info.layout.ignored
+            if re.fullmatch(info.layout.names, file.path.name)
         ]
-        clips = _clips(info.layout.clip, [file.path.name for file, _ in found])
+        clips = _clips(info.layout, [file.path.name for file, _ in found])
         for (file, label), clip in zip(found, clips, strict=True):
             yield list_found(file, root, label, split, clip)
 
 
-def _clips(pattern: str | None, names: list[str]) -> list[str | None]:
-    """Return each name's clip, or None for all names if one of them does not name its clip."""
-    matches = [re.fullmatch(pattern, name) if pattern else None for name in names]
+def _clips(layout: Layout, names: list[str]) -> list[str | None]:
+    """Return each name's clip, or None for all names if one of them does not name its clip.
+
+    Where clips are numbers, in the order in which pictures were taken, one is called by its first number.
+    """
+    matches = [re.fullmatch(layout.clip, name) if layout.clip else None for name in names]
     clips = [match.group(1) if match else None for match in matches]
-    return [None] * len(names) if None in clips else clips
+    if None in clips or not layout.apart:
+        return [None] * len(names) if None in clips else clips
+    numbers = [int(clip) for clip in clips if clip is not None]
+    first: dict[int, int] = {}
+    for before, number in itertools.pairwise([-layout.apart - 1, *sorted({*numbers})]):
+        first[number] = first[before] if number - before <= layout.apart else number
+    return [str(first[number]) for number in numbers]
 
 
 def _elpv(_: DatasetInfo, __: Path) -> Iterator[ListedFile]:
@@ -119,13 +151,21 @@ def _generated(info: DatasetInfo, _: Path) -> Iterator[ListedFile]:
                 yield list_found(file, root, label, split, clip=file.path.relative_to(root).as_posix())
 
 
+def _medmnist(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
+    return list_archive(info, _root(info, data) / info.layout.file)
+
+
 def _pets(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
     """Yield the pets: ``annotations/{trainval,test}.txt`` with lines ``name class-id species breed-id``.
 
+    Of a subset its list names the images, one class a line: ``Abyssinian 1 10 100-104``.
+
     Raises:
-        UserError: a list or an image is missing, or a line's class is not the one in the image's name.
+        UserError: a list or an image is missing, a line's class is not the one in the image's name, or an image is
+            larger than those of a subset.
     """
     root = _root(info, data)
+    part = _part(Path(__file__).with_name(info.layout.part)) if info.layout.part else None
     lists: Mapping[str, SplitName] = {"trainval.txt": "train", "test.txt": "test"}
     for file, split in lists.items():
         path = root / "annotations" / file
@@ -143,7 +183,35 @@ def _pets(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
                     f"dataset {info.name}: {path}:{number} gives {parts[0]} class {parts[1]}, "
                     f"which is {info.classes[label]}: the list does not belong to this dataset."
                 )
-            yield _image(info, root, f"images/{parts[0]}.jpg", label, split)
+            if part is None or parts[0] in part:
+                found = _image(info, root, f"images/{parts[0]}.jpg", label, split)
+                if part is not None:
+                    _check_small(info, found.path)
+                yield found
+
+
+def _part(path: Path) -> frozenset[str]:
+    names = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        breed, *numbers = line.split()
+        for first, _, last in (text.partition("-") for text in numbers):
+            names += [f"{breed}_{number}" for number in range(int(first), int(last or first) + 1)]
+    return frozenset(names)
+
+
+def _check_small(info: DatasetInfo, path: Path) -> None:
+    """Refuse an image that is larger than those of a subset: of the same name, but with other pixels."""
+    try:
+        with open_image(path.read_bytes()) as image:
+            width, height = image.size
+    except BadImage:
+        return  # reported with all that is wrong
+    if min(width, height) > info.layout.side:
+        raise UserError(
+            f"dataset {info.name}: {path} has {width} x {height} pixels. It is a subset of copies whose shorter side "
+            f"has at most {info.layout.side} pixels, and this may be an image of the original, which is the dataset "
+            f"pets. Expected: {info.source}."
+        )
 
 
 def _flowers(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
@@ -182,4 +250,6 @@ def _image(info: DatasetInfo, root: Path, name: str, label: int, split: SplitNam
 
 
 def _fetch_again(info: DatasetInfo) -> str:
+    if not info.downloads:
+        return f"Put there: {info.source}."
     return f"Move the folder away and fetch it again with `python -m benchmark datasets prepare {info.name}`."

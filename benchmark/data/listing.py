@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.data.catalogue import SplitName
+from benchmark.data.catalogue import CATALOGUE, SplitName
 from benchmark.data.splits.rules import Evaluation, uses_folds
 from benchmark.data.tree import Found, Tree, as_text, look_at
 from benchmark.errors import UserError
@@ -94,8 +94,9 @@ class Listing:
         return make_listing(self.name, self.source, self.classes, files, notes=notes, remarks=self.remarks)
 
     def uses_folds(self, evaluation: Evaluation) -> bool:
-        """Whether it is evaluated by cross-validation, see `rules.uses_folds`."""
-        return uses_folds(self.source, self.sizes, evaluation)
+        """Whether it is evaluated by cross-validation, see `rules.uses_folds`: if incomplete as if complete."""
+        images = CATALOGUE[self.source].images if self.source in CATALOGUE else self.sizes
+        return uses_folds(images, evaluation)
 
 
 def make_listing(

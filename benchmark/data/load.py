@@ -15,7 +15,7 @@ from benchmark.data.decoding.cache import decoded_images
 from benchmark.data.decoding.pool import Progress
 from benchmark.data.folders import list_folder
 from benchmark.data.index import Index, open_index
-from benchmark.data.layouts import list_dataset
+from benchmark.data.layouts import list_dataset, unpack_dataset
 from benchmark.data.listing import Listing
 from benchmark.data.scan import scan
 from benchmark.data.source import DatasetSource
@@ -41,6 +41,14 @@ def list_files(source: DatasetSource, data_dir: Path | None = None) -> Listing:
         UserError: it is missing, or not in its layout.
     """
     return list_folder(source) if source.is_folder else list_dataset(CATALOGUE[source.name], data_dir)
+
+
+def list_unpacked(source: DatasetSource, data_dir: Path | None = None, progress: Progress | None = None) -> Listing:
+    """Return `list_files`, of an archive with every file written; ``progress`` is called with "unpacking"."""
+    listing = list_files(source, data_dir)
+    if not source.is_folder:
+        unpack_dataset(CATALOGUE[source.name], data_dir, progress)
+    return listing
 
 
 def load_dataset(
@@ -209,7 +217,7 @@ def open_splits(
     Raises:
         UserError: as `load_dataset`.
     """
-    scanned = scan(list_files(source, data_dir), source, progress)
+    scanned = scan(list_unpacked(source, data_dir, progress), source, progress)
     scanned.require(source.content)
     fold = seed % FOLDS if scanned.listing.uses_folds(evaluation) else None
     return open_index(usable(scanned, on_bad_image, on_leak, source.classes), split_seed, fold=fold)
@@ -277,7 +285,7 @@ def check_dataset(
     Raises:
         UserError: the dataset is missing, or not in its layout.
     """
-    scanned = scan(list_files(source, data_dir), source, progress)
+    scanned = scan(list_unpacked(source, data_dir, progress), source, progress)
     found = check(scanned)
     if source.is_folder and all(each.severity != "error" for each in found) and not is_safe_to_draw(scanned):
         seeds = range(FOLDS) if scanned.listing.uses_folds("split") else (0,)

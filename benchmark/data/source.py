@@ -117,7 +117,7 @@ class DatasetSource(Frozen):
 
     def uses_folds(self, evaluation: Evaluation) -> bool:
         """Whether it is evaluated by cross-validation, see `benchmark.data.splits.rules.uses_folds`."""
-        return bool(self.folds) if self.is_folder else uses_folds(self.name, CATALOGUE[self.name].images, evaluation)
+        return bool(self.folds) if self.is_folder else uses_folds(CATALOGUE[self.name].images, evaluation)
 
     @property
     def unread(self) -> DatasetSource:

@@ -153,7 +153,10 @@ def test_the_cache_is_listed_verified_and_cleared(data: Path, cache: Path, tmp_p
     file = next((cache / "images").glob("*-grey-*.npy"))
     file.write_bytes(b"\0" * 10 + file.read_bytes()[10:])
     assert "DAMAGED" in invoke("cache", "list", code=1)
-    invoke("cache", "clear", "rps")
+    (cache / "generated" / "pets-1").mkdir(parents=True)
+    (cache / "generated" / "pets-1" / "1.pgm").write_bytes(bytes(3 << 20))
+    assert "3.0 MB" in invoke("cache", "list", code=1), "images that were made take room too"
+    assert "3.0 MB removed" in invoke("cache", "clear", "pets")
     assert file.exists()
     invoke("cache", "clear", "beans")
     assert not file.exists()

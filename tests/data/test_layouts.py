@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import scipy.io
 
+from benchmark.data import layouts
 from benchmark.data.catalogue import CATALOGUE
+from benchmark.data.layouts import _part
 from benchmark.data.listing import Listing
 from benchmark.data.load import list_files, load_dataset
 from benchmark.data.source import DatasetSource
@@ -100,14 +102,69 @@ def test_the_val_folder_of_hymenoptera_is_the_test_split_and_its_stray_gif_is_ig
     }
 
 
-@pytest.mark.parametrize("name", [n for n, info in CATALOGUE.items() if info.downloads])
-def test_each_missing_dataset_names_the_folder_the_layout_and_the_command(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", [n for n, info in CATALOGUE.items() if info.layout.roots])
+def test_each_missing_dataset_names_the_folder_the_layout_and_what_to_do(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError) as caught:
         list_files(DatasetSource(name=name), tmp_path)
     message = str(caught.value)
     assert str(tmp_path) in message
     assert CATALOGUE[name].source in message
-    assert f"datasets prepare {name}" in message
+    assert (f"datasets prepare {name}" if CATALOGUE[name].downloads else ". Put it there, or name") in message
+
+
+def test_datasets_without_splits_have_their_class_folders_in_the_root_and_use_folds(tmp_path: Path) -> None:
+    write(tmp_path / "neu", *(f"{name}/{k}.bmp" for name in CATALOGUE["neu"].classes for k in range(2)))
+    listing = list_files(DatasetSource(name="neu"), tmp_path)
+    assert summary(listing)["rolled-in-scale/1.bmp"] == ("rolled-in-scale", None)
+    assert listing.notes == ("12 images in the train split, the original has 1800",)
+    assert listing.uses_folds("split") and DatasetSource(name="neu").uses_folds("split")
+    (tmp_path / "neu" / "pitted").rename(tmp_path / "neu" / "pitted_surface")
+    with pytest.raises(UserError, match=r"'pitted_surface'.*expected.*'pitted',.*Put there: .* neu/<class>/"):
+        list_files(DatasetSource(name="neu"), tmp_path)
+
+
+def test_pictures_of_one_magnetic_tile_under_several_exposures_are_one_group_and_masks_are_none(tmp_path: Path) -> None:
+    root = tmp_path / "magnetic-tile"
+    write(
+        root,
+        *(f"{name}/Imgs/exp1_num_{10_000 * k}.jpg" for k, name in enumerate(CATALOGUE["magnetic-tile"].classes, 2)),
+    )
+    write(
+        root,
+        "MT_Free/exp1_num_100.jpg",
+        "MT_Free/exp2_num_130.jpg",
+        "MT_Fray/exp3_num_530.jpg",
+        "MT_Free/exp1_num_931.jpg",
+    )
+    write(root, "MT_Free/exp1_num_100.png")
+    listing = list_files(DatasetSource(name="magnetic-tile"), tmp_path)
+    clips = {file.path.name: file.clip for file in listing.files}
+    assert len(clips) == 10 and all(file.path.suffix == ".jpg" for file in listing.files)
+    assert {clips[f"exp{e}_num_{n}.jpg"] for e, n in ((1, 100), (2, 130), (3, 530))} == {"100"}
+    assert clips["exp1_num_931.jpg"] == "931", "more than 400 after 530"
+    assert len(set(clips.values())) == 8
+    assert listing.uses_folds("split")
+
+
+def test_the_part_of_pets_is_the_shipped_list_of_small_images_and_pets_stays_complete(tmp_path: Path) -> None:
+    root = pets(tmp_path / "pets")  # numbers 1 and 2 of each breed
+    found = summary(list_files(DatasetSource(name="pets-part"), tmp_path))
+    assert found["images/Abyssinian_1.jpg"] == ("Abyssinian", "train")
+    assert found["images/american_bulldog_2.jpg"] == ("american_bulldog", "test")
+    assert "images/american_bulldog_1.jpg" not in found
+    assert len(summary(list_files(DatasetSource(name="pets"), tmp_path))) == 74
+    save(picture(0, side=161), root / "images" / "Abyssinian_1.jpg")
+    with pytest.raises(UserError, match=r"Abyssinian_1\.jpg has 161 x 161 pixels.*may be an image of the original"):
+        list_files(DatasetSource(name="pets-part"), tmp_path)
+
+
+def test_the_list_of_the_part_of_pets_names_2888_images_of_37_breeds() -> None:
+    info = CATALOGUE["pets-part"]
+    names = _part(Path(layouts.__file__).with_name(info.layout.part))
+    assert len(names) == sum(info.images.values()) == 2888
+    assert {name.rsplit("_", 1)[0] for name in names} == set(info.classes)
+    assert info.classes == CATALOGUE["pets"].classes
+    assert "2,888 of 7,349 images" in info.caution and "160 pixels" in info.caution, "reports name it as a subset"
 
 
 @pytest.mark.slow

@@ -177,22 +177,24 @@ def test_validation_is_limited_in_proportion_to_twenty_images_and_two_of_a_class
 
 
 @pytest.mark.parametrize(
-    ("name", "images", "evaluation", "expected"),
+    ("images", "evaluation", "expected"),
     [
-        ("elpv", CATALOGUE["elpv"].images, "split", False),
-        ("elpv", CATALOGUE["elpv"].images, "folds", True),
-        ("beans", CATALOGUE["beans"].images, "folds", False),
-        ("folder:cells", {"train": 1999}, "split", True),
-        ("folder:cells", {"train": 2000}, "split", False),
-        ("folder:cells", {"train": 2000}, "folds", True),
-        ("folder:cells", {"train": 90, "test": 5}, "split", False),
-        ("folder:cells", {"train": 90, "test": 5}, "folds", False),
+        (CATALOGUE["elpv"].images, "split", False),
+        (CATALOGUE["elpv"].images, "folds", True),
+        (CATALOGUE["beans"].images, "folds", False),
+        (CATALOGUE["neu"].images, "split", True),
+        (CATALOGUE["magnetic-tile"].images, "split", True),
+        ({"train": 1999}, "split", True),
+        ({"train": 2000}, "split", False),
+        ({"train": 2000}, "folds", True),
+        ({"train": 90, "test": 5}, "split", False),
+        ({"train": 90, "test": 5}, "folds", False),
     ],
 )
-def test_folds_are_for_datasets_without_a_test_split_and_for_small_folders_by_themselves(
-    name: str, images: Mapping[SplitName, int], evaluation: Evaluation, expected: bool
+def test_folds_are_for_datasets_without_a_test_split_and_by_themselves_for_small_ones(
+    images: Mapping[SplitName, int], evaluation: Evaluation, expected: bool
 ) -> None:
-    assert uses_folds(name, images, evaluation) is expected
+    assert uses_folds(images, evaluation) is expected
 
 
 def assigned(split_seed: int, fold: int | None = None, split: SplitName | None = None) -> Assignment:

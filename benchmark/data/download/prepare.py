@@ -23,8 +23,8 @@ def prepare(info: DatasetInfo, data_dir: Path | None, progress: Progress | None 
     """Return a dataset's files, fetched if they are missing.
 
     Archives are kept in ``<data>/downloads/<name>/`` until the dataset is complete; a file that the user puts there is
-    used like one that was downloaded. They are unpacked next to the dataset's folder, which appears with one rename. A
-    lock makes processes that prepare the same dataset wait for the first.
+    used like one that was downloaded. They are unpacked next to the dataset's folder, which appears with one rename, or
+    a single file does. A lock makes processes that prepare the same dataset wait for the first.
 
     Args:
         info: the catalogue's entry.
@@ -41,14 +41,14 @@ def prepare(info: DatasetInfo, data_dir: Path | None, progress: Progress | None 
         if not info.downloads:
             raise
     data = data_directory(data_dir)
-    target = data / info.folder
+    target = data / info.place
     try:
         data.mkdir(parents=True, exist_ok=True)
         with FileLock(data / f".{info.name}.lock"):
             try:
                 return list_dataset(info, data_dir)
             except UserError as error:
-                if target.exists() and any(target.iterdir()):
+                if target.is_file() or (target.is_dir() and any(target.iterdir())):
                     raise UserError(f"{error} {target} exists and is kept as it is: move it away first.") from None
             _fetch_and_unpack(info, data, target, progress)
             return list_dataset(info, data_dir)
@@ -63,7 +63,8 @@ def _fetch_and_unpack(info: DatasetInfo, data: Path, target: Path, progress: Pro
     downloads = data / "downloads" / info.name
     downloads.mkdir(parents=True, exist_ok=True)
     outer = data / f".unpacking-{info.name}"  # a data directory of its own, so that the layout is checked in it
-    staging = outer / info.folder
+    made = outer / info.place
+    staging = made.parent if info.layout.file else made
     shutil.rmtree(outer, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
@@ -85,8 +86,9 @@ def _fetch_and_unpack(info: DatasetInfo, data: Path, target: Path, progress: Pro
             os.sync()
         if target.exists():
             target.rmdir()  # empty, as was checked
-        staging.replace(target)
-        sync(data)
+        target.parent.mkdir(exist_ok=True)
+        made.replace(target)
+        sync(target.parent)
     finally:
         shutil.rmtree(outer, ignore_errors=True)
     shutil.rmtree(downloads)

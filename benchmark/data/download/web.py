@@ -58,7 +58,7 @@ def fetch(download: Download, target: Path, progress: Progress | None = None) ->
         OSError: the file cannot be written.
     """
     if target.exists():
-        if _matches(target, download.hash):
+        if matches(target, download.hash):
             return target
         target.unlink()
     part = target.with_name(f"{target.name}.part")
@@ -66,7 +66,7 @@ def fetch(download: Download, target: Path, progress: Progress | None = None) ->
     for url, following in zip(download.urls, (*download.urls[1:], None), strict=True):
         try:
             (_fetch_from_hub if url.startswith(SCHEME) else _fetch_from_web)(url, part, progress)
-            if _matches(part, download.hash):
+            if matches(part, download.hash):
                 return part.replace(target)
             part.unlink()
             raise SourceFailed(f"the file does not have the expected hash {download.hash}")
@@ -77,7 +77,8 @@ def fetch(download: Download, target: Path, progress: Progress | None = None) ->
     raise NotFetched("\n".join(reasons))
 
 
-def _matches(path: Path, expected: str | None) -> bool:
+def matches(path: Path, expected: str | None) -> bool:
+    """Return whether a file has a hash, written as in `Download.hash`; always if none is known."""
     if expected is None:
         return True
     algorithm, _, digest = expected.partition(":")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from benchmark.data.catalogue import FOLDER, SplitName
+from benchmark.data.catalogue import SplitName
 
 Evaluation = Literal["split", "folds"]
 """How a dataset without an official test split is tested: on one that is drawn, or by cross-validation."""
@@ -33,7 +33,7 @@ FEWEST_OF_A_CLASS = 2 * FOLDS
 """Fewest images per class of a folder: with fewer, a fold or the validation images may lack the class."""
 
 FEWEST = 300
-"""Test images below which a folder without an official test split is evaluated by cross-validation."""
+"""Test images below which a dataset without an official test split is evaluated by cross-validation."""
 
 LEAST_VALIDATION = 20
 """Validation images that ``limit`` leaves at least, where there are as many."""
@@ -42,20 +42,19 @@ LEAST_OF_A_CLASS = 2
 """The same per class."""
 
 
-def uses_folds(name: str, images: Mapping[SplitName, int], evaluation: Evaluation) -> bool:
+def uses_folds(images: Mapping[SplitName, int], evaluation: Evaluation) -> bool:
     """Return whether a dataset is evaluated by cross-validation.
 
-    An official test split is kept, however small. Without one, the matrix may ask for folds, and a user's folder uses
-    them by itself where a drawn test split would have fewer than `FEWEST` images.
+    An official test split is kept, however small. Without one, the matrix may ask for folds, and they are used anyway
+    where a drawn test split would have fewer than `FEWEST` images.
 
     Args:
-        name: a catalogue name, or ``folder:PATH``.
         images: number of images by official split, those without one under ``train``.
         evaluation: of the matrix.
     """
     if images.get("test"):
         return False
-    return evaluation == "folds" or (name.startswith(FOLDER) and FRACTION * sum(images.values()) < FEWEST)
+    return evaluation == "folds" or FRACTION * sum(images.values()) < FEWEST
 
 
 def count_limited_validation(limit: int, train: int, validation: int, classes: int) -> int:
