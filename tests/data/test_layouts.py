@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +20,22 @@ from benchmark.errors import UserError
 from tests.data.conftest import write
 from tests.factories import picture, save
 
+PETS_PART = Path(layouts.__file__).with_name(CATALOGUE["pets-part"].layout.part)
+
 
 def summary(listing: Listing) -> dict[str, tuple[str, str | None]]:
     """Return (class, split) of every image id."""
     return {file.id: (listing.classes[file.label], file.split) for file in listing.files}
 
 
-def pets(root: Path) -> Path:
-    """Write one trainval and one test image a class, as the two archives unpack."""
-    for file, number in (("trainval.txt", 1), ("test.txt", 2)):
+def pets(root: Path, numbers: Mapping[str, Sequence[int]] = {}) -> Path:
+    """Write one trainval image a class and test images, as the two archives unpack: numbers 1 and 2, if not given."""
+    for file, chosen in (("trainval.txt", slice(1)), ("test.txt", slice(1, None))):
         lines = ["# a comment, as list.txt has them"]
         for label, name in enumerate(CATALOGUE["pets"].classes, start=1):
-            save(picture(label), root / "images" / f"{name}_{number}.jpg")
-            lines.append(f"{name}_{number} {label} 1 {label}")
+            for number in numbers.get(name, (1, 2))[chosen]:
+                save(picture(label), root / "images" / f"{name}_{number}.jpg")
+                lines.append(f"{name}_{number} {label} 1 {label}")
         (root / "annotations").mkdir(exist_ok=True)
         (root / "annotations" / file).write_text("\n".join(lines) + "\n")
     return root
@@ -147,12 +151,15 @@ def test_pictures_of_one_magnetic_tile_under_several_exposures_are_one_group_and
 
 
 def test_the_part_of_pets_is_the_shipped_list_of_small_images_and_pets_stays_complete(tmp_path: Path) -> None:
-    root = pets(tmp_path / "pets")  # numbers 1 and 2 of each breed
+    lines = (line.split() for line in PETS_PART.read_text().splitlines())
+    listed = {breed: [int(numbers[0].split("-")[0]), int(numbers[-1].split("-")[-1])] for breed, *numbers in lines}
+    root = pets(tmp_path / "pets", {**listed, "american_bulldog": [2, 5, 1, 4]})
     found = summary(list_files(DatasetSource(name="pets-part"), tmp_path))
-    assert found["images/Abyssinian_1.jpg"] == ("Abyssinian", "train")
-    assert found["images/american_bulldog_2.jpg"] == ("american_bulldog", "test")
-    assert "images/american_bulldog_1.jpg" not in found
-    assert len(summary(list_files(DatasetSource(name="pets"), tmp_path))) == 74
+    assert len(found) == 74
+    assert found["images/american_bulldog_2.jpg"] == ("american_bulldog", "train")
+    assert found["images/american_bulldog_5.jpg"] == ("american_bulldog", "test")
+    assert not {"images/american_bulldog_1.jpg", "images/american_bulldog_4.jpg"} & set(found)
+    assert len(summary(list_files(DatasetSource(name="pets"), tmp_path))) == 76
     save(picture(0, side=161), root / "images" / "Abyssinian_1.jpg")
     with pytest.raises(UserError, match=r"Abyssinian_1\.jpg has 161 x 161 pixels.*may be an image of the original"):
         list_files(DatasetSource(name="pets-part"), tmp_path)
@@ -160,7 +167,7 @@ def test_the_part_of_pets_is_the_shipped_list_of_small_images_and_pets_stays_com
 
 def test_the_list_of_the_part_of_pets_names_2888_images_of_37_breeds() -> None:
     info = CATALOGUE["pets-part"]
-    names = _part(Path(layouts.__file__).with_name(info.layout.part))
+    names = _part(PETS_PART)
     assert len(names) == sum(info.images.values()) == 2888
     assert {name.rsplit("_", 1)[0] for name in names} == set(info.classes)
     assert info.classes == CATALOGUE["pets"].classes

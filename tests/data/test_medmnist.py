@@ -101,7 +101,7 @@ def test_an_archive_of_the_published_size_is_listed_with_its_splits_and_one_imag
     def write(numbers: list[int]) -> None:
         with zipfile.ZipFile(tmp_path / f"{name}.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for word, number in zip(("train", "val", "test"), numbers, strict=True):
-                labels = (np.arange(number, dtype=np.uint8) % classes)[:, None]
+                labels = (np.arange(number) % classes).astype(np.uint8)[:, None]
                 for what, array in (("images", np.zeros((number, 28, 28), np.uint8)), ("labels", labels)):
                     with archive.open(f"{word}_{what}.npy", "w") as file:
                         npy.write_array(file, array)
