@@ -118,7 +118,7 @@ class DatasetInfo:
 
     @property
     def place(self) -> str:
-        """What a download makes below the data directory: the folder of archives that are unpacked, or one file."""
+        """The folder below the data directory that archives are unpacked into, or the one file that is downloaded."""
         folder = self.layout.roots[0].split("/")[0]
         return f"{folder}/{self.layout.file}" if self.layout.file else folder
 
