@@ -72,7 +72,7 @@ def _identify_folder(entry: DatasetEntry, evaluation: Evaluation, progress: Prog
 def identify_weights(matrix: Matrix, *, verify: bool = False) -> Matrix:
     """Return a matrix whose ``weights: file:PATH`` has the SHA-256 of the file, as ``file:PATH#sha256=HASH``.
 
-    `ONE_CHANNEL` stands behind it if the network in it takes one channel, by the shapes of its tensors.
+    `ONE_CHANNEL` follows it if the network in it takes one channel, by the shapes of its tensors.
 
     Args:
         matrix: as read; other weights, and a file with its hash, are kept as they are.
