@@ -50,7 +50,8 @@ def test_every_file_and_module_that_a_document_names_exists(document: str) -> No
 
 def test_the_readme_shows_the_ten_lines_that_an_export_is_loaded_by() -> None:
     reading = {"windows": {"16-bit": [0.0, 4095.0]}, "frames": "first"}
-    preprocessing = {**reading, "grey": None, "resize": [8, 8], "centre_crop": None, "mean": [0.5], "std": [0.5]}
+    shown = {"grey": None, "views": False, "colours": None, "channels": "", "resize": [8, 8], "centre_crop": None}
+    preprocessing = {**reading, **shown, "mean": [0.5], "std": [0.5]}
     run = {"library": "timm", "architecture": "", "input_mode": "rgb", "policy": "", "run": "", "seed": 0}
     images = {"classes": ["a", "b"], "input_size": [3, 8, 8], "preprocessing": preprocessing}
     lines, *_ = re.findall(

@@ -24,6 +24,9 @@ def derive(how: Literal["map", "views"], name: str) -> Callable[[Pixels], Pixels
         name: the map's.
     """
     if how == "views":
+        import cv2
+
+        cv2.setNumThreads(1)  # an image is too small for more
         return lambda images: np.stack([three_views(image) for image in images])
     rows = map_rows(name)
     return lambda images: rows[images[..., 0]]
