@@ -84,11 +84,13 @@ OF_TRAINING = ("ACCELERATE_", "PT_ACC_")
 something else than its user may expect."""
 
 PASSED_ON = (
-    *("MPLCONFIGDIR", "TORCH_HOME"),
+    *("MPLCONFIGDIR", "TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR"),
+    *("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"),
     *("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF"),
     *("ACCELERATE_LOG_LEVEL", "ACCELERATE_DEBUG_MODE", "ACCELERATE_DISABLE_RICH", "ACCELERATE_ENABLE_RICH"),
 )
-"""Variables of these beginnings that cannot change a result: places, the use of memory, what is printed."""
+"""Variables of these beginnings that cannot change a result: places, the use of memory, what is printed. torch sets one
+of the first line itself, scikit-learn those of the second."""
 
 CHOOSE_INSTRUCTIONS = (
     "ATEN_CPU_CAPABILITY",

@@ -8,6 +8,7 @@ temporary files has a name too long for the socket of that one process.
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,9 @@ LONGEST_FOLDER = 70
 
 ATTEMPTS = 3
 """How often a process is started for one purpose, if each ends too early."""
+
+_STARTING = threading.Lock()  # this process does not end in the middle of asking for a fork, which would be printed
+atexit.register(_STARTING.acquire, timeout=1)
 
 _ENVIRONMENT = threading.Lock()  # of this process: one thread at a time lends it to children
 
@@ -65,7 +69,8 @@ def start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess | S
         with suppress(EOFError, ConnectionError):  # the process to fork from ended meanwhile
             start_importing()
             forked = multiprocessing.get_context("forkserver").Process(target=target, args=arguments, daemon=True)
-            forked.start()  # returns when it is forked, which is after the import
+            with _STARTING:
+                forked.start()  # returns when it is forked, which is after the import
             return forked
     raise UserError(f"{ATTEMPTS} times the process that imports the libraries was ended; free some memory.")
 

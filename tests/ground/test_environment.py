@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,15 @@ def test_settings_of_libraries_are_shut_out_and_places_and_instructions_are_not(
     assert not set(out) & set(os.environ)
     assert set(kept) <= set(os.environ)
     assert environment.variables_in_force()["ONEDNN_MAX_CPU_ISA"] == "1"
+
+
+def test_what_libraries_set_themselves_when_they_are_imported_is_not_shut_out() -> None:
+    code = (
+        "import accelerate, cv2, matplotlib, sklearn, timm; from benchmark import environment as e; print(e.shut_out())"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("KMP_", "TORCH"))}
+    done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
+    assert done.stdout == "()\n"
 
 
 def test_the_revision_is_this_packages_whatever_repository_the_environment_names(
