@@ -17,13 +17,14 @@ from benchmark.errors import did_you_mean
 
 @dataclass(frozen=True)
 class Parameter:
-    """One number that belongs to a word.
+    """One number that belongs to a word, or a list of them.
 
     Attributes:
         low, high: the smallest and the largest value.
         default: used if a matrix gives none, or None if it must give one.
         excluded: one of low and high, if it is not accepted itself.
         integer: only whole numbers are accepted.
+        several: a list of one or more such numbers is accepted, each larger than the one before it.
     """
 
     low: float
@@ -31,13 +32,24 @@ class Parameter:
     default: float | None = None
     excluded: float | None = None
     integer: bool = False
+    several: bool = False
 
-    def read(self, value: object) -> float:
-        """Return a value of a matrix as this parameter's number.
+    def read(self, value: object) -> float | tuple[float, ...]:
+        """Return a value of a matrix as this parameter's number or numbers.
 
         Raises:
-            ValueError: it is not a number of this kind, or out of range.
+            ValueError: it is not a number of this kind, or out of range, or no list of growing ones.
         """
+        if not self.several:
+            return self._number(value)
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError(f"{value!r} is not a list of numbers")
+        numbers = tuple(self._number(each) for each in value)
+        if list(numbers) != sorted(set(numbers)):
+            raise ValueError(f"{list(numbers)} do not grow from each to the next")
+        return numbers
+
+    def _number(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int if self.integer else int | float):
             raise ValueError(f"{value!r} is not a {'whole number' if self.integer else 'number'}")
         if not self.low <= value <= self.high or value == self.excluded:
@@ -57,15 +69,19 @@ class Choice:
     """
 
     name: str
-    parameters: tuple[tuple[str, float], ...] = ()
+    parameters: tuple[tuple[str, float | tuple[float, ...]], ...] = ()
 
-    def __getitem__(self, parameter: str) -> float:
-        """Return a parameter's value."""
+    def __getitem__(self, parameter: str) -> Any:
+        """Return a parameter's value: a number, or a tuple of them if the parameter takes several."""
         return dict(self.parameters)[parameter]
 
     def __str__(self) -> str:
-        given = ", ".join(f"{name} {value:.10g}" for name, value in self.parameters)
+        given = ", ".join(f"{name} {_text(value)}" for name, value in self.parameters)
         return f"{self.name} ({given})" if given else self.name
+
+
+def _text(value: float | tuple[float, ...]) -> str:
+    return " and ".join(map(_text, value)) if isinstance(value, tuple) else f"{value:.10g}"
 
 
 @dataclass(frozen=True)
@@ -123,7 +139,8 @@ class Vocabulary:
         """Return the entry of a matrix that means a choice: the inverse of `parse`."""
         if not choice.parameters or (choice.name in self.bare and choice == self.parse(choice.name)):
             return choice.name
-        return {choice.name: dict(choice.parameters)}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in choice.parameters}
+        return {choice.name: values}
 
     def _usage(self, name: str) -> str:
         known = self.words[name]
@@ -139,11 +156,17 @@ OPTIMIZERS = Vocabulary("optimizer", {"adamw": {}, "adam": {}, "sgd": {"momentum
 """
 
 _STEP = {"size": Parameter(1, math.inf, integer=True), "gamma": Parameter(0, 1, excluded=0)}
-SCHEDULES = Vocabulary("schedule", {"cosine": {}, "step": _STEP, "constant": {}})
+_MULTISTEP = {
+    "milestones": Parameter(0, 1, excluded=0, several=True),
+    "gamma": Parameter(0, 1, excluded=0),
+}
+SCHEDULES = Vocabulary("schedule", {"cosine": {}, "step": _STEP, "multistep": _MULTISTEP, "constant": {}})
 """Learning rates over a stage, as a factor on the stage's ``lr``.
 
 ``cosine``: per step, (1 + cos(pi step / steps)) / 2, to zero over the stage (Loshchilov and Hutter 2017, without
-restarts or warm-up); ``step``: times ``gamma`` after every ``size`` epochs of the stage; ``constant``: 1.
+restarts or warm-up); ``step``: times ``gamma`` after every ``size`` epochs of the stage; ``multistep``: times ``gamma``
+from the first epoch on before which a share of the stage's epochs is done, for each share in ``milestones`` (PyTorch's
+``MultiStepLR`` at share x epochs, rounded up); ``constant``: 1.
 """
 
 _ROW = Parameter(0, math.inf, integer=True)

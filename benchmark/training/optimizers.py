@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Collection
 from typing import Any
 
@@ -59,6 +60,8 @@ def lr_factor(choice: Choice, step: int, steps_per_epoch: int, epochs: int) -> f
             return 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
         case "step":
             return float(choice["gamma"] ** (step // (int(choice["size"]) * steps_per_epoch)))
+        case "multistep":
+            return float(choice["gamma"] ** bisect_right(choice["milestones"], step // steps_per_epoch / epochs))
         case "constant":
             return 1.0
     raise ValueError(f"unknown schedule {choice.name!r}")

@@ -360,7 +360,14 @@ LABELS = st.text(
 ) | st.sampled_from(["yes", "no", "010", "1e3", "1e-3", "1:30", "null", "~", "0x1F", "2020-01-01", "true", "- a", "#"])
 
 
-SCHEDULES = st.sampled_from(["cosine", "constant", {"step": {"size": 3, "gamma": 0.1}}])
+SCHEDULES = st.sampled_from(
+    [
+        "cosine",
+        "constant",
+        {"step": {"size": 3, "gamma": 0.1}},
+        {"multistep": {"milestones": [0.5, 0.75], "gamma": 0.1}},
+    ]
+)
 OWN_POLICY = st.fixed_dictionaries(
     {
         "pretrained": st.just(True),

@@ -158,6 +158,8 @@ DECISIVE: list[dict[str, Any]] = [
     {"training": {"optimizer": {"sgd": {"momentum": 0.9}}}},
     {"training": {"scheduler": "constant"}},
     {"training": {"scheduler": {"step": {"size": 10, "gamma": 0.1}}}},
+    {"training": {"scheduler": {"multistep": {"milestones": [0.5, 0.75], "gamma": 0.1}}}},
+    {"training": {"scheduler": {"multistep": {"milestones": [0.5], "gamma": 0.1}}}},
     {"policies": ["finetune-whole"], "weights": "file:/a#sha256=" + "0" * 64},
     {"policies": ["finetune-whole"], "weights": "file:/a#sha256=" + "1" * 64},
     {"policies": ["discriminative"]},

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmark.matrix import file
-from benchmark.matrix.choices import COSINE
+from benchmark.matrix.choices import COSINE, SCHEDULES
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks.freezing import set_trainable
 from benchmark.training.optimizers import lr_factor, make_optimizer
@@ -45,6 +45,33 @@ def test_a_step_schedule_falls_by_its_factor_after_its_epochs() -> None:
     steps = groups_at_each_step(factories.training_spec(epochs=5, scheduler="{step: {size: 2, gamma: 0.1}}", lr=0.01))
     expected = [0.01] * 2 * A_STAGE + [0.001] * 2 * A_STAGE + [0.0001] * A_STAGE
     assert [group["lr"] for (group,) in steps] == pytest.approx(expected)
+
+
+def test_a_multistep_schedule_falls_at_its_shares_of_the_epochs_as_pytorchs_own_does() -> None:
+    schedule = "{multistep: {milestones: [0.5, 0.75], gamma: 0.1}}"
+    spec = factories.training_spec(epochs=4, scheduler=schedule, lr=0.01, policy="discriminative")
+    applied = [[group["lr"] for group in groups] for groups in groups_at_each_step(spec)]
+    parameters = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.01, 0.1)]
+    optimizer = torch.optim.SGD(parameters)
+    theirs = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[2, 3], gamma=0.1)
+    expected = []
+    for _ in range(4):
+        for _ in range(A_STAGE):
+            expected.append([group["lr"] for group in optimizer.param_groups])
+            optimizer.step()
+        theirs.step()
+    assert applied == [pytest.approx(rates) for rates in expected]
+    assert expected[0] == [0.01, 0.1]
+    assert expected[-1] == pytest.approx([0.0001, 0.001])
+
+
+@pytest.mark.parametrize(
+    ("share", "epochs", "first"), [(0.1, 30, 3), (0.75, 100, 75), (0.75, 10, 8), (0.3, 10, 3), (0.5, 1, 1), (1, 4, 4)]
+)
+def test_a_milestone_is_the_first_epoch_before_which_its_share_is_done(share: float, epochs: int, first: int) -> None:
+    schedule = SCHEDULES.parse({"multistep": {"milestones": [share], "gamma": 0.5}})
+    factors = [lr_factor(schedule, step, 7, epochs) for step in range(7 * epochs)]
+    assert factors == [1.0] * 7 * first + [0.5] * 7 * (epochs - first)
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adam", "{sgd: {momentum: 0.9}}"])
