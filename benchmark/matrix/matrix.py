@@ -26,8 +26,9 @@ WEIGHTS = ("hub", "pypi", "none")
 
 def _check_model(model: str) -> str:
     library, _, name = model.partition("/")
-    if library not in ("timm", "torchvision") or not name:
-        raise ValueError(f"{model!r} is not a model: write timm/NAME or torchvision/NAME, e.g. timm/resnetrs50.tf_in1k")
+    if library not in ("timm", "torchvision", "medmnist") or not name:
+        known = "timm/NAME, torchvision/NAME or medmnist/NAME"
+        raise ValueError(f"{model!r} is not a model: write {known}, e.g. timm/resnetrs50.tf_in1k")
     return model
 
 
@@ -245,7 +246,19 @@ class Matrix(Frozen):
             message = f"input_modes: no combination is left to run ({reasons})"
             raise MisplacedValueError(message, "input_modes", "datasets")
         self._check_exclusions()
+        self._check_published()
         return self
+
+    def _check_published(self) -> None:
+        """Refuse cells that ask for published weights of a network of which there are none."""
+        for _, cell in list_cells(self):
+            published = self.policy(cell.policy).pretrained and self.weights in ("hub", "pypi")
+            if published and cell.model.startswith("medmnist/"):
+                message = (
+                    f"policy {cell.policy!r} starts from pretrained weights, which nobody publishes of {cell.model}. "
+                    f"Take scratch, or leave these cells out: exclude: [{{model: {cell.model}, policy: {cell.policy}}}]"
+                )
+                raise MisplacedValueError(f"models: {message}", "models", "policies")
 
     def _check_exclusions(self) -> None:
         known: dict[str, list[str | int]] = {

