@@ -351,7 +351,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"training": {"weight_decay": -0.1}}, "training.weight_decay"),
     ({"training": {"early_stopping": {"patience": 0}}}, "training.early_stopping.patience"),
     (
-        {"models": ["medmnist/resnet18"], "policies": ["scratch", "finetune"]},
+        {"models": ["medmnist/resnet18"], "policies": ["scratch", "finetune"], "weights": "hub"},
         "policy 'finetune' starts from pretrained weights, which nobody publishes of medmnist/resnet18. Take scratch",
     ),
     ({"exclude": [{}]}, "an item needs one of the keys dataset, input_mode, policy, model, image_size"),
