@@ -241,7 +241,7 @@ def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
     """
     if spec.head_init.name != "source-rows":
         return "xavier" if spec.head_init.name == "xavier" else "default"
-    rows = {name: int(row) for name, row in spec.head_init.parameters}
+    rows = {name: int(spec.head_init[name]) for name, _ in spec.head_init.parameters}
     for name in rows:
         if name not in classes:
             raise UserError(f"training.head_init: {spec.dataset} has no class {name!r}.{did_you_mean(name, classes)}")

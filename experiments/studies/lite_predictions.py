@@ -59,7 +59,7 @@ def compare(model: str, images: Sequence[Image.Image]) -> Agreement:
     normalise = Normaliser(known.mean, known.std, torch.device("cpu"))
     with torch.inference_mode():
         shown = normalise(pixels.permute(0, 3, 1, 2))
-        a, b = (torch.cat([network.eval()(part) for part in shown.split(10)]) for network in (theirs, ours))
+        a, b = (torch.cat([network.eval()(part) for part in torch.split(shown, 10)]) for network in (theirs, ours))
     return Agreement(
         float((a.softmax(1) - b.softmax(1)).abs().max()),
         float((a - b).abs().max()),

@@ -26,8 +26,9 @@ from tests import factories
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
 
 
-def made(name: str, mode: str = "grey-1ch", classes: int = 2, **given: int) -> BuiltModel:
-    return build(f"medmnist/{name}", INPUT_MODES[mode], classes=classes, source="none", **{"seed": 0, **given})
+def made(name: str, mode: str = "grey-1ch", classes: int = 2, seed: int = 0, side: int = 28) -> BuiltModel:
+    model = f"medmnist/{name}"
+    return build(model, INPUT_MODES[mode], classes=classes, source="none", seed=seed, image_size=side)
 
 
 def by_hand(state: dict[str, Tensor], depths: tuple[int, ...], images: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ def by_hand(state: dict[str, Tensor], depths: tuple[int, ...], images: Tensor) -
 def test_a_network_has_the_papers_layers_for_one_channel_and_three_at_any_size(name: str, parameters: int) -> None:
     torch.manual_seed(0)
     for mode, side in (("rgb", 28), ("grey-1ch", 28), ("grey-1ch", 7), ("grey-1ch", 1)):
-        network = made(name, mode, classes=10, image_size=side).network
+        network = made(name, mode, classes=10, side=side).network
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for norm in (m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)):
