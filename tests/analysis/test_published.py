@@ -200,6 +200,8 @@ def test_the_shipped_claims_are_those_of_the_sources() -> None:
         "finetune-vs-features": [(whole, (last,), ("rps large",))],
         "head-first": [("finetune", (whole, last), None), (whole, (last,), None)],
         "hotdog": [],
+        "medmnist": [],
+        "medmnist-replication": [],
         "size-similarity": [
             (last, (whole,), ("small similar",)),
             (whole, (last,), ("large similar",)),
@@ -313,6 +315,53 @@ def test_every_shipped_figure_is_of_a_cell_of_its_matrix() -> None:
     for name, source in shipped().items():
         cells = {spec.cell for spec in expand(file.load(file.find(source.matrix)))} if source.matrix else set()
         assert [figure for figure in source.figures if not any(map(figure.is_of, cells))] == [], name
+
+
+def test_medmnists_figures_and_their_replication_are_judged_by_our_seeds_on_both_scores(tmp_path: Path) -> None:
+    stated = {
+        name: {(f.dataset, f.metric): (f.value, f.sd, f.runs) for f in shipped()[name].figures}
+        for name in ("medmnist", "medmnist-replication")
+    }
+    assert stated == {
+        "medmnist": {
+            ("breastmnist", "roc_auc"): (0.901, None, 3),
+            ("breastmnist", "accuracy"): (0.863, None, 3),
+            ("pneumoniamnist", "roc_auc"): (0.944, None, 3),
+            ("pneumoniamnist", "accuracy"): (0.854, None, 3),
+        },
+        "medmnist-replication": {
+            ("breastmnist", "roc_auc"): (0.874, 0.012, 3),
+            ("breastmnist", "accuracy"): (0.806, 0.008, 3),
+            ("pneumoniamnist", "roc_auc"): (0.942, 0.014, 3),
+            ("pneumoniamnist", "accuracy"): (0.812, 0.054, 3),
+        },
+    }
+    right = [130, 134, 136, 133, 138]  # of breastmnist's 156 test images
+    matrix = file.load(file.find("medmnist"))
+
+    def correct(spec: RunSpec) -> np.ndarray:
+        return (np.arange(156) < right[spec.seed]).astype(np.int64)
+
+    def keep(spec: RunSpec) -> bool:
+        return spec.dataset == "breastmnist" and (spec.input_mode == "grey-1ch" or spec.seed < 2)
+
+    results = factories.results_of(matrix, factories.fill(tmp_path, matrix, correct, keep))
+    rows = {
+        tuple(cells[:5]): cells[-2:]
+        for name in stated
+        for line in published([shipped()[name]], [], results).splitlines()
+        if (cells := [cell.strip() for cell in line.strip("|").split("|")])[0] == "breastmnist"
+    }
+    one_channel, accuracy = ("breastmnist", "grey-1ch", "scratch"), "test accuracy, %"
+    assert rows[(*one_channel, accuracy, "86.3")] == ["5 of 5", "within"]
+    assert rows[(*one_channel, accuracy, "80.6 ± 0.8")] == ["5 of 5", "outside"]
+    assert {cells[3:] for cells in rows if cells[:3] == one_channel} == {
+        (accuracy, "86.3"),
+        (accuracy, "80.6 ± 0.8"),
+        ("ROC AUC, %", "90.1"),
+        ("ROC AUC, %", "87.4 ± 1.2"),
+    }
+    assert rows[("breastmnist", "grey-3ch", "scratch", accuracy, "86.3")] == ["2 of 5", "too few seeds"]
 
 
 def test_two_seeds_judge_no_figure_and_none_is_not_run(tmp_path: Path) -> None:

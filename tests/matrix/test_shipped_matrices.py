@@ -29,6 +29,9 @@ RUNS = {
     "finetune-vs-features": 12,
     "thumbs": 1,
     "size-similarity": 120,
+    "medmnist": 20,
+    "medmnist-pretrained": 80,
+    "stems": 246,
 }
 
 
@@ -96,7 +99,9 @@ def test_every_arm_of_full_trains_the_whole_network_for_as_long_and_none_exceeds
     }
 
 
-@pytest.mark.parametrize("name", sorted({*file.shipped()} - {"full", "smoke", "hotdog", "thumbs", "flowers102"}))
+@pytest.mark.parametrize(
+    "name", sorted({*file.shipped()} - {"full", "smoke", "hotdog", "thumbs", "flowers102", "medmnist"})
+)
 def test_what_a_kept_backbone_reaches_is_in_every_matrix_that_repeats_no_source(name: str) -> None:
     assert "feature-extract" in load(name).policies
 
@@ -185,6 +190,47 @@ def test_size_similarity_is_two_sizes_of_two_datasets_and_every_policy_of_both_r
     assert [entry.limit for entry in (small, large, *different)] == [40, 200, 40, 200]
     assert set(made.policies) == {"finetune-whole", "freeze-early", "feature-extract", "truncate", "scratch"}
     assert made.training.image_size == (96,)
+
+
+def test_medmnist_is_the_papers_protocol_on_two_of_its_grey_sets() -> None:
+    made = load("medmnist")
+    training = made.training
+    assert (made.models, made.weights, made.policies) == (("medmnist/resnet18",), "none", ("scratch",))
+    assert [entry.title for entry in made.datasets] == ["breastmnist", "pneumoniamnist"]
+    assert (training.image_size, training.batch_size, training.augment) == ((28,), 128, ())
+    assert (training.early_stopping, training.choose_by, training.head_init.name) == (None, "roc_auc", "default")
+    ((stage,),) = {run.stages for run in expand(made)}
+    assert (stage.epochs, stage.lr, stage.weight_decay, stage.optimizer.name) == (100, 1e-3, 0.0, "adam")
+    assert made.model_dump()["training"]["scheduler"] == {"multistep": {"milestones": [0.5, 0.75], "gamma": 0.1}}
+
+
+def test_the_pretrained_arms_see_the_same_images_and_choose_the_epoch_by_the_same_score() -> None:
+    paper, ours = load("medmnist"), load("medmnist-pretrained")
+    for key in ("datasets", "input_modes", "seeds"):
+        assert getattr(ours, key) == getattr(paper, key)
+    assert (ours.training.choose_by, ours.training.augment) == (paper.training.choose_by, paper.training.augment)
+    assert {run.policy for run in expand(ours)} == {"finetune", "finetune-whole", "feature-extract", "scratch"}
+    assert ours.training.image_size == (96,)
+
+
+def test_stems_has_every_mode_under_a_frozen_backbone_and_the_libraries_rules_at_three_rates_of_the_stem() -> None:
+    cells = {(run.dataset, run.input_mode, run.policy) for run in expand(load("stems"))}
+    kept = {(dataset, mode) for dataset, mode, policy in cells if policy == "feature-extract"}
+    coloured = {"beans", "flowers102"}
+    assert kept == {
+        (dataset, mode)
+        for dataset in (*coloured, "elpv", "neu")
+        for mode in INPUT_MODES
+        if dataset in coloured or mode != "rgb"
+    }
+    rules = {f"grey-1ch{suffix}" for suffix in ("", "-mean", "-red", "-luma", "-random-stem")} | {"grey-3ch"}
+    rates = {
+        run.policy: run.stages[0].stem_lr_factor for run in expand(load("stems")) if run.stages[0].trainable == "all"
+    }
+    assert sorted(rates.values()) == pytest.approx([1 / 3, 1, 3])
+    assert {cell for cell in cells if cell[2] != "feature-extract"} == {
+        (dataset, mode, policy) for dataset in ("beans 300", "elpv 300") for mode in rules for policy in rates
+    }
 
 
 def test_ablation_shows_every_input_mode_trained_and_frozen() -> None:
