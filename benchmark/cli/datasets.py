@@ -74,12 +74,15 @@ def list_datasets(data_dir: options.DataDir = None) -> None:
     from tabulate import tabulate
 
     from benchmark.data.catalogue import CATALOGUE, SPLITS
+    from benchmark.data.splits.rules import uses_folds
 
     rows = [
         (
             info.name,
             len(info.classes),
-            "/".join(str(info.images[split]) if split in info.images else "drawn" for split in SPLITS),
+            f"{info.images['train']} in folds"
+            if uses_folds(info.images, "split")
+            else "/".join(str(info.images.get(split, "drawn")) for split in SPLITS),
             f"{info.megabytes} MB" if info.megabytes else "",
             info.licence,
             "colour" if info.colour else "grey",

@@ -124,9 +124,9 @@ class DatasetInfo:
 
     @property
     def origin(self) -> str:
-        """The host that is asked first, or `source` if nothing is downloaded."""
+        """The host that is asked first; if nothing is downloaded `source`, of a folder what is before its colon."""
         if not self.downloads:
-            return self.source
+            return self.source.partition(":")[0]
         scheme, _, rest = self.downloads[0].urls[0].partition("://")
         return "huggingface.co" if scheme == "hf" else rest.split("/")[0]
 
