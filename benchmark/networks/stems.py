@@ -100,17 +100,18 @@ def find_stem(network: nn.Module, state: State, head: set[str], mode: InputMode,
                 f"instead of {tuple(own[name].shape)}."
             )
         return []
-    if not different and mode.stem == "sum":
-        return []
-    convolutions = {f"{name}.weight": name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
-    if not different:
+    layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+    convolutions = {f"{name}.weight": name for name in layers}
+    if not different and [layer.in_channels for layer in layers.values()][:1] == [1]:  # the checkpoint has one channel
+        if mode.stem == "sum":
+            return []
         raise UserError(f"{title}: {mode.name} changes a stem of three channels; these weights have one. Use grey-1ch.")
     strange = [n for n in different if n not in convolutions or own[n].shape[1] != 1 or state[n].shape[1] != 3]
-    if strange:
+    if strange or not different:
         shapes = [f"{name} {tuple(state[name].shape)}" for name in strange]
         raise UserError(
             f"{title}: {mode.name} needs a three-channel first convolution to adapt; "
-            f"this model has {', '.join(shapes)}."
+            f"this model has {', '.join(shapes) or 'none'}."
         )
     return [convolutions[name] for name in different]
 
