@@ -139,7 +139,7 @@ _KNOWN = (
     InputMode(
         "grey-1ch-red",
         stem="red",
-        summary="luma on one channel; the stem's weights for red alone, as Ultralytics takes them",
+        summary="luma on one channel; the stem's weights for red alone, as Ultralytics 8.3.132 to 8.4.174 takes them",
         formula="x = (g - m) / s, W1 = W_r",
     ),
     InputMode(
