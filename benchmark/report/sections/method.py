@@ -81,7 +81,7 @@ _ARTICLES_DATASETS = ("beans", "rps", "pets")
 OURS, SAME = "our choice", "the same"
 
 _EVALUATION: dict[Evaluation, str] = {
-    "split": f"on a drawn one; of a small folder by {FOLDS} folds",
+    "split": f"on a drawn one; of a small dataset by {FOLDS} folds",
     "folds": f"by {FOLDS} folds",
 }
 
