@@ -35,6 +35,7 @@ from benchmark.matrix.own_folder import (
     sizes_of,
     with_sizes,
 )
+from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.words import duration, seconds_in
 
@@ -154,7 +155,7 @@ class _Command:
             budget: seconds from the start of the command.
         """
         first = self.sized(sizes)
-        heads = [run for run in first.selected if run.spec.policy == KEPT]
+        heads = [run for run in first.selected if run.spec.policy == KEPT and not is_repetition(run.spec, first.matrix)]
         heads = [run for run in heads if self.asked.force or run.state != "done"]
         not_done = execute(first, heads, self.place, from_scratch=self.asked.force)
         recommend_first(load_results(first))
@@ -200,6 +201,14 @@ class _Command:
             f"More time would buy {in_words(cheapest.sizes, sizes)}, in about {duration(cheapest.seconds)}: "
             f"run the same command with --budget {minutes}min."
         )
+
+
+def is_repetition(spec: RunSpec, matrix: Matrix) -> bool:
+    """Return whether a head on kept features is another of its matrix again, for which no recommendation has to wait.
+
+    One channel with the summed filters is three equal ones, where all channels have one mean and standard deviation.
+    """
+    return spec.input_mode == "grey-1ch" and "grey-3ch" in matrix.input_modes
 
 
 def choose_heads(seconds: Mapping[int, float], budget: float) -> tuple[int, ...]:

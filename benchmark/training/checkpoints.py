@@ -1,10 +1,11 @@
-"""State of a run after its last complete epoch, on disk, so that an interrupted run resumes from there."""
+"""State of a run after one of its last epochs, on disk, so that an interrupted run resumes from there."""
 
 from __future__ import annotations
 
 import io
 import logging
 import random
+import time
 import zipfile
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,9 @@ from benchmark.errors import UserError
 from benchmark.files import write_atomically
 
 log = logging.getLogger(__name__)
+
+EVERY = 10.0
+"""Seconds from one kept state to the next, the most that an interrupted run has to repeat beyond an epoch."""
 
 
 def snapshot(value: Any) -> Any:
@@ -65,12 +69,15 @@ class Checkpoints:
         run_id: the run's.
         key: all that must be equal for a resumed run to end as if it had never been interrupted (versions, images,
             weights, device); a checkpoint with another key is not used.
+        every: seconds from one kept state to the next: an epoch may be shorter than the writing.
     """
 
-    def __init__(self, folder: Path, run_id: str, key: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, run_id: str, key: Mapping[str, str], every: float = EVERY) -> None:
         self._folder = folder
         self._id = run_id
         self._key = dict(key)
+        self._every = every
+        self._due = time.monotonic()
         self._best_on_disk: int | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
@@ -107,13 +114,16 @@ class Checkpoints:
         return state
 
     def save(self, state: Mapping[str, Any], best_epoch: int | None, best: Mapping[str, Any]) -> None:
-        """Replace the last state; return when the new one is copied, before it is written.
+        """Replace the last state unless it is new; return when the new one is copied, before it is written.
 
         Args:
             state: nested dicts, lists and tuples of tensors, numbers and text.
             best_epoch: the best epoch so far, or None.
             best: state of the best epoch; copied only when the epoch is new.
         """
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + self._every
         self._finish()
         copied = snapshot({**state, "identity": self._key, "best_epoch": best_epoch})
         new_best = snapshot(best) if best_epoch is not None and best_epoch != self._best_on_disk else None

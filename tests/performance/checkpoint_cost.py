@@ -37,7 +37,7 @@ class EverySecond(Checkpoints):
     """Processor seconds of the thread that writes."""
 
     def __init__(self, folder: Path, run_id: str, identity: Mapping[str, str]) -> None:
-        super().__init__(folder, run_id, identity)
+        super().__init__(folder, run_id, identity, every=0)
         self.called, self.copying, self.writing = [], [], []
         made.append(self)
 

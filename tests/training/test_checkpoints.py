@@ -30,11 +30,13 @@ class Interrupted(Exception):
     """Stands for whatever ends a process between two epochs."""
 
 
-def trained(spec: RunSpec, folder: Path | None, stop_after: int | None = None, precision: str = "fp32") -> Trained:
-    """Train with checkpoints in a folder; ``stop_after``: be interrupted after that epoch."""
+def trained(
+    spec: RunSpec, folder: Path | None, stop_after: int | None = None, precision: str = "fp32", every: float = 0
+) -> Trained:
+    """Train with checkpoints in a folder, after each epoch by default; ``stop_after``: be interrupted then."""
     torch.manual_seed(987)  # whatever the process did before
     built, images = factories.network_and_images(spec, factories.dataset())
-    kept = Checkpoints(folder, spec.id, {"code": "1"}) if folder else None
+    kept = Checkpoints(folder, spec.id, {"code": "1"}, every) if folder else None
 
     def on_epoch(record: EpochRecord) -> None:
         if record.epoch == stop_after:
@@ -101,6 +103,17 @@ def test_every_optimizer_and_schedule_goes_on_where_it_was(optimizer: str, sched
     assert resumed.run_state.resumed_after == [1, 2]
 
 
+def test_each_process_keeps_its_first_epoch_and_then_none_for_some_seconds(tmp_path: Path) -> None:
+    spec = factories.training_spec(epochs=5)
+    for epochs_done in (1, 2):
+        with pytest.raises(Interrupted):
+            trained(spec, tmp_path, stop_after=4, every=60)
+        kept = loaded(tmp_path, spec, {"code": "1"})
+        assert kept is not None
+        assert kept["epochs_done"] == epochs_done
+    assert_the_same(trained(spec, None), trained(spec, tmp_path))
+
+
 def test_random_numbers_drawn_in_training_go_on_where_they_were(tmp_path: Path) -> None:
     spec = factories.training_spec(epochs=3)
 
@@ -124,7 +137,7 @@ def test_random_numbers_drawn_in_training_go_on_where_they_were(tmp_path: Path) 
         return drawn
 
     whole = draws(None, None, seed=1)
-    first = draws(Checkpoints(tmp_path, spec.id, {}), 2, seed=1)
+    first = draws(Checkpoints(tmp_path, spec.id, {}, every=0), 2, seed=1)
     second = draws(Checkpoints(tmp_path, spec.id, {}), None, seed=2)
     assert first and second
     assert first + second == whole
