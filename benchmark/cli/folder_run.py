@@ -21,6 +21,7 @@ from benchmark.execution.gpus import default_workers, list_gpus
 from benchmark.execution.pace import measure_pace
 from benchmark.execution.side_process import call_in_side_process
 from benchmark.matrix import file
+from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.own_folder import (
     HEADS,
     KEPT,
@@ -35,7 +36,6 @@ from benchmark.matrix.own_folder import (
     sizes_of,
     with_sizes,
 )
-from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.words import duration, seconds_in
 
