@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from benchmark.analysis import frames
 from benchmark.analysis.differences import differences, measure_scores
-from benchmark.analysis.floor import Floor
+from benchmark.analysis.floor import Floor, best_floor
 from benchmark.analysis.published import load_sources
 from benchmark.analysis.results import Results
 from benchmark.files import write_atomically
@@ -24,7 +24,7 @@ from benchmark.report.figures import charts, images
 from benchmark.report.figures.picture import Picture
 from benchmark.report.markdown import markdown
 from benchmark.report.sections.recommendation import recommendations
-from benchmark.report.text import plain
+from benchmark.report.text import percent, plain
 from benchmark.words import count
 
 FIGURES = "figures"
@@ -146,15 +146,22 @@ def runs_agree(content: bytes, frame: pd.DataFrame) -> bool:
 
 
 def table(results: Results) -> str:
-    """Return the ledger and the comparison table as plain text."""
+    """Return the ledger, the comparison table and the best floor rows as plain text."""
     header, rows = tables.comparison(results)
-    note = (
-        f"test accuracy in %: mean over seeds (95 % interval, seeds and images); {tables.BEST} highest of its dataset"
-    )
-    body = tabulate(rows, headers=header, tablefmt="simple", disable_numparse=True)
-    return (
-        f"{results.matrix.name}: {count(len(results.plan.runs), 'run')}: {tables.ledger(results)}\n\n{body}\n\n{note}"
-    )
+    best = {dataset: best_floor(dataset, results.floor) for dataset in results.datasets}
+    lines = [
+        f"{results.matrix.name}: {count(len(results.plan.runs), 'run')}: {tables.ledger(results)}",
+        "",
+        tabulate(rows, headers=header, tablefmt="simple", disable_numparse=True),
+        "",
+        f"test accuracy in %: mean over seeds (95 % interval, seeds and images); {tables.BEST} highest of its dataset",
+        *(
+            f"{name}: best floor row: {row.method} {percent(row.mean('test.accuracy') or 0.0)}"
+            for name, row in best.items()
+            if row
+        ),
+    ]
+    return "\n".join(lines)
 
 
 def floor_table(floors: Sequence[Floor]) -> str:

@@ -20,13 +20,13 @@ from benchmark.report.figures.charts import describe_drawn
 from benchmark.report.figures.images import explain_missing
 from benchmark.report.figures.picture import Picture, Section
 from benchmark.report.sections import method
+from benchmark.report.sections.accuracy import FLOOR_NOTE, accuracy_tables
 from benchmark.report.sections.answer import answer, cautions, details, families_in, reading
-from benchmark.report.sections.floor import floor
 from benchmark.report.sections.published import published
 from benchmark.report.sections.recommendation import recommendations
 from benchmark.report.sections.scores import costs, other_scores, recall_tables, score_differences_table
 from benchmark.report.sections.tuning import learning_rates
-from benchmark.report.text import escape, margin_in_words, p_text, percent, points_with_interval, table
+from benchmark.report.text import escape, margin_in_words, p_text, percent, points_with_interval
 from benchmark.words import count, listed
 
 
@@ -62,8 +62,8 @@ def markdown(
         ledger=tables.ledger(results),
         models=listed([escape(model) for model in matrix.models]),
         machine_in_short=method.machine_in_short(plan.done) if plan.done else "",
-        comparison=_comparison(results),
-        floor=floor(results.floor),
+        accuracy_tables=accuracy_tables,
+        floor_note=FLOOR_NOTE,
         best=tables.BEST,
         figures=figures_of,
         differences=_differences(results, found),
@@ -84,17 +84,6 @@ def markdown(
         flags=method.flags(plan.done),
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
-
-
-def _comparison(results: Results) -> str:
-    header, rows = tables.comparison(results)
-    names = len(header) - len(results.matrix.policies)
-    shown = [[*(escape(text) for text in row[:names]), *(_emphasised(text) for text in row[names:])] for row in rows]
-    return table(header, shown, left=names)
-
-
-def _emphasised(text: str) -> str:
-    return f"**{escape(text)}**" if text.endswith(tables.BEST) else escape(text)
 
 
 def _differences(results: Results, found: Sequence[Difference]) -> str:

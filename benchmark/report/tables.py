@@ -78,7 +78,7 @@ def floor(floors: Sequence[Floor]) -> tuple[list[str], list[list[str]]]:
         scores = [format_value(each.mean(field), unit, decimals) for field, (_, unit, decimals) in _FLOOR.items()]
         rows.append([each.dataset, f"{each.method}{best}", "; ".join(notes), *scores])
     titles = [title for title, _, _ in _FLOOR.values()]
-    return ["dataset", "method", "chosen", *titles], rows
+    return ["dataset", "floor row", "chosen", *titles], rows
 
 
 def _cell(results: Results, key: CellKey, best: bool) -> str:

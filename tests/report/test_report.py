@@ -147,6 +147,31 @@ def test_the_table_shows_means_and_intervals_that_the_csv_holds(filled: Store) -
     assert shown in made["report.md"]
 
 
+def test_floor_rows_are_under_their_datasets_table_and_lines_of_its_panel(tmp_path: Path) -> None:
+    store = factories.fill(tmp_path, MATRIX, factories.latent())
+    for spec in floor_specs(expand(MATRIX)):
+        accuracy = 0.6 if (spec.dataset, spec.method) == ("elpv", "1-nn") else 0.3
+        row = factories.floor_row(spec, accuracy, accuracy)
+        FloorStore(store.folder).save(row, factories.floor_predictions(row))
+    results = factories.results_of(MATRIX, store)
+    picture, *_ = build.texts_and_pictures(results)[1]
+    lines = [(line["dataset"], line["method"], line["mean"], line["best"]) for line in picture.data["floor"]]
+    assert lines == [
+        ("beans", "majority", 0.3, True),
+        ("elpv", "majority", 0.3, False),
+        ("elpv", "1-nn", 0.6, True),
+    ]
+    beans, elpv = (panel for panel in picture.draw(picture.data).axes if panel.get_title() in ("beans", "elpv"))
+    assert [text.get_text() for text in beans.texts] == ["majority"]
+    assert [text.get_text() for text in elpv.texts][:1] == ["1-nn"]
+    shown = factories.texts(MATRIX, store)["report.md"].partition("## Test accuracy")[2].partition("## Paired")[0]
+    _, of_beans, of_elpv = shown.split("### ")
+    assert "**majority ★** |  | 30.0 | 30.0 |" in of_beans
+    assert "**1-nn ★** |  | 60.0 | 60.0 |" in of_elpv
+    assert of_elpv.index("| grey-1ch |") < of_elpv.index("| majority |")
+    assert "elpv: best floor row: 1-nn 60.0" in build.table(results)
+
+
 def test_each_datasets_best_is_marked_once_and_colourless_rgb_is_not_applicable(filled: Store) -> None:
     made = factories.texts(MATRIX, filled)
     best = [(r["dataset"], float(r["accuracy"])) for r in rows(made["table.csv"]) if r["best_of_dataset"] == "yes"]
@@ -274,7 +299,7 @@ def test_several_sizes_have_figures_rows_and_answers_of_their_own(tmp_path: Path
         assert f"### beans, {size} px\n" in shown
         assert f"| beans | {size} px | finetune − scratch |" in shown.replace("**", "")
     assert re.search(r"\*\*beans\*\*: grey-\dch with \w+ \((96|64) px\)", answer)
-    assert "| dataset | image size | input mode | finetune | scratch |" in shown
+    assert "| image size | input mode | finetune | scratch |" in shown
     assert "timm/tf\\_efficientnet\\_lite0, 96 and 64 px, at most" in shown
     assert "| 96, 64 | 224 (here" in shown
     for size, kilobytes in ((96, "36.9"), (64, "16.4")):
@@ -293,7 +318,7 @@ def test_cells_that_the_matrix_leaves_out_have_no_row_no_comparison_and_no_figur
         exclude=[{"policy": "scratch", "image_size": 64}, {"input_mode": "rgb", "image_size": 64}],
     )
     files = factories.texts(matrix, factories.fill(tmp_path, matrix, factories.latent()))
-    every_row = re.findall(r"\| beans \| (\d+) px \| (rgb|grey-.ch) \| (.+) \|", files["report.md"])
+    every_row = re.findall(r"^\| (\d+) px \| (rgb|grey-.ch) \| (.+) \|", files["report.md"], re.MULTILINE)
     assert [(size, mode, "left out" in cells) for size, mode, cells in every_row[:5]] == [
         ("96", "rgb", False),
         ("96", "grey-3ch", False),
@@ -409,7 +434,7 @@ def test_recall_and_cost_are_those_of_the_cell(filled: Store) -> None:
     cell = results.by_key[CellKey("elpv", "grey-1ch", "scratch", "timm/tf_efficientnet_lite0", 96)]
     assert cell.confusion.sum() == 3 * 128
     functional = 100 * cell.confusion[0, 0] / cell.confusion[0].sum()
-    elpv = shown.partition("### elpv")[2].partition("## Other scores")[0]
+    elpv = shown.partition("### Recall by class")[2].partition("### elpv")[2].partition("## Other scores")[0]
     row = next(line for line in elpv.splitlines() if line.startswith("| grey-1ch | scratch"))
     assert f"| {functional:.1f} |" in row
     cost = next(line for line in shown.splitlines() if line.startswith("| elpv | grey-1ch | scratch | 15."))

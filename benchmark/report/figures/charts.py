@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmark.analysis.differences import QUESTIONS, Difference
+from benchmark.analysis.floor import best_floor
 from benchmark.analysis.results import Cell, Results
 from benchmark.matrix.run_spec import Setup
 from benchmark.report.figures import draw
@@ -78,10 +79,24 @@ def _accuracy(cells: Sequence[Cell], setup: Setup, results: Results) -> Picture:
         section="accuracy",
         title=results.matrix.add_setup("Test accuracy by policy and input mode", setup),
         caption="Points: means over seeds. Bars: 95 % intervals for crossed seeds and test images; dotted bars are "
-        "over the images alone (one seed). Cells whose bars overlap may still differ: see the paired differences.",
-        data=_panels(results, [_point(cell) for cell in cells]),
+        "over the images alone (one seed). Cells whose bars overlap may still differ: see the paired differences. "
+        "Dashed: the best floor row of the dataset, chosen on validation. Thin: always the most frequent class, where "
+        "the axis reaches it.",
+        data=_panels(results, [_point(cell) for cell in cells]) | {"floor": _floor_lines(cells, results)},
         draw=draw.accuracy,
     )
+
+
+def _floor_lines(cells: Sequence[Cell], results: Results) -> list[dict[str, Any]]:
+    """Return the best floor row of each dataset in a figure, and the majority's row where that is another."""
+    lines = []
+    for dataset in dict.fromkeys(cell.key.dataset for cell in cells):
+        best = best_floor(dataset, results.floor)
+        for floor in results.floor:
+            if floor.dataset == dataset and floor.is_complete and (floor is best or floor.method == "majority"):
+                mean = _round(floor.mean("test.accuracy"))
+                lines.append({"dataset": dataset, "method": floor.method, "mean": mean, "best": floor is best})
+    return lines
 
 
 def _panels(results: Results, points: list[dict[str, Any]]) -> dict[str, Any]:

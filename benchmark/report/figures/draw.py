@@ -60,9 +60,24 @@ def accuracy(data: Any) -> Figure:
         axes.xaxis.set_tick_params(length=0)
         for edge in range(1, len(policies)):
             axes.axvline(edge - 0.5, color="#dddddd", linewidth=0.8, zorder=0)
+    _floor_lines(panels, data)
     _accuracy_axis(panels)
     _legend(figure, _mode_handles(modes, "o"))
     return figure
+
+
+def _floor_lines(panels: Sequence[tuple[Axes, object]], data: Any) -> None:
+    """Draw each dataset's floor rows with their names: the best one, and thinner the majority's where the axis is."""
+    axes_of = {title: axes for title, (axes, _) in zip(data["datasets"], panels, strict=True)}
+    for line in sorted(data["floor"], key=lambda line: not line["best"]):  # all panels share the axis of the best ones
+        axes, y = axes_of[line["dataset"]], 100 * line["mean"]
+        low, high = axes.get_ylim()
+        if line["best"] or low <= y <= high:
+            width, style = (1.2, "--") if line["best"] else (0.6, "-")
+            axes.axhline(y, color=GREY, linewidth=width, linestyle=style, zorder=1)
+            right = axes.get_xlim()[1]
+            name = axes.annotate(line["method"], (right, y), (2, 0), textcoords="offset points", va="center")
+            name.set(color=GREY, fontsize=_SMALL)
 
 
 def cost(data: Any) -> Figure:
