@@ -93,6 +93,7 @@ class Server:
     bodies: dict[str, bytes] = field(default_factory=dict)
     cut_after: dict[str, int] = field(default_factory=dict)
     status: dict[str, int] = field(default_factory=dict)
+    without_ranges: bool = False
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -118,6 +119,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
         def answer(self, path: str) -> bytes:
             asked, body = self.headers.get("Range"), served.bodies.get(path, b"")
+            asked = None if served.without_ranges else asked
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
             status = served.status.get(path, (206 if asked else 200) if path in served.bodies else 404)
             sent = f"bytes {start}-{len(body) - 1}/{len(body)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import zipfile
 from collections import Counter
@@ -16,7 +17,7 @@ import pytest
 from numpy.lib import format as npy
 from PIL import Image
 
-from benchmark.data.catalogue import CATALOGUE, SIDES, DatasetInfo, Download, SplitName
+from benchmark.data.catalogue import CATALOGUE, SIDES, SPLITS, DatasetInfo, Download, SplitName
 from benchmark.data.download.prepare import prepare
 from benchmark.data.layouts import list_dataset, unpack_dataset
 from benchmark.errors import UserError
@@ -38,13 +39,13 @@ PUBLISHED = {
 SIZES: Mapping[SplitName, int] = {"train": 12, "validation": 4, "test": 6}
 
 
-def arrays(**changes: np.ndarray) -> Arrays:
-    """Return the arrays of a small archive of two classes at 28 pixels, some of them replaced."""
+def arrays(classes: int = 2, side: int = 28, **changes: np.ndarray) -> Arrays:
+    """Return the arrays of a small archive, some of them replaced."""
     rng = np.random.default_rng(0)
     made = {}
     for word, number in zip(("train", "val", "test"), SIZES.values(), strict=True):
-        made[f"{word}_images"] = rng.integers(0, 256, (number, 28, 28), dtype=np.uint8)
-        made[f"{word}_labels"] = (np.arange(number, dtype=np.uint8) % 2)[:, None]
+        made[f"{word}_images"] = rng.integers(0, 256, (number, side, side), dtype=np.uint8)
+        made[f"{word}_labels"] = (np.arange(number, dtype=np.uint8) % classes)[:, None]
     return {**made, **changes}
 
 
@@ -86,6 +87,9 @@ def test_the_catalogue_has_the_seven_grey_sets_in_four_sizes_with_the_packages_a
         assert download.file == info.layout.file == name.replace("-", "_") + ".npz"
         assert download.urls[0].startswith("https://zenodo.org/records/10519652/files/")
         assert not info.colour and info.licence == "CC BY 4.0"
+        base, _, side = name.partition("-")
+        assert (len(info.classes), *(info.images[split] for split in SPLITS)) == PUBLISHED[base]
+        assert info.layout.side == int(side or 28)
     assert len({info.downloads[0].hash for info in sets.values()}) == 7 * len(SIDES)
     assert sets["breastmnist"].downloads[0].hash == "md5:750601b1f35ba3300ea97c75c52ff8f6", "the file at hand"
     assert sets["pneumoniamnist"].downloads[0].hash == "md5:28209eda62fecd6e6a2d98b1501bb15f", "the file at hand"
@@ -199,21 +203,59 @@ def test_another_archive_of_the_same_form_is_not_taken_for_the_original(tmp_path
     assert [path.name for path in (cache / "generated").iterdir() if path.suffix != ".lock"] == []
 
 
-def test_archives_are_downloaded_verified_resumed_and_lie_next_to_each_other(server: Server, tmp_path: Path) -> None:
-    info = small(tmp_path / "origin", arrays())
-    body = (tmp_path / "origin" / "medmnist" / "breastmnist.npz").read_bytes()
-    infos = []
-    for name, file in (("breastmnist", "breastmnist.npz"), ("second", "second.npz")):
-        server.bodies[f"{file}?download=1"] = body
-        server.cut_after[f"{file}?download=1"] = 5000
-        downloads = (Download((server.url(f"{file}?download=1"),), info.downloads[0].hash),)
-        infos.append(replace(info, name=name, layout=replace(info.layout, file=file), downloads=downloads))
-    for each in infos:
-        assert len(prepare(each, tmp_path / "data").files) == 22
-        prepare(each, tmp_path / "data")
-    assert files_in(tmp_path / "data") == ["medmnist/breastmnist.npz", "medmnist/second.npz"]
-    assert [asked for _, asked in server.requests] == [None, "bytes=5000-"] * 2
-    (tmp_path / "data" / "medmnist" / "second.npz").write_bytes(b"precious")
-    with pytest.raises(UserError, match=r"second\.npz exists and is kept as it is: move it away first"):
-        prepare(infos[1], tmp_path / "data")
-    assert (tmp_path / "data" / "medmnist" / "second.npz").read_bytes() == b"precious"
+def served(server: Server, name: str) -> tuple[DatasetInfo, bytes]:
+    """Let the server have a small archive at a set's own path, in place of the original, and return its entry."""
+    info = CATALOGUE[name]
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays(len(info.classes), info.layout.side))  # type: ignore[arg-type]
+    body = buffer.getvalue()
+    path = info.downloads[0].urls[0].removeprefix("https://zenodo.org/")
+    server.bodies[path] = body
+    download = Download((server.url(path),), f"md5:{hashlib.md5(body).hexdigest()}")
+    return replace(info, images=SIZES, downloads=(download,)), body
+
+
+def test_each_set_and_size_is_downloaded_once_and_all_lie_next_to_each_other(server: Server, tmp_path: Path) -> None:
+    names = [name for name, info in CATALOGUE.items() if info.layout.kind == "medmnist"]
+    bodies = {}
+    for name in names:
+        info, bodies[name] = served(server, name)
+        assert len(prepare(info, tmp_path).files) == sum(SIZES.values())
+        prepare(info, tmp_path)
+    places = {name: f"medmnist/{name.replace('-', '_')}.npz" for name in names}
+    assert files_in(tmp_path) == sorted(places.values())
+    assert all((tmp_path / places[name]).read_bytes() == body for name, body in bodies.items())
+    assert len(server.requests) == len(names) == 28
+
+
+@pytest.mark.parametrize("without_ranges", [False, True])
+def test_an_archive_that_comes_in_two_parts_is_the_original(
+    without_ranges: bool, server: Server, tmp_path: Path
+) -> None:
+    info, body = served(server, "organcmnist-64")
+    (path,) = server.bodies
+    server.without_ranges = without_ranges
+    server.cut_after[path] = 1000
+    prepare(info, tmp_path)
+    assert server.requests == [(path, None), (path, "bytes=1000-")]
+    assert (tmp_path / "medmnist" / "organcmnist_64.npz").read_bytes() == body
+
+
+def test_an_archive_of_another_md5_is_refused_by_name_and_leaves_nothing(server: Server, tmp_path: Path) -> None:
+    info, body = served(server, "octmnist")
+    (path,) = server.bodies
+    server.bodies[path] = body[:-1] + b"?"
+    expected = info.downloads[0].hash
+    with pytest.raises(UserError, match=rf"octmnist: octmnist\.npz cannot be downloaded:\n.* expected hash {expected}"):
+        prepare(info, tmp_path)
+    assert files_in(tmp_path) == []
+
+
+def test_a_file_that_is_there_is_kept_and_not_taken_for_an_archive(server: Server, tmp_path: Path) -> None:
+    info, _ = served(server, "breastmnist")
+    path = tmp_path / "medmnist" / "breastmnist.npz"
+    path.parent.mkdir()
+    path.write_bytes(b"precious")
+    with pytest.raises(UserError, match=r"breastmnist\.npz exists and is kept as it is: move it away first"):
+        prepare(info, tmp_path)
+    assert path.read_bytes() == b"precious" and server.requests == []

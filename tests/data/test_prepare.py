@@ -74,6 +74,15 @@ def test_a_cut_connection_is_resumed_where_it_broke(rps: DatasetInfo, server: Se
     assert [asked for path, asked in server.requests if path == "rps.zip"] == [None, "bytes=5000-"]
 
 
+def test_a_server_that_sends_no_parts_is_asked_for_the_rest_and_its_whole_file_replaces_the_part(
+    rps: DatasetInfo, server: Server, tmp_path: Path
+) -> None:
+    server.cut_after["rps.zip"] = 5000
+    server.without_ranges = True
+    assert len(prepare(rps, tmp_path).files) == 24
+    assert [asked for path, asked in server.requests if path == "rps.zip"] == [None, "bytes=5000-"]
+
+
 def test_a_download_that_stays_broken_is_reported_and_the_next_run_resumes_it(
     rps: DatasetInfo, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
