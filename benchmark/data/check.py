@@ -284,9 +284,9 @@ def _near_duplicates(scanned: Scan) -> Iterator[Finding]:
         pixels,
         NEAR,
         [
-            lambda rows, columns: ~copies(rows, columns) & ~labels(rows, columns),
-            lambda rows, columns: ~copies(rows, columns) & ~splits(rows, columns),
-            lambda rows, columns: ~copies(rows, columns) & labels(rows, columns) & splits(rows, columns),
+            lambda i, j: ~copies(i, j) & ~labels(i, j),
+            lambda i, j: ~copies(i, j) & ~splits(i, j),
+            lambda i, j: ~copies(i, j) & labels(i, j) & splits(i, j),
         ],
     )
     for (kind, (severity, meaning)), alike in zip(kinds.items(), found, strict=True):
@@ -298,11 +298,11 @@ def _near_duplicates(scanned: Scan) -> Iterator[Finding]:
             yield Finding(kind, severity, meaning, sorted(details), details)
 
 
-def _equal(values: Sequence[Hashable]) -> Callable[[slice, slice], NDArray[np.bool_]]:
-    """Return a function that says for some rows and columns which values are equal, bool, shape (rows, columns)."""
+def _equal(values: Sequence[Hashable]) -> Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]:
+    """Return a function that says of pairs of positions whether the values there are equal."""
     numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
     codes = np.array([numbers[value] for value in values])
-    return lambda rows, columns: codes[rows][:, None] == codes[columns][None, :]
+    return lambda i, j: codes[i] == codes[j]
 
 
 def _groups(scanned: Scan) -> Iterator[Finding]:

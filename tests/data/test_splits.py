@@ -16,7 +16,7 @@ from benchmark.data.listing import ListedFile, make_listing
 from benchmark.data.splits.assign import Assignment, assign
 from benchmark.data.splits.distances import distances
 from benchmark.data.splits.draw import draw, limited
-from benchmark.data.splits.near_duplicates import find_groups
+from benchmark.data.splits.near_duplicates import QUANTILE, chance_limit, find_groups
 from benchmark.data.splits.rules import (
     FEWEST_OF_A_CLASS,
     LARGEST_SHARE,
@@ -104,6 +104,33 @@ def test_a_dataset_of_one_class_has_groups_of_equal_files_only() -> None:
 def test_the_distance_of_equal_thumbnails_is_zero_and_of_black_and_white_255() -> None:
     pair = np.stack([np.zeros(576), np.full(576, 255)]).astype(np.uint8)
     assert distances(pair, pair).tolist() == [[0.0, 255.0], [255.0, 0.0]]
+
+
+@pytest.mark.parametrize(("clips", "classes"), [(2, 2), (40, 3), (190, 2), (190, 190)])
+def test_the_limit_of_near_duplicates_is_the_quantile_of_distances_to_another_class(clips: int, classes: int) -> None:
+    thumbnails = scenes(clips, frames=3, noise=12)
+    labels = np.minimum(np.random.default_rng(0).geometric(0.1, 3 * clips), classes) - 1  # the last ones are rare
+    labels[:2] = 0, 1
+    wide = thumbnails.astype(np.int64)
+    apart = np.stack([np.sqrt(((wide - one) ** 2).sum(axis=1) / 576) for one in wide])
+    apart[labels[:, None] == labels[None]] = np.inf
+    assert chance_limit(thumbnails, labels) == np.quantile(apart.min(axis=1), QUANTILE)
+
+
+def test_few_pairs_of_many_images_are_compared_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    def counted(some: Thumbnails, others: Thumbnails) -> NDArray[np.float64]:
+        nonlocal compared
+        compared += len(some) * len(others)
+        return distances(some, others)
+
+    for module in ("distances", "near_duplicates"):
+        monkeypatch.setattr(f"benchmark.data.splits.{module}.distances", counted)
+    thumbnails = scenes(clips=2000, frames=2, noise=8)
+    labels = np.random.default_rng(0).integers(0, 5, 2000).repeat(2)
+    assert 1990 < len(set(groups_of(thumbnails, labels).tolist())) <= 2000
+    assert compared < len(labels) ** 2 / 2
 
 
 @settings(max_examples=25, deadline=None)
