@@ -39,14 +39,19 @@ PUBLISHED = {
 SIZES: Mapping[SplitName, int] = {"train": 12, "validation": 4, "test": 6}
 
 
-def arrays(classes: int = 2, side: int = 28, **changes: np.ndarray) -> Arrays:
-    """Return the arrays of a small archive, some of them replaced."""
+def arrays(**changes: np.ndarray) -> Arrays:
+    """Return the arrays of a small archive of two classes at 28 pixels, some of them replaced."""
+    return {**drawn(2, 28), **changes}
+
+
+def drawn(classes: int, side: int) -> Arrays:
+    """Return the arrays of a small archive."""
     rng = np.random.default_rng(0)
     made = {}
     for word, number in zip(("train", "val", "test"), SIZES.values(), strict=True):
         made[f"{word}_images"] = rng.integers(0, 256, (number, side, side), dtype=np.uint8)
         made[f"{word}_labels"] = (np.arange(number, dtype=np.uint8) % classes)[:, None]
-    return {**made, **changes}
+    return made
 
 
 def small(data: Path, made: Arrays) -> DatasetInfo:
@@ -207,7 +212,7 @@ def served(server: Server, name: str) -> tuple[DatasetInfo, bytes]:
     """Let the server have a small archive at a set's own path, in place of the original, and return its entry."""
     info = CATALOGUE[name]
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays(len(info.classes), info.layout.side))  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **drawn(len(info.classes), info.layout.side))  # type: ignore[arg-type]
     body = buffer.getvalue()
     path = info.downloads[0].urls[0].removeprefix("https://zenodo.org/")
     server.bodies[path] = body

@@ -69,8 +69,9 @@ def _coarse(images: NDArray[np.generic]) -> Floats:
         images[rows].reshape(-1, _CELLS, side, _CELLS, side).mean(axis=(2, 4), dtype=np.float64)
         for rows in blocks(len(images))
     ]
-    coarse = np.concatenate(means).reshape(len(images), -1)
-    return coarse - coarse.mean()
+    coarse: Floats = np.concatenate(means).reshape(len(images), -1)
+    coarse -= coarse.mean()
+    return coarse
 
 
 def _candidates(coarse: Floats, limit: float) -> Iterator[tuple[Integers, Integers]]:
