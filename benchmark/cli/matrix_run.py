@@ -177,7 +177,7 @@ def load_results(selection: Selection) -> Results:
 
 
 def report(selection: Selection) -> Results:
-    """Write the report, print the table, and return the results that both show.
+    """Write the report, print the answer and the table, and return the results that all of them show.
 
     Records are read under the folder's lock: no other command can then write an older report over a newer one.
     """
@@ -190,7 +190,7 @@ def report(selection: Selection) -> Results:
         try:  # first: a report does not depend on who reads what is printed
             build.write(results, store.folder)
         finally:
-            typer.echo(build.table(results))
+            typer.echo(f"\n{build.answer_text(results)}\n\n{build.table(results)}")
     typer.echo(f"report: {store.folder / 'report.md'}")
     return results
 
@@ -214,25 +214,17 @@ def explain(not_done: NotDone, results: Results) -> None:
 
 def recommend_first(results: Results) -> None:
     """Print what is recommended until more is run."""
-    typer.echo("\nFirst recommendation")
-    _echo_wrapped(build.recommendation(results).partition("\n\n")[0])
+    typer.echo(f"\nFirst recommendation\n{build.recommendation(results, with_legend=False)}")
 
 
 def recommend(results: Results, more: str = "") -> None:
-    """Print the recommendation in words, a sentence more, and the command that classifies with the winner."""
+    """Print the recommendation, a sentence more, and the command that classifies with the winner."""
     matrix, folder = results.matrix, results.store.folder
-    typer.echo("\nRecommendation")
-    _echo_wrapped(build.recommendation(results))
+    typer.echo(f"\nRecommendation\n{build.recommendation(results)}")
     if more:
-        typer.echo()
-        _echo_wrapped(more)
+        typer.echo(f"\n{textwrap.fill(more, build.TERMINAL_COLUMNS)}")
     if matrix.keep_weights == "none":
         return
     where = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
     best = f"--best {shlex.quote(folder.name)}{' --dataset NAME' if len(matrix.datasets) > 1 else ''}{where}"
     typer.echo(f"\nClassify with the winner: python -m benchmark predict {best} IMAGE…")
-
-
-def _echo_wrapped(text: str) -> None:
-    for line in text.splitlines():
-        typer.echo(textwrap.fill(line, width=100, subsequent_indent="  " if line.startswith("- ") else ""))

@@ -50,7 +50,9 @@ def report(
             typer.echo(f"{store.folder}: {'differs from its records' if differences else 'agrees with its records'}")
             drifted = drifted or bool(differences)
         else:
-            for path in build.write(loaded, store.folder):
+            written = build.write(loaded, store.folder)
+            typer.echo(build.answer_text(loaded))
+            for path in written:
                 typer.echo(f"wrote {path}")
     if drifted or damaged:
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from benchmark.report import page, tables
 from benchmark.report.figures import charts, images
 from benchmark.report.figures.picture import Picture
 from benchmark.report.markdown import markdown
-from benchmark.report.sections.recommendation import recommendations
+from benchmark.report.sections.answer import answer
+from benchmark.report.sections.recommendation import NONE, legend, recommend
 from benchmark.report.text import percent, plain
 from benchmark.words import count
 
@@ -38,6 +40,15 @@ PAGE = "report.html"
 
 RUNS = "runs.parquet"
 """Table with one row per run."""
+
+TERMINAL_COLUMNS = 100
+"""Width of sentences on a terminal."""
+
+UNBROKEN = "\u00a0±\u00a0"
+"""Between a difference and its half-width where lines are broken."""
+
+FACT_COLUMNS = 80
+"""Width of the facts of a recommendation on a terminal; their names need the rest."""
 
 
 def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture]]:
@@ -171,9 +182,27 @@ def floor_table(floors: Sequence[Floor]) -> str:
     return f"floor rows: methods without a network; {tables.BEST} highest validation accuracy\n\n{body}\n"
 
 
-def recommendation(results: Results) -> str:
-    """Return the report's recommendation for each dataset as plain text."""
-    return plain(recommendations(results))
+def answer_text(results: Results) -> str:
+    """Return the answer as plain text."""
+    return _wrapped(plain(answer(results, differences(results))))
+
+
+def recommendation(results: Results, *, with_legend: bool = True) -> str:
+    """Return the report's recommendations as plain text: a sentence and a small table for each dataset."""
+    parts = []
+    for each in recommend(results):
+        rows = [(name, plain(text).replace(" ± ", UNBROKEN)) for name, text in each.rows.items()]
+        facts = tabulate(rows, tablefmt="plain", maxcolwidths=[None, FACT_COLUMNS], disable_numparse=True)
+        facts = textwrap.indent(facts.replace(UNBROKEN, " ± "), "  ")
+        parts.append(f"{_wrapped(plain(each.sentence))}\n{facts}".rstrip())
+    if not parts:
+        return NONE
+    return "\n\n".join([*parts, _wrapped(legend(results))] if with_legend else parts)
+
+
+def _wrapped(text: str) -> str:
+    lines = text.replace(" ± ", UNBROKEN).splitlines()
+    return "\n".join(textwrap.fill(line, TERMINAL_COLUMNS) for line in lines).replace(UNBROKEN, " ± ")
 
 
 def _page(results: Results, texts: Mapping[str, bytes], figures: Sequence[Picture], folder: Path) -> bytes:

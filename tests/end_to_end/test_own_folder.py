@@ -192,13 +192,18 @@ def test_run_folder_ends_with_a_recommendation_and_predict_and_export_follow_it(
     settings = [word for text in TINY for word in ("--set", text)]
     done = project.run("run", "--folder", str(own), *settings)
     assert done.returncode == 0, done.stderr
-    for words in ("40 images of 2 classes: lying, standing", "cross-validation", "Recommendation", "- my images: "):
+    for words in (
+        "40 images of 2 classes: lying, standing",
+        "cross-validation",
+        "Recommendation",
+        "For my images take ",
+    ):
         assert words in done.stdout
     assert "left out: 1 entry, in no class folder: loose.png." in done.stdout
     assert {"left out: 1 entry, in no class folder"} <= set.intersection(
         *(set(record["dataset"]["notes"]) for record in project.records("my-images").values())
     )
-    assert "It has the highest validation accuracy of the 3 cells" in " ".join(done.stdout.split())
+    assert "the highest validation accuracy of the 3 cells" in " ".join(done.stdout.split())
     assert "More time" not in done.stdout, "the command says itself what is run"
     command = done.stdout.splitlines()[-1]
     assert command == "Classify with the winner: python -m benchmark predict --best my-images IMAGE…"
@@ -238,7 +243,7 @@ def test_on_a_cpu_heads_come_first_then_what_the_budget_allows_and_later_what_a_
     first, _, rest = shown.partition("First recommendation")
     assert "feature-extract at 224 px is left out: about " in first
     assert "floor rows: " in first
-    assert "- bars: " in rest
+    assert "For bars take " in rest
     assert (
         "Nothing more fits into the budget, which leaves 0 s: by a short training finetune and scratch at 96 px" in rest
     )

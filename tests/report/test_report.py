@@ -17,6 +17,7 @@ import pytest
 
 from benchmark.analysis import frames
 from benchmark.matrix.expand import expand
+from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import CellKey, RunSpec
 from benchmark.records.floor import FloorStore, floor_specs
 from benchmark.records.store import Store
@@ -249,8 +250,8 @@ def test_a_damaged_record_is_named_on_top_and_left_out(small: Store) -> None:
     made = factories.texts(SMALL, small)["report.md"]
     assert "6 runs asked for: 5 done, 0 failed, 0 stale, 1 damaged, 0 pending." in made
     assert f"- `records/{path.name}`: " in made
-    before = made.partition("## The answer")[0]
-    assert f"**1 damaged record, left out of every number below:** `records/{path.name}` (see Runs)." in before
+    before = made.partition("### Recommendation")[0]
+    assert f"**1 damaged record, left out of every number here:** `records/{path.name}` (see Runs)." in before
     assert "(n=2)" in made
     assert "report.md: changed" in build.check(factories.results_of(SMALL, small), small.folder)
 
@@ -298,7 +299,7 @@ def test_several_sizes_have_figures_rows_and_answers_of_their_own(tmp_path: Path
         assert re.search(rf"finetune is better on .*beans at {size} px \(", answer)
         assert f"### beans, {size} px\n" in shown
         assert f"| beans | {size} px | finetune − scratch |" in shown.replace("**", "")
-    assert re.search(r"\*\*beans\*\*: grey-\dch with \w+ \((96|64) px\)", answer)
+    assert re.search(r"For \*\*beans\*\* take grey-\dch with \w+ \((96|64) px\)\.", answer)
     assert "| image size | input mode | finetune | scratch |" in shown
     assert "timm/tf\\_efficientnet\\_lite0, 96 and 64 px, at most" in shown
     assert "| 96, 64 | 224 (here" in shown
@@ -466,6 +467,13 @@ def test_claims_get_their_verdicts_in_the_report(filled: Store) -> None:
     assert "| elpv | finetune − scratch | mean of grey-3ch and grey-1ch | supported | no |" in shown
 
 
+def recommended(made: Matrix, store: Store) -> tuple[str, dict[str, str]]:
+    """Return the sentence and the table of the only recommendation in a report."""
+    shown = factories.texts(made, store)["report.md"].partition("### Recommendation\n\n")[2].partition("## ")[0]
+    sentence, *rest = shown.splitlines()
+    return sentence, {parts[1].strip(): parts[2].strip() for line in rest if len(parts := line.split("|")) == 4}
+
+
 def test_the_recommendation_is_a_grey_cell_chosen_on_validation(tmp_path: Path) -> None:
     matrix = factories.grid(policies=["finetune", "scratch"])
     store = factories.fill(tmp_path, matrix, factories.latent())
@@ -475,9 +483,39 @@ def test_the_recommendation_is_a_grey_cell_chosen_on_validation(tmp_path: Path) 
         chosen = (spec.input_mode, spec.policy) == ("grey-1ch", "scratch")
         validation = record.validation.model_copy(update={"accuracy": 0.99 if chosen else 0.5})
         store.save(record.model_copy(update={"validation": validation}), predictions)
-    shown = factories.texts(matrix, store)["report.md"].partition("### Recommendation")[2].partition("## Runs")[0]
-    assert re.search(r"\*\*beans\*\*: grey-1ch with scratch, .* % on test, 99.0 % on validation, 19 s a run\.", shown)
-    assert "Test contradicts validation: it is behind grey-3ch with finetune" in shown
+    sentence, facts = recommended(matrix, store)
+    assert sentence == "For **beans** take grey-1ch with scratch."
+    assert facts["take"] == "grey-1ch with scratch"
+    assert re.fullmatch(r"99\.0 % on validation, 5\d\.\d \(.*\) % on test", facts["accuracy"])
+    assert facts["chosen as"] == "the highest validation accuracy of the 4 grey cells"
+    assert facts["cost"] == "19 s a run"
+    assert facts["lead"] == "none"
+    assert facts["behind"].startswith("grey-3ch with finetune (−")
+    assert facts["behind"].endswith("15 s): test contradicts validation")
+
+
+def test_the_recommendation_leads_the_next_best_cell_that_is_not_tied_and_names_those_that_are(tmp_path: Path) -> None:
+    matrix = factories.grid(input_modes=["grey-1ch"], policies=["finetune", "finetune-whole", "scratch", "bn-only"])
+    wrong = {"finetune": 10, "finetune-whole": 10, "bn-only": 40, "scratch": 70}
+    first = {"finetune": 0, "finetune-whole": 10, "bn-only": 20, "scratch": 20}
+
+    def correct(spec: RunSpec) -> np.ndarray:
+        at = np.arange(128) - first[spec.policy]
+        return np.where((at >= 0) & (at < wrong[spec.policy]), 0, 1)
+
+    sentence, facts = recommended(matrix, factories.fill(tmp_path, matrix, correct))
+    assert sentence == "For **beans** take grey-1ch with finetune."
+    assert facts["chosen as"].endswith("of the 4 grey cells, shared with grey-1ch with finetune-whole")
+    assert re.fullmatch(r"over grey-1ch with bn-only \(\+23\.4 ± .*, 19 s\), the next best of 2 cells", facts["lead"])
+    assert re.fullmatch(r"grey-1ch with finetune-whole \(0\.0 ± \d.*, 20 s\)", facts["tied with"])
+    assert "behind" not in facts
+
+
+def test_a_recommendation_from_two_seeds_is_a_first_impression_without_comparisons(tmp_path: Path) -> None:
+    matrix = factories.grid(seeds=[0, 1])
+    sentence, facts = recommended(matrix, factories.fill(tmp_path, matrix, factories.latent()))
+    assert sentence.endswith(": with 2 seeds this is only a first impression.")
+    assert set(facts) == {"take", ":---", "accuracy", "chosen as", "cost"}
 
 
 def test_the_recommendation_names_the_best_floor_row_first_if_no_network_is_better_on_validation(
@@ -486,23 +524,43 @@ def test_the_recommendation_names_the_best_floor_row_first_if_no_network_is_bett
     matrix = factories.grid(policies=["finetune", "scratch"], input_modes=["grey-1ch"])
     store = factories.fill(tmp_path, matrix, factories.latent())
     fingerprint = next(iter(factories.results_of(matrix, store).plan.done)).dataset.fingerprint
-    for validation, begins in (
-        (0.6, "grey-1ch with finetune, "),
-        (0.99, "logistic on grey thumbnails, 50.0 % on test, 99.0 % "),
+    for validation, says, head in (
+        (0.6, "For **beans** take grey-1ch with finetune.", "take"),
+        (
+            0.99,
+            "For **beans** take logistic on grey thumbnails, a floor row: no network is better on validation. "
+            "The best network is grey-1ch with finetune.",
+            "best network",
+        ),
     ):
         for spec in floor_specs(expand(matrix)):
             row = factories.floor_row(spec, validation if spec.method == "logistic" else 0.3, fingerprint=fingerprint)
             FloorStore(store.folder).save(row, factories.floor_predictions(row))
-        shown = factories.texts(matrix, store)["report.md"].partition("### Recommendation")[2]
-        assert f"**beans**: {begins}" in shown
-        assert ("The best floor row is logistic on grey thumbnails" in shown) == (validation == 0.6)
-        assert ("The best network is grey-1ch with finetune" in shown) == (validation == 0.99)
+        sentence, facts = recommended(matrix, store)
+        assert sentence == says
+        assert facts[head] == "grey-1ch with finetune"
+        on_both = f"logistic on grey thumbnails: {100 * validation:.1f} % on validation, 50.0 % on test"
+        assert facts["best floor row"] == on_both
 
 
-def test_a_recommendation_among_many_cells_counts_those_it_cannot_tell_apart_and_names_the_cheapest(
-    tmp_path: Path,
-) -> None:
+def test_a_recommendation_among_many_cells_counts_those_it_is_tied_with_and_names_the_cheapest(tmp_path: Path) -> None:
     matrix = factories.grid(training={"epochs": 6, "head_epochs": 2, "image_size": [96, 64, 32]})
     store = factories.fill(tmp_path, matrix, lambda spec: factories.latent()(spec.model_copy(update={"seed": 0})))
-    shown = factories.texts(matrix, store)["report.md"].partition("### Recommendation\n\n")[2].partition("\n\n")[0]
-    assert re.search(r"The comparison with \d+ others is inconclusive; none is cheaper\.", shown)
+    assert re.fullmatch(r"\d+ others; none is cheaper", recommended(matrix, store)[1]["tied with"])
+
+
+def test_on_a_terminal_the_answer_and_the_recommendation_fit_100_columns(filled: Store) -> None:
+    results = factories.results_of(MATRIX, filled)
+    shown = build.recommendation(results)
+    assert max(map(len, f"{shown}\n{build.answer_text(results)}".splitlines())) <= 100
+    lines = [line.split("  ")[1] for line in shown.splitlines() if re.match("  [a-z]", line)]
+    assert lines == 2 * ["accuracy", "chosen as", "cost", "lead", "tied with"]
+    assert "±\n" not in shown
+
+
+def test_the_answer_comes_first_in_the_report_and_in_its_page(small: Store) -> None:
+    results = factories.results_of(SMALL, small)
+    answer = " ".join(build.answer_text(results).split())
+    page = re.sub("<[^>]+>", " ", (small.folder / "report.html").read_text(encoding="utf-8").partition("<main>")[2])
+    for text in (page, (small.folder / "report.md").read_text(encoding="utf-8").replace("**", "")):
+        assert " ".join(text.partition("The answer")[2].split()).startswith(answer.partition(": ")[0])

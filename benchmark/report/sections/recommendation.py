@@ -1,108 +1,158 @@
-"""A recommendation for each dataset, in words."""
+"""A recommendation for each dataset: what to take, its cost, its lead, and what is tied with it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from benchmark.analysis.differences import pair_values
 from benchmark.analysis.floor import Floor, best_floor
 from benchmark.analysis.results import Cell, Results
-from benchmark.analysis.uncertainty.interval import SEEDS_FOR_A_VERDICT
+from benchmark.analysis.uncertainty.inference import is_equivalent
+from benchmark.analysis.uncertainty.interval import SEEDS_FOR_A_VERDICT, Interval
 from benchmark.analysis.uncertainty.means import mean_difference
 from benchmark.analysis.winner import candidates, winners
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.report.tables import cell_in_words
-from benchmark.report.text import escape, format_value, points_with_interval, with_interval
+from benchmark.report.text import escape, format_value, points_with_interval, table, with_interval
 from benchmark.words import count, duration, listed
 
 MOST_NAMED = 4
-"""Limit of cells named in one sentence; more are counted."""
+"""Limit of cells named in one row; more are counted."""
 
 LEGEND = (
-    "Chosen by validation accuracy among {cells} with all their seeds and the floor rows. In brackets: the lead over "
-    "the other cell in percent points of test accuracy with the 95 % interval, not corrected for their number, and "
-    "the time of one of its runs (at most: every one waited for a processor). One matrix says nothing about other "
-    "models, resolutions or learning rates."
+    "Chosen by validation accuracy among {cells} with all their seeds and the floor rows. Lead: over the next best "
+    "cell on test that is not tied, in percent points of test accuracy with the 95 % interval, not corrected for the "
+    "number of cells. Tied: the interval contains zero, or the two are equivalent. Cost: time of one run (at most: "
+    "every run waited for a processor). One matrix says nothing about other models, resolutions or learning rates."
 )
+
+NONE = "Nothing is recommended: no grey cell is done on real images."
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The cell to take for a dataset, with its facts, Markdown.
+
+    Attributes:
+        sentence: what to take.
+        head: first line of the table: what its cell is, and the cell.
+        rows: facts about the cell by their name; empty if no cell has all its seeds.
+    """
+
+    sentence: str
+    head: tuple[str, str] = ("", "")
+    rows: Mapping[str, str] = field(default_factory=dict)
+
+
+def recommend(results: Results) -> list[Recommendation]:
+    """Return a recommendation for each dataset with a done run; generated controls are left out."""
+    own = (_recommendation(dataset, results) for dataset in results.datasets if dataset not in results.controls)
+    return [each for each in own if each is not None]
 
 
 def recommendations(results: Results) -> str:
-    """Return the recommended grey mode and policy for each dataset with a done run, Markdown."""
-    lines = [_recommendation(dataset, results) for dataset in results.datasets if dataset not in results.controls]
-    if not any(lines):
-        return "No recommendation: no grey cell is done on real images."
+    """Return each dataset's recommendation as a sentence with its table, and the legend, Markdown."""
+    parts = []
+    for each in recommend(results):
+        parts.append(each.sentence)
+        if each.rows:
+            parts.append(table(each.head, each.rows.items(), left=2))
+    return "\n\n".join([*parts, legend(results)]) if parts else NONE
+
+
+def legend(results: Results) -> str:
+    """Return how the recommendations are made."""
     competing = [cell for dataset in results.datasets for cell in candidates(dataset, results)]
-    legend = LEGEND.format(cells="the grey cells" if _all_grey(competing) else "the cells")
-    return "\n".join([*(line for line in lines if line), "", legend])
+    return LEGEND.format(cells="the grey cells" if _all_grey(competing) else "the cells")
 
 
 def _all_grey(cells: Sequence[Cell]) -> bool:
     return all(INPUT_MODES[cell.key.input_mode].grey for cell in cells)
 
 
-def _recommendation(dataset: str, results: Results) -> str:
-    """Return one item: the cell of the best validation accuracy, compared with the others on test."""
-    asked = candidates(dataset, results)
+def _recommendation(dataset: str, results: Results) -> Recommendation | None:
+    """Return the cell of the best validation accuracy, compared with the others on test."""
+    asked, name = candidates(dataset, results), escape(dataset)
     what = "grey cell" if _all_grey(asked) else "cell"
     complete = [cell for cell in asked if len(cell.seeds) == len(cell.asked)]
     if not complete:
-        return f"- **{escape(dataset)}**: none, no {what} has all its seeds." if any(c.records for c in asked) else ""
+        nothing = Recommendation(f"Nothing is recommended for **{name}**: no {what} has all its seeds.")
+        return nothing if any(cell.records for cell in asked) else None
     among = f"the {len(asked)} {what}s"
     if len(complete) < len(asked):
         among = f"the {len(complete)} {what}s of {len(asked)} that have all their seeds"
     chosen, *equals = winners(dataset, results)
     assert chosen.accuracy is not None
-    validation = chosen.mean("validation.accuracy") or 0.0
-    text = (
-        f"{cell_in_words(results, chosen.key)}, {with_interval(chosen.accuracy)} % on test, "
-        f"{format_value(validation, 0.01, 1)} % on validation, {_seconds(chosen)} a run. "
-        f"It has the highest validation accuracy of {among}"
-    )
-    text += f", shared with {_named([(cell, cell_in_words(results, cell.key)) for cell in equals])}." if equals else "."
+    cell, validation = cell_in_words(results, chosen.key), chosen.mean("validation.accuracy") or 0.0
+    shared = f", shared with {_named([cell_in_words(results, other.key) for other in equals])}" if equals else ""
+    rows = {
+        "accuracy": f"{format_value(validation, 0.01, 1)} % on validation, {with_interval(chosen.accuracy)} % on test",
+        "chosen as": f"the highest validation accuracy of {among}{shared}",
+        "cost": f"{_seconds(chosen)} a run",
+    }
+    sentence = f"For **{name}** take {cell}"
     if len(chosen.seeds) < SEEDS_FOR_A_VERDICT:
-        text += f" With {count(len(chosen.seeds), 'seed')} this is only a first impression."
+        sentence += f": with {count(len(chosen.seeds), 'seed')} this is only a first impression"
     else:
-        text += _compared(chosen, complete, results)
-    return f"- **{escape(dataset)}**: {_with_floor(text, validation, best_floor(dataset, results.floor))}"
-
-
-def _compared(chosen: Cell, complete: Sequence[Cell], results: Results) -> str:
-    """Return how the chosen cell compares with the others on test, in sentences that begin with a space."""
-    by_sign: dict[int, list[tuple[Cell, str]]] = {1: [], 0: [], -1: []}
-    for other in complete:
-        if other is not chosen:
-            values, _, groups = pair_values([(chosen, other)])
-            interval = mean_difference(values, chosen.folds, groups=groups)
-            words = f"{cell_in_words(results, other.key)} ({points_with_interval(interval)}, {_seconds(other)})"
-            by_sign[interval.sign].append((other, words))
-    text = f" On test it is ahead of {_named(by_sign[1])}." if by_sign[1] else ""
-    if by_sign[0]:
-        text += f" The comparison with {_named(by_sign[0])} is inconclusive"
-        if len(by_sign[0]) > 1:
-            cheapest, words = min(by_sign[0], key=lambda pair: _cost(pair[0]))
-            text += f"; the cheapest of them is {words}" if _cost(cheapest) < _cost(chosen) else "; none is cheaper"
-        text += "."
-    if by_sign[-1]:
-        text += f" Test contradicts validation: it is behind {_named(by_sign[-1])}."
-    return text
-
-
-def _named(cells: Sequence[tuple[Cell, str]]) -> str:
-    return listed([words for _, words in cells]) if len(cells) <= MOST_NAMED else f"{len(cells)} others"
-
-
-def _with_floor(text: str, validation: float, floor: Floor | None) -> str:
-    """Return the text about the best cell with the best floor row, which comes first if it is better on validation."""
+        rows |= _compared(chosen, complete, results)
+    floor = best_floor(dataset, results.floor)
     if floor is None:
-        return text
-    on_test, on_validation = (floor.mean(f"{split}.accuracy") or 0.0 for split in ("test", "validation"))
-    words = (
-        f"{floor.method} on grey thumbnails, {format_value(on_test, 0.01, 1)} % on test, "
-        f"{format_value(on_validation, 0.01, 1)} % on validation"
-    )
-    if on_validation > validation:
-        return f"{words}: a floor row, no network is better on validation. The best network is {text}"
-    return f"{text} The best floor row is {words}."
+        return Recommendation(f"{sentence}.", ("take", cell), rows)
+    method = f"{floor.method} on grey thumbnails"
+    rows["best floor row"] = f"{method}: {_floor_accuracy(floor)}"
+    if (floor.mean("validation.accuracy") or 0.0) > validation:
+        own = sentence.replace(f"For **{name}** take", "The best network is")
+        sentence = f"For **{name}** take {method}, a floor row: no network is better on validation. {own}"
+        return Recommendation(f"{sentence}.", ("best network", cell), rows)
+    return Recommendation(f"{sentence}.", ("take", cell), rows)
+
+
+class _Other(NamedTuple):
+    """Another cell, and what the chosen one leads it by."""
+
+    cell: Cell
+    interval: Interval
+    words: str
+    is_tied: bool
+
+
+def _compared(chosen: Cell, complete: Sequence[Cell], results: Results) -> dict[str, str]:
+    """Return how the chosen cell compares with the others on test."""
+    others = [_other(chosen, cell, results) for cell in complete if cell is not chosen]
+    tied = [other for other in others if other.is_tied]
+    ahead, behind = ([o for o in others if not o.is_tied and o.interval.sign == sign] for sign in (1, -1))
+    rows = {"lead": "none"} if others else {}
+    if ahead:
+        second = min(ahead, key=lambda other: other.interval.mean)
+        rows["lead"] = f"over {second.words}" + (f", the next best of {len(ahead)} cells" if len(ahead) > 1 else "")
+    if tied:
+        cheapest = min(tied, key=lambda other: _cost(other.cell))
+        is_cheaper = _cost(cheapest.cell) < _cost(chosen)
+        cheaper = f"the cheapest of them is {cheapest.words}" if is_cheaper else "none is cheaper"
+        rows["tied with"] = _named([o.words for o in tied]) + (f"; {cheaper}" if len(tied) > 1 else "")
+    if behind:
+        rows["behind"] = f"{_named([o.words for o in behind])}: test contradicts validation"
+    return rows
+
+
+def _other(chosen: Cell, cell: Cell, results: Results) -> _Other:
+    values, _, groups = pair_values([(chosen, cell)])
+    interval = mean_difference(values, chosen.folds, groups=groups)
+    equivalent = is_equivalent(interval, results.matrix.equivalence_margin / 100)
+    facts = [points_with_interval(interval), *(["equivalent"] if equivalent else []), _seconds(cell)]
+    words = f"{cell_in_words(results, cell.key)} ({', '.join(facts)})"
+    return _Other(cell, interval, words, is_tied=equivalent or not interval.sign)
+
+
+def _named(cells: Sequence[str]) -> str:
+    return listed(cells) if len(cells) <= MOST_NAMED else f"{len(cells)} others"
+
+
+def _floor_accuracy(floor: Floor) -> str:
+    on_validation, on_test = (floor.mean(f"{split}.accuracy") or 0.0 for split in ("validation", "test"))
+    return f"{format_value(on_validation, 0.01, 1)} % on validation, {format_value(on_test, 0.01, 1)} % on test"
 
 
 def _cost(cell: Cell) -> float:
