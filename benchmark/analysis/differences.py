@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,10 +14,12 @@ from benchmark.analysis.results import Cell, Results
 from benchmark.analysis.scores import SCORES, Quality
 from benchmark.analysis.uncertainty.bootstrap import mean_scores
 from benchmark.analysis.uncertainty.clusters import as_groups
-from benchmark.analysis.uncertainty.folds import UNTESTED
-from benchmark.analysis.uncertainty.inference import SIGNIFICANCE, holm, is_equivalent, p_value, pool
+from benchmark.analysis.uncertainty.design import UNTESTED, Design
+from benchmark.analysis.uncertainty.inference import SIGNIFICANCE, equivalence_p_value, p_value
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.means import mean_difference
+from benchmark.analysis.uncertainty.pooling import pool
+from benchmark.analysis.uncertainty.runs import Runs, combined
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.run_spec import CellKey, Setup
 from benchmark.words import listed
@@ -69,9 +72,10 @@ class Difference:
         interval: first - second, in shares of correct images (-1..1), or None if no seed is done on all sides.
         seeds: the seeds of the pairs, ascending; of a mean over datasets those of the dataset with the fewest.
         asked: seeds that the matrix asks for.
-        adjusted_p: Holm's p-value: of a headline among the headlines of its family, of any other among all of its
-            family; None if the interval carries no verdict.
         margin: the matrix's margin of equivalence, in shares.
+        level: the probability of error at which it is judged, its part of a report's `SIGNIFICANCE` (`gated`), or None
+            if it is not judged.
+        pooled: of a mean over datasets, the differences that it is the mean of.
     """
 
     contrast: Contrast
@@ -79,43 +83,115 @@ class Difference:
     seeds: tuple[int, ...]
     asked: int
     margin: float
-    adjusted_p: float | None = None
+    level: float | None = None
+    pooled: tuple[Difference, ...] = ()
 
     @property
     def sign(self) -> Literal[-1, 0, 1]:
-        """1 if first is better, -1 if second is, 0 if neither is shown after Holm's correction."""
-        if self.interval is None or self.adjusted_p is None or self.adjusted_p >= SIGNIFICANCE:
+        """1 if first is shown to be better, -1 if second is, else 0."""
+        p = self.adjusted_p
+        if self.interval is None or p is None or p >= SIGNIFICANCE:
             return 0
-        return self.interval.sign
+        return 1 if self.interval.mean > 0 else -1
 
     @property
     def is_equivalent(self) -> bool:
         """Whether the difference is shown to be smaller than the margin, whichever its sign."""
-        return self.interval is not None and is_equivalent(self.interval, self.margin)
+        p = None if self.interval is None else self._adjusted(equivalence_p_value(self.interval, self.margin))
+        return p is not None and p < SIGNIFICANCE
+
+    @property
+    def has_verdict(self) -> bool:
+        """Whether a difference or equivalence is shown."""
+        return bool(self.sign) or self.is_equivalent
+
+    @property
+    def adjusted_p(self) -> float | None:
+        """The p-value of no difference, to be compared with `SIGNIFICANCE`; None if the row is not judged."""
+        return None if self.interval is None else self._adjusted(p_value(self.interval))
+
+    def _adjusted(self, p: float | None) -> float | None:
+        return None if p is None or self.level is None else min(1.0, p * SIGNIFICANCE / self.level)
 
 
 def differences(results: Results) -> list[Difference]:
     """Return every paired difference of the matrix, by family, dataset and setup; means over datasets last."""
     measured = [measure(contrast, results) for contrast in contrasts(results)]
+    families = [[d for d in measured if d.contrast.family == family] for family in _MAKERS]
+    asked = [own for own in families if any(d.contrast.headline and d.interval is not None for d in own)]
     found: list[Difference] = []
-    for family in _MAKERS:
-        own = [difference for difference in measured if difference.contrast.family == family]
-        found += adjust(own + _over_datasets(own, results))
+    for own in families:
+        found += gated([*own, *_over_datasets(own, results)], SIGNIFICANCE / max(len(asked), 1))
     return found
 
 
-def _over_datasets(own: Sequence[Difference], results: Results) -> list[Difference]:
-    """Return the mean over datasets of each headline, if at least two have it; generated controls are left out.
+def gated(own: Sequence[Difference], level: float) -> list[Difference]:
+    """Return the differences of one question with the probabilities of error at which they are judged.
 
-    Empty if the matrix has one dataset several times: its test images would count more than once.
+    The question's comparisons, each with its setup, share its level equally. A comparison's mean over datasets is
+    judged first, or the headline of its only dataset. A row keeps half of what it is given, and once it has a verdict
+    hands the other half on, in equal parts, to the rows below: to the headlines of its datasets, and from each of these
+    to the dataset's other rows. A row with nothing below keeps all; below a row without a verdict nothing is judged.
+
+    No difference and a difference of at least the margin cannot both be true, so a row tests both at its level, and
+    what all rows keep adds up to at most the level: so is the probability of a wrong verdict anywhere. (The rows below
+    do not get all of it, as in Goeman and Finos 2012, "The inheritance procedure: multiple testing of tree-structured
+    hypotheses": a row that is shown to be equivalent may still be wrongly said to differ.)
     """
-    names = [entry.name for entry in results.matrix.datasets]
-    if len(set(names)) < len(names):
-        return []
+    trees: dict[tuple[Setup, str, str], list[int]] = {}
+    for k, difference in enumerate(own):
+        contrast = difference.contrast
+        trees.setdefault((contrast.setup, contrast.first, contrast.second), []).append(k)
+    found = list(own)
+
+    def judge(rows: Sequence[int], level: float, below: Callable[[int], Sequence[int]]) -> None:
+        """Judge rows that share a level, and the rows below each that has a verdict."""
+        for k in rows:
+            given = level / len(rows)
+            children = below(k)
+            found[k] = replace(own[k], level=given / 2 if children else given)
+            if children and found[k].has_verdict:
+                judge(children, given / 2, others)
+
+    for rows in trees.values():
+        headlines = [k for k in rows if own[k].contrast.headline and not own[k].pooled]
+        rest = [k for k in rows if not own[k].contrast.headline]
+
+        def others(k: int, rest: Sequence[int] = rest) -> list[int]:
+            return [j for j in rest if k not in rest and own[j].contrast.dataset == own[k].contrast.dataset]
+
+        def datasets(_: int, headlines: Sequence[int] = headlines) -> Sequence[int]:
+            return headlines
+
+        top = [k for k in rows if own[k].pooled]
+        judge(top or headlines, level / len(trees), datasets if top else others)
+    return found
+
+
+def equally(own: Sequence[Difference]) -> list[Difference]:
+    """Return differences that share a report's probability of error equally."""
+    return [replace(difference, level=SIGNIFICANCE / len(own)) for difference in own]
+
+
+NEAR_THE_CEILING = 0.99
+"""Mean accuracy at which a cell has next to nothing left to show: a dataset all of whose compared cells reach it has no
+part in a mean over datasets."""
+
+
+def _over_datasets(own: Sequence[Difference], results: Results) -> list[Difference]:
+    """Return the mean over datasets of each headline, if at least two have it.
+
+    Left out are generated controls and datasets of which every compared cell reaches `NEAR_THE_CEILING`. Where a matrix
+    has one dataset several times, the entry with the most training images is taken, so that its test images count once.
+    """
+    largest: dict[str, str] = {}
+    for entry in sorted(results.matrix.datasets, key=lambda entry: -(entry.limit or sys.maxsize)):
+        largest.setdefault(entry.name, entry.title)
     groups: dict[tuple[Setup, str, str, str], list[Difference]] = {}
     for difference in own:
         contrast = difference.contrast
-        if contrast.headline and contrast.dataset not in results.controls:
+        counts = contrast.headline and contrast.dataset not in results.controls and contrast.dataset in largest.values()
+        if counts and not _is_near_the_ceiling(contrast, results):
             key = (contrast.setup, contrast.first, contrast.second, contrast.context)
             groups.setdefault(key, []).append(difference)
     means = []
@@ -129,21 +205,14 @@ def _over_datasets(own: Sequence[Difference], results: Results) -> list[Differen
             pairs=tuple(pair for difference in group for pair in difference.contrast.pairs),
         )
         fewest = min((difference.seeds for difference in group), key=len)
-        means.append(Difference(contrast, pool(intervals), fewest, group[0].asked, group[0].margin))
+        asked, margin = group[0].asked, group[0].margin
+        means.append(Difference(contrast, pool(intervals), fewest, asked, margin, pooled=tuple(group)))
     return means
 
 
-def adjust(own: Sequence[Difference]) -> list[Difference]:
-    """Return a family's differences with Holm's p-values."""
-    p_values = [None if d.interval is None else p_value(d.interval) for d in own]
-
-    def among(members: Sequence[int]) -> dict[int, float]:
-        tested = [(i, p) for i in members if (p := p_values[i]) is not None]
-        return dict(zip((i for i, _ in tested), holm([p for _, p in tested]), strict=True))
-
-    every = among(range(len(own)))
-    headlines = among([i for i, difference in enumerate(own) if difference.contrast.headline])
-    return [replace(difference, adjusted_p=headlines.get(i, every.get(i))) for i, difference in enumerate(own)]
+def _is_near_the_ceiling(contrast: Contrast, results: Results) -> bool:
+    accuracies = [cell.accuracy for pair in _cells(contrast, results) for cell in pair]
+    return all(accuracy is not None and accuracy.mean >= NEAR_THE_CEILING for accuracy in accuracies)
 
 
 def contrasts(results: Results) -> list[Contrast]:
@@ -159,12 +228,18 @@ class Paired(NamedTuple):
         values: integers, shape (seeds, images): sum over pairs of first - second, `UNTESTED` where a seed's fold does
             not contain the image.
         seeds: those done in every cell, ascending.
-        groups: int64, shape (images,), equal for images of one group, or None if groups are unknown.
+        design: of the test.
+        runs: variance of one run's mean of values over the number of pairs, or None if it is unknown.
     """
 
     values: np.ndarray
     seeds: tuple[int, ...]
-    groups: np.ndarray | None
+    design: Design
+    runs: Runs | None
+
+    def interval(self, pairs: int = 1) -> Interval | None:
+        """Return the mean difference of some number of pairs, or None without a common seed."""
+        return mean_difference(self.values, self.design, self.runs, pairs) if self.values.size else None
 
 
 def pair_values(pairs: Sequence[tuple[Cell, Cell]]) -> Paired:
@@ -175,7 +250,7 @@ def pair_values(pairs: Sequence[tuple[Cell, Cell]]) -> Paired:
     cells = [cell for pair in pairs for cell in pair]
     seeds = sorted(set.intersection(*(set(cell.seeds) for cell in cells)))
     if not seeds:
-        return Paired(np.zeros((0, 0), dtype=np.int64), (), None)
+        return Paired(np.zeros((0, 0), dtype=np.int64), (), Design(), None)
     images = cells[0].images
     for cell in cells:
         if not np.array_equal(cell.images, images):
@@ -193,19 +268,31 @@ def pair_values(pairs: Sequence[tuple[Cell, Cell]]) -> Paired:
         total += a - b
         untested |= (a == UNTESTED) | (b == UNTESTED)
     total[untested] = UNTESTED
-    groups = cells[0].groups
-    if groups is not None and len(images) < len(groups):
-        groups = groups[np.searchsorted(cells[0].images, images)]
-    return Paired(total, tuple(seeds), groups)
+    design = cells[0].design
+    if len(images) < len(cells[0].images):
+        design = design.of_images(np.searchsorted(cells[0].images, images))
+    return Paired(total, tuple(seeds), design, _runs(pairs))
+
+
+def _runs(pairs: Sequence[tuple[Cell, Cell]]) -> Runs | None:
+    """Return the variance of one run's mean difference; runs of different cells are independent."""
+    coefficients: dict[CellKey, float] = {}
+    runs: dict[CellKey, Runs] = {}
+    for pair in pairs:
+        for cell, coefficient in zip(pair, (1 / len(pairs), -1 / len(pairs)), strict=True):
+            if cell.runs is None:
+                return None
+            coefficients[cell.key] = coefficients.get(cell.key, 0.0) + coefficient
+            runs[cell.key] = cell.runs
+    return combined((coefficients[key], own) for key, own in runs.items())
 
 
 def measure(contrast: Contrast, results: Results) -> Difference:
-    """Measure a contrast on its cells' done runs, without a p-value."""
+    """Measure a contrast on its cells' done runs, without judging it."""
     pairs = _cells(contrast, results)
-    values, seeds, groups = pair_values(pairs)
-    interval = mean_difference(values, pairs[0][0].folds, len(pairs), groups) if values.size else None
+    paired = pair_values(pairs)
     margin = results.matrix.equivalence_margin / 100
-    return Difference(contrast, interval, seeds, asked=len(results.matrix.seeds), margin=margin)
+    return Difference(contrast, paired.interval(len(pairs)), paired.seeds, len(results.matrix.seeds), margin)
 
 
 def measure_scores(contrast: Contrast, results: Results) -> Mapping[str, Interval]:
@@ -214,7 +301,7 @@ def measure_scores(contrast: Contrast, results: Results) -> Mapping[str, Interva
     These scores are not means over images, so their intervals are those of the crossed bootstrap.
     """
     pairs = _cells(contrast, results)
-    values, seeds, groups = pair_values(pairs)
+    values, seeds, design, _ = pair_values(pairs)
     if not seeds:
         return {}
     own = []
@@ -224,7 +311,7 @@ def measure_scores(contrast: Contrast, results: Results) -> Mapping[str, Interva
         resampled = np.sum([a.resampled - b.resampled for a, b in both], axis=0) / len(pairs)
         own.append(Quality(tuple(scores), resampled))
     informative = int(np.count_nonzero(((values != 0) & (values != UNTESTED)).any(axis=0)))
-    return mean_scores(own, values.shape[1], pairs[0][0].folds, informative, as_groups(groups))
+    return mean_scores(own, values.shape[1], design.folds, informative, as_groups(design.groups))
 
 
 def _cells(contrast: Contrast, results: Results) -> list[tuple[Cell, Cell]]:
@@ -256,7 +343,10 @@ def _contrasts(
 def _modes_compared(
     family: Family, first: str, second: str, dataset: str, setup: Setup, results: Results
 ) -> Iterator[Contrast]:
-    """Yield first - second for each policy that both modes have, and for the mean of the pretrained policies."""
+    """Yield first - second for each policy that both modes have, and for the mean of some pretrained ones.
+
+    These are all for colour, and those that train the stem for channels: under a frozen stem the two are one function.
+    """
     if not {first, second} <= set(results.modes(dataset)):
         return
     every = {
@@ -264,7 +354,10 @@ def _modes_compared(
         for policy in results.matrix.policies
     }
     places = {policy: pair for policy, pair in every.items() if set(pair) <= set(results.by_key)}
-    pretrained = [policy for policy in places if results.matrix.policy(policy).pretrained]
+    own = results.matrix.policy
+    pretrained = [policy for policy in places if own(policy).pretrained]
+    if family == "channels":
+        pretrained = [p for p in pretrained if any(rule.trainable == "all" for rule in own(p).stages)]
     yield from _contrasts(Contrast(family, dataset, setup, first, second), places, pretrained, [pretrained])
 
 

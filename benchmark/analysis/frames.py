@@ -36,7 +36,7 @@ CELL_COLUMNS = (
 DIFFERENCE_COLUMNS = (
     *("family", "dataset", "model", "image_size", "first", "second", "context", "headline"),
     *("seeds_asked", "seeds_paired", "test_images", "test_groups", "difference", "half_width_95", *_INTERVAL_COLUMNS),
-    *("p_value", "p_value_holm", "smallest_visible_difference"),
+    *("p_value", "p_value_adjusted", "smallest_visible_difference", "level"),
     *("equivalence_margin", "p_value_equivalence", "equivalent_within_margin"),
     *(column.replace(name, f"{name}_difference") for name in SCORES for column in (name, f"{name}_half_width_95")),
 )
@@ -230,8 +230,9 @@ def _difference(difference: Difference, scores: Mapping[str, Interval]) -> dict[
         | {
             "half_width_95": interval.half_width,
             "p_value": p_value(interval),
-            "p_value_holm": difference.adjusted_p,
+            "p_value_adjusted": difference.adjusted_p,
             "smallest_visible_difference": smallest_visible(interval),
+            "level": difference.level,
             "equivalence_margin": difference.margin,
             "p_value_equivalence": equivalence_p_value(interval, difference.margin),
             "equivalent_within_margin": difference.is_equivalent,

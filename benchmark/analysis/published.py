@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Tag, ValidationError, model_validator
 
-from benchmark.analysis.differences import Contrast, Difference, Question, adjust, measure, policies_compared
+from benchmark.analysis.differences import Contrast, Difference, Question, equally, measure, policies_compared
 from benchmark.analysis.results import Cell, Results
 from benchmark.analysis.uncertainty.interval import CONFIDENCE, SEEDS_FOR_A_VERDICT, t_quantile
 from benchmark.errors import UserError
@@ -140,8 +140,8 @@ class Judged:
 
     Attributes:
         difference: the headline that tests it.
-        verdict: supported if the claimed side is better after Holm's correction; contradicted if the other side is, or
-            if the two are shown to differ by less than the margin of equivalence; else undecided, or not run.
+        verdict: supported if the claimed side is shown to be better; contradicted if the other side is, or if the two
+            are shown to differ by less than the margin of equivalence; else undecided, or not run.
         by_the_source: whether the source's claim is about this dataset itself, not about a part of it or another case.
     """
 
@@ -154,8 +154,8 @@ def judge(claims: Sequence[Claim], found: Sequence[Difference], results: Results
     """Return the verdicts on each claim of one source, empty if the matrix does not have all that the claim compares.
 
     Generated controls do not count as evidence. A claim about a question is judged on that question's headlines, a
-    claim about policies on its own differences, with Holm's correction among those of the source. No policy stands for
-    another: a claim about one that the matrix does not have is not tested.
+    claim about policies on its own differences, which share one probability of error (`differences.equally`). No policy
+    stands for another: a claim about one that the matrix does not have is not tested.
 
     Args:
         claims: claims of one source.
@@ -164,7 +164,7 @@ def judge(claims: Sequence[Claim], found: Sequence[Difference], results: Results
     """
     named = [claim for claim in claims if isinstance(claim, PolicyClaim)]
     contrasts = [(claim, contrast) for claim in named for contrast in _between_policies(claim, results)]
-    measured = adjust([measure(contrast, results) for _, contrast in contrasts])
+    measured = equally([measure(contrast, results) for _, contrast in contrasts])
     own = [(claim, difference) for (claim, _), difference in zip(contrasts, measured, strict=True)]
     whole = {e.title: e.name for e in results.matrix.datasets if e.limit is None and e.classes is None}
 
@@ -196,11 +196,9 @@ def verdict(claim: Claim, difference: Difference) -> Verdict:
     if difference.interval is None:
         return "not run"
     claimed = -1 if isinstance(claim, QuestionClaim) and claim.better == "second" else 1
-    if difference.sign == claimed:
-        return "supported"
-    if difference.sign == -claimed or difference.is_equivalent:
+    if difference.is_equivalent or difference.sign == -claimed:
         return "contradicted"
-    return "undecided"
+    return "supported" if difference.sign == claimed else "undecided"
 
 
 def on_the_whole(comparisons: Sequence[Judged]) -> Verdict:

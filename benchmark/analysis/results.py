@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
 from typing import Literal
@@ -17,9 +17,10 @@ from benchmark.analysis.floor import Floor, by_method, check_rows
 from benchmark.analysis.predictions import TestImages, TestResults, read_results
 from benchmark.analysis.uncertainty.bootstrap import mean_scores
 from benchmark.analysis.uncertainty.clusters import as_groups
-from benchmark.analysis.uncertainty.folds import UNTESTED
+from benchmark.analysis.uncertainty.design import UNTESTED, Design
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.means import count_informative, mean_accuracy
+from benchmark.analysis.uncertainty.runs import Runs, between_runs, moderated
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.matrix.input_modes import INPUT_MODES, Triple, group_identical_modes
 from benchmark.matrix.matrix import DatasetEntry, Matrix, NotApplicable, list_not_applicable
@@ -56,12 +57,14 @@ class Cell:
         asked: the matrix's seeds.
         records: done records by seed, seeds ascending.
         tests: test results by seed, in the same order.
+        runs: variance of a run's accuracy, moderated by the dataset's other cells, or None with fewer than two runs.
     """
 
     key: CellKey
     asked: tuple[int, ...]
     records: Mapping[int, DoneRun]
     tests: Mapping[int, TestResults] = field(repr=False)
+    runs: Runs | None = None
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -96,6 +99,15 @@ class Cell:
         return np.array([codes[name] for name in self.images.tolist()], dtype=np.int64)
 
     @cached_property
+    def design(self) -> Design:
+        """The folds, and each image's class and group."""
+        labels: dict[str, int] = {}
+        for test in {id(test.images): test.images for test in self.tests.values()}.values():
+            labels.update(zip(test.ids.tolist(), test.labels.tolist(), strict=True))
+        codes = np.array([labels[name] for name in self.images.tolist()], dtype=np.int64)
+        return Design(self.folds, codes, self.groups)
+
+    @cached_property
     def correct(self) -> np.ndarray:
         """int8, shape (seeds, images): 1 right, 0 wrong, `UNTESTED` where the seed's fold lacks the image."""
         rows = np.full((len(self.tests), len(self.images)), UNTESTED, dtype=np.int8)
@@ -107,7 +119,7 @@ class Cell:
     @cached_property
     def accuracy(self) -> Interval | None:
         """Test accuracy of the chosen epoch, 0..1, with its interval, or None if no run is done."""
-        return mean_accuracy(self.correct, self.folds, self.groups) if self.records else None
+        return mean_accuracy(self.correct, self.design, self.runs) if self.records else None
 
     def mean(self, field: str) -> float | None:
         """Return the mean over the done runs of a record's field, or None if no run is done or one lacks it.
@@ -154,6 +166,7 @@ class Results:
         by_key: cells in the matrix's order (dataset, setup, input mode, policy), including those without a done run.
         not_applicable: combinations that have no runs, with the reason.
         repeated: cells left out of ``by_key``, each with the cell that it repeats by construction.
+        again: these cells.
         floor: floor rows by dataset and method, in the order of the runs.
     """
 
@@ -163,6 +176,7 @@ class Results:
     by_key: Mapping[CellKey, Cell]
     not_applicable: tuple[NotApplicable, ...]
     repeated: Mapping[CellKey, CellKey] = field(default_factory=dict)
+    again: Mapping[CellKey, Cell] = field(default_factory=dict)
     floor: tuple[Floor, ...] = ()
 
     @property
@@ -224,14 +238,40 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
     grouped = _by_cell(matrix, plan)
     repeated = _repeated(grouped, done.values())
     for key, specs in grouped.items():
-        if key in repeated:
-            continue
         records = {spec.seed: done[spec.id] for spec in specs if spec.id in done}
         tests = {seed: read_results(record, store, images, groups) for seed, record in records.items()}
         cells[key] = Cell(key=key, asked=tuple(spec.seed for spec in specs), records=records, tests=tests)
+    cells = _with_moderated_runs(cells, matrix, repeated)
     floor = plan_floor([run.spec for run in plan.runs], store.folder, plan.done)
     check_rows(floor, FloorStore(store.folder))
-    return Results(matrix, plan, store, cells, tuple(list_not_applicable(matrix)), repeated, by_method(floor))
+    by_key = {key: cell for key, cell in cells.items() if key not in repeated}
+    again = {key: cells[key] for key in repeated}
+    return Results(matrix, plan, store, by_key, tuple(list_not_applicable(matrix)), repeated, again, by_method(floor))
+
+
+def _with_moderated_runs(
+    cells: Mapping[CellKey, Cell], matrix: Matrix, repeated: Mapping[CellKey, CellKey]
+) -> dict[CellKey, Cell]:
+    """Return the cells with their runs' variances: those of a dataset that train a backbone, and the heads, together.
+
+    A cell that repeats another is no more evidence, and has that one's.
+    """
+    own = {
+        key: runs
+        for key, cell in cells.items()
+        if key not in repeated and (runs := between_runs(cell.correct, cell.design)) is not None
+    }
+    kinds: dict[tuple[str, bool], list[CellKey]] = {}
+    for key in own:
+        trains = any(rule.trainable != "head" for rule in matrix.policy(key.policy).stages)
+        kinds.setdefault((key.dataset, trains), []).append(key)
+    found: dict[CellKey, Runs] = {}
+    for keys in kinds.values():
+        of_kind = [cells[key] for key in keys]
+        accuracies = [float(cell.correct[cell.correct != UNTESTED].mean()) for cell in of_kind]
+        images = [float((cell.correct != UNTESTED).sum() / len(cell.correct)) for cell in of_kind]
+        found |= zip(keys, moderated([own[key] for key in keys], accuracies, images), strict=True)
+    return {key: replace(cell, runs=found.get(repeated.get(key, key))) for key, cell in cells.items()}
 
 
 def _codes(of_image: Mapping[str, str]) -> Mapping[str, int]:

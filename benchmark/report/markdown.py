@@ -8,7 +8,8 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from benchmark.analysis.differences import QUESTIONS, Contrast, Difference
+from benchmark.analysis.differences import QUESTIONS, Contrast, Difference, Family
+from benchmark.analysis.noise_floor import noise_floor
 from benchmark.analysis.published import Source
 from benchmark.analysis.results import Results
 from benchmark.analysis.uncertainty.inference import smallest_visible
@@ -22,6 +23,8 @@ from benchmark.report.figures.picture import Picture, Section
 from benchmark.report.sections import method
 from benchmark.report.sections.accuracy import FLOOR_NOTE, accuracy_tables
 from benchmark.report.sections.answer import answer, cautions, details, families_in, reading
+from benchmark.report.sections.noise_floor import noise_floor_table
+from benchmark.report.sections.over_test_sets import over_test_sets
 from benchmark.report.sections.published import published
 from benchmark.report.sections.recommendation import recommendations
 from benchmark.report.sections.scores import costs, other_scores, recall_tables, score_differences_table
@@ -67,6 +70,7 @@ def markdown(
         best=tables.BEST,
         figures=figures_of,
         differences=_differences(results, found),
+        noise_floor=noise_floor_table(noise_floor(results)),
         margin=margin_in_words(matrix.equivalence_margin / 100),
         learning_rates=learning_rates(results),
         curves_note=describe_drawn(results),
@@ -98,7 +102,7 @@ def _differences(results: Results, found: Sequence[Difference]) -> str:
             visible = smallest_visible(interval)
             row = tables.comparison_columns(results, contrast) | {
                 "points": points_with_interval(interval),
-                "p (Holm)": p_text(difference.adjusted_p),
+                "p (adjusted)": p_text(difference.adjusted_p),
                 "visible": "" if visible is None else percent(visible),
                 "seeds": f"{len(difference.seeds)} of {difference.asked}",
                 "reading": reading(difference),
@@ -106,10 +110,15 @@ def _differences(results: Results, found: Sequence[Difference]) -> str:
             bold = "**" if contrast.headline else ""
             rows.append({title: f"{bold}{text}{bold}" if text else "" for title, text in row.items()})
         body = [tables.table_of(rows, right=5)] if rows else []
+        body += [over_test_sets(difference) for difference in found if _is_pooled(difference, family)]
         if unmeasured:
             body.append(f"{count(unmeasured, 'comparison')} not measured: no seed is done on both sides.")
         parts.append("\n\n".join([f"### {QUESTIONS[family]}", *body]))
     return "\n\n".join(parts)
+
+
+def _is_pooled(difference: Difference, family: Family) -> bool:
+    return difference.contrast.family == family and bool(difference.pooled)
 
 
 def _figure(picture: Picture) -> str:

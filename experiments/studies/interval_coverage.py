@@ -18,8 +18,10 @@ import numpy as np
 from benchmark.analysis.scores import SCORES, quality
 from benchmark.analysis.uncertainty import bootstrap
 from benchmark.analysis.uncertainty.clusters import Groups, as_groups
+from benchmark.analysis.uncertainty.design import Design
 from benchmark.analysis.uncertainty.interval import FEW_IMAGES, Interval
 from benchmark.analysis.uncertainty.means import mean_accuracy, mean_difference
+from benchmark.analysis.uncertainty.runs import between_runs
 from experiments.studies.worlds import GROUPED_WORLDS, WORLDS, World
 
 SEEDS = (1, 2, 3, 4, 5, 10)
@@ -99,7 +101,9 @@ def coverage(
         else:
             first, second = world.folded_pair(folds, seeds, images, random)
             apart = np.where(first < 0, first, first - second)
-        difference, cell = mean_difference(apart, folds, groups=groups), mean_accuracy(first, folds, groups)
+        design = Design(folds, groups=groups)
+        difference = mean_difference(apart, design, between_runs(apart, design))
+        cell = mean_accuracy(first, design, between_runs(first, design))
         assert difference.low is not None
         assert difference.high is not None
         rows.append(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,7 @@ from tabulate import tabulate
 
 from benchmark.analysis.differences import contrasts, pair_values
 from benchmark.analysis.results import load
-from benchmark.analysis.uncertainty.clusters import as_groups
-from benchmark.analysis.uncertainty.crossed import crossed
+from benchmark.analysis.uncertainty.means import mean_difference
 from benchmark.data.load import open_splits
 from benchmark.data.source import DatasetSource
 from benchmark.matrix import file
@@ -106,15 +106,17 @@ def main() -> None:
     rows = []
     for contrast in contrasts(results):
         if contrast.dataset == "rps" and contrast.headline:
-            values, _, groups = pair_values(
+            values, _, design, runs = pair_values(
                 [(results.by_key[first], results.by_key[second]) for first, second in contrast.pairs]
             )
             pairs = len(contrast.pairs)
-            by_image, by_group = crossed(values, pairs), crossed(values, pairs, as_groups(groups))
-            assert by_image.variance is not None and by_group.variance is not None
-            errors = by_image.variance**0.5, by_group.variance**0.5, by_clips(values, own) / pairs
+            by_image = mean_difference(values, replace(design, groups=None), runs, pairs)
+            by_group = mean_difference(values, design, runs, pairs)
+            errors = by_image.standard_error, by_group.standard_error, by_clips(values, own) / pairs
             numbers = (by_image.mean, *errors)
-            rows.append([f"{contrast.first} - {contrast.second}", *(f"{100 * number:.1f}" for number in numbers)])
+            rows.append(
+                [f"{contrast.first} - {contrast.second}", *(f"{100 * (number or 0.0):.1f}" for number in numbers)]
+            )
     header = ["rps", "difference", "error, images", "error, report", "error, bootstrap of clips"]
     sys.stdout.write(tabulate(rows, headers=header, disable_numparse=True) + "\n")
 

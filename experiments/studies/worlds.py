@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from benchmark.analysis.uncertainty.folds import UNTESTED
+from benchmark.analysis.uncertainty.design import UNTESTED
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmark.analysis.uncertainty.bootstrap import RESAMPLES, image_counts, mean_score
-from benchmark.analysis.uncertainty.folds import UNTESTED
-from benchmark.analysis.uncertainty.means import mean_difference
+from benchmark.analysis.uncertainty.design import UNTESTED, Design
+from tests.analysis.intervals import difference_of
 
 
 def means(values: np.ndarray) -> tuple[list[float], np.ndarray]:
@@ -35,7 +35,7 @@ def test_for_a_mean_it_gives_the_variance_and_degrees_of_freedom_of_the_analysis
     random = np.random.default_rng(4)
     margin = random.normal(size=(4, 1)) * seed_effect + random.normal(size=(1, 300)) + random.normal(size=(4, 300))
     values = (margin > -0.3).astype(np.int64)
-    wanted, found = mean_difference(values, None), mean_score(*means(values), 300, None)
+    wanted, found = difference_of(values), mean_score(*means(values), 300, None)
     assert found.mean == pytest.approx(wanted.mean)
     assert found.standard_error == pytest.approx(wanted.standard_error, rel=0.06)
     assert found.df == pytest.approx(wanted.df, rel=0.25)
@@ -47,7 +47,7 @@ def test_in_a_cross_validation_it_gives_the_variance_of_the_folds() -> None:
     fold = np.arange(400) % 4
     right = (random.normal(size=400) + 0.8 + np.array([0.6, -0.6, 0.3, 0.0])[fold] > 0).astype(np.int64)
     values = np.where(fold[None, :] == np.arange(4)[:, None], right, UNTESTED)
-    wanted = mean_difference(values, 4)
+    wanted = difference_of(values, Design(folds=4))
     scored = [means(right[fold == k][None]) for k in range(4)]
     found = mean_score([own[0][0] for own in scored], np.concatenate([own[1] for own in scored]), 400, 4)
     assert found.mean == pytest.approx(wanted.mean)

@@ -53,7 +53,7 @@ def test_differences_have_a_row_each_those_without_a_common_seed_included(result
     found = differences(results)
     frame = frames.differences(found)
     assert tuple(frame.columns) == frames.DIFFERENCE_COLUMNS
-    columns = ("family", "seeds_paired", "p_value_holm", "headline", "macro_f1_difference")
+    columns = ("family", "seeds_paired", "p_value_adjusted", "headline", "macro_f1_difference")
     assert types(frame, *columns) == ["string", "Int64", "float64", "boolean", "float64"]
     assert list(frame["difference"].isna()) == [each.interval is None for each in found]
     assert 0 < frame["difference"].isna().sum() < len(frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import replace
 
@@ -12,16 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmark.analysis.uncertainty.inference import (
-    equivalence_p_value,
-    holm,
-    is_equivalent,
-    p_value,
-    pool,
-    smallest_visible,
-)
+from benchmark.analysis.uncertainty.inference import equivalence_p_value, needed, p_value, smallest_visible
 from benchmark.analysis.uncertainty.interval import Interval
-from benchmark.analysis.uncertainty.means import mean_difference
 
 
 def interval(mean: float, error: float, df: float = 8.0, seeds: int = 5) -> Interval:
@@ -47,28 +38,7 @@ def test_the_p_value_is_below_five_percent_where_the_interval_excludes_zero(
 
 def test_two_seeds_have_no_p_value_and_show_nothing() -> None:
     made = interval(0.0, 1e-5, seeds=2)
-    assert (p_value(made), smallest_visible(made), is_equivalent(made, 0.01)) == (None, None, False)
-
-
-def test_holm_agrees_with_a_computation_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
-@given(st.lists(st.floats(0, 1), min_size=6, max_size=6))
-def test_holm_rejects_what_its_step_down_procedure_rejects(p_values: list[float]) -> None:
-    order = sorted(range(6), key=p_values.__getitem__)
-    rejected = list(itertools.takewhile(lambda step: p_values[order[step]] * (6 - step) < 0.05, range(6)))
-    adjusted = holm(p_values)
-    assert {k for k in range(6) if adjusted[k] < 0.05} == {order[step] for step in rejected}
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_lies_between_the_plain_p_value_and_bonferronis(p_values: list[float]) -> None:
-    for plain, adjusted in zip(p_values, holm(p_values), strict=True):
-        assert plain <= adjusted <= 1
-        assert adjusted <= max(min(1.0, p * len(p_values)) for p in p_values if p <= plain) + 1e-12
+    assert (p_value(made), smallest_visible(made), equivalence_p_value(made, 0.01)) == (None, None, None)
 
 
 def test_the_smallest_visible_difference_is_seen_in_four_of_five_repetitions() -> None:
@@ -80,9 +50,14 @@ def test_the_smallest_visible_difference_is_seen_in_four_of_five_repetitions() -
 
 def test_equivalence_is_the_ninety_percent_interval_within_the_margin() -> None:
     limit = (0.01 - 0.002) / stats.t.ppf(0.95, 8)
-    assert is_equivalent(interval(0.002, limit * 0.999), 0.01)
-    assert is_equivalent(interval(-0.002, limit * 0.999), 0.01)
-    assert not is_equivalent(interval(0.002, limit * 1.001), 0.01)
+    for made, shown in (
+        (interval(0.002, limit * 0.999), True),
+        (interval(-0.002, limit * 0.999), True),
+        (interval(0.002, limit * 1.001), False),
+    ):
+        p = equivalence_p_value(made, 0.01)
+        assert p is not None
+        assert (p < 0.05) is shown
 
 
 def test_the_p_value_of_equivalence_is_the_larger_of_two_one_sided_t_tests() -> None:
@@ -94,26 +69,30 @@ def test_the_p_value_of_equivalence_is_the_larger_of_two_one_sided_t_tests() -> 
     assert equivalence_p_value(made, 0.01) == pytest.approx(max(upper, lower))
 
 
-def test_pooling_weighs_each_dataset_the_same() -> None:
-    made = pool([interval(0.02, 0.01, df=4), interval(0.06, 0.02, df=10, seeds=3)])
-    assert made.mean == pytest.approx(0.04)
-    assert made.standard_error == pytest.approx(math.sqrt(0.0001 + 0.0004) / 2)
-    assert made.df == pytest.approx(0.0005**2 / (0.0001**2 / 4 + 0.0004**2 / 10))
-    assert (made.seeds, made.images) == (3, 400)
+def with_parts(error: float, per_run: float, seeds: int = 5, mean: float = 0.0) -> Interval:
+    return replace(interval(mean, error, seeds=seeds), per_run=per_run)
 
 
-def test_a_pooled_interval_has_the_weakest_basis_of_its_parts() -> None:
-    one = interval(0.05, 0.02)
-    assert pool([one, replace(one, basis="folds")]).basis == "folds"
-    assert pool([replace(one, basis="folds"), replace(one, basis="images")]).basis == "images"
+def test_sixteen_seeds_tell_where_runs_vary_by_one_point_four() -> None:
+    """The audit's figure for beans: two policies averaged, 80 % power for equivalence within a point."""
+    per_run = 2 * 0.014**2 / 2
+    assert needed(with_parts(math.sqrt(per_run / 5), per_run), 0.01) == (17, None)
+    assert needed(with_parts(math.sqrt(0.0115**2 / 5), 0.0115**2), 0.01) == (12, None)
 
 
-def test_the_mean_of_datasets_is_welchs_interval() -> None:
-    """Welch's test of two samples is the same sum of variances with Satterthwaite's degrees of freedom."""
-    random = np.random.default_rng(7)
-    first, second = random.integers(-1, 2, size=(1, 50)), random.integers(-1, 2, size=(1, 80))
-    found = pool([mean_difference(first, None), mean_difference(second, None)])
-    welch = stats.ttest_ind(first[0], -second[0], equal_var=False)
-    by_scipy = welch.confidence_interval(0.95)
-    assert found.df == pytest.approx(welch.df)
-    assert [found.low, found.high] == pytest.approx([by_scipy.low / 2, by_scipy.high / 2])
+def test_a_difference_beyond_the_margin_takes_what_shows_it() -> None:
+    found = needed(with_parts(0.02, 0.002, mean=0.03), 0.01)
+    assert found is not None and found.seeds is not None
+    error = math.sqrt(0.002 / found.seeds)
+    assert 0.03 / error >= stats.norm.ppf(0.975) + stats.norm.ppf(0.8) > 0.03 / math.sqrt(0.002 / (found.seeds - 1))
+    stricter = needed(with_parts(0.02, 0.002, mean=0.03), 0.01, level=0.01)
+    assert stricter is not None and stricter.seeds is not None
+    assert stricter.seeds > found.seeds
+
+
+def test_where_the_images_alone_leave_too_much_no_number_of_seeds_tells() -> None:
+    found = needed(with_parts(0.02, 0.0001), 0.01)
+    assert found is not None
+    of_images, allowed = 0.02**2 - 0.0001 / 5, (0.01 / (stats.norm.ppf(0.95) + stats.norm.ppf(0.9))) ** 2
+    assert found == (None, math.ceil(200 * of_images / (allowed / 2)))
+    assert needed(interval(0.0, 0.02), 0.01) is None

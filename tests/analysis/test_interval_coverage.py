@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from benchmark.analysis.scores import SCORES
-from benchmark.analysis.uncertainty.means import mean_difference
+from benchmark.analysis.uncertainty.design import Design
 from experiments.studies.interval_coverage import coverage, grouped_images, scored_coverage
 from experiments.studies.worlds import GROUPED_WORLDS, WORLDS
+from tests.analysis.intervals import difference_of
 
 
 def test_intervals_of_three_seeds_hold_the_truth() -> None:
@@ -36,8 +37,8 @@ def test_images_of_a_group_taken_as_independent_give_wrong_verdicts() -> None:
     wrong = {"images": 0, "groups": 0}
     for _ in range(200):
         first, second = world.pair(5, len(of_image), random, of_image)
-        wrong["images"] += mean_difference(first - second, None).sign != 0
-        wrong["groups"] += mean_difference(first - second, None, groups=of_image).sign != 0
+        wrong["images"] += difference_of(first - second).sign != 0
+        wrong["groups"] += difference_of(first - second, Design(groups=of_image)).sign != 0
     assert wrong["images"] > 60
     assert wrong["groups"] < 10
 

@@ -28,7 +28,6 @@ from benchmark.analysis.published import (
     verdict,
 )
 from benchmark.analysis.results import Results
-from benchmark.analysis.uncertainty.inference import holm, p_value
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.errors import UserError
 from benchmark.matrix import file
@@ -43,21 +42,23 @@ CLAIM = QuestionClaim(text="first wins", question="channels", better="first", da
 CONTRAST = Contrast("channels", "beans", Setup("timm/x", 96), "grey-3ch", "grey-1ch", "finetune", (), headline=True)
 
 
-def difference(mean: float, half_width: float, p: float | None) -> Difference:
-    """Return a measured difference with Holm's p-value."""
+def difference(mean: float, half_width: float, level: float | None) -> Difference:
+    """Return a measured difference that is judged at a level."""
     error = half_width / float(stats.t.ppf(0.975, 8))
     interval = Interval(mean, mean - half_width, mean + half_width, error, 8.0, 5, 2000, "seeds and images")
-    return Difference(CONTRAST, interval, (0, 1, 2, 3, 4), 5, 0.01, p)
+    return Difference(CONTRAST, interval, (0, 1, 2, 3, 4), 5, 0.01, level)
 
 
 @pytest.mark.parametrize(
     ("measured", "expected"),
     [
-        (difference(0.05, 0.02, 0.01), "supported"),
-        (difference(-0.05, 0.02, 0.01), "contradicted"),
-        (difference(0.05, 0.02, 0.20), "undecided"),
-        (difference(0.01, 0.05, 0.60), "undecided"),
-        (difference(0.001, 0.004, 0.60), "contradicted"),
+        (difference(0.05, 0.02, 0.05), "supported"),
+        (difference(-0.05, 0.02, 0.05), "contradicted"),
+        (difference(0.05, 0.02, 0.0001), "undecided"),
+        (difference(0.05, 0.02, None), "undecided"),
+        (difference(0.01, 0.05, 0.05), "undecided"),
+        (difference(0.001, 0.004, 0.05), "contradicted"),
+        (difference(0.006, 0.004, 0.05), "contradicted"),
         (Difference(CONTRAST, None, (), 5, 0.01), "not run"),
     ],
 )
@@ -67,17 +68,17 @@ def test_a_claim_is_supported_contradicted_undecided_or_not_run(measured: Differ
 
 def test_the_claim_of_the_other_side_turns_the_verdict_round() -> None:
     other = CLAIM.model_copy(update={"better": "second"})
-    assert verdict(other, difference(0.05, 0.02, 0.01)) == "contradicted"
-    assert verdict(other, difference(-0.05, 0.02, 0.01)) == "supported"
+    assert verdict(other, difference(0.05, 0.02, 0.05)) == "contradicted"
+    assert verdict(other, difference(-0.05, 0.02, 0.05)) == "supported"
 
 
 def test_the_matrixs_margin_decides_what_contradicts_a_claim() -> None:
-    assert verdict(CLAIM, replace(difference(0.001, 0.004, 0.60), margin=0.003)) == "undecided"
-    assert verdict(CLAIM, replace(difference(0.01, 0.05, 0.60), margin=0.10)) == "contradicted"
+    assert verdict(CLAIM, replace(difference(0.001, 0.004, 0.05), margin=0.003)) == "undecided"
+    assert verdict(CLAIM, replace(difference(0.01, 0.05, 0.05), margin=0.10)) == "contradicted"
 
 
 def test_two_seeds_support_nothing() -> None:
-    clear = difference(0.5, 0.01, None)
+    clear = difference(0.5, 0.01, 0.05)
     assert clear.interval is not None
     assert verdict(CLAIM, replace(clear, interval=replace(clear.interval, seeds=2))) == "undecided"
 
@@ -89,7 +90,7 @@ def results_of(store: Store | None = None, **changes: Any) -> Results:
 
 def test_a_claim_counts_for_the_source_only_on_its_own_complete_datasets() -> None:
     complete, part = results_of(datasets=["beans"]), results_of(datasets=[{"name": "beans", "limit": 100}])
-    found = [difference(0.05, 0.02, 0.01)]
+    found = [difference(0.05, 0.02, 0.05)]
     for results, expected in ((complete, True), (part, False)):
         judged = judge([CLAIM], found, results)
         assert [item.by_the_source for item in judged[CLAIM]] == [expected]
@@ -116,8 +117,7 @@ def test_a_claim_about_policies_is_judged_on_the_datasets_that_it_names(tmp_path
     assert first.difference.contrast.context == "mean of grey-3ch and grey-1ch"
     assert first.difference.interval is not None
     assert second.difference.interval is not None
-    own = [p_value(item.difference.interval) for item in (first, second) if item.difference.interval is not None]
-    assert [first.difference.adjusted_p, second.difference.adjusted_p] == holm([p for p in own if p is not None])
+    assert [item.difference.level for item in (first, second)] == pytest.approx([0.025, 0.025])
 
 
 def test_a_policy_said_to_be_best_is_compared_with_each_other_one_on_every_dataset_the_source_speaks_of() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmark.analysis import frames
 from benchmark.analysis.differences import contrasts, differences, pair_values
-from benchmark.analysis.uncertainty.inference import holm, p_value
 from benchmark.errors import UserError
 from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import RunSpec
@@ -127,7 +127,8 @@ def test_images_that_only_one_cell_has_are_left_out_of_the_pair(tmp_path: Path) 
     shorter = replace(
         second, tests={s: replace(t, images=fewer, correct=t.correct[kept]) for s, t in second.tests.items()}
     )
-    values, seeds, _ = pair_values([(first, shorter)])
+    values, seeds, design, _ = pair_values([(first, shorter)])
+    assert design.labels is not None and len(design.labels) == 126
     assert values.shape == (3, 126)
     assert seeds == (0, 1, 2)
     assert np.array_equal(values, first.correct[:, kept].astype(int) - second.correct[:, kept])
@@ -213,25 +214,38 @@ def test_the_mean_over_datasets_leaves_controls_out_and_waits_for_every_dataset(
     assert not any("mean of" in d.contrast.dataset for d in differences(factories.results_of(matrix, partly)))
 
 
-def test_a_dataset_that_a_matrix_has_twice_is_not_pooled_with_itself(tmp_path: Path) -> None:
+def test_a_dataset_that_a_matrix_has_twice_counts_once_with_its_most_training_images(tmp_path: Path) -> None:
+    twice = ["beans", {"name": "beans", "limit": 500, "label": "beans-500"}]
+    modes: dict[str, Any] = {"input_modes": ["grey-3ch", "grey-1ch"], "policies": ["finetune"]}
+    alone, both = (factories.grid(datasets=names, **modes) for names in (twice, [*reversed(twice), "elpv"]))
+    results = factories.results_of(alone, factories.fill(tmp_path / "alone", alone, factories.latent()))
+    assert [d.contrast.dataset for d in differences(results)] == ["beans", "beans-500"]
+    found = differences(factories.results_of(both, factories.fill(tmp_path / "both", both, factories.latent())))
+    (mean,) = (d for d in found if d.pooled)
+    assert [d.contrast.dataset for d in mean.pooled] == ["beans", "elpv"]
+
+
+def test_a_dataset_on_which_every_compared_cell_is_nearly_always_right_is_left_out_of_the_mean(tmp_path: Path) -> None:
     matrix = factories.grid(
-        datasets=["beans", {"name": "beans", "limit": 500, "label": "beans-500"}],
-        input_modes=["grey-3ch", "grey-1ch"],
-        policies=["finetune"],
+        datasets=["beans", "elpv", "rps"], input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"]
     )
-    found = differences(factories.results_of(matrix, factories.fill(tmp_path, matrix, factories.latent())))
-    assert [d.contrast.dataset for d in found] == ["beans", "beans-500"]
+    usual, always = factories.latent(), lambda spec: np.ones(128, dtype=np.int64)
+    store = factories.fill(tmp_path, matrix, lambda spec: (always if spec.dataset == "rps" else usual)(spec))
+    (mean,) = (d for d in differences(factories.results_of(matrix, store)) if d.pooled)
+    assert mean.contrast.dataset == "mean of 2 datasets"
 
 
-def test_headlines_are_corrected_among_headlines_and_other_rows_among_all(tmp_path: Path) -> None:
-    matrix = factories.grid()
-    found = differences(factories.results_of(matrix, factories.fill(tmp_path, matrix, factories.latent())))
-    own = [d for d in found if d.contrast.family == "channels"]
-    plain = [p_value(d.interval) for d in own if d.interval]
-    corrected = holm([p for p in plain if p is not None])
-    (headline,) = (d for d in own if d.contrast.headline)
-    assert headline.interval is not None
-    assert headline.adjusted_p == p_value(headline.interval)
-    for index, difference in enumerate(own):
-        if not difference.contrast.headline:
-            assert difference.adjusted_p == corrected[index]
+def test_channels_are_answered_by_the_policies_that_train_the_stem(tmp_path: Path) -> None:
+    policies = ["finetune", "finetune-whole", "freeze-early", "feature-extract", "scratch"]
+    results = factories.results_of(factories.grid(policies=policies), Store(tmp_path))
+    (headline,) = (c for c in contrasts(results) if c.headline and c.family == "channels")
+    assert headline.context == "mean of finetune and finetune-whole"
+
+
+def test_runs_of_a_dataset_are_moderated_together_and_heads_by_themselves(tmp_path: Path) -> None:
+    matrix = factories.grid(policies=["finetune", "finetune-whole", "feature-extract", "scratch"])
+    results = factories.results_of(matrix, factories.fill(tmp_path, matrix, factories.latent()))
+    trained = [cell.runs for key, cell in results.by_key.items() if key.policy != "feature-extract"]
+    heads = [cell.runs for key, cell in results.by_key.items() if key.policy == "feature-extract"]
+    assert all(runs is not None and runs.variance.df > 2 for runs in trained)
+    assert all(runs is not None and runs.variance.df == 2 for runs in heads), "fewer than four"

@@ -188,7 +188,7 @@ def test_the_matrixs_margin_reaches_the_report_and_changes_no_run(tmp_path: Path
     matrices = [factories.grid(name=f"m{margin}", equivalence_margin=margin) for margin in (1.0, 30.0)]
     stores = [factories.fill(tmp_path, matrix, factories.latent()) for matrix in matrices]
     narrow, wide = (factories.texts(matrix, store) for matrix, store in zip(matrices, stores, strict=True))
-    assert "no difference beyond 30 points on beans" in wide["report.md"]
+    assert "are equivalent within 30 points on beans" in wide["report.md"]
     assert "no difference beyond" not in narrow["report.md"].partition("## Runs")[0]
     assert {r["equivalent_within_margin"] for r in rows(narrow["differences.csv"])} == {"no"}
     assert {r["equivalence_margin"] for r in rows(wide["differences.csv"])} == {"0.30000"}
@@ -259,7 +259,10 @@ def test_a_damaged_record_is_named_on_top_and_left_out(small: Store) -> None:
 def test_a_better_pretrained_network_is_called_better_and_twins_are_inconclusive(filled: Store) -> None:
     head = factories.texts(MATRIX, filled)["report.md"].partition("## Runs")[0]
     assert "finetune − scratch (mean of grey-3ch and grey-1ch): finetune is better on beans" in head
-    assert "grey-3ch − grey-1ch (mean of finetune and finetune-whole): inconclusive on beans" in head
+    assert (
+        "grey-3ch against grey-1ch on the mean of 2 datasets (−0.2 ± 1.3): inconclusive: about 30 seeds would" in head
+    )
+    assert "grey-3ch − grey-1ch (mean of finetune and finetune-whole): not judged on beans" in head
 
 
 def test_the_answer_about_many_datasets_counts_them(tmp_path: Path) -> None:
@@ -296,7 +299,7 @@ def test_several_sizes_have_figures_rows_and_answers_of_their_own(tmp_path: Path
     shown = factories.texts(two, store)["report.md"]
     answer = shown.partition("### In detail")[0]
     for size in (96, 64):
-        assert re.search(rf"finetune is better on .*beans at {size} px \(", answer)
+        assert re.search(rf"finetune is better than scratch by [\d.]+ ± [\d.]+ points on beans at {size} px", answer)
         assert f"### beans, {size} px\n" in shown
         assert f"| beans | {size} px | finetune − scratch |" in shown.replace("**", "")
     assert re.search(r"For \*\*beans\*\* take grey-\dch with \w+ \((96|64) px\)\.", answer)

@@ -20,7 +20,7 @@ _UNITS = r"(?:second|run|class|split|image|line|epoch|fold|dataset|verb|matrix|c
 GLOSSARY = {
     r"\bbeside\b": "next to, in addition to, in another process",
     r"\banew\b": "from scratch, again",
-    r"\b(?:told|tells?|telling)\b": "report, raise, print, say",
+    r"(?<!would )(?<!seeds )\b(?:told|tells?|telling)\b": "report, raise, print, say",  # "about 12 seeds would tell"
     r"\bmend(?:s|ed|ing)?\b": "fix",
     r"\bcould not (?:tell|be told)\b": "inconclusive",
     r"\bst(?:ands?|ood)\b(?! for)": "is, exists, is listed",

@@ -16,10 +16,10 @@ part is too small by (S - 1) / S. Both factors are known here, so they are corre
 
     V = max(images - residual, 0) + max(seeds - residual, 0) + residual
 
-For a mean over images these three are the mean squares of `benchmark.analysis.uncertainty.crossed` over S I, up to the
-bootstrap's own error, and so is V; degrees of freedom are taken as there. In a cross-validation no two folds share an
-image, the residual is all that images do, and the rest of the seeds' part counts 1 + S / (K - 1) times
-(`benchmark.analysis.uncertainty.folds`).
+For a mean over images these three are the mean squares of the two-way analysis of variance over S I, up to the
+bootstrap's own error; degrees of freedom are Satterthwaite's. Variances are each cell's own, not moderated. In a
+cross-validation no two folds share an image, the residual is all that images do, and the rest of the seeds' part counts
+1 + S / (K - 1) times (`benchmark.analysis.uncertainty.means`).
 
 Where test images come in groups, groups are resampled (Davison and Hinkley 1997, "Bootstrap Methods and their
 Application", 3.8). Of G groups of one size that makes the parts of the images and of the residual too small by
@@ -36,7 +36,7 @@ import numpy as np
 
 from benchmark.analysis.scores import SCORES, Quality
 from benchmark.analysis.uncertainty.clusters import Groups
-from benchmark.analysis.uncertainty.crossed import degrees_of_freedom
+from benchmark.analysis.uncertainty.design import Part, satterthwaite
 from benchmark.analysis.uncertainty.interval import Basis, Estimate, Interval, symmetric
 
 RESAMPLES = 500
@@ -101,8 +101,7 @@ def mean_score(
     resampled = resampled[:, ~np.isnan(resampled).any(axis=0)]
     basis: Basis = "images" if seeds == 1 else "seeds and images" if folds is None else "folds"
     means = resampled.sum(axis=0) / seeds
-    variance: float | None = None
-    df: float | None = None
+    variance = df = None
     if (images if groups is None else groups.count) > 1:
         few = 1.0 if groups is None else _correction(groups, 1 if folds is None else min(seeds, folds))
         variance = _variance(means) * few
@@ -112,8 +111,15 @@ def mean_score(
             spread = ((resampled - means) ** 2).sum(axis=0) / (seeds - 1)
             residual = max(_mean(spread) / seeds - of_seeds, 0.0) * few
             overlap = 1.0 if folds is None else 1 + seeds / (folds - 1)
-            variance = max(variance, residual) + overlap * max(of_seeds - residual, 0.0)
-            df = degrees_of_freedom(overlap * of_seeds, overlap * residual, variance, seeds, df)
+            variance = max(variance, residual)
+            if of_seeds > residual:
+                parts = [
+                    Part(variance, df),
+                    Part(overlap * of_seeds, seeds - 1),
+                    Part(overlap * residual, df * (seeds - 1)),
+                ]
+                variance += overlap * (of_seeds - residual)
+                df = max(satterthwaite(parts, variance), min(df, seeds - 1))
     return symmetric(
         Estimate(
             mean=_mean(scores),

@@ -1,19 +1,17 @@
-"""Conclusions from intervals: p-values, Holm's correction, the smallest visible difference, equivalence, means."""
+"""Conclusions from intervals: p-values, equivalence, and what a verdict would take."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import NamedTuple
 
 from scipy import special
 
-from benchmark.analysis.uncertainty.interval import CONFIDENCE, Basis, Interval, t_quantile
+from benchmark.analysis.uncertainty.interval import CONFIDENCE, Interval, t_quantile
 
 SIGNIFICANCE = 1 - CONFIDENCE
 POWER = 0.80
-"""Power of the smallest visible difference."""
-
-_WEAKEST_FIRST: tuple[Basis, ...] = ("images", "folds", "seeds and images")
+"""Power of the smallest visible difference, and of what a comparison needs."""
 
 
 def p_value(interval: Interval) -> float | None:
@@ -25,19 +23,6 @@ def p_value(interval: Interval) -> float | None:
     if error is None or not interval.carries_a_verdict:
         return None
     return float(2 * special.stdtr(interval.df, -abs(interval.mean) / error))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for their number (Holm 1979, "A simple sequentially rejective multiple test procedure").
-
-    The k-th smallest of m is multiplied by m - k + 1, made monotonic, capped at 1. The order of the input is kept.
-    """
-    adjusted = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
-        adjusted[index] = largest
-    return adjusted
 
 
 def smallest_visible(interval: Interval) -> float | None:
@@ -70,35 +55,46 @@ def is_equivalent(interval: Interval, margin: float) -> bool:
     return p is not None and p < SIGNIFICANCE
 
 
-def pool(intervals: Sequence[Interval]) -> Interval:
-    """Return the unweighted mean of independent means with its interval: each dataset counts the same.
+class Needed(NamedTuple):
+    """A number of seeds, or where none would do, of test images."""
 
-    V = sum(V_d) / D^2 with Satterthwaite's degrees of freedom, sum(V_d)^2 / sum(V_d^2 / df_d). Datasets are fixed: the
-    interval is about their mean, not about datasets in general. Seeds are the fewest of any dataset, images and groups
-    the sums (an image without a group counts as one).
+    seeds: int | None
+    images: int | None
 
-    Raises:
-        ValueError: nothing to pool, or an interval without a half-width.
+
+MOST_SEEDS = 1000
+"""Number of seeds beyond which it takes more test images instead."""
+
+
+def needed(interval: Interval, margin: float, level: float = SIGNIFICANCE) -> Needed | None:
+    """Return what a verdict in 80 % of repetitions would take, were the difference as estimated.
+
+    A difference beyond the margin takes a standard error of at most |d| / (z(1 - level / 2) + z(0.80)) to be shown; of
+    one within the margin equivalence is shown with margin / (z(1 - level) + z(0.90)), were there none (Chow, Shao and
+    Wang 2008, "Sample Size Calculations in Clinical Research", ch. 3). Where the images' part alone is larger, it
+    takes the test images that make it half of the variance allowed, which leaves the other half for the seeds.
+
+    Args:
+        interval: of the comparison, with its parts.
+        margin: of equivalence, shares.
+        level: probability of error at which the comparison is judged.
+
+    Returns:
+        The need, or None if the parts are unknown.
     """
-    errors = [interval.standard_error for interval in intervals]
-    if not intervals or any(error is None for error in errors):
-        raise ValueError("pooling needs intervals with a half-width")
-    variances = [error**2 for error in errors if error is not None]
-    total = math.fsum(variances)
-    df = total**2 / math.fsum(v**2 / i.df for v, i in zip(variances, intervals, strict=True) if i.df)
-    known = [interval.groups for interval in intervals]
-    mean = math.fsum(interval.mean for interval in intervals) / len(intervals)
-    error = math.sqrt(total) / len(intervals)
-    half_width = t_quantile((1 + CONFIDENCE) / 2, df) * error
-    return Interval(
-        mean=mean,
-        low=mean - half_width,
-        high=mean + half_width,
-        standard_error=error,
-        df=df,
-        seeds=min(interval.seeds for interval in intervals),
-        images=sum(interval.images for interval in intervals),
-        basis=min((interval.basis for interval in intervals), key=_WEAKEST_FIRST.index),
-        floored=all(interval.floored for interval in intervals),
-        groups=sum(interval.groups or interval.images for interval in intervals) if any(known) else None,
+    error = interval.standard_error
+    if error is None or interval.per_run is None:
+        return None
+    shown, equivalent = (
+        abs(interval.mean) / (_z(1 - level / 2) + _z(POWER)),
+        margin / (_z(1 - level) + _z((1 + POWER) / 2)),
     )
+    allowed = (shown if abs(interval.mean) > margin else equivalent) ** 2
+    of_images = max(error**2 - interval.per_run / interval.seeds, 0.0)
+    if of_images < allowed and (seeds := math.ceil(interval.per_run / (allowed - of_images))) <= MOST_SEEDS:
+        return Needed(max(seeds, 1), None)
+    return Needed(None, math.ceil(interval.images * of_images / (allowed / 2)))
+
+
+def _z(quantile: float) -> float:
+    return float(special.ndtri(quantile))

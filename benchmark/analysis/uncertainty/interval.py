@@ -40,6 +40,7 @@ class Interval:
             seed was tested on another fold of a cross-validation.
         floored: whether too few images were informative, so that the rule of three replaces the estimate.
         groups: number of groups of test images, the units of the interval, or None if each image is its own.
+        per_run: the part of the variance that shrinks with the number of seeds, for one seed, or None if it is unknown.
     """
 
     mean: float
@@ -52,6 +53,7 @@ class Interval:
     basis: Basis
     floored: bool = False
     groups: int | None = None
+    per_run: float | None = None
 
     @property
     def half_width(self) -> float | None:
@@ -84,7 +86,7 @@ class Estimate:
         observations: number of values in the mean.
         informative: images on which any seed has an event: for a difference those on which two cells differ, for a
             proportion the wrong ones, or the right ones if fewer.
-        basis, groups: as in `Interval`.
+        basis, groups, per_run: as in `Interval`.
     """
 
     mean: float
@@ -96,6 +98,7 @@ class Estimate:
     informative: int
     basis: Basis
     groups: int | None = None
+    per_run: float | None = None
 
     @property
     def units(self) -> int:
@@ -112,7 +115,7 @@ class Estimate:
         """Return the mean with its interval, without ends if it cannot be estimated."""
         df = None if low is None else self.df
         own = (self.seeds, self.images, self.basis)
-        return Interval(self.mean, low, high, standard_error, df, *own, floored, self.groups)
+        return Interval(self.mean, low, high, standard_error, df, *own, floored, self.groups, self.per_run)
 
 
 def t_quantile(quantile: float, df: float) -> float:

@@ -144,7 +144,7 @@ def _forest(found: Sequence[Difference], setup: Setup, results: Results) -> Pict
         section="differences",
         title=results.matrix.add_setup("Paired differences that answer the questions", setup),
         caption="Mean difference in test accuracy on the same seeds and the same images, with its 95 % interval. "
-        "Filled: shown to differ, after Holm's correction. Hollow: inconclusive, or too few seeds for a verdict.",
+        "Filled: shown to differ. Hollow: equivalent, inconclusive, not judged, or too few seeds for a verdict.",
         data=rows,
         draw=draw.forest,
     )

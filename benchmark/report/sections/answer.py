@@ -1,13 +1,16 @@
-"""The answer in sentences, from the paired intervals, with a caution where they are inconclusive."""
+"""The answer in sentences, from the paired intervals, with what a verdict would take where they are inconclusive."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from benchmark.analysis.differences import QUESTIONS, Difference, Family
 from benchmark.analysis.results import Results
+from benchmark.analysis.uncertainty.inference import SIGNIFICANCE, needed
 from benchmark.analysis.uncertainty.interval import SEEDS_FOR_A_VERDICT
 from benchmark.data.catalogue import CATALOGUE
+from benchmark.matrix.run_spec import Setup
 from benchmark.report.tables import cell_in_words, place_in_words
 from benchmark.report.text import escape, margin_in_words, points_with_interval, with_interval
 from benchmark.words import count, listed
@@ -18,8 +21,8 @@ MOST_NAMED = 3
 """Datasets that a sentence of the answer names; for more it gives their number."""
 
 
-def reading(difference: Difference) -> str:
-    """Return the reading of a paired difference: the side that is better, or why no verdict is given."""
+def verdict(difference: Difference) -> str:
+    """Return the verdict on a paired difference in a few words, or the reason why it is missing."""
     interval, contrast = difference.interval, difference.contrast
     if interval is None:
         return "not measured"
@@ -27,21 +30,46 @@ def reading(difference: Difference) -> str:
         return f"no verdict from one {'test image' if interval.groups is None else 'group of test images'}"
     if not interval.carries_a_verdict:
         return f"no verdict from {count(interval.seeds, 'seed')}"
+    if difference.level is None:
+        return "not judged"
+    if difference.is_equivalent:
+        return f"equivalent within {margin_in_words(difference.margin)}"
     if difference.sign:
         return f"{contrast.first if difference.sign > 0 else contrast.second} is better"
-    if interval.sign:
-        return f"{INCONCLUSIVE} after Holm's correction"
-    if difference.is_equivalent:
-        return f"no difference beyond {margin_in_words(difference.margin)}"
     return INCONCLUSIVE
 
 
+def reading(difference: Difference) -> str:
+    """Return the verdict, and what one would take where it is inconclusive."""
+    found = verdict(difference)
+    return f"{found}{would_tell(difference)}" if found == INCONCLUSIVE else found
+
+
+def would_tell(difference: Difference) -> str:
+    """Return what a verdict would take, as ``: about 12 seeds would tell``; empty if that is unknown."""
+    need = (
+        None
+        if difference.interval is None
+        else needed(difference.interval, difference.margin, difference.level or SIGNIFICANCE)
+    )
+    if need is None:
+        return ""
+    if need.seeds is not None:
+        return f": about {count(max(need.seeds, len(difference.seeds) + 1), 'seed')} would tell"
+    return f": no number of seeds tells, about {_rounded(need.images or 0):,} test images would"
+
+
+def _rounded(number: int) -> int:
+    """Return a number with two digits that count."""
+    return int(float(f"{number:.1e}"))
+
+
 def answer(results: Results, found: Sequence[Difference]) -> str:
-    """Return the answer in at most three sentences, Markdown: pretraining, the grey channels, the highest means."""
+    """Return the answers in a sentence for each question, and the highest means, Markdown."""
     if not results.plan.done:
         return "No results yet: no run of this matrix is done."
     asked = [family for family in QUESTIONS if any(d.contrast.family == family and d.contrast.headline for d in found)]
-    return "\n\n".join([*(_sentence(family, found, results) for family in asked[:2]), _highest(results)])
+    return "\n\n".join([*(_sentence(family, found, results) for family in asked), _highest(results)])
 
 
 _UNGROUPED = (
@@ -63,16 +91,39 @@ def cautions(results: Results) -> str:
 
 
 def _sentence(question: Family, found: Sequence[Difference], results: Results) -> str:
-    """Return one sentence on a question: each comparison with its reading and the datasets."""
-    parts = []
-    for what, shows in _by_comparison(question, found, results).items():
-        number = sum(len(places) for places in shows.values())
-        said = [
-            f"{shown} on {listed(places) if number <= MOST_NAMED else f'{len(places)} of {number}'}"
-            for shown, places in shows.items()
-        ]
-        parts.append(f"{what.partition(' (')[0]}: {', '.join(said)}")
+    """Return one sentence on a question: each comparison over all its datasets, or where that is not judged on each."""
+    trees: dict[tuple[Setup, str, str], list[Difference]] = {}
+    for difference in found:
+        contrast = difference.contrast
+        if contrast.family == question and contrast.headline:
+            trees.setdefault((contrast.setup, contrast.first, contrast.second), []).append(difference)
+    parts: dict[str, None] = {}
+    for rows in trees.values():
+        top = [row for row in rows if row.pooled] or rows
+        if len(top) <= MOST_NAMED:
+            parts |= dict.fromkeys(_answered(row, results) for row in top)
+            continue
+        counted = Counter(verdict(row) for row in top)
+        said = [f"{words} on {number} of {len(top)}" for words, number in counted.items()]
+        parts[f"{top[0].contrast.first} against {top[0].contrast.second}: {listed(said)}"] = None
     return f"**{QUESTIONS[question]}** {'; '.join(parts)}."
+
+
+def _answered(row: Difference, results: Results) -> str:
+    """Return ``a is better than b by 2.1 ± 1.0 points on beans``, or what else is known; Markdown."""
+    contrast, interval = row.contrast, row.interval
+    first, second = escape(contrast.first), escape(contrast.second)
+    where = place_in_words(results, contrast.dataset, contrast.setup)
+    where = f"the {where}" if row.pooled else where
+    if interval is None:
+        return f"{first} against {second} on {where}: {verdict(row)}"
+    points = points_with_interval(interval)
+    if row.is_equivalent:
+        return f"{first} and {second} are {verdict(row)} on {where} ({points})"
+    if row.sign:
+        better, other = (first, second) if row.sign > 0 else (second, first)
+        return f"{better} is better than {other} by {points.lstrip('+−')} points on {where}"
+    return f"{first} against {second} on {where} ({points}): {reading(row)}"
 
 
 def _highest(results: Results) -> str:
@@ -110,9 +161,11 @@ def details(results: Results, found: Sequence[Difference]) -> str:
         if sentences:
             lines.append(f"- **{QUESTIONS[family]}** {' '.join(sentences)}")
     lines.append(
-        "- Differences are percent points of test accuracy ± half-width of the 95 % interval. *Better* holds after "
-        "Holm's correction for the number of comparisons that answer a question. *Inconclusive* does not mean that "
-        "the two are equal: the difference may be as large as the interval's ends. "
+        "- Differences are percent points of test accuracy ± half-width of the 95 % interval. At most 5 % of such "
+        "reports have a wrong verdict anywhere: the questions share that equally, what answers a question is judged "
+        "first, and rows below it only where it has a verdict (else *not judged*). *Inconclusive* does not mean that "
+        "the two are equal: the difference may be as large as the interval's ends. Seeds, or test images, *would tell* "
+        "that show such a difference, or equivalence if it is within the margin, in 80 % of repetitions. "
         f"Below {SEEDS_FOR_A_VERDICT} seeds no verdict is given. The highest of several means is biased upwards; use "
         "the paired differences to compare cells."
     )
@@ -129,7 +182,7 @@ def _by_comparison(question: Family, found: Sequence[Difference], results: Resul
             where = place_in_words(results, contrast.dataset, contrast.setup)
             if difference.interval is not None:
                 where += f" ({points_with_interval(difference.interval)})"
-            compared.setdefault(what, {}).setdefault(reading(difference), []).append(where)
+            compared.setdefault(what, {}).setdefault(verdict(difference), []).append(where)
     return compared
 
 

@@ -55,9 +55,10 @@ def published(sources: Sequence[Source], found: Sequence[Difference], results: R
 def _legend(results: Results) -> str:
     margin = results.matrix.equivalence_margin / 100
     return (
-        "Supported: the claimed side is better after Holm's correction. Contradicted: the other side is, or the two "
-        f"are shown to differ by less than {margin_in_words(margin)}. Undecided: neither; in brackets the smallest "
-        "true difference that this matrix would have shown with 80 % power. A policy said to be better than others is "
+        "Supported: the claimed side is shown to be better. Contradicted: the other side is, or the two are shown to "
+        f"differ by less than {margin_in_words(margin)}. Undecided: neither; in brackets the smallest true difference "
+        "that this matrix would have shown with 80 % power. The comparisons of policies that a source's claims need "
+        "share 5 % of wrong verdicts. A policy said to be better than others is "
         "supported if each comparison is, and contradicted if one is."
     )
 

@@ -11,7 +11,6 @@ from benchmark.analysis.floor import Floor, best_floor
 from benchmark.analysis.results import Cell, Results
 from benchmark.analysis.uncertainty.inference import is_equivalent
 from benchmark.analysis.uncertainty.interval import SEEDS_FOR_A_VERDICT, Interval
-from benchmark.analysis.uncertainty.means import mean_difference
 from benchmark.analysis.winner import candidates, winners
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.report.tables import cell_in_words
@@ -138,8 +137,8 @@ def _compared(chosen: Cell, complete: Sequence[Cell], results: Results) -> dict[
 
 
 def _other(chosen: Cell, cell: Cell, results: Results) -> _Other:
-    values, _, groups = pair_values([(chosen, cell)])
-    interval = mean_difference(values, chosen.folds, groups=groups)
+    interval = pair_values([(chosen, cell)]).interval()
+    assert interval is not None
     equivalent = is_equivalent(interval, results.matrix.equivalence_margin / 100)
     facts = [points_with_interval(interval), *(["equivalent"] if equivalent else []), _seconds(cell)]
     words = f"{cell_in_words(results, cell.key)} ({', '.join(facts)})"

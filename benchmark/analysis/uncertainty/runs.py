@@ -1,0 +1,135 @@
+"""The part that runs have in a variance, moderated: few runs of a cell say little about how much its runs vary.
+
+The between-seed variance of a cell's accuracy, from S runs, has S - 1 degrees of freedom: with three runs, the widths
+of two intervals of one experiment differ by a factor of six to eight, and the narrowest, which give the verdicts, are
+too narrow. Cells of one dataset vary alike, so each is estimated together with the others (Smyth 2004, "Linear models
+and empirical Bayes methods for assessing differential expression in microarray experiments"): the variances ``s^2``
+with ``d`` degrees of freedom are draws around a scaled inverse chi-squared prior of ``s0^2`` and ``d0``, and::
+
+    moderated = (d0 s0^2 + d s^2) / (d0 + d)        with d0 + d degrees of freedom, at most those of all cells together
+
+The prior is fitted by moments of the logarithms. With ``e = log s^2 - psi(d / 2) + log(d / 2)``, psi the digamma and
+psi' the trigamma function::
+
+    psi'(d0 / 2) = variance of e - mean of psi'(d / 2)
+    log s0^2     = mean of e + psi(d0 / 2) - log(d0 / 2)
+
+Where the right side of the first is not positive, the variances differ no more than chance makes them: d0 is infinite
+and s0^2 their mean, weighted by d. Frozen backbones are another kind of cell than trained ones, with a prior of their
+own. Runs of different cells are independent, even where they share a seed: over 192 pairs of cells
+of this benchmark's first version their correlation was between -0.06 and 0.04.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import optimize, special
+
+from benchmark.analysis.uncertainty.design import UNTESTED, Design, Part, images_part, residual_part, satterthwaite
+
+FEWEST_CELLS = 4
+"""Fewest cells from which a prior is fitted; of fewer, each has its own variance."""
+
+FLOOR = 0.01
+"""Smallest between-seed variance in a fit, as a share of the binomial variance p (1 - p) / images: equal accuracies of
+all seeds are chance, and have no logarithm."""
+
+
+ROUNDING = 1e-12
+"""Share of a variance below which a difference of variances is zero."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The variance of one run's mean over its test images.
+
+    Attributes:
+        variance: between runs, all that makes their means differ.
+        of_images: what images alone contribute to it, see `design.residual_part`.
+    """
+
+    variance: Part
+    of_images: Part
+
+    @property
+    def excess(self) -> float:
+        """The variance beyond that of the images, at least 0."""
+        excess = self.variance.variance - self.of_images.variance
+        return excess if excess > ROUNDING * self.variance.variance else 0.0
+
+
+def between_runs(values: np.ndarray, design: Design) -> Runs | None:
+    """Return the variance of some runs from themselves, or None with fewer than two runs or two units.
+
+    Args:
+        values: integers, shape (seeds, images), see `design.images_part`.
+        design: of the test.
+    """
+    if len(values) < 2 or images_part(values, design) is None:
+        return None
+    means = [float(row[row != UNTESTED].mean()) for row in values]
+    mean = math.fsum(means) / len(means)
+    variance = math.fsum((own - mean) ** 2 for own in means) / (len(means) - 1)
+    return Runs(Part(variance, len(means) - 1), residual_part(values, design))
+
+
+def moderated(cells: Sequence[Runs], accuracies: Sequence[float], images: Sequence[float]) -> list[Runs]:
+    """Return the cells of one dataset and kind with moderated variances.
+
+    A cell that is always right, or always wrong, has no prior and gives none.
+
+    Args:
+        cells: their own variances.
+        accuracies: of each cell, 0..1.
+        images: of a run of each cell.
+    """
+    binomial = np.array([p * (1 - p) / n for p, n in zip(accuracies, images, strict=True)])
+    shared = np.flatnonzero(binomial > 0).tolist()
+    if len(shared) < FEWEST_CELLS:
+        return list(cells)
+    own = np.array([cells[k].variance.variance for k in shared])
+    df = np.array([cells[k].variance.df for k in shared])
+    prior = fit_prior(np.maximum(own, FLOOR * binomial[shared]), df)
+    found = list(cells)
+    for k, s2, d in zip(shared, own.tolist(), df.tolist(), strict=True):
+        variance = prior.variance if math.isinf(prior.df) else (prior.df * prior.variance + d * s2) / (prior.df + d)
+        found[k] = replace(cells[k], variance=Part(variance, min(prior.df + d, float(df.sum()))))
+    return found
+
+
+def fit_prior(variances: np.ndarray, df: np.ndarray) -> Part:
+    """Return the prior of some variances (see the module); its degrees of freedom may be infinite.
+
+    Args:
+        variances: above zero, shape (cells,).
+        df: degrees of freedom of each.
+    """
+    e = np.log(variances) - special.digamma(df / 2) + np.log(df / 2)
+    beyond = float(e.var(ddof=1) - special.polygamma(1, df / 2).mean())
+    if beyond <= 0:
+        return Part(float((variances * df).sum() / df.sum()), math.inf)
+    d0 = 2 * float(optimize.brentq(lambda half: special.polygamma(1, half) - beyond, 1e-6, 1e12))
+    return Part(math.exp(float(e.mean() + special.digamma(d0 / 2) - np.log(d0 / 2))), d0)
+
+
+def combined(cells: Iterable[tuple[float, Runs]]) -> Runs:
+    """Return the variance of one run's value of a comparison: a sum over cells, each with its coefficient."""
+
+    def total(parts: Sequence[Part]) -> Part:
+        variance = math.fsum(part.variance for part in parts)
+        return Part(variance, satterthwaite(parts, variance))
+
+    weighted = [(coefficient**2, runs) for coefficient, runs in cells]
+    return Runs(
+        *(
+            total([Part(weight * part.variance, part.df) for weight, part in parts])
+            for parts in (
+                [(weight, runs.variance) for weight, runs in weighted],
+                [(weight, runs.of_images) for weight, runs in weighted],
+            )
+        )
+    )

@@ -1,0 +1,30 @@
+"""The mean of a difference over test sets, with what each contributes and other ways of weighting."""
+
+from __future__ import annotations
+
+from benchmark.analysis.differences import Difference
+from benchmark.analysis.uncertainty.pooling import by_inverse_variance, heterogeneity, pool, random_effects
+from benchmark.report.text import escape, p_text, percent, points_with_interval, table
+
+
+def over_test_sets(difference: Difference) -> str:
+    """Return a table of the test sets of a mean, and a sentence on other means; Markdown."""
+    intervals = [each.interval for each in difference.pooled if each.interval is not None]
+    fixed, mixed, spread = by_inverse_variance(intervals), random_effects(intervals), heterogeneity(intervals)
+    rows = []
+    for k, each in enumerate(difference.pooled):
+        others = [*intervals[:k], *intervals[k + 1 :]]
+        row = (escape(each.contrast.dataset), points_with_interval(intervals[k]), percent(fixed.weights[k]))
+        rows.append((*row, points_with_interval(pool(others))))
+    contrast = difference.contrast
+    title = f"{escape(contrast.first)} − {escape(contrast.second)}, {escape(contrast.context)}, test set by test set:"
+    header = ["test set", "points", "weight by inverse variance (%)", "mean without it"]
+    means = " and ".join(
+        f"{name} {percent(found.mean)} ± {percent(found.half_width)}"
+        for name, found in (("weighted by inverse variance", fixed), ("with random effects", mixed))
+    )
+    return (
+        f"{title}\n\n{table(header, rows)}\n\n"
+        f"The mean is {means} (DerSimonian and Laird; normal intervals). Cochran's Q is {spread.q:.1f} on {spread.df} "
+        f"degrees of freedom (p {p_text(spread.p)})."
+    )

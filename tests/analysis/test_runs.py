@@ -1,0 +1,93 @@
+"""Moderated variances of runs, against what limma defines."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmark.analysis.uncertainty.design import Part
+from benchmark.analysis.uncertainty.runs import Runs, combined, fit_prior, moderated
+
+
+def cells(variances: np.ndarray, df: int = 2) -> list[Runs]:
+    return [Runs(Part(float(variance), df), Part(0.0, 100.0)) for variance in variances]
+
+
+def drawn(number: int, s0: float, d0: float, d: int, seed: int) -> np.ndarray:
+    """Return variances with d degrees of freedom of cells whose true ones come from the prior."""
+    random = np.random.default_rng(seed)
+    true = s0 * d0 / random.chisquare(d0, size=number)
+    return np.asarray(true * random.chisquare(d, size=number) / d)
+
+
+@pytest.mark.parametrize(("d0", "d"), [(4.0, 2), (10.0, 4), (30.0, 9)])
+def test_the_prior_of_many_cells_is_found_again(d0: float, d: int) -> None:
+    found = fit_prior(drawn(100_000, 2.5e-4, d0, d, seed=1), np.full(100_000, d))
+    assert found.variance == pytest.approx(2.5e-4, rel=0.03)
+    assert found.df == pytest.approx(d0, rel=0.15)
+
+
+def test_variances_that_differ_by_chance_alone_are_one() -> None:
+    variances = np.array([1.0, 1.1, 0.9, 1.0]) * 1e-4
+    found = fit_prior(variances, np.full(4, 2))
+    assert found == pytest.approx((1e-4, math.inf))
+    made = moderated(cells(variances), [0.8] * 4, [300.0] * 4)
+    assert all(each.variance == pytest.approx((1e-4, 8.0)) for each in made)
+
+
+def test_a_moderated_variance_lies_between_its_own_and_the_priors_with_the_degrees_of_freedom_of_both() -> None:
+    variances = np.maximum(drawn(40, 1e-4, 3.0, 2, seed=3), 0.8 * 0.2 / 300 / 100)
+    prior = fit_prior(variances, np.full(40, 2))
+    made = moderated(cells(variances), [0.8] * 40, [300.0] * 40)
+    for own, each in zip(variances, made, strict=True):
+        weighted = (prior.df * prior.variance + 2 * own) / (prior.df + 2)
+        assert each.variance == pytest.approx((weighted, min(prior.df + 2, 80)))
+
+
+def test_moderated_intervals_of_three_runs_cover_the_truth_where_own_ones_of_the_narrowest_fifth_do_not() -> None:
+    random = np.random.default_rng(5)
+    narrow = {"own": [0, 0], "moderated": [0, 0]}
+    for _ in range(400):
+        runs = random.normal(size=(8, 3)) * 0.014
+        own = cells(runs.var(axis=1, ddof=1))
+        for name, made in (("own", own), ("moderated", moderated(own, [0.8] * 8, [300.0] * 8))):
+            widths = [stats.t.ppf(0.975, each.variance.df) * math.sqrt(each.variance.variance / 3) for each in made]
+            for k in np.argsort(widths)[:2].tolist():
+                narrow[name][0] += abs(runs[k].mean()) <= widths[k]
+                narrow[name][1] += 1
+    shares = {name: covered / number for name, (covered, number) in narrow.items()}
+    assert shares["own"] < 0.85
+    assert shares["moderated"] > 0.88
+
+
+def test_fewer_than_four_cells_keep_their_own() -> None:
+    own = cells(np.array([1e-4, 4e-4, 2e-4]))
+    assert moderated(own, [0.8] * 3, [300.0] * 3) == own
+
+
+def test_a_cell_that_is_always_right_neither_takes_nor_gives() -> None:
+    variances = np.array([1e-4, 4e-4, 2e-4, 3e-4])
+    with_it = moderated([*cells(variances), *cells(np.zeros(1))], [0.8] * 4 + [1.0], [300.0] * 5)
+    assert with_it[:4] == moderated(cells(variances), [0.8] * 4, [300.0] * 4)
+    assert with_it[4] == cells(np.zeros(1))[0]
+
+
+def test_equal_accuracies_of_all_seeds_count_as_a_hundredth_of_the_binomial_variance() -> None:
+    variances = np.array([1e-4, 4e-4, 2e-4, 3e-4, 0.0])
+    floored = np.maximum(variances, 0.8 * 0.2 / 300 / 100)
+    found = moderated(cells(variances), [0.8] * 5, [300.0] * 5)
+    prior = fit_prior(floored, np.full(5, 2))
+    wanted = prior.variance if math.isinf(prior.df) else prior.df * prior.variance / (prior.df + 2)
+    assert found[4].variance.variance == pytest.approx(wanted)
+    assert found[4].variance.variance > 0
+
+
+def test_a_comparisons_variance_adds_its_cells_with_the_squares_of_their_coefficients() -> None:
+    first, second = Runs(Part(1e-4, 2), Part(2e-5, 50)), Runs(Part(3e-4, 4), Part(4e-5, 80))
+    found = combined([(0.5, first), (-0.5, second)])
+    assert found.variance.variance == pytest.approx(1e-4)
+    assert found.variance.df == pytest.approx(1e-4**2 / ((0.25e-4) ** 2 / 2 + (0.75e-4) ** 2 / 4))
+    assert found.of_images.variance == pytest.approx(1.5e-5)
