@@ -146,6 +146,20 @@ def test_a_draw_never_splits_a_group_and_never_takes_all_of_a_class(seed: int, c
     assert (drawn == again).all()
 
 
+def test_a_draw_holds_few_distances_at_a_time_however_many_images_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+
+    def noted(some: Thumbnails, others: Thumbnails) -> NDArray[np.float64]:
+        held.append(len(some) * len(others))
+        return distances(some, others)
+
+    monkeypatch.setattr("benchmark.data.splits.draw.distances", noted)
+    monkeypatch.setattr("benchmark.data.splits.draw._PAIRS", 100_000)
+    thumbnails = scenes(clips=1500, frames=1, noise=4)
+    draw(np.arange(1500) % 3, np.arange(1500), thumbnails, fraction=0.15, seed=0, purpose="test")
+    assert 90_000 < max(held) <= 100_000 and sum(held) == 1500**2
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_every_class_gives_its_share(seed: int) -> None:
     labels = np.array([0] * 400 + [1] * 100, dtype=np.int64)

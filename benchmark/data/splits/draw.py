@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.splits.distances import Thumbnails, distances
+from benchmark.data.splits.distances import Thumbnails, blocks, distances
 from benchmark.seeding import derive_seed
 
 TEST_SEED = 0
@@ -19,6 +19,7 @@ DRAWS = 25
 """Random draws, of which the typical one is taken."""
 
 _CEILING = 1.2  # times the share of a class
+_PAIRS = 1 << 23  # whose distances are computed at a time, 64 MB
 
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -70,31 +71,31 @@ def _one_draw(
     drawn = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         of_class = labels == label
-        target = fraction * int(of_class.sum())
+        number, have = int(of_class.sum()), int(drawn[of_class].sum())
+        target = fraction * number
         order = np.unique(groups[of_class])
         rng.shuffle(order)
         for ceiling, group in itertools.product((_CEILING * target, np.inf), order.tolist()):
             inside = members[group]
-            have = int(drawn[of_class].sum())
             gain = int(of_class[inside].sum())
-            leaves_some = have + gain < len(drawn[of_class])
+            leaves_some = have + gain < number
             nearer = abs(have + gain - target) < abs(have - target)
             if not drawn[inside[0]] and leaves_some and nearer and have + gain <= ceiling:
                 drawn[inside] = True
+                have += gain
     return drawn
 
 
 def _nearest_neighbour_scores(labels: Integers, thumbnails: Thumbnails, draws: Sequence[Mask]) -> list[float]:
     """Return each draw's share of images whose nearest image outside of the draw has their label."""
     correct = np.zeros(len(draws))
-    for start in range(0, len(labels), 512):
-        rows = slice(start, min(start + 512, len(labels)))
+    beyond_reach = [np.where(drawn, np.inf, 0.0) for drawn in draws]
+    for rows in blocks(len(labels), size=max(1, _PAIRS // max(1, len(labels)))):
         apart = distances(thumbnails[rows], thumbnails)
         for index, drawn in enumerate(draws):
             mine = drawn[rows]
             if mine.any() and not drawn.all():
-                rest = np.flatnonzero(~drawn)
-                nearest = rest[apart[mine][:, rest].argmin(axis=1)]
+                nearest = (apart[mine] + beyond_reach[index]).argmin(axis=1)
                 correct[index] += int((labels[nearest] == labels[rows][mine]).sum())
     return [score / max(1, int(drawn.sum())) for score, drawn in zip(correct.tolist(), draws, strict=True)]
 
