@@ -25,12 +25,13 @@ def plan(
         typer.Option("--preflight", help="Check everything the runs need: images, weights, networks."),
     ] = False,
 ) -> None:
-    """List a matrix's runs with their states, and the sources of their datasets and weights. Trains nothing.
+    """List a matrix's runs with their states, what they need, and what they can show. Trains nothing.
 
     With --preflight, missing images and weights are fetched, and everything that would stop a run is reported at once.
     """
     from tabulate import tabulate
 
+    from benchmark.analysis.resolution import in_words, resolution
     from benchmark.cli.selection import select
     from benchmark.execution.forecast import forecast
     from benchmark.matrix.matrix import list_not_applicable
@@ -57,6 +58,8 @@ def plan(
         typer.echo(f"{_floor(selection)}\n")
     for pair in list_not_applicable(selection.matrix):
         typer.echo(f"not applicable: {pair}")
+    if shown := in_words(resolution(selection.matrix, selection.plan), selection.matrix):
+        typer.echo(f"{shown}\n")
     typer.echo(expected.summary(selection.selected))
     counts = ", ".join(f"{number} {state}" for state, number in count_states(selection.plan.everything).items())
     typer.echo(f"{len(rows)} of {len(selection.plan.everything)} runs listed. In all: {counts}.")
