@@ -20,7 +20,7 @@ from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.analysis.uncertainty.design import UNTESTED, Design
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.means import count_informative, mean_accuracy
-from benchmark.analysis.uncertainty.runs import Runs, between_runs, moderated
+from benchmark.analysis.uncertainty.runs import Runs, between_runs, combined, moderated
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.matrix.input_modes import INPUT_MODES, Triple, group_identical_modes
 from benchmark.matrix.matrix import DatasetEntry, Matrix, NotApplicable, list_not_applicable
@@ -119,7 +119,8 @@ class Cell:
     @cached_property
     def accuracy(self) -> Interval | None:
         """Test accuracy of the chosen epoch, 0..1, with its interval, or None if no run is done."""
-        return mean_accuracy(self.correct, self.design, self.runs) if self.records else None
+        runs = None if self.runs is None else combined([(1.0, self.runs)])
+        return mean_accuracy(self.correct, self.design, runs) if self.records else None
 
     def mean(self, field: str) -> float | None:
         """Return the mean over the done runs of a record's field, or None if no run is done or one lacks it.

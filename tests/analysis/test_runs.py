@@ -23,19 +23,23 @@ def drawn(number: int, s0: float, d0: float, d: int, seed: int) -> np.ndarray:
     return np.asarray(true * random.chisquare(d, size=number) / d)
 
 
-@pytest.mark.parametrize(("d0", "d"), [(4.0, 2), (10.0, 4), (30.0, 9)])
+@pytest.mark.parametrize(("d0", "d"), [(6.0, 2), (10.0, 4), (30.0, 9)])
 def test_the_prior_of_many_cells_is_found_again(d0: float, d: int) -> None:
     found = fit_prior(drawn(100_000, 2.5e-4, d0, d, seed=1), np.full(100_000, d))
-    assert found.variance == pytest.approx(2.5e-4, rel=0.03)
+
+    assert found.variance.variance == pytest.approx(2.5e-4 * d0 / (d0 - 2), rel=0.03)
     assert found.df == pytest.approx(d0, rel=0.15)
 
 
 def test_variances_that_differ_by_chance_alone_are_one() -> None:
     variances = np.array([1.0, 1.1, 0.9, 1.0]) * 1e-4
     found = fit_prior(variances, np.full(4, 2))
-    assert found == pytest.approx((1e-4, math.inf))
+    assert found.variance == pytest.approx((1e-4, 8.0))
+    assert found.df == math.inf
     made = moderated(cells(variances), [0.8] * 4, [300.0] * 4)
-    assert all(each.variance == pytest.approx((1e-4, 8.0)) for each in made)
+    assert all(each.variance == pytest.approx((1e-4, math.inf)) for each in made)
+    for coefficients in ([1.0], [1.0, -1.0], [0.5, -0.5, 0.5, -0.5]):
+        assert combined(zip(coefficients, made, strict=False)).variance.df == pytest.approx(8.0)
 
 
 def test_a_moderated_variance_lies_between_its_own_and_the_priors_with_the_degrees_of_freedom_of_both() -> None:
@@ -43,8 +47,9 @@ def test_a_moderated_variance_lies_between_its_own_and_the_priors_with_the_degre
     prior = fit_prior(variances, np.full(40, 2))
     made = moderated(cells(variances), [0.8] * 40, [300.0] * 40)
     for own, each in zip(variances, made, strict=True):
-        weighted = (prior.df * prior.variance + 2 * own) / (prior.df + 2)
-        assert each.variance == pytest.approx((weighted, min(prior.df + 2, 80)))
+        weighted = (prior.df * variances.mean() + 2 * own) / (prior.df + 2)
+        assert each.variance == pytest.approx((weighted, prior.df + 2))
+        assert combined([(1.0, each)]).variance == pytest.approx((weighted, 1 / (1 / (prior.df + 2) + 1 / 80)))
 
 
 def test_moderated_intervals_of_three_runs_cover_the_truth_where_own_ones_of_the_narrowest_fifth_do_not() -> None:
@@ -54,6 +59,7 @@ def test_moderated_intervals_of_three_runs_cover_the_truth_where_own_ones_of_the
         runs = random.normal(size=(8, 3)) * 0.014
         own = cells(runs.var(axis=1, ddof=1))
         for name, made in (("own", own), ("moderated", moderated(own, [0.8] * 8, [300.0] * 8))):
+            made = [combined([(1.0, each)]) for each in made]
             widths = [stats.t.ppf(0.975, each.variance.df) * math.sqrt(each.variance.variance / 3) for each in made]
             for k in np.argsort(widths)[:2].tolist():
                 narrow[name][0] += abs(runs[k].mean()) <= widths[k]
@@ -80,7 +86,8 @@ def test_equal_accuracies_of_all_seeds_count_as_a_hundredth_of_the_binomial_vari
     floored = np.maximum(variances, 0.8 * 0.2 / 300 / 100)
     found = moderated(cells(variances), [0.8] * 5, [300.0] * 5)
     prior = fit_prior(floored, np.full(5, 2))
-    wanted = prior.variance if math.isinf(prior.df) else prior.df * prior.variance / (prior.df + 2)
+    s0 = prior.variance.variance
+    wanted = s0 if math.isinf(prior.df) else prior.df * s0 / (prior.df + 2)
     assert found[4].variance.variance == pytest.approx(wanted)
     assert found[4].variance.variance > 0
 
@@ -91,3 +98,15 @@ def test_a_comparisons_variance_adds_its_cells_with_the_squares_of_their_coeffic
     assert found.variance.variance == pytest.approx(1e-4)
     assert found.variance.df == pytest.approx(1e-4**2 / ((0.25e-4) ** 2 / 2 + (0.75e-4) ** 2 / 4))
     assert found.of_images.variance == pytest.approx(1.5e-5)
+
+
+def test_the_scale_that_moderated_cells_share_counts_once_and_two_priors_are_independent() -> None:
+    variances = np.array([1e-4, 40e-4, 2e-4, 30e-4])
+    one, other = (moderated(cells(variances), [0.8] * 4, [300.0] * 4) for _ in range(2))
+    d0 = fit_prior(variances, np.full(4, 2)).df
+    a, b = one[0].variance.variance, one[1].variance.variance
+    own = (a**2 + b**2) / (d0 + 2)
+    together = combined([(1.0, one[0]), (-1.0, one[1])]).variance.df
+    assert together == pytest.approx((a + b) ** 2 / (own + (a + b) ** 2 / 8))
+    apart = combined([(1.0, one[0]), (-1.0, other[1])]).variance.df
+    assert apart == pytest.approx((a + b) ** 2 / (own + a**2 / 8 + b**2 / 8))

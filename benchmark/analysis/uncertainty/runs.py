@@ -6,18 +6,27 @@ too narrow. Cells of one dataset vary alike, so each is estimated together with 
 and empirical Bayes methods for assessing differential expression in microarray experiments"): the variances ``s^2``
 with ``d`` degrees of freedom are draws around a scaled inverse chi-squared prior of ``s0^2`` and ``d0``, and::
 
-    moderated = (d0 s0^2 + d s^2) / (d0 + d)        with d0 + d degrees of freedom, at most those of all cells together
+    moderated = (d0 s0^2 + d s^2) / (d0 + d)
 
-The prior is fitted by moments of the logarithms. With ``e = log s^2 - psi(d / 2) + log(d / 2)``, psi the digamma and
-psi' the trigamma function::
+``d0`` is fitted by moments of the logarithms. With ``e = log s^2 - psi(d / 2) + log(d / 2)``, psi the digamma and psi'
+the trigamma function::
 
     psi'(d0 / 2) = variance of e - mean of psi'(d / 2)
-    log s0^2     = mean of e + psi(d0 / 2) - log(d0 / 2)
 
-Where the right side of the first is not positive, the variances differ no more than chance makes them: d0 is infinite
-and s0^2 their mean, weighted by d. Frozen backbones are another kind of cell than trained ones, with a prior of their
-own. Runs of different cells are independent, even where they share a seed: over 192 pairs of cells
-of this benchmark's first version their correlation was between -0.06 and 0.04.
+Where the right side is not positive, the variances differ no more than chance makes them, and d0 is infinite. ``s0^2``
+is the mean of the variances, weighted by d, whatever d0: a comparison needs the expectation of a sum of variances.
+Smyth's scale, ``log s0^2 = mean of e + psi(d0 / 2) - log(d0 / 2)``, is that of the precisions, and intervals made of it
+are too narrow where cells vary differently (`experiments/studies/interval_coverage.md`).
+
+A sum of moderated variances ``sum of c^2 moderated`` (c: the coefficients of a comparison) is uncertain by its cells,
+with d0 + d degrees of freedom each, which are independent, and by the scale that they share, which is estimated from
+the d of all N cells of the dataset (Satterthwaite over the two)::
+
+    1 / df = sum of (c^2 moderated)^2 / (d0 + d) / (sum of c^2 moderated)^2 + 1 / (sum of d over the N cells)
+
+Frozen backbones are another kind of cell than trained ones, with a prior of their own. Runs of different cells are
+independent, even where they share a seed: over 192 pairs of cells of this benchmark's first version their correlation
+was between -0.06 and 0.04.
 """
 
 from __future__ import annotations
@@ -44,16 +53,32 @@ ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
+class Prior:
+    """What the variances of the cells of one dataset and kind have in common (see the module).
+
+    Attributes:
+        variance: s0^2, with the degrees of freedom of all cells together.
+        df: d0, may be infinite.
+    """
+
+    variance: Part
+    df: float
+
+
+@dataclass(frozen=True)
 class Runs:
     """The variance of one run's mean over its test images.
 
     Attributes:
         variance: between runs, all that makes their means differ.
         of_images: what images alone contribute to it, see `design.residual_part`.
+        prior: what moderated the variance, whose degrees of freedom are then those of a known prior; None for a cell's
+            own variance, and for a comparison's, see `combined`.
     """
 
     variance: Part
     of_images: Part
+    prior: Prior | None = None
 
     @property
     def excess(self) -> float:
@@ -96,40 +121,42 @@ def moderated(cells: Sequence[Runs], accuracies: Sequence[float], images: Sequen
     prior = fit_prior(np.maximum(own, FLOOR * binomial[shared]), df)
     found = list(cells)
     for k, s2, d in zip(shared, own.tolist(), df.tolist(), strict=True):
-        variance = prior.variance if math.isinf(prior.df) else (prior.df * prior.variance + d * s2) / (prior.df + d)
-        found[k] = replace(cells[k], variance=Part(variance, min(prior.df + d, float(df.sum()))))
+        s0 = prior.variance.variance
+        variance = s0 if math.isinf(prior.df) else (prior.df * s0 + d * s2) / (prior.df + d)
+        found[k] = replace(cells[k], variance=Part(variance, prior.df + d), prior=prior)
     return found
 
 
-def fit_prior(variances: np.ndarray, df: np.ndarray) -> Part:
-    """Return the prior of some variances (see the module); its degrees of freedom may be infinite.
+def fit_prior(variances: np.ndarray, df: np.ndarray) -> Prior:
+    """Return the prior of some variances (see the module).
 
     Args:
         variances: above zero, shape (cells,).
         df: degrees of freedom of each.
     """
+    mean = Part(float((variances * df).sum() / df.sum()), float(df.sum()))
     e = np.log(variances) - special.digamma(df / 2) + np.log(df / 2)
     beyond = float(e.var(ddof=1) - special.polygamma(1, df / 2).mean())
     if beyond <= 0:
-        return Part(float((variances * df).sum() / df.sum()), math.inf)
-    d0 = 2 * float(optimize.brentq(lambda half: special.polygamma(1, half) - beyond, 1e-6, 1e12))
-    return Part(math.exp(float(e.mean() + special.digamma(d0 / 2) - np.log(d0 / 2))), d0)
+        return Prior(mean, math.inf)
+    return Prior(mean, 2 * float(optimize.brentq(lambda half: special.polygamma(1, half) - beyond, 1e-6, 1e12)))
 
 
 def combined(cells: Iterable[tuple[float, Runs]]) -> Runs:
-    """Return the variance of one run's value of a comparison: a sum over cells, each with its coefficient."""
+    """Return the variance of one run's value of a comparison, or of one cell: a sum over cells and their coefficients.
 
-    def total(parts: Sequence[Part]) -> Part:
-        variance = math.fsum(part.variance for part in parts)
-        return Part(variance, satterthwaite(parts, variance))
-
+    Cells with the same prior, which is one object, share its scale.
+    """
     weighted = [(coefficient**2, runs) for coefficient, runs in cells]
+    of_images = [Part(weight * runs.of_images.variance, runs.of_images.df) for weight, runs in weighted]
+    own = [Part(weight * runs.variance.variance, runs.variance.df) for weight, runs in weighted]
+    scales: dict[int, Part] = {}
+    for part, (_, runs) in zip(own, weighted, strict=True):
+        if runs.prior is not None:
+            before = scales.get(id(runs.prior), Part(0.0, 0.0)).variance
+            scales[id(runs.prior)] = Part(before + part.variance, runs.prior.variance.df)
+    total = math.fsum(part.variance for part in own)
+    images = math.fsum(part.variance for part in of_images)
     return Runs(
-        *(
-            total([Part(weight * part.variance, part.df) for weight, part in parts])
-            for parts in (
-                [(weight, runs.variance) for weight, runs in weighted],
-                [(weight, runs.of_images) for weight, runs in weighted],
-            )
-        )
+        Part(total, satterthwaite([*own, *scales.values()], total)), Part(images, satterthwaite(of_images, images))
     )
