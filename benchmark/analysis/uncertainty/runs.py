@@ -54,7 +54,7 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Prior:
-    """What the variances of the cells of one dataset and kind have in common (see the module).
+    """Common prior of the variances of the cells of one dataset and kind (see the module).
 
     Attributes:
         variance: s0^2, with the degrees of freedom of all cells together.
