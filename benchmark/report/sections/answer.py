@@ -98,8 +98,8 @@ def _sentence(question: Family, found: Sequence[Difference], results: Results) -
         if contrast.family == question and contrast.headline:
             trees.setdefault((contrast.setup, contrast.first, contrast.second), []).append(difference)
     parts: dict[str, None] = {}
-    for rows in trees.values():
-        top = [row for row in rows if row.pooled] or rows
+    tops = [[row for row in rows if row.pooled] or rows for rows in trees.values()]
+    for top in sorted(tops, key=lambda top: not any(row.has_verdict for row in top)):
         if len(top) <= MOST_NAMED:
             parts |= dict.fromkeys(_answered(row, results) for row in top)
             continue
