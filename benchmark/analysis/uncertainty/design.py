@@ -28,11 +28,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-
-from benchmark.analysis.uncertainty.clusters import effective_number
 
 UNTESTED = -128
 """Mark of a value that was not measured because the image was not in the seed's fold; beyond any sum of differences."""
@@ -91,6 +90,13 @@ class Units:
     stratum: np.ndarray
     sizes: np.ndarray
 
+    @cached_property
+    def df(self) -> list[float]:
+        """Degrees of freedom of each stratum."""
+        second, fourth = (np.bincount(self.stratum, weights=self.sizes.astype(np.float64) ** k) for k in (2, 4))
+        found: list[float] = np.maximum(second**2 / fourth - 1, 1.0).tolist()
+        return found
+
     def squares(self, values: np.ndarray) -> list[Part]:
         """Return, for each stratum, the sum of ``e_g^2 / (1 - n_g / N_k)`` of some values with its degrees of freedom.
 
@@ -102,10 +108,7 @@ class Units:
         means = np.bincount(self.stratum, weights=sums) / images
         errors = sums - self.sizes * means[self.stratum]
         squares = errors**2 / (1 - self.sizes / images[self.stratum])
-        return [
-            Part(total, max(effective_number(self.sizes[self.stratum == k]) - 1, 1.0))
-            for k, total in enumerate(np.bincount(self.stratum, weights=squares).tolist())
-        ]
+        return [Part(*each) for each in zip(np.bincount(self.stratum, weights=squares).tolist(), self.df, strict=True)]
 
 
 def units_of(design: Design, images: int) -> Units | None:
