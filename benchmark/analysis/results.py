@@ -253,7 +253,7 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
 def _with_moderated_runs(
     cells: Mapping[CellKey, Cell], matrix: Matrix, repeated: Mapping[CellKey, CellKey]
 ) -> dict[CellKey, Cell]:
-    """Return the cells with their runs' variances: those of a dataset that train a backbone, and the heads, together.
+    """Return the cells with their runs' variances, moderated by the dataset's that train a backbone too, or heads too.
 
     A cell that repeats another is no more evidence, and has that one's.
     """
@@ -262,16 +262,17 @@ def _with_moderated_runs(
         for key, cell in cells.items()
         if key not in repeated and (runs := between_runs(cell.correct, cell.design)) is not None
     }
-    kinds: dict[tuple[str, bool], list[CellKey]] = {}
+    pools: dict[tuple[str, bool], list[CellKey]] = {}
     for key in own:
         trains = any(rule.trainable != "head" for rule in matrix.policy(key.policy).stages)
-        kinds.setdefault((key.dataset, trains), []).append(key)
+        pools.setdefault((key.dataset, trains), []).append(key)
     found: dict[CellKey, Runs] = {}
-    for keys in kinds.values():
-        of_kind = [cells[key] for key in keys]
-        accuracies = [float(cell.correct[cell.correct != UNTESTED].mean()) for cell in of_kind]
-        images = [float((cell.correct != UNTESTED).sum() / len(cell.correct)) for cell in of_kind]
-        found |= zip(keys, moderated([own[key] for key in keys], accuracies, images), strict=True)
+    for keys in pools.values():
+        of_pool = [cells[key] for key in keys]
+        kinds = [int(matrix.policy(key.policy).pretrained) for key in keys]
+        accuracies = [float(cell.correct[cell.correct != UNTESTED].mean()) for cell in of_pool]
+        images = [float((cell.correct != UNTESTED).sum() / len(cell.correct)) for cell in of_pool]
+        found |= zip(keys, moderated([own[key] for key in keys], kinds, accuracies, images), strict=True)
     return {key: replace(cell, runs=found.get(repeated.get(key, key))) for key, cell in cells.items()}
 
 

@@ -38,6 +38,7 @@ class Cell:
         frame: columns seed, image, label, unit (its group, or itself), right.
         folds: of a cross-validation, or None.
         trains_a_backbone: whether any stage does.
+        is_pretrained: whether it starts from weights.
         own: between-run variance of accuracy with its degrees of freedom, None for one run.
         moderated: the same with the dataset's other cells.
         scale: the pool that moderated it, with its degrees of freedom, or None.
@@ -46,6 +47,7 @@ class Cell:
     frame: pd.DataFrame
     folds: int | None
     trains_a_backbone: bool
+    is_pretrained: bool
     own: Part | None = None
     moderated: Part | None = None
     scale: tuple[str, float] | None = None
@@ -74,7 +76,7 @@ def read(folder: Path) -> dict[tuple[str, ...], Cell]:
     wanted = set(plan.loc[plan["state"] == "done", "id"])
     groups = pd.read_csv(folder / "groups.csv", dtype=str) if (folder / "groups.csv").exists() else None
     rows: dict[tuple[str, ...], list[pd.DataFrame]] = {}
-    facts: dict[tuple[str, ...], tuple[int | None, bool]] = {}
+    facts: dict[tuple[str, ...], tuple[int | None, bool, bool]] = {}
     for path in sorted((folder / "records").glob("*.json")):
         record = json.loads(path.read_text())
         if record.get("id") not in wanted:
@@ -93,7 +95,8 @@ def read(folder: Path) -> dict[tuple[str, ...], Cell]:
         title = next(_title(entry) for entry in matrix["datasets"] if _is_of(entry, spec["source"]))
         key = (title, spec["model"], str(spec["image_size"]), spec["input_mode"], spec["policy"])
         rows.setdefault(key, []).append(made)
-        facts[key] = record["dataset"]["folds"], any(stage["trainable"] != "head" for stage in spec["stages"])
+        trains = any(stage["trainable"] != "head" for stage in spec["stages"])
+        facts[key] = record["dataset"]["folds"], trains, spec["weights"] != "none"
     return {key: Cell(pd.concat(frames), *facts[key]) for key, frames in rows.items()}
 
 
@@ -174,27 +177,40 @@ def of_residual(frame: pd.DataFrame, folds: int | None, value: str) -> Part:
 
 
 def moderate(cells: dict[tuple[str, ...], Cell]) -> None:
-    """Set the cells' between-run variances: their own, and with a prior of the dataset's cells of the same kind."""
-    kinds: dict[tuple[str, bool], list[Cell]] = {}
+    """Set the cells' between-run variances: their own, and moderated by the dataset's other cells.
+
+    Cells that train a backbone share d0, and so do heads; the scale is that of pretrained cells, or of the others.
+    """
+    pools: dict[tuple[str, bool], dict[bool, list[Cell]]] = {}
     for key, cell in cells.items():
         means = cell.frame.groupby("seed")["right"].mean()
         if len(means) > 1:
             cell.own = cell.moderated = (float(means.var(ddof=1)), len(means) - 1.0)
-            kinds.setdefault((key[0], cell.trains_a_backbone), []).append(cell)
-    for kind, pool in kinds.items():
-        shared = [cell for cell in pool if 0 < cell.frame["right"].mean() < 1]
-        if len(shared) < 4:
+            if 0 < cell.frame["right"].mean() < 1:
+                kinds = pools.setdefault((key[0], cell.trains_a_backbone), {})
+                kinds.setdefault(cell.is_pretrained, []).append(cell)
+    for pool, kinds in pools.items():
+        shared = [own for own in kinds.values() if len(own) > 1]
+        if sum(map(len, shared)) < 4:
             continue
-        s2, d = np.array([cell.own for cell in shared]).T
-        p = np.array([cell.frame["right"].mean() for cell in shared])
-        images = np.array([len(cell.frame) / cell.frame["seed"].nunique() for cell in shared])
-        floored = np.maximum(s2, p * (1 - p) / images / 100)
-        s0 = (d * floored).sum() / d.sum()
-        logs = np.log(floored) - special.psi(d / 2) + np.log(d / 2)
-        d0 = _inverse_trigamma(logs.var(ddof=1) - special.polygamma(1, d / 2).mean())
-        for cell, own, df in zip(shared, s2, d, strict=True):
-            cell.moderated = (s0 if math.isinf(d0) else (d0 * s0 + df * own) / (d0 + df), d0 + df)
-            cell.scale = (str(kind), d.sum())
+        logs, trigammas, scales = [], [], []
+        for kind in shared:
+            s2, d = np.array([cell.own for cell in kind]).T
+            p = np.array([cell.frame["right"].mean() for cell in kind])
+            images = np.array([len(cell.frame) / cell.frame["seed"].nunique() for cell in kind])
+            floored = np.maximum(s2, p * (1 - p) / images / 100)
+            scales.append((d * floored).sum() / d.sum())
+            e = np.log(floored) - special.psi(d / 2) + np.log(d / 2)
+            logs += list(e - e.mean())
+            trigammas += list(special.polygamma(1, d / 2))
+        d0 = _inverse_trigamma(np.square(logs).sum() / (len(logs) - len(shared)) - np.mean(trigammas))
+        for kind, s0 in zip(shared, scales, strict=True):
+            together = sum(cell.own[1] for cell in kind if cell.own)
+            for cell in kind:
+                assert cell.own is not None
+                own, df = cell.own
+                cell.moderated = (s0 if math.isinf(d0) else (d0 * s0 + df * own) / (d0 + df), d0 + df)
+                cell.scale = (f"{pool} {cell.is_pretrained}", together)
 
 
 def _inverse_trigamma(value: float) -> float:

@@ -11,20 +11,22 @@ with ``d`` degrees of freedom are draws around a scaled inverse chi-squared prio
 ``d0`` is fitted by moments of the logarithms. With ``e = log s^2 - psi(d / 2) + log(d / 2)``, psi the digamma and psi'
 the trigamma function::
 
-    psi'(d0 / 2) = variance of e - mean of psi'(d / 2)
+    psi'(d0 / 2) = variance of e within kinds - mean of psi'(d / 2)
 
 Where the right side is not positive, the variances differ no more than chance makes them, and d0 is infinite. ``s0^2``
-is the mean of the variances, weighted by d, whatever d0: a comparison needs the expectation of a sum of variances.
-Smyth's scale, ``log s0^2 = mean of e + psi(d0 / 2) - log(d0 / 2)``, is that of the precisions, and intervals made of it
-are too narrow where cells vary differently (`experiments/studies/interval_coverage.md`).
+is the mean of the variances of a kind, weighted by d, whatever d0: a comparison needs the expectation of a sum of
+variances. Smyth's scale, ``log s0^2 = mean of e + psi(d0 / 2) - log(d0 / 2)``, is that of the precisions, and intervals
+made of it are too narrow where cells vary differently (`experiments/studies/interval_coverage.md`). Pretrained weights
+are one kind, training from scratch is another: its runs varied two to three times as much on two datasets of the
+benchmark's first version, and as much or less on the others.
 
 A sum of moderated variances ``sum of c^2 moderated`` (c: the coefficients of a comparison) is uncertain by its cells,
-with d0 + d degrees of freedom each, which are independent, and by the scale that they share, which is estimated from
-the d of all N cells of the dataset (Satterthwaite over the two)::
+with d0 + d degrees of freedom each, which are independent, and by the scale that cells of a kind share, estimated from
+the d of all N cells of it. Satterthwaite over both, here of one kind::
 
     1 / df = sum of (c^2 moderated)^2 / (d0 + d) / (sum of c^2 moderated)^2 + 1 / (sum of d over the N cells)
 
-Frozen backbones are another kind of cell than trained ones, with a prior of their own. Runs of different cells are
+Frozen backbones share nothing with trained ones: they have a prior of their own. Runs of different cells are
 independent, even where they share a seed: over 192 pairs of cells of this benchmark's first version their correlation
 was between -0.06 and 0.04.
 """
@@ -57,7 +59,7 @@ class Prior:
     """Common prior of the variances of the cells of one dataset and kind (see the module).
 
     Attributes:
-        variance: s0^2, with the degrees of freedom of all cells together.
+        variance: s0^2, with the degrees of freedom of all these cells together.
         df: d0, may be infinite.
     """
 
@@ -102,44 +104,56 @@ def between_runs(values: np.ndarray, design: Design) -> Runs | None:
     return Runs(Part(variance, len(means) - 1), residual_part(values, design))
 
 
-def moderated(cells: Sequence[Runs], accuracies: Sequence[float], images: Sequence[float]) -> list[Runs]:
-    """Return the cells of one dataset and kind with moderated variances.
+def moderated(
+    cells: Sequence[Runs], kinds: Sequence[int], accuracies: Sequence[float], images: Sequence[float]
+) -> list[Runs]:
+    """Return the cells of one dataset with moderated variances.
 
-    A cell that is always right, or always wrong, has no prior and gives none.
+    A cell that is always right, or always wrong, has no prior and gives none, and neither does the only one of a kind.
 
     Args:
         cells: their own variances.
+        kinds: equal for cells of one kind.
         accuracies: of each cell, 0..1.
         images: of a run of each cell.
     """
     binomial = np.array([p * (1 - p) / n for p, n in zip(accuracies, images, strict=True)])
-    shared = np.flatnonzero(binomial > 0).tolist()
+    kind = np.where(binomial > 0, kinds, -1)
+    shared = [k for k in range(len(cells)) if kind[k] >= 0 and np.count_nonzero(kind == kind[k]) > 1]
     if len(shared) < FEWEST_CELLS:
         return list(cells)
-    own = np.array([cells[k].variance.variance for k in shared])
-    df = np.array([cells[k].variance.df for k in shared])
-    prior = fit_prior(np.maximum(own, FLOOR * binomial[shared]), df)
+    own, df = np.array([cells[k].variance for k in shared]).T
+    floored = np.maximum(own, FLOOR * binomial[shared])
+    d0 = prior_df(floored, df, kind[shared])
+    priors = {}
+    for each in set(kind[shared].tolist()):
+        variances, weights = floored[kind[shared] == each], df[kind[shared] == each]
+        mean = float((variances * weights).sum() / weights.sum())
+        priors[each] = Prior(Part(mean, float(weights.sum())), d0)
     found = list(cells)
     for k, s2, d in zip(shared, own.tolist(), df.tolist(), strict=True):
+        prior = priors[int(kind[k])]
         s0 = prior.variance.variance
-        variance = s0 if math.isinf(prior.df) else (prior.df * s0 + d * s2) / (prior.df + d)
-        found[k] = replace(cells[k], variance=Part(variance, prior.df + d), prior=prior)
+        variance = s0 if math.isinf(d0) else (d0 * s0 + d * s2) / (d0 + d)
+        found[k] = replace(cells[k], variance=Part(variance, d0 + d), prior=prior)
     return found
 
 
-def fit_prior(variances: np.ndarray, df: np.ndarray) -> Prior:
-    """Return the prior of some variances (see the module).
+def prior_df(variances: np.ndarray, df: np.ndarray, kinds: np.ndarray) -> float:
+    """Return d0, the degrees of freedom of the prior of some variances (see the module), which may be infinite.
 
     Args:
         variances: above zero, shape (cells,).
         df: degrees of freedom of each.
+        kinds: of each, integers; fewer than cells.
     """
-    mean = Part(float((variances * df).sum() / df.sum()), float(df.sum()))
     e = np.log(variances) - special.digamma(df / 2) + np.log(df / 2)
-    beyond = float(e.var(ddof=1) - special.polygamma(1, df / 2).mean())
+    own = [e[kinds == kind] for kind in np.unique(kinds)]
+    within = sum(((each - each.mean()) ** 2).sum() for each in own) / (len(e) - len(own))
+    beyond = float(within - special.polygamma(1, df / 2).mean())
     if beyond <= 0:
-        return Prior(mean, math.inf)
-    return Prior(mean, 2 * float(optimize.brentq(lambda half: special.polygamma(1, half) - beyond, 1e-6, 1e12)))
+        return math.inf
+    return 2 * float(optimize.brentq(lambda half: special.polygamma(1, half) - beyond, 1e-6, 1e12))
 
 
 def combined(cells: Iterable[tuple[float, Runs]]) -> Runs:
