@@ -21,6 +21,7 @@ from PIL import Image
 from benchmark.analysis.results import Results, load
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.data.dataset import PreparedDataset, Split
+from benchmark.data.source import DatasetSource
 from benchmark.execution.events import Event
 from benchmark.execution.executor import Executor, Take
 from benchmark.execution.gpus import list_gpus
@@ -136,6 +137,16 @@ def image_ids(number: int) -> tuple[str, ...]:
     return tuple(f"test/{(7 * index) % number:04d}.png" for index in range(number))
 
 
+def class_names(source: DatasetSource) -> tuple[str, ...]:
+    """Return the names of a dataset's classes, made up for a folder."""
+    return ("one", "two", "three") if source.is_folder else CATALOGUE[source.name].classes
+
+
+def labels(images: int, classes: int) -> np.ndarray:
+    """Return the labels of `image_ids`."""
+    return np.array([int(name[5:9]) % classes for name in image_ids(images)], dtype=np.int64)
+
+
 def latent(images: int = 128, image_effect: float = 1.5, seed_effect: float = 0.15) -> Correct:
     """Return a maker of correctness: [mu + image + seed + noise > 0], images and seeds shared by the cells."""
     policy_effect = {"finetune": 2.6, "finetune-whole": 2.4, "scratch": 0.5, "feature-extract": 1.2}
@@ -179,10 +190,9 @@ def record_of(spec: RunSpec, correct: np.ndarray, **changes: Any) -> tuple[DoneR
     ``changes`` replace fields of the record; a dict replaces fields of a part (``timing={"total_seconds": 9.0}``).
     """
     images = len(correct)
-    names = ("one", "two", "three") if spec.source.is_folder else CATALOGUE[spec.source.name].classes
+    names = class_names(spec.source)
     classes = len(names)
-    ids = image_ids(images)
-    label = np.array([int(name[5:9]) % classes for name in ids], dtype=np.int64)
+    ids, label = image_ids(images), labels(images, classes)
     predicted = np.where(correct == 1, label, (label + 1) % classes)
     probabilities = np.full((images, classes), 0.2 / max(classes - 1, 1), dtype=np.float32)
     probabilities[np.arange(images), predicted] = 0.8
@@ -315,7 +325,7 @@ def floor_row(spec: FloorSpec, validation: float = 0.6, test: float = 0.5, **cha
         spec=spec,
         hyperparameters={"C": 0.001} if spec.method == "logistic" else {},
         fingerprint=FINGERPRINT,
-        classes=("one", "two"),
+        classes=class_names(spec.source),
         train_images=30,
         validation_images=10,
         test_images=10,
@@ -328,12 +338,12 @@ def floor_row(spec: FloorSpec, validation: float = 0.6, test: float = 0.5, **cha
 
 
 def floor_predictions(row: FloorRow) -> PredictionTable:
-    """Return the predictions of a floor row made up by `floor_row`."""
-    images = row.test_images
-    label = np.arange(images, dtype=np.int64) % 2
+    """Return the predictions of a floor row made up by `floor_row`: of the images in order, the first are right."""
+    images, classes = row.test_images, len(row.classes)
+    label = labels(images, classes)
     right = np.arange(images) < round(row.test.accuracy * images)
-    probabilities = np.full((images, 0 if row.test.log_loss is None else 2), 0.5, dtype=np.float32)
-    return PredictionTable(image_ids(images), label, np.where(right, label, 1 - label), probabilities)
+    probabilities = np.full((images, 0 if row.test.log_loss is None else classes), 1 / classes, dtype=np.float32)
+    return PredictionTable(image_ids(images), label, np.where(right, label, (label + 1) % classes), probabilities)
 
 
 def save_floor(folder: Path, runs: Iterable[RunSpec]) -> list[FloorRow]:

@@ -1,4 +1,7 @@
-"""Paired differences between cells: the same seeds, the same test images, aligned by name and never by position."""
+"""Paired differences between cells, and between a cell and a floor row: the same seeds, the same test images.
+
+They are aligned by name and never by position.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from benchmark.analysis.floor import best_floor
+from benchmark.analysis.floor_side import FloorSide, side_of
 from benchmark.analysis.results import Cell, Results
 from benchmark.analysis.scores import SCORES, Quality
 from benchmark.analysis.uncertainty.bootstrap import mean_scores
@@ -22,6 +27,7 @@ from benchmark.analysis.uncertainty.pooling import pool
 from benchmark.analysis.uncertainty.runs import Runs, combined
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.run_spec import CellKey, Setup
+from benchmark.records.floor import FloorStore, Method
 from benchmark.words import listed
 
 Question = Literal["colour", "channels", "pretraining", "stages"]
@@ -49,7 +55,8 @@ class Contrast:
         first: the side that a positive difference favours.
         second: the side that is subtracted.
         context: conditions that both sides share, in words.
-        pairs: pairs of cells; of several, the mean of their differences is taken.
+        pairs: pairs of cells, or of a cell and a floor row of its dataset; of several, the mean of their differences
+            is taken.
         headline: whether it answers the question for its dataset and setup.
     """
 
@@ -59,8 +66,13 @@ class Contrast:
     first: str
     second: str
     context: str = ""
-    pairs: tuple[tuple[CellKey, CellKey], ...] = ()
+    pairs: tuple[tuple[CellKey, CellKey | Method], ...] = ()
     headline: bool = False
+
+    @property
+    def is_against_floor(self) -> bool:
+        """Whether the second side is a floor row."""
+        return any(isinstance(second, str) for _, second in self.pairs)
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,8 @@ def gated(own: Sequence[Difference], level: float) -> list[Difference]:
     hands the other half on, in equal parts, to the rows below: to the headlines of its datasets, and from each of these
     to the dataset's other rows. A row with nothing below keeps all; below a row without a verdict nothing is judged.
 
+    Rows against a floor row are below what else their policy is compared with.
+
     No difference and a difference of at least the margin cannot both be true, so a row tests both at its level, and
     what all rows keep adds up to at most the level: so is the probability of a wrong verdict anywhere. (The rows below
     do not get all of it, as in Goeman and Finos 2012, "The inheritance procedure: multiple testing of tree-structured
@@ -141,7 +155,13 @@ def gated(own: Sequence[Difference], level: float) -> list[Difference]:
     trees: dict[tuple[Setup, str, str], list[int]] = {}
     for k, difference in enumerate(own):
         contrast = difference.contrast
-        trees.setdefault((contrast.setup, contrast.first, contrast.second), []).append(k)
+        if not contrast.is_against_floor:
+            trees.setdefault((contrast.setup, contrast.first, contrast.second), []).append(k)
+    for k, difference in enumerate(own):
+        contrast = difference.contrast
+        if contrast.is_against_floor:
+            of_policy = (rows for key, rows in trees.items() if key[:2] == (contrast.setup, contrast.first))
+            next(of_policy, []).append(k)
     found = list(own)
 
     def judge(rows: Sequence[int], level: float, below: Callable[[int], Sequence[int]]) -> None:
@@ -242,12 +262,16 @@ class Paired(NamedTuple):
         return mean_difference(self.values, self.design, self.runs, pairs) if self.values.size else None
 
 
-def pair_values(pairs: Sequence[tuple[Cell, Cell]]) -> Paired:
-    """Return the summed differences of pairs of (first, second) cells of one dataset.
+Side = Cell | FloorSide
 
-    Images are those that every cell has, in ascending order of their ids.
+
+def pair_values(pairs: Sequence[tuple[Cell, Side]]) -> Paired:
+    """Return the summed differences of pairs of (first, second) sides of one dataset.
+
+    Images are those that every side has, in ascending order of their ids.
     """
-    cells = [cell for pair in pairs for cell in pair]
+    cells: list[Side] = [cell for pair in pairs for cell in pair]
+    tested = pairs[0][0]
     seeds = sorted(set.intersection(*(set(cell.seeds) for cell in cells)))
     if not seeds:
         return Paired(np.zeros((0, 0), dtype=np.int64), (), Design(), None)
@@ -256,7 +280,7 @@ def pair_values(pairs: Sequence[tuple[Cell, Cell]]) -> Paired:
         if not np.array_equal(cell.images, images):
             images = np.intersect1d(images, cell.images)
 
-    def aligned(cell: Cell) -> np.ndarray:
+    def aligned(cell: Side) -> np.ndarray:
         rows = cell.correct[[cell.seeds.index(seed) for seed in seeds]]
         same = np.array_equal(cell.images, images)
         return (rows if same else rows[:, np.searchsorted(cell.images, images)]).astype(np.int64)
@@ -268,18 +292,23 @@ def pair_values(pairs: Sequence[tuple[Cell, Cell]]) -> Paired:
         total += a - b
         untested |= (a == UNTESTED) | (b == UNTESTED)
     total[untested] = UNTESTED
-    design = cells[0].design
-    if len(images) < len(cells[0].images):
-        design = design.of_images(np.searchsorted(cells[0].images, images))
+    design = tested.design
+    if len(images) < len(tested.images):
+        design = design.of_images(np.searchsorted(tested.images, images))
     return Paired(total, tuple(seeds), design, _runs(pairs))
 
 
-def _runs(pairs: Sequence[tuple[Cell, Cell]]) -> Runs | None:
-    """Return the variance of one run's mean difference; runs of different cells are independent."""
+def _runs(pairs: Sequence[tuple[Cell, Side]]) -> Runs | None:
+    """Return the variance of one run's mean difference; runs of different cells are independent.
+
+    A floor row has no part in it: it is not trained from a seed.
+    """
     coefficients: dict[CellKey, float] = {}
     runs: dict[CellKey, Runs] = {}
     for pair in pairs:
         for cell, coefficient in zip(pair, (1 / len(pairs), -1 / len(pairs)), strict=True):
+            if isinstance(cell, FloorSide):
+                continue
             if cell.runs is None:
                 return None
             coefficients[cell.key] = coefficients.get(cell.key, 0.0) + coefficient
@@ -288,8 +317,12 @@ def _runs(pairs: Sequence[tuple[Cell, Cell]]) -> Runs | None:
 
 
 def measure(contrast: Contrast, results: Results) -> Difference:
-    """Measure a contrast on its cells' done runs, without judging it."""
-    pairs = _cells(contrast, results)
+    """Measure a contrast on its cells' done runs, without judging it.
+
+    Raises:
+        UserError: a floor row was tested on other images, or with other labels, than a cell; its file is named.
+    """
+    pairs = sides(contrast, results)
     paired = pair_values(pairs)
     margin = results.matrix.equivalence_margin / 100
     return Difference(contrast, paired.interval(len(pairs)), paired.seeds, len(results.matrix.seeds), margin)
@@ -314,8 +347,23 @@ def measure_scores(contrast: Contrast, results: Results) -> Mapping[str, Interva
     return mean_scores(own, values.shape[1], design.folds, informative, as_groups(design.groups))
 
 
+def sides(contrast: Contrast, results: Results) -> list[tuple[Cell, Side]]:
+    """Return the pairs of a contrast with their test results."""
+
+    def second(first: Cell, name: CellKey | Method) -> Side:
+        if isinstance(name, CellKey):
+            return results.by_key[name]
+        floor = next(each for each in results.floor if (each.dataset, each.method) == (first.key.dataset, name))
+        return side_of(floor, first, FloorStore(results.store.folder))
+
+    cells = [(results.by_key[first], name) for first, name in contrast.pairs]
+    return [(cell, second(cell, name)) for cell, name in cells]
+
+
 def _cells(contrast: Contrast, results: Results) -> list[tuple[Cell, Cell]]:
-    return [(results.by_key[first], results.by_key[second]) for first, second in contrast.pairs]
+    """Return the pairs of cells, without those of a cell and a floor row."""
+    keys = ((first, second) for first, second in contrast.pairs if isinstance(second, CellKey))
+    return [(results.by_key[first], results.by_key[second]) for first, second in keys]
 
 
 def _contrasts(
@@ -381,6 +429,19 @@ def _pretraining(dataset: str, setup: Setup, results: Results) -> Iterator[Contr
     for second in (name for name, policy in policies.items() if not policy.pretrained):
         for first in (name for name, policy in policies.items() if policy.pretrained):
             yield from policies_compared("pretraining", first, second, dataset, setup, results)
+    yield from _against_floor(dataset, setup, results)
+
+
+def _against_floor(dataset: str, setup: Setup, results: Results) -> Iterator[Contrast]:
+    """Yield each pretrained policy - the dataset's best floor row, for each grey mode."""
+    floor = best_floor(dataset, results.floor)
+    if floor is None:
+        return
+    second = f"best floor row ({floor.method})"
+    for first in (name for name in results.matrix.policies if results.matrix.policy(name).pretrained):
+        for mode in (mode for mode in results.modes(dataset) if INPUT_MODES[mode].grey):
+            if (key := CellKey(dataset, mode, first, *setup)) in results.by_key:
+                yield Contrast("pretraining", dataset, setup, first, second, mode, pairs=((key, floor.method),))
 
 
 def _stages(dataset: str, setup: Setup, results: Results) -> Iterator[Contrast]:

@@ -60,7 +60,7 @@ def check_rows(planned: Iterable[PlannedRow], store: FloorStore) -> None:
     """
     for each in planned:
         if each.row is not None:
-            store.check(each.row)
+            store.answers(each.row)
 
 
 def best_floor(dataset: str, floors: Sequence[Floor]) -> Floor | None:

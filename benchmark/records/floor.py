@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from pydantic import Field, ValidationError
 
@@ -26,6 +26,9 @@ from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.locks import folder_locked
 from benchmark.records.record import DoneRun, Predictions, PredictionTable, Share
 from benchmark.records.store import VERSIONS, DamagedRecord, is_of_another_protocol
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FOLDER = "floor"
 """Inside a results folder."""
@@ -124,6 +127,14 @@ class FloorRow(Frozen):
     """None until the store has written them; never None on disk."""
 
 
+class Answers(NamedTuple):
+    """Answers of a floor row on its test images, each of shape (images,), in the dataset's order."""
+
+    image_id: np.ndarray
+    label: np.ndarray
+    predicted: np.ndarray
+
+
 class FloorStore:
     """Floor rows of a results folder."""
 
@@ -185,23 +196,29 @@ class FloorStore:
             return f"its predictions cannot be read: {error.strerror}"
         return None if hashlib.sha256(content).hexdigest() == row.predictions.sha256 else "its predictions are others"
 
-    def check(self, row: FloorRow) -> None:
-        """Compare a row's test accuracy with its predictions.
+    def answers(self, row: FloorRow) -> Answers:
+        """Return a row's answers on its test images, checked against its test accuracy.
 
         Raises:
             UserError: they disagree.
         """
+        import numpy as np
         from pyarrow import BufferReader
         from pyarrow.parquet import ParquetFile
 
         content = self.path(row.id).with_suffix(".parquet").read_bytes()
-        columns = ParquetFile(BufferReader(content)).read(columns=["label", "predicted"], use_threads=False)
-        right, rows = int((columns["label"].to_numpy() == columns["predicted"].to_numpy()).sum()), columns.num_rows
+        columns = ParquetFile(BufferReader(content)).read(columns=list(Answers._fields), use_threads=False)
+        answers = Answers(
+            np.array(columns["image_id"].to_pylist(), dtype=object),
+            *(columns[name].to_numpy() for name in ("label", "predicted")),
+        )
+        right, rows = int((answers.label == answers.predicted).sum()), columns.num_rows
         if rows != row.test_images or abs(right / rows - row.test.accuracy) > SAME_ACCURACY:
             raise UserError(
                 f"{self.path(row.id)}: says test accuracy {row.test.accuracy:.6f} of {row.test_images} images, but "
                 f"{right} of its {rows} predictions are right. Delete it and run the matrix again."
             )
+        return answers
 
 
 @dataclass(frozen=True)

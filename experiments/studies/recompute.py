@@ -42,6 +42,7 @@ class Cell:
         own: between-run variance of accuracy with its degrees of freedom, None for one run.
         moderated: the same with the dataset's other cells.
         scale: the pool that moderated it, with its degrees of freedom, or None.
+        has_runs: False for a floor row, which is the same for every seed.
     """
 
     frame: pd.DataFrame
@@ -51,6 +52,7 @@ class Cell:
     own: Part | None = None
     moderated: Part | None = None
     scale: tuple[str, float] | None = None
+    has_runs: bool = True
 
 
 @dataclass
@@ -98,6 +100,24 @@ def read(folder: Path) -> dict[tuple[str, ...], Cell]:
         trains = any(stage["trainable"] != "head" for stage in spec["stages"])
         facts[key] = record["dataset"]["folds"], trains, spec["weights"] != "none"
     return {key: Cell(pd.concat(frames), *facts[key]) for key, frames in rows.items()}
+
+
+def read_floor(folder: Path, dataset: str, method: str, cell: Cell) -> Cell:
+    """Return a floor row as a cell with the seeds of another one: each has the row of its fold or split."""
+    matrix = yaml.safe_load((folder / "matrix.yaml").read_text())
+    found = []
+    for path in sorted((folder / "floor").glob("*.json")):
+        spec = json.loads(path.read_text())["spec"]
+        title = next((_title(entry) for entry in matrix["datasets"] if _is_of(entry, spec["source"])), None)
+        if (title, spec["method"]) != (dataset, method):
+            continue
+        for seed in cell.frame["seed"].unique():
+            of_fold = spec["fold"] is None or spec["fold"] == seed % (cell.folds or 1)
+            if of_fold and (matrix.get("split_seed") != "seed" or spec["split_seed"] == seed):
+                frame = pd.read_parquet(path.with_suffix(".parquet"))
+                right = frame["label"] == frame["predicted"]
+                found.append(pd.DataFrame({"seed": seed, "image": frame["image_id"], "right": right}))
+    return Cell(pd.concat(found), cell.folds, trains_a_backbone=False, is_pretrained=False, has_runs=False)
 
 
 def _entry(entry: Any) -> dict[str, Any]:
@@ -243,6 +263,7 @@ def answer(pairs: Sequence[tuple[Cell, float]], is_share: bool = False) -> Answe
     frame, cells = compare(pairs)
     if frame.empty:
         return None
+    cells = [(cell, coefficient) for cell, coefficient in cells if cell.has_runs]
     folds = pairs[0][0].folds
     seeds = frame["seed"].nunique()
     mean = float(frame.groupby("seed")["value"].mean().mean())
@@ -360,7 +381,7 @@ def _differences(folder: Path, cells: dict[tuple[str, ...], Cell], lines: Sequen
             if not any(sentence_on_other_means(headlines[same]) in line for line in lines):
                 yield f"{folder}/report.md: {row['first']} - {row['second']}: other means than recomputed"
         else:
-            pairs = _pairs(row, cells)
+            pairs = _pairs(folder, row, cells)
             found = answer(pairs)
             ceiling = all(cell.frame.groupby("seed")["right"].mean().mean() >= 0.99 for cell, _ in pairs)
             if found is not None and row["headline"] == "yes" and not ceiling and row["dataset"] not in CONTROLS:
@@ -395,8 +416,12 @@ def _name(row: pd.Series) -> str:
     return f"{row['dataset']} {row['model']} {row['image_size']} {row['first']} - {row['second']}, {row['context']}"
 
 
-def _pairs(row: pd.Series, cells: dict[tuple[str, ...], Cell]) -> list[tuple[Cell, float]]:
+def _pairs(folder: Path, row: pd.Series, cells: dict[tuple[str, ...], Cell]) -> list[tuple[Cell, float]]:
     """Return the cells of a difference with their coefficients, from the words of its row."""
+    if row["second"].startswith("best floor row ("):
+        cell = cells[(row["dataset"], row["model"], row["image_size"], row["context"], row["first"])]
+        method = row["second"].removeprefix("best floor row (").removesuffix(")")
+        return [(cell, 1.0), (read_floor(folder, row["dataset"], method, cell), -1.0)]
     places = row["context"].removeprefix("mean of ").replace(" and ", ", ").split(", ")
     found = []
     for place in places:

@@ -26,7 +26,7 @@ from PIL import Image
 from scipy.cluster.vq import kmeans2
 from tabulate import tabulate
 
-from benchmark.analysis.differences import contrasts, pair_values
+from benchmark.analysis.differences import contrasts, pair_values, sides
 from benchmark.analysis.results import load
 from benchmark.analysis.uncertainty.means import mean_difference
 from benchmark.data.load import open_splits
@@ -106,9 +106,7 @@ def main() -> None:
     rows = []
     for contrast in contrasts(results):
         if contrast.dataset == "rps" and contrast.headline:
-            values, _, design, runs = pair_values(
-                [(results.by_key[first], results.by_key[second]) for first, second in contrast.pairs]
-            )
+            values, _, design, runs = pair_values(sides(contrast, results))
             pairs = len(contrast.pairs)
             by_image = mean_difference(values, replace(design, groups=None), runs, pairs)
             by_group = mean_difference(values, design, runs, pairs)

@@ -44,7 +44,7 @@ def test_a_row_reads_back_as_it_was_written_and_names_its_predictions(tmp_path: 
     assert read is not None and not isinstance(read, DamagedRecord)
     assert read.model_copy(update={"predictions": None}) == made
     assert read.predictions is not None and read.predictions.rows == 10
-    store.check(read)
+    store.answers(read)
     assert sorted(path.name for path in store.folder.iterdir()) == [f"{made.id}.json", f"{made.id}.parquet"]
 
 
@@ -169,7 +169,7 @@ def test_an_accuracy_that_the_predictions_do_not_give_is_refused(store: FloorSto
     with pytest.raises(
         UserError, match=rf"{ROW.id}\.json: says test accuracy 0\.6.* of 10 images, but 5 of its 10 predictions"
     ):
-        store.check(read)
+        store.answers(read)
 
 
 def test_the_id_of_a_run_and_of_a_floor_row_need_the_content_of_a_folder() -> None:

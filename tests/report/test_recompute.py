@@ -16,6 +16,7 @@ from benchmark.analysis import frames
 from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.records import groups_file
+from benchmark.records.floor import FloorStore, floor_specs
 from benchmark.records.store import Store
 from benchmark.report import build
 from experiments.studies import recompute
@@ -53,6 +54,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         own = groups.setdefault(record.dataset.fingerprint, {})
         for name, n in zip(ids, number, strict=True):  # of rps and the folder, groups lie within a class
             own[name] = f"{(first + n) // size}" if spec.dataset == "beans" else f"{first + n % 3} {n // 3 // size}"
+    for of_floor in floor_specs(expand(MATRIX)):
+        accuracy = 0.7 if of_floor.method == "1-nn" else 0.4
+        fingerprint = str(len(of_floor.dataset)) * 16
+        row = factories.floor_row(of_floor, accuracy, accuracy, test_images=IMAGES, fingerprint=fingerprint)
+        table, first = factories.floor_predictions(row), IMAGES * (of_floor.fold or 0)
+        ids = tuple(f"test/{first + int(name[5:9]):04d}.png" for name in table.image_id)
+        FloorStore(store.folder).save(row, replace(table, image_id=ids))
     groups_file.add(store.folder, groups)
     results = factories.results_of(MATRIX, store)
     for name, content in build.texts_and_pictures(results)[0].items():
@@ -67,6 +75,7 @@ def test_results_with_groups_and_folds_agree_to_the_printed_digit(made: Path) ->
     assert list(recompute.disagreements(made)) == []
     text = (made / "differences.csv").read_text()
     assert all(word in text for word in ("mean of 3 datasets", ",folds,", ",seeds and images,"))
+    assert text.count(",best floor row (1-nn),") == 3 * 2 * 2
 
 
 def test_the_committed_results_agree_to_the_printed_digit() -> None:

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 from benchmark.analysis.differences import pair_values
 from benchmark.analysis.floor import Floor, best_floor
+from benchmark.analysis.floor_side import side_of
 from benchmark.analysis.results import Cell, Results
 from benchmark.analysis.uncertainty.inference import is_equivalent
 from benchmark.analysis.uncertainty.interval import SEEDS_FOR_A_VERDICT, Interval
 from benchmark.analysis.winner import candidates, winners
 from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.records.floor import FloorStore
 from benchmark.report.tables import cell_in_words
 from benchmark.report.text import escape, format_value, points_with_interval, table, with_interval
 from benchmark.words import count, duration, listed
@@ -100,7 +102,7 @@ def _recommendation(dataset: str, results: Results) -> Recommendation | None:
     if floor is None:
         return Recommendation(f"{sentence}.", ("take", cell), rows)
     method = f"{floor.method} on grey thumbnails"
-    rows["best floor row"] = f"{method}: {_floor_accuracy(floor)}"
+    rows["best floor row"] = f"{method}: {_floor_accuracy(floor)}{_lead_over(floor, chosen, results)}"
     if (floor.mean("validation.accuracy") or 0.0) > validation:
         own = sentence.replace(f"For **{name}** take", "The best network is")
         sentence = f"For **{name}** take {method}, a floor row: no network is better on validation. {own}"
@@ -152,6 +154,14 @@ def _named(cells: Sequence[str]) -> str:
 def _floor_accuracy(floor: Floor) -> str:
     on_validation, on_test = (floor.mean(f"{split}.accuracy") or 0.0 for split in ("validation", "test"))
     return f"{format_value(on_validation, 0.01, 1)} % on validation, {format_value(on_test, 0.01, 1)} % on test"
+
+
+def _lead_over(floor: Floor, chosen: Cell, results: Results) -> str:
+    if len(chosen.seeds) < SEEDS_FOR_A_VERDICT:
+        return ""
+    interval = pair_values([(chosen, side_of(floor, chosen, FloorStore(results.store.folder)))]).interval()
+    assert interval is not None
+    return f"; the network is {points_with_interval(interval)} points ahead of it"
 
 
 def _cost(cell: Cell) -> float:
