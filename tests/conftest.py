@@ -7,6 +7,7 @@ decode or compute goes to a cache folder of their own, unless BENCHMARK_CACHE_DI
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -51,6 +52,10 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = tempfile.TemporaryDirectory(prefix="benchmark-tests-")
         os.environ["BENCHMARK_CACHE_DIR"] = folder.name
         config.add_cleanup(folder.cleanup)
+    if (
+        signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    ):  # of a shell's background job; programs of tests would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("CI") == "true":
         config.pluginmanager.register(NoSkips(), "no-skips")
 

@@ -90,7 +90,7 @@ def wrong(found: list[Difference], truths: list[float]) -> Iterator[bool]:
         yield not each.is_equivalent and each.sign != 0 and each.sign != np.sign(truth)
 
 
-@pytest.mark.parametrize("truth", [0.0, 0.01, -0.004])
+@pytest.mark.parametrize("truth", [0.0, *(pytest.param(truth, marks=pytest.mark.slow) for truth in (0.01, -0.004))])
 def test_at_most_five_percent_of_reports_have_a_wrong_verdict_anywhere(truth: float) -> None:
     random = np.random.default_rng(3)
     reports = 2000

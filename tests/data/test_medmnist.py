@@ -100,7 +100,13 @@ def test_the_catalogue_has_the_seven_grey_sets_in_four_sizes_with_the_packages_a
     assert sets["pneumoniamnist"].downloads[0].hash == "md5:28209eda62fecd6e6a2d98b1501bb15f", "the file at hand"
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (sum(numbers) > 100_000))
+        for name, (_, *numbers) in PUBLISHED.items()
+    ],
+)
 def test_an_archive_of_the_published_size_is_listed_with_its_splits_and_one_image_less_is_refused(
     name: str, tmp_path: Path
 ) -> None:

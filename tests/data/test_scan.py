@@ -146,15 +146,15 @@ def test_memory_of_likenesses_is_linear_in_the_images() -> None:
 
 def test_each_image_has_the_number_of_those_like_it_and_the_nearest_of_them() -> None:
     rng = np.random.default_rng(1)
-    images = rng.integers(0, 9, (1300, 6, 6)).repeat(2, axis=2).repeat(2, axis=1).reshape(1300, 144).astype(np.float32)
+    images = rng.integers(0, 9, (700, 6, 6)).repeat(2, axis=2).repeat(2, axis=1).reshape(700, 144).astype(np.float32)
     images += rng.normal(0, 0.1, images.shape).astype(np.float32)
     images[1::3] = images[: len(images[1::3])] + rng.normal(0, 0.1, images[1::3].shape).astype(np.float32)
-    labels = rng.integers(0, 2, 1300)
+    labels = rng.integers(0, 2, 700)
     (found,) = find_alike(images, 0.15, [lambda i, j: labels[i] != labels[j]])
     apart = np.sqrt(((images[:, None] - images[None]) ** 2).mean(axis=2))
     apart[(labels[:, None] == labels[None]) | (apart >= 0.15)] = np.inf
     assert (found.counts == np.isfinite(apart).sum(axis=1)).all()
     some = found.counts > 0
-    assert 0 < some.sum() < 1300
+    assert 0 < some.sum() < 700
     assert (found.nearest[~some] == -1).all()
     np.testing.assert_allclose(apart[some, found.nearest[some]], apart[some].min(axis=1), atol=1e-9)

@@ -140,6 +140,7 @@ def errors_of_check(folder: Path) -> list[str]:
     return [line.removeprefix("splits: ").rpartition(f"{folder}: ")[2] for line in lines]
 
 
+@pytest.mark.slow
 def test_check_and_run_agree_on_thirty_folders_of_good_and_bad_parts(tmp_path: Path) -> None:
     bad = 0
     for number in range(FOLDERS):

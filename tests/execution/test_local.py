@@ -69,6 +69,7 @@ def test_workers_have_the_present_environment_and_claim_only_variables_that_coun
         assert variables["MALLOC_TOP_PAD_"] == server.environ()["MALLOC_TOP_PAD_"]
 
 
+@pytest.mark.slow
 def test_importing_the_libraries_of_a_run_asks_for_no_gpu() -> None:
     """CUDA that is in use cannot be used in a process forked then."""
     code = """

@@ -73,6 +73,7 @@ def test_settings_of_libraries_are_shut_out_and_places_and_instructions_are_not(
     assert environment.variables_in_force()["ONEDNN_MAX_CPU_ISA"] == "1"
 
 
+@pytest.mark.slow
 def test_what_libraries_set_themselves_when_they_are_imported_is_not_shut_out() -> None:
     libraries = "accelerate, cv2, matplotlib, sklearn, timm, torch._inductor"
     code = f"import {libraries}; from benchmark.environment import shut_out; print(shut_out())"

@@ -452,7 +452,7 @@ def matrices(draw: st.DrawFn) -> Matrix:
 
 
 @given(matrices())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_effective_matrix_reads_back_equal_with_the_same_runs(
     tmp_path_factory: pytest.TempPathFactory, made: Matrix
 ) -> None:

@@ -151,8 +151,8 @@ def test_building_a_model_leaves_the_global_generator_alone() -> None:
     ],
 )
 def test_normalisation_is_the_pretrained_weights_also_from_scratch(model: str, mean: Any, std: Any) -> None:
-    assert (build(model, "grey-3ch").mean, build(model, "grey-3ch").std) == (mean, std)
-    grey = build(model, "grey-1ch")
+    coloured, grey = (build(model, mode) for mode in ("grey-3ch", "grey-1ch"))
+    assert (coloured.mean, coloured.std) == (mean, std)
     assert grey.mean == pytest.approx((sum(mean) / 3,))
     assert grey.std == pytest.approx((sum(std) / 3,))
 

@@ -59,7 +59,9 @@ def by_hand(state: dict[str, Tensor], depths: tuple[int, ...], images: Tensor) -
     return x.mean(dim=(2, 3)) @ state["fc.weight"].T + state["fc.bias"]
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("resnet18", 11_173_962), ("resnet50", 23_520_842)])
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("resnet18", 11_173_962), pytest.param("resnet50", 23_520_842, marks=pytest.mark.slow)]
+)
 def test_a_network_has_the_papers_layers_for_one_channel_and_three_at_any_size(name: str, parameters: int) -> None:
     torch.manual_seed(0)
     for mode, side in (("rgb", 28), ("grey-1ch", 28), ("grey-1ch", 7), ("grey-1ch", 1)):

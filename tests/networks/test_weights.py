@@ -156,7 +156,14 @@ def test_a_missing_file_and_another_content_than_promised_are_refused(tmp_path: 
         weights.load(MODEL, f"{source}#sha256={'0' * 64}")
 
 
-@pytest.mark.parametrize("model", [MODEL, "timm/test_efficientnet", "torchvision/squeezenet1_0", "timm/test_vit"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        MODEL,
+        "timm/test_efficientnet",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("torchvision/squeezenet1_0", "timm/test_vit")),
+    ],
+)
 def test_weights_of_one_channel_are_taken_as_they_are_by_grey_1ch_and_refused_by_every_other_mode(
     model: str, tmp_path: Path
 ) -> None:
