@@ -52,9 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = tempfile.TemporaryDirectory(prefix="benchmark-tests-")
         os.environ["BENCHMARK_CACHE_DIR"] = folder.name
         config.add_cleanup(folder.cleanup)
-    if (
-        signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    ):  # of a shell's background job; programs of tests would inherit it
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job, whose programs would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("CI") == "true":
         config.pluginmanager.register(NoSkips(), "no-skips")

@@ -117,6 +117,7 @@ def test_a_wrong_selector_exits_2(project: Commands, selector: str, words: str) 
     assert words in done.stderr
 
 
+@pytest.mark.slow
 def test_a_ray_cluster_that_cannot_be_reached_exits_2_with_one_message_before_anything_is_prepared(
     project: Commands,
 ) -> None:

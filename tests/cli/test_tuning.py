@@ -127,6 +127,7 @@ def test_a_folder_is_kept_for_more_runs_and_refused_for_what_may_change_a_choice
         assert "these results belong to another matrix: 4 of its runs" in str(refused.exception)
 
 
+@pytest.mark.slow
 def test_run_tunes_chooses_and_runs_in_one_command_and_resumes_where_it_was(tmp_path: Path, cache: Path) -> None:
     commands = Commands(tmp_path, cache)
     matrix = commands.matrix(**{**TUNED, "seeds": [0]})

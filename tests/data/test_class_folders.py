@@ -202,7 +202,7 @@ NAMES = ("train", "Test", "val", "a", "b", "A", "site 1", "images", "more")
 PATHS = st.lists(st.lists(st.sampled_from(NAMES), max_size=3).map("/".join), min_size=1, max_size=12, unique=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(PATHS)
 def test_of_any_folder_each_image_is_of_a_class_above_it_or_left_out_or_it_is_refused(paths: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:

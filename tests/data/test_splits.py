@@ -265,7 +265,7 @@ def test_validation_and_test_are_complete_groups_in_every_fold() -> None:
         assert set(each.splits) == {"train", "validation", "test"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=14), min_size=2, max_size=4),
     st.sampled_from([None, 0, 1, 2, 3, 4]),
