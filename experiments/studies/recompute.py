@@ -226,6 +226,11 @@ def moderate(cells: dict[tuple[str, ...], Cell]) -> None:
         d0 = _inverse_trigamma(np.square(logs).sum() / (len(logs) - len(shared)) - np.mean(trigammas))
         for kind, s0 in zip(shared, scales, strict=True):
             together = sum(cell.own[1] for cell in kind if cell.own)
+            if kind[0].folds:
+                of_fold = np.array([of_residual(cell.frame, cell.folds, "right")[0] for cell in kind])
+                d = np.array([cell.own[1] for cell in kind if cell.own])
+                alike = min((of_fold * d).sum() / d.sum() / s0, 1.0)
+                together = 1 / (1 / together + alike**2 / d.mean())
             for cell in kind:
                 assert cell.own is not None
                 own, df = cell.own

@@ -1,124 +1,126 @@
-"""Made-up worlds in which the truth about two cells is known."""
+"""Made-up datasets in which the truth about every cell is known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
-from benchmark.analysis.uncertainty.design import UNTESTED
+from experiments.studies.batch import Layout
+
+FROM_SCRATCH = 2
+"""Cells, the last of a world, that are trained from scratch and are a kind of their own."""
 
 
 @dataclass(frozen=True)
 class World:
-    """correct = [mu + image + seed + group + cell's own of each + noise > 0], every effect normal, noise of sd 1.
+    """right = [mu + class + image + group + run + noise > 0], with effects of each cell's own, normal, noise of sd 1.
 
     Attributes:
-        mu: of the two cells of a pair.
-        seed: sd of what a seed does to both cells alike.
-        image: sd of what an image does to both cells alike.
-        own_seed: sd of what a seed does to one cell.
+        mu: of each cell.
+        run: median sd of what a run does to its cell; cells from scratch have ``scratch`` times as much.
+        spread: sd of the logarithm of a cell's sd of runs, drawn for each simulation.
+        scratch: see ``run``.
+        image: sd of what an image does to all cells alike.
         own_image: sd of what an image does to one cell.
-        group: sd of what a group of images does to both cells alike.
+        classes: what a class does to all cells alike.
+        run_class: sd of what a run does to its cell in one class.
+        group: sd of what a group of images does to all cells alike.
         own_group: sd of what a group does to one cell.
-        own_meeting: sd of what a seed and a group together do to one cell.
+        run_group: sd of what a run and a group together do.
     """
 
-    mu: tuple[float, float]
-    seed: float
-    image: float
-    own_seed: float
-    own_image: float
+    mu: tuple[float, ...]
+    run: float = 0.12
+    spread: float = 0.0
+    scratch: float = 1.0
+    image: float = 1.2
+    own_image: float = 0.5
+    classes: tuple[float, ...] = (0.3, 0.0, -0.3)
+    run_class: float = 0.1
     group: float = 0.0
     own_group: float = 0.0
-    own_meeting: float = 0.0
+    run_group: float = 0.0
 
-    def accuracy(self, cell: int) -> float:
-        """Return the true accuracy over all seeds and images."""
-        effects = (self.seed, self.image, self.own_seed, self.own_image, self.group, self.own_group, self.own_meeting)
-        spread = 1 + sum(sd**2 for sd in effects)
-        return float(stats.norm.cdf(self.mu[cell] / np.sqrt(spread)))
+    @property
+    def kinds(self) -> np.ndarray:
+        """0 for cells with pretrained weights, 1 for those from scratch."""
+        return (np.arange(len(self.mu)) >= len(self.mu) - FROM_SCRATCH).astype(np.int64)
 
-    def margins(
-        self,
-        images: int,
-        random: np.random.Generator,
-        seeds: Callable[[], np.ndarray],
-        groups: np.ndarray | None = None,
+    def draw(
+        self, simulations: int, seeds: int, layout: Layout, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what stands before > 0, shape (seeds, images) for each cell.
+        """Return margins, what stands before > 0, and the true accuracies over all runs and images.
 
-        Args:
-            images: number of them.
-            random: draws every other effect.
-            seeds: draws the seeds' effects.
-            groups: the group of each image, 0..groups-1; None: groups have no effect.
+        In a cross-validation what runs do in two folds is correlated by 1 / folds, as Nadeau and Bengio take it to be.
+
+        Returns:
+            float32, shape (simulations, cells, seeds, images of a seed), and shape (simulations, cells).
         """
+        cells, images = len(self.mu), len(layout.labels)
+        places = 1 if layout.folds is None else min(layout.folds, seeds)
+        seen = np.arange(seeds) % places if layout.folds else np.zeros(seeds, dtype=np.int64)
+        run = self.run * np.where(self.kinds, self.scratch, 1.0)
+        run = run * np.exp(self.spread * random.standard_normal((simulations, cells)))
 
-        def of_groups(rows: int, sd: float) -> np.ndarray | float:
-            return 0.0 if groups is None else random.normal(size=(rows, groups.max() + 1))[:, groups] * sd
+        def normal(*shape: int) -> np.ndarray:
+            return random.standard_normal((simulations, *shape), dtype=np.float32)
 
-        shared = seeds()[:, None] * self.seed + random.normal(size=(1, images)) * self.image + of_groups(1, self.group)
+        def of_runs(*shape: int) -> np.ndarray:
+            """Return what runs do, shape (simulations, cells, seeds, ...)."""
+            own = normal(cells, seeds, *shape)
+            if layout.folds is None:
+                return own
+            common = normal(cells, 1, *shape)
+            return np.asarray(np.sqrt(1 / layout.folds) * common + np.sqrt(1 - 1 / layout.folds) * own)
 
-        def cell(mu: float) -> np.ndarray:
-            own = seeds()[:, None] * self.own_seed + random.normal(size=(1, images)) * self.own_image
-            own = own + of_groups(1, self.own_group) + of_groups(len(own), self.own_meeting)
-            return np.asarray(mu + shared + own + random.normal(size=(len(own), images)))
+        margins = normal(cells, seeds, images)
+        margins += np.asarray(self.mu, dtype=np.float32)[:, None, None]
+        margins += np.asarray(self.classes, dtype=np.float32)[layout.labels]
+        margins += (np.float32(self.image) * normal(1, places, images))[:, :, seen]
+        margins += (np.float32(self.own_image) * normal(cells, places, images))[:, :, seen]
+        margins += of_runs(1) * run.astype(np.float32)[:, :, None, None]
+        if self.run_class:
+            margins += (np.float32(self.run_class) * of_runs(len(self.classes)))[..., layout.labels]
+        if layout.groups is not None:
+            groups = layout.groups.max() + 1
+            for sd, cells_alike, runs_alike in (
+                (self.group, 1, True),
+                (self.own_group, cells, True),
+                (self.run_group, cells, False),
+            ):
+                effect = normal(cells_alike, places if runs_alike else seeds, groups)[..., layout.groups]
+                margins += np.float32(sd) * (effect[:, :, seen] if runs_alike else effect)
+        grouped = (self.group, self.own_group, self.run_group) if layout.groups is not None else ()
+        others = sum(sd**2 for sd in (1.0, self.image, self.own_image, self.run_class, *grouped))
+        scale = np.sqrt(others + run**2)[..., None]
+        share = np.bincount(layout.labels) / images
+        centre = np.asarray(self.mu)[:, None] + np.asarray(self.classes)
+        return margins, (special.ndtr(centre / scale) * share).sum(axis=2)
 
-        return cell(self.mu[0]), cell(self.mu[1])
 
-    def pair(
-        self, seeds: int, images: int, random: np.random.Generator, groups: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return correctness of the two cells, 0 or 1, shape (seeds, images) each; ``groups`` as in `margins`."""
-        first, second = self.margins(images, random, lambda: random.normal(size=seeds), groups)
-        return (first > 0).astype(np.int64), (second > 0).astype(np.int64)
-
-    def folded_pair(
-        self, folds: int, seeds: int, images: int, random: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same of a cross-validation: seed s is tested on fold s modulo ``folds`` of ``images`` images.
-
-        What seeds and training sets do to two folds is correlated by 1 / folds, what Nadeau and Bengio take it to be.
-        """
-
-        def effects() -> np.ndarray:
-            common, own = random.normal(), random.normal(size=seeds)
-            return np.asarray(np.sqrt(1 / folds) * common + np.sqrt(1 - 1 / folds) * own)
-
-        fold_of_image = np.arange(images) % folds
-        untested = fold_of_image[None, :] != (np.arange(seeds) % folds)[:, None]
-        first, second = ((margin > 0).astype(np.int64) for margin in self.margins(images, random, effects))
-        first[untested] = second[untested] = UNTESTED
-        return first, second
-
+EIGHT = (1.5,) * 6 + (0.9,) * FROM_SCRATCH
 
 WORLDS = {
-    "no difference": World((1.5, 1.5), seed=0.1, image=1.5, own_seed=0.0, own_image=0.0),
-    "no difference, cells differ in images": World((2.0, 2.0), seed=0.1, image=1.5, own_seed=0.2, own_image=0.7),
-    "no difference, seeds matter": World((1.5, 1.5), seed=0.1, image=1.0, own_seed=0.5, own_image=0.5),
-    "no difference near the ceiling": World((3.8, 3.8), seed=0.3, image=1.5, own_seed=0.6, own_image=0.5),
-    "small difference": World((2.0, 1.5), seed=0.2, image=1.5, own_seed=0.0, own_image=0.0),
-    "large difference": World((2.5, 0.8), seed=0.2, image=1.5, own_seed=0.15, own_image=0.5),
-    "near the ceiling": World((3.8, 3.4), seed=0.3, image=1.5, own_seed=0.3, own_image=0.5),
-    "at the ceiling, no difference": World((6.0, 6.0), seed=0.1, image=2.0, own_seed=0.1, own_image=0.5),
-    "one never errs, one on 2 % of images": World((9.0, 4.2), seed=0.1, image=1.5, own_seed=0.1, own_image=0.3),
-    "one never errs, one on the same 1 %": World((19.0, 9.8), seed=0.1, image=4.0, own_seed=0.1, own_image=0.3),
+    "runs vary alike": World(EIGHT),
+    "runs vary differently": World(EIGHT, spread=0.3),
+    "runs vary differently, 12 cells": World((1.5,) * 10 + (0.9,) * FROM_SCRATCH, spread=0.3),
+    "runs vary differently, 6 cells": World((1.5,) * 4 + (0.9,) * FROM_SCRATCH, spread=0.3),
+    "from scratch runs vary more": World(EIGHT, spread=0.2, scratch=2.5),
+    "runs vary little": World(EIGHT, run=0.05, run_class=0.05, spread=0.3),
+    "runs vary much": World(EIGHT, run=0.3, spread=0.3),
+    "classes differ much": World(EIGHT, spread=0.3, classes=(1.5, 0.0, -1.2)),
+    "near the ceiling": World((3.3,) * 6 + (2.9,) * FROM_SCRATCH, run=0.2, spread=0.3),
+    "at the ceiling": World((4.6,) * 6 + (4.2,) * FROM_SCRATCH, run=0.2, spread=0.3),
 }
 
 GROUPED_WORLDS = {
-    "no difference, groups alike": World((1.5, 1.5), 0.1, 1.5, 0.0, 0.0),
-    "no difference, groups differ": World((2.0, 2.0), 0.1, 1.0, 0.2, 0.3, group=1.0, own_group=0.5, own_meeting=0.3),
-    "no difference, groups decide": World((2.5, 2.5), 0.1, 0.5, 0.2, 0.2, group=2.0, own_group=1.0, own_meeting=0.3),
-    "no difference, seeds meet groups": World(
-        (2.0, 2.0), 0.1, 0.7, 0.5, 0.2, group=1.0, own_group=0.3, own_meeting=1.0
+    "groups alike": World(EIGHT, spread=0.3),
+    "groups differ": World(EIGHT, spread=0.3, group=1.0, own_group=0.4, run_group=0.2),
+    "groups decide": World(EIGHT, spread=0.3, image=0.5, group=2.0, own_group=0.8, run_group=0.2),
+    "groups differ near the ceiling": World(
+        (4.2,) * 6 + (3.6,) * FROM_SCRATCH, run=0.2, spread=0.3, group=1.5, own_group=0.6, run_group=0.3
     ),
-    "no difference near the ceiling, groups differ": World(
-        (4.5, 4.5), 0.2, 1.0, 0.3, 0.3, group=1.5, own_group=0.7, own_meeting=0.5
-    ),
-    "large difference, groups differ": World((2.5, 0.8), 0.2, 1.0, 0.2, 0.3, group=1.0, own_group=0.5, own_meeting=0.3),
-    "near the ceiling, groups differ": World((4.5, 3.5), 0.2, 1.0, 0.3, 0.3, group=1.5, own_group=0.7, own_meeting=0.5),
 }
 """Worlds whose images come in groups."""

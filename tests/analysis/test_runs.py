@@ -76,6 +76,14 @@ def test_runs_from_scratch_that_vary_more_do_not_widen_the_intervals_of_pretrain
     assert combined([(1.0, pretrained[0]), (-1.0, pretrained[1])]).variance.df == pytest.approx(8.0)
 
 
+def test_cells_of_a_cross_validation_say_less_about_the_scale_because_their_folds_hold_the_same_images() -> None:
+    variances = np.array([1.0, 1.1, 0.9, 1.0]) * 1e-4
+    for share, wanted in ((0.0, 16.0), (0.5, 1 / (1 / 16 + 0.25 / 4)), (1.0, 1 / (1 / 16 + 1 / 4)), (3.0, 3.2)):
+        own = [Runs(Part(float(v), 4), Part(share * 1e-4, 90.0), over_folds=True) for v in variances]
+        found = moderated(own, [0] * 4, [0.8] * 4, [300.0] * 4)
+        assert combined([(1.0, found[0])]).variance.df == pytest.approx(wanted)
+
+
 def test_the_only_cell_of_a_kind_keeps_its_own_variance() -> None:
     own = cells(np.array([1e-4, 1.1e-4, 0.9e-4, 1e-4, 16e-4]))
     found = moderated(own, [1, 1, 1, 1, 0], [0.8] * 5, [300.0] * 5)
