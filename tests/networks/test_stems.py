@@ -213,7 +213,13 @@ def test_an_ablation_of_the_stem_is_refused_for_random_weights(mode: str, files:
         build(UNIFORM, mode, files, source="none")
 
 
-@pytest.mark.parametrize("mode", ["grey-1ch", "grey-1ch-mean", "grey-1ch-folded", "grey-1ch-scaled-random"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "grey-1ch",
+        *(pytest.param(f"grey-1ch-{way}", marks=pytest.mark.slow) for way in ("mean", "folded", "scaled-random")),
+    ],
+)
 def test_a_stem_that_standardises_its_weights_is_refused_where_they_would_be_summed(mode: str, tmp_path: Path) -> None:
     source = factories.write_pretrained("timm/test_nfnet", tmp_path)
     with pytest.raises(UserError, match=r"stem\.conv1 \(ScaledStdConv2d\) is not linear in its weights"):

@@ -125,7 +125,11 @@ def odd_files() -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize(
-    ("mode", "frames"), [("rgb", "refuse"), ("grey-3ch", "first"), ("colormap", "refuse"), ("views", "refuse")]
+    ("mode", "frames"),
+    [
+        ("grey-3ch", "first"),
+        *(pytest.param(mode, "refuse", marks=pytest.mark.slow) for mode in ("rgb", "colormap", "views")),
+    ],
 )
 def test_an_exported_folder_makes_the_pixels_of_predict_from_every_file_or_refuses_it_too(
     mode: str, frames: str, tmp_path: Path

@@ -40,7 +40,11 @@ def passes_with_gradients(spec: RunSpec) -> int:
 
 
 @pytest.mark.parametrize("model", ["timm/test_resnet", "timm/test_efficientnet", "timm/test_vit"])
-@pytest.mark.parametrize("augment", ["[hflip]", "[]", "[{hflip: {probability: 0.9}}]"], ids=["flip", "plain", "often"])
+@pytest.mark.parametrize(
+    "augment",
+    ["[hflip]", "[]", pytest.param("[{hflip: {probability: 0.9}}]", marks=pytest.mark.slow)],
+    ids=["flip", "plain", "often"],
+)
 def test_a_head_trained_on_kept_features_is_the_one_trained_behind_the_running_backbone(
     model: str, augment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

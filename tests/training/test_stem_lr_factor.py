@@ -124,8 +124,10 @@ def losses(made: Made, channels: int, how: Stage) -> Tensor:
         pytest.param(small, {"sgd": {"momentum": 0.9}}, 0.01, id="small-sgd"),
         pytest.param(small, "adam", 0.0, id="small-adam"),
         pytest.param(of_timm("timm/test_resnet"), "adamw", 0.01, id="resnet-adamw"),
-        pytest.param(of_timm("timm/test_resnet"), {"sgd": {"momentum": 0.9}}, 0.01, id="resnet-sgd"),
-        pytest.param(of_timm("timm/test_vit"), "adamw", 0.01, id="vit-adamw"),
+        pytest.param(
+            of_timm("timm/test_resnet"), {"sgd": {"momentum": 0.9}}, 0.01, id="resnet-sgd", marks=pytest.mark.slow
+        ),
+        pytest.param(of_timm("timm/test_vit"), "adamw", 0.01, id="vit-adamw", marks=pytest.mark.slow),
     ],
 )
 def test_grey_3ch_is_grey_1ch_with_three_times_the_stems_rate_and_a_third_of_its_decay(
