@@ -65,9 +65,13 @@ def test_plan_of_full_lists_81_runs_and_the_source_of_what_they_need(project: Co
     ("change", "words"),
     [
         ({"polices": ["scratch"]}, ["tiny.yaml:", "polices", "'policies'"]),
-        ({"policies": ["finetun"]}, ["tiny.yaml:", "policies", "'finetune'"]),
-        ({"datasets": ["shape-contrl"]}, ["tiny.yaml:", "datasets", "'shape-control'"]),
-        ({"input_modes": ["gray-1ch"]}, ["tiny.yaml:", "input_modes", "'grey-1ch'"]),
+        pytest.param({"policies": ["finetun"]}, ["tiny.yaml:", "policies", "'finetune'"], marks=pytest.mark.slow),
+        pytest.param(
+            {"datasets": ["shape-contrl"]}, ["tiny.yaml:", "datasets", "'shape-control'"], marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"input_modes": ["gray-1ch"]}, ["tiny.yaml:", "input_modes", "'grey-1ch'"], marks=pytest.mark.slow
+        ),
         pytest.param(
             {"models": ["timm/test_resnt"]}, ["tiny.yaml:", "models", "'test_resnet'"], marks=pytest.mark.slow
         ),

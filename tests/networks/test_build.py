@@ -149,7 +149,7 @@ def test_building_a_model_leaves_the_global_generator_alone() -> None:
     ("model", "mean", "std"),
     [
         (LITE0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-        ("timm/resnetrs50.tf_in1k", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        pytest.param("timm/resnetrs50.tf_in1k", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), marks=pytest.mark.slow),
     ],
 )
 def test_normalisation_is_the_pretrained_weights_also_from_scratch(model: str, mean: Any, std: Any) -> None:

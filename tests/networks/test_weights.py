@@ -160,8 +160,9 @@ def test_a_missing_file_and_another_content_than_promised_are_refused(tmp_path: 
     "model",
     [
         MODEL,
-        "timm/test_efficientnet",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("torchvision/squeezenet1_0", "timm/test_vit")),
+        pytest.param("timm/test_efficientnet", marks=pytest.mark.slow),
+        pytest.param("torchvision/squeezenet1_0", marks=pytest.mark.slow),
+        pytest.param("timm/test_vit", marks=pytest.mark.slow),
     ],
 )
 def test_weights_of_one_channel_are_taken_as_they_are_by_grey_1ch_and_refused_by_every_other_mode(

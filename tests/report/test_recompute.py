@@ -71,6 +71,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store.folder
 
 
+@pytest.mark.slow
 def test_results_with_groups_and_folds_agree_to_the_printed_digit(made: Path) -> None:
     assert list(recompute.disagreements(made)) == []
     text = (made / "differences.csv").read_text()
@@ -83,6 +84,7 @@ def test_the_committed_results_agree_to_the_printed_digit() -> None:
         assert list(recompute.disagreements(matrix.parent)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "column"), [("table.csv", "high_95"), ("differences.csv", "half_width_95")])
 def test_a_last_digit_that_is_wrong_is_named(made: Path, tmp_path: Path, name: str, column: str) -> None:
     changed = Path(shutil.copytree(made, tmp_path / "changed"))

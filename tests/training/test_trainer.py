@@ -67,7 +67,15 @@ def test_every_optimizer_step_is_driven_by_the_trainers_train(policy: str) -> No
     assert sum(stage.epochs_run for stage in trained.run_state.stages) == epochs
 
 
-@pytest.mark.parametrize("model", ["timm/resnetrs50", "timm/test_efficientnet", "timm/test_convnext", "timm/test_vit"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param("timm/resnetrs50", marks=pytest.mark.slow),
+        "timm/test_efficientnet",
+        "timm/test_convnext",
+        "timm/test_vit",
+    ],
+)
 def test_a_frozen_backbone_has_no_trainable_parameter_left_over(model: str) -> None:
     built, _ = factories.network_and_images(factories.training_spec(model=model), factories.dataset())
     set_trainable(built.network, "head")
