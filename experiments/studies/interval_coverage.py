@@ -24,7 +24,7 @@ from benchmark.analysis.uncertainty.interval import FEW_IMAGES, Interval
 from benchmark.analysis.uncertainty.pooling import pool
 from benchmark.matrix.run_spec import Setup
 from experiments.studies.batch import Estimates, Layout, estimates, own_numbers
-from experiments.studies.worlds import EIGHT, GROUPED_WORLDS, WORLDS, World
+from experiments.studies.worlds import EIGHT, GROUPED_WORLDS, ONE_SIDED, WORLDS, World
 
 SEEDS = (3, 5, 10)
 IMAGES = (128, 372, 1500)
@@ -417,12 +417,15 @@ that differ": on which two pretrained cells differ in any seed, median. Below th
 What discreteness forbids: where two cells differ on k images, the smallest two-sided p-value of an exact paired test
 (McNemar) is 2 / 2^k, above 5 % up to k = 5, so that an interval which agrees with it always holds zero. Below {few}
 images that differ the rule of three takes over (`benchmark/analysis/uncertainty/interval.py`), and intervals of the
-worlds near and at the ceiling cover up to 100 %.
+worlds near and at the ceiling cover up to 100 %. Where one cell never errs and another on 2 % of the images, the
+difference is a count, whose variance is small where it is small by chance: its narrowest fifth covers 71 to 85 % once
+the rule of three has ended, as in version 1.
 
 The narrowest fifth of the intervals of an exact t-test covers 80.7 % with 4 degrees of freedom, 84.9 % with 8, 86.9 %
 with 12 and 88.1 % with 16 (two million draws): few cells of three seeds cannot do better where runs decide. The lines
-of the first table below 85 % are of these: two cells from scratch are a kind of their own with 4 degrees of freedom,
-four pretrained ones have 8. Of groups it is the world near the ceiling with 12 groups, few of which decide.
+of the first table below 85 % are of these, but for the counts above: two cells from scratch are a kind of their own
+with 4 degrees of freedom, four pretrained ones have 8. Of groups it is the world near the ceiling with 12 groups, few
+of which decide.
 
 In a cross-validation the images of a fold are the same for all cells, so that the cells' variances between folds are
 not independent. That is allowed for in the degrees of freedom, but where the runs' part is small against what a fold's
@@ -495,7 +498,12 @@ def outside(found: dict[str, list[Line]], wrong: Sequence[tuple[str, int, Verdic
         mean = float(np.mean([c.holds for *_, c in lines]))
         if not 0.93 <= mean <= 0.97:
             strange.append(f"{what}: {mean:.3f} on average")
-        strange += [f"{what}: {line}" for line in lines if line[3].holds < least or line[3].narrowest < narrow]
+        strange += [
+            f"{what}: {line}"
+            for line in lines
+            if line[3].holds < (0.93 if line[0] == ONE_SIDED else least)
+            or line[3].narrowest < (0.70 if line[0] == ONE_SIDED else narrow)
+        ]
     if np.median([c.narrower for _, seeds, _, c in found["images"] if seeds == 3]) > 0.75:
         strange.append("half-widths at three seeds are not a quarter narrower than version 1's")
     return strange + [f"{line}" for line in wrong if line[2].wrong > SIGNIFICANCE]

@@ -102,6 +102,8 @@ class World:
 
 EIGHT = (1.5,) * 6 + (0.9,) * FROM_SCRATCH
 
+ONE_SIDED = "every other never errs, others on 2 %"
+
 WORLDS = {
     "runs vary alike": World(EIGHT),
     "runs vary differently": World(EIGHT, spread=0.3),
@@ -112,6 +114,7 @@ WORLDS = {
     "runs vary much": World(EIGHT, run=0.3, spread=0.3),
     "classes differ much": World(EIGHT, spread=0.3, classes=(1.5, 0.0, -1.2)),
     "near the ceiling": World((3.3,) * 6 + (2.9,) * FROM_SCRATCH, run=0.2, spread=0.3),
+    ONE_SIDED: World((9.0, 4.2) * 4, run=0.15, spread=0.3, image=1.5, own_image=0.3, run_class=0.0),
     "at the ceiling": World((4.6,) * 6 + (4.2,) * FROM_SCRATCH, run=0.2, spread=0.3),
 }
 

@@ -127,8 +127,8 @@ def symmetric(estimate: Estimate) -> Interval:
     """Return ``mean ± t(0.975, df) sqrt(variance)``, at least ± 3 / units if fewer than ten images are informative.
 
     Without that floor, the interval of two cells that never differ would have no width, and of two that differ on a
-    handful of images would cover as little as 74 % (the one-sided worlds of
-    `experiments/studies/interval_coverage.md`). Units are images, or their groups.
+    handful of images would cover 90 %, the narrowest fifth 54 % (128 images of the world in which every other cell
+    never errs, `experiments/studies/interval_coverage.md`). Units are images, or their groups.
     """
     if estimate.variance is None or estimate.df is None:
         return estimate.with_interval()
