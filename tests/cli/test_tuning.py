@@ -114,6 +114,7 @@ def test_status_counts_every_run_and_reports_show_only_those_that_are_reported(m
     assert CliRunner().invoke(app, ["report", "--check"]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_folder_is_kept_for_more_runs_and_refused_for_what_may_change_a_choice(made: Made) -> None:
     for spec in made.tuning:
         made.store.save(factories.tuned(spec))
@@ -164,6 +165,7 @@ def test_run_tunes_chooses_and_runs_in_one_command_and_resumes_where_it_was(tmp_
     }
 
 
+@pytest.mark.slow
 def test_runs_wait_for_a_tuning_run_that_did_not_end_well_and_the_command_exits_1(tmp_path: Path, cache: Path) -> None:
     commands = Commands(tmp_path, cache)
     matrix = commands.matrix(**{**TUNED, "timeout": 0.001})
