@@ -42,7 +42,7 @@ class Support:
 
     Attributes:
         on_epoch: called after each epoch, and with epoch 0 before the first.
-        checkpoints: of the state after each epoch, or None.
+        checkpoints: of the state between epochs, or None.
         features: folder of the features that runs share, or None if each run computes its own.
         about_images: all that decides the normalised images, as JSON values, to find shared features by.
     """
@@ -73,7 +73,7 @@ class StageTrainer(Trainer):
     Differs from the library where its defaults corrupt results or cost time: the run's seed is set after the library's
     own 42, a new optimizer and scheduler belong to each stage, frozen modules are put into eval mode in each epoch,
     early stopping and the best weights are kept here instead of in callbacks (whose errors are swallowed), the complete
-    state after each epoch is kept, and the loss and the logits stay on the device: the host waits for it twice per
+    state between epochs is kept, and the loss and the logits stay on the device: the host waits for it twice per
     epoch, at the end of the training steps, whose time is taken there, and at the evaluation's.
 
     Args:

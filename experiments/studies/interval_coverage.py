@@ -24,7 +24,7 @@ from benchmark.analysis.uncertainty.interval import FEW_IMAGES, Interval
 from benchmark.analysis.uncertainty.pooling import pool
 from benchmark.matrix.run_spec import Setup
 from experiments.studies.batch import Estimates, Layout, estimates, own_numbers
-from experiments.studies.worlds import EIGHT, GROUPED_WORLDS, ONE_SIDED, WORLDS, World
+from experiments.studies.worlds import EIGHT, GROUPED_WORLDS, ONE_SIDED, UNLIKE, WORLDS, World
 
 SEEDS = (3, 5, 10)
 IMAGES = (128, 372, 1500)
@@ -366,7 +366,7 @@ Line = tuple[str, int, int, Coverage]
 
 def covered(simulations: int) -> dict[str, list[Line]]:
     """Simulate the designs on accuracy, by table."""
-    found: dict[str, list[Line]] = {"images": [], "groups": [], "folds": []}
+    found: dict[str, list[Line]] = {"images": [], "groups": [], "folds": [], "unlike": []}
 
     def add(table: str, name: str, world: World, seeds: int, number: int, layout: Layout) -> None:
         own = coverage(world, seeds, layout, simulations)
@@ -389,6 +389,7 @@ def covered(simulations: int) -> dict[str, list[Line]]:
     name = "groups differ"
     for seeds in SEEDS:
         add("folds", f"{name}, 12 groups per fold", GROUPED_WORLDS[name], seeds, 240 * FOLDS, grouped(12, FOLDS))
+        add("unlike", "runs vary differently, one cell's much more", UNLIKE, seeds, 372, images(372))
     return found
 
 
@@ -431,6 +432,10 @@ In a cross-validation the images of a fold are the same for all cells, so that t
 not independent. That is allowed for in the degrees of freedom, but where the runs' part is small against what a fold's
 images do, the narrowest fifth covers less; so do folds that are used twice (10 seeds).
 
+Moderation takes the cells of a dataset for alike. Comparisons with one cell whose runs vary four times as much as the
+others' are covered less (the last table on accuracy), the more so the fewer the seeds. `runs.parquet` has the accuracy
+of each run, in which such a cell can be seen.
+
 This file is written by
 
 ```
@@ -442,11 +447,13 @@ COLUMNS = {
     "images": "images",
     "groups": "groups",
     "folds": "images of all folds",
+    "unlike": "images",
 }
 COVERED = {
     "images": "Accuracy, every seed tested on the same images",
     "groups": "Accuracy, test images in groups of 5 to 35",
     "folds": f"Accuracy in a {FOLDS}-fold cross-validation",
+    "unlike": "Accuracy, comparisons with a cell whose runs vary four times as much as the others'",
 }
 
 
@@ -494,9 +501,14 @@ def outside(found: dict[str, list[Line]], wrong: Sequence[tuple[str, int, Verdic
     """Return what leaves the bands that the intervals are meant to keep."""
     strange = []
     for what, lines in found.items():
-        least, narrow = {"images": (0.935, 0.83), "groups": (0.935, 0.83), "folds": (0.92, 0.78)}[what]
+        least, narrow = {
+            "images": (0.935, 0.83),
+            "groups": (0.935, 0.83),
+            "folds": (0.92, 0.78),
+            "unlike": (0.85, 0.66),
+        }[what]
         mean = float(np.mean([c.holds for *_, c in lines]))
-        if not 0.93 <= mean <= 0.97:
+        if what != "unlike" and not 0.93 <= mean <= 0.97:
             strange.append(f"{what}: {mean:.3f} on average")
         strange += [
             f"{what}: {line}"

@@ -330,7 +330,7 @@ def sentence_on_other_means(answers: Sequence[Answer]) -> str:
     one, other = (f"{_percent(mean)} ± {_percent(half)}" for mean, half in both)
     p = float(stats.chi2.sf(q, df))
     return (
-        f"weighted by inverse variance {one} and with random effects {other} (DerSimonian and Laird; normal "
+        f"Weighted by inverse variance the mean is {one}, with random effects {other} (DerSimonian and Laird; normal "
         f"intervals). Cochran's Q is {q:.1f} on {df} degrees of freedom (p {'< 0.001' if p < 0.001 else f'{p:.3f}'})"
     )
 

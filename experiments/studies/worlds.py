@@ -22,6 +22,7 @@ class World:
         run: median sd of what a run does to its cell; cells from scratch have ``scratch`` times as much.
         spread: sd of the logarithm of a cell's sd of runs, drawn for each simulation.
         scratch: see ``run``.
+        first: factor of the first cell's sd of runs.
         image: sd of what an image does to all cells alike.
         own_image: sd of what an image does to one cell.
         classes: what a class does to all cells alike.
@@ -35,6 +36,7 @@ class World:
     run: float = 0.12
     spread: float = 0.0
     scratch: float = 1.0
+    first: float = 1.0
     image: float = 1.2
     own_image: float = 0.5
     classes: tuple[float, ...] = (0.3, 0.0, -0.3)
@@ -62,6 +64,7 @@ class World:
         places = 1 if layout.folds is None else min(layout.folds, seeds)
         seen = np.arange(seeds) % places if layout.folds else np.zeros(seeds, dtype=np.int64)
         run = self.run * np.where(self.kinds, self.scratch, 1.0)
+        run[0] *= self.first
         run = run * np.exp(self.spread * random.standard_normal((simulations, cells)))
 
         def normal(*shape: int) -> np.ndarray:
@@ -117,6 +120,9 @@ WORLDS = {
     ONE_SIDED: World((9.0, 4.2) * 4, run=0.15, spread=0.3, image=1.5, own_image=0.3, run_class=0.0),
     "at the ceiling": World((4.6,) * 6 + (4.2,) * FROM_SCRATCH, run=0.2, spread=0.3),
 }
+
+UNLIKE = World(EIGHT, spread=0.3, first=4.0)
+"""One cell's runs vary four times as much as the others'."""
 
 GROUPED_WORLDS = {
     "groups alike": World(EIGHT, spread=0.3),

@@ -19,12 +19,10 @@ def over_test_sets(difference: Difference) -> str:
     contrast = difference.contrast
     title = f"{escape(contrast.first)} − {escape(contrast.second)}, {escape(contrast.context)}, test set by test set:"
     header = ["test set", "points", "weight by inverse variance (%)", "mean without it"]
-    means = " and ".join(
-        f"{name} {percent(found.mean)} ± {percent(found.half_width)}"
-        for name, found in (("weighted by inverse variance", fixed), ("with random effects", mixed))
-    )
+    fixed_mean, mixed_mean = (f"{percent(found.mean)} ± {percent(found.half_width)}" for found in (fixed, mixed))
+    found = f"Cochran's Q is {spread.q:.1f} on {spread.df} degrees of freedom (p {p_text(spread.p)})."
     return (
         f"{title}\n\n{table(header, rows)}\n\n"
-        f"The mean is {means} (DerSimonian and Laird; normal intervals). Cochran's Q is {spread.q:.1f} on {spread.df} "
-        f"degrees of freedom (p {p_text(spread.p)})."
+        f"Weighted by inverse variance the mean is {fixed_mean}, with random effects {mixed_mean} (DerSimonian and "
+        f"Laird; normal intervals). {found}"
     )
