@@ -83,11 +83,20 @@ def in_words(found: Sequence[Resolution], matrix: Matrix) -> str:
 
 
 def _between_runs(own: Sequence[DoneRun], matrix: Matrix) -> tuple[float, int]:
-    """Return the mean variance between the runs of a cell that trains its backbone, and the number of these runs."""
-    cells: dict[object, list[float]] = {}
+    """Return the mean variance between the runs of a cell that trains its backbone, and the number of these runs.
+
+    Folds have images of their own, whose part, p (1 - p) / images, is taken off.
+    """
+    cells: dict[object, list[DoneRun]] = {}
     for run in own:
         if any(rule.trainable != "head" for rule in matrix.policy(run.spec.policy).stages):
-            cells.setdefault(run.spec.cell, []).append(run.test.accuracy)
-    several = [accuracies for accuracies in cells.values() if len(accuracies) > 1]
-    estimated = fmean(variance(accuracies) for accuracies in several) if several else 0.0
-    return (estimated, sum(map(len, several))) if estimated else (RUN_SD**2, 0)
+            cells.setdefault(run.spec.cell, []).append(run)
+    several = [runs for runs in cells.values() if len(runs) > 1]
+    estimated = fmean(map(_between, several)) if several else 0.0
+    return (estimated, sum(map(len, several))) if estimated > 0 else (RUN_SD**2, 0)
+
+
+def _between(runs: Sequence[DoneRun]) -> float:
+    accuracies = [run.test.accuracy for run in runs]
+    of_images = fmean(p * (1 - p) / run.dataset.test_images for p, run in zip(accuracies, runs, strict=True))
+    return variance(accuracies) - (of_images if runs[0].dataset.folds else 0.0)

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from benchmark.analysis.resolution import RUN_SD, in_words, resolution
+from benchmark.matrix.expand import expand
 from benchmark.records.plan import make_plan
 from benchmark.records.store import Store
 from tests import factories
@@ -40,6 +41,18 @@ def test_done_runs_say_how_much_runs_vary(tmp_path: Path) -> None:
     assert beans.run_sd == pytest.approx(math.sqrt(np.mean([np.var(own, ddof=1) for own in cells.values()])))
     assert (beans.runs, elpv.runs) == (36, 0)
     assert "as in 36 done runs" in in_words([beans], MATRIX)
+
+
+def test_what_the_images_of_a_fold_do_to_its_accuracy_is_not_taken_for_what_runs_do(tmp_path: Path) -> None:
+    store, rights = Store(tmp_path), {0: 80, 1: 110, 2: 90, 3: 120}
+    for spec in expand(MATRIX):
+        right = np.arange(128) < rights[spec.seed]
+        store.save(*factories.record_of(spec, right.astype(np.int64), dataset={"folds": 5}))
+    beans, _ = resolution(MATRIX, make_plan(MATRIX, store))
+    shares = np.array([*rights.values()]) / 128
+    assert beans.run_sd**2 == pytest.approx(np.var(shares, ddof=1) - np.mean(shares * (1 - shares) / 128))
+    error = math.sqrt(beans.run_sd**2 * (1 / 4 + 1 / 4))
+    assert beans.visible == pytest.approx((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * error)
 
 
 def test_a_matrix_without_the_question_has_no_resolution(tmp_path: Path) -> None:
