@@ -21,7 +21,6 @@ from benchmark.execution.gpus import default_workers, list_gpus
 from benchmark.execution.pace import measure_pace
 from benchmark.execution.side_process import call_in_side_process
 from benchmark.matrix import file
-from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.own_folder import (
     HEADS,
     KEPT,
@@ -155,7 +154,9 @@ class _Command:
             budget: seconds from the start of the command.
         """
         first = self.sized(sizes)
-        heads = [run for run in first.selected if run.spec.policy == KEPT and not is_repetition(run.spec, first.matrix)]
+        heads = [run for run in first.selected if run.spec.policy == KEPT]
+        modes = {run.spec.input_mode for run in heads}
+        heads = [run for run in heads if not is_repetition(run.spec.input_mode, modes)]
         heads = [run for run in heads if self.asked.force or run.state != "done"]
         not_done = execute(first, heads, self.place, from_scratch=self.asked.force)
         recommend_first(load_results(first))
@@ -203,12 +204,16 @@ class _Command:
         )
 
 
-def is_repetition(spec: RunSpec, matrix: Matrix) -> bool:
-    """Return whether a head on kept features is another of its matrix again, for which no recommendation has to wait.
+def is_repetition(mode: str, modes: Collection[str]) -> bool:
+    """Return whether heads on kept features repeat those of another mode, for which no recommendation has to wait.
 
     One channel with the summed filters is three equal ones, where all channels have one mean and standard deviation.
+
+    Args:
+        mode: input mode of the heads.
+        modes: that have runs; of weights of one channel grey-1ch alone.
     """
-    return spec.input_mode == "grey-1ch" and "grey-3ch" in matrix.input_modes
+    return mode == "grey-1ch" and "grey-3ch" in modes
 
 
 def choose_heads(seconds: Mapping[int, float], budget: float) -> tuple[int, ...]:

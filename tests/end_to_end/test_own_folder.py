@@ -170,6 +170,12 @@ def test_what_does_not_go_with_a_folder_is_refused(options: list[str], message: 
     assert not (tmp_path / "results").exists()
 
 
+def test_the_first_recommendation_waits_for_one_channel_only_where_three_equal_ones_do_not_stand_for_it() -> None:
+    assert folder_run.is_repetition("grey-1ch", {"rgb", "grey-3ch", "grey-1ch"})
+    assert not folder_run.is_repetition("grey-1ch", {"grey-1ch"}), "weights of one channel"
+    assert not any(folder_run.is_repetition(mode, {"rgb", "grey-3ch", "grey-1ch"}) for mode in ("rgb", "grey-3ch"))
+
+
 def test_a_budget_without_a_folder_is_refused() -> None:
     refused = CliRunner().invoke(app, ["run", "--budget", "1h"])
     assert "--budget 1h: give --folder with it" in str(refused.exception)
