@@ -162,10 +162,10 @@ def details(results: Results, found: Sequence[Difference]) -> str:
             lines.append(f"- **{QUESTIONS[family]}** {' '.join(sentences)}")
     lines.append(
         "- Differences are percent points of test accuracy ± half-width of the 95 % interval. At most 5 % of such "
-        "reports have a wrong verdict anywhere: the questions share that equally, what answers a question is judged "
-        "first, and rows below it only where it has a verdict (else *not judged*). *Inconclusive* does not mean that "
-        "the two are equal: the difference may be as large as the interval's ends. Seeds, or test images, *would tell* "
-        "that show such a difference, or equivalence if it is within the margin, in 80 % of repetitions. "
+        "reports have a wrong verdict on any question: the questions share that equally, what answers a question is "
+        "judged first, and rows below it only where it has a verdict (else *not judged*). *Inconclusive* does not mean "
+        "that the two are equal: the difference may be as large as the interval's ends. Seeds, or test images, *would "
+        "tell* that show such a difference, or equivalence if it is within the margin, in 80 % of repetitions. "
         f"Below {SEEDS_FOR_A_VERDICT} seeds no verdict is given. The highest of several means is biased upwards; use "
         "the paired differences to compare cells."
     )
