@@ -113,6 +113,7 @@ def execute(selection: Selection, todo: list[PlannedRun], place: Place, *, from_
             workers=number,
             exhibits=store.exhibits,
             keep_thumbnails=matrix.keep_thumbnails,
+            preregistered=matrix.preregistered,
             checkpoints=store.checkpoints,
         )
         shown.starting(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
@@ -56,6 +57,12 @@ def _check_split_seed(value: Any) -> Any:
     if value != "seed" and not (type(value) is int and 0 <= value < 2**32):
         raise ValueError(f"{value!r} is neither a whole number from 0 to {2**32 - 1} nor the word seed")
     return value
+
+
+def _check_hash(digits: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError(f"{digits!r} is not a SHA-256: write its 64 hexadecimal digits, as sha256sum prints them")
+    return digits
 
 
 def _check_own_name(name: str) -> str:
@@ -186,6 +193,8 @@ class Matrix(Frozen):
     """Datasets whose test images leave small copies for the report; see `benchmark.records.exhibits`."""
     equivalence_margin: Annotated[float, Field(gt=0, le=100, strict=True)] = 1.0
     """Percentage points of test accuracy below which a difference does not matter; used in the report alone."""
+    preregistered: Annotated[str, AfterValidator(_check_hash)] | None = None
+    """SHA-256 of the file with the questions that were asked before the first run; every record of a run has it."""
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -235,6 +244,10 @@ class Matrix(Frozen):
                 raise MisplacedValueError(f"datasets.{index}: {message}", f"datasets.{index}")
             seen.add(entry.title)
         self._check_tuning()
+        for name in self.training.policy_lr:
+            if name not in (known := [*POLICIES, *self.own_policies]):
+                message = f"training.policy_lr: unknown policy {name!r}.{did_you_mean(name, known)}"
+                raise MisplacedValueError(message, f"training.policy_lr.{name}")
         for name, lr in itertools.product(self.policies, self.training.lr):
             resolve_stages(name, self.policy(name), self.training.model_copy(update={"lr": (lr,)}))
         grey = [mode for mode in self.input_modes if INPUT_MODES[mode].grey]
@@ -284,6 +297,9 @@ class Matrix(Frozen):
         if len(self.training.lr) == 1 and self.tune_seeds:
             message = "there is nothing to choose: training.lr is one rate. Make it a list, or take tune_seeds away"
             raise MisplacedValueError(f"tune_seeds: {message}", "tune_seeds", "training.lr")
+        if self.training.policy_lr and self.tune_seeds:
+            message = "gives a policy its rate, so that nothing is left to choose. Take it or tune_seeds away"
+            raise MisplacedValueError(f"training.policy_lr {message}", "training.policy_lr", "tune_seeds")
         if both := sorted(set(self.seeds) & set(self.tune_seeds)):
             message = f"{both[0]} is in seeds, too: a rate that is chosen on reported runs looks better than it is"
             raise MisplacedValueError(f"tune_seeds: {message}", "tune_seeds", "seeds")

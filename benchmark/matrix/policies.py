@@ -228,15 +228,16 @@ def resolve_stages(name: str, policy: Policy, settings: TrainingSettings) -> tup
     Raises:
         MisplacedValueError: the settings leave a stage without an epoch, or a learning rate that is zero or infinite.
     """
-    (lr,) = settings.lr
+    (lr,) = (settings.policy_lr[name],) if name in settings.policy_lr else settings.lr
+    given = f"training.policy_lr.{name}" if name in settings.policy_lr else "training.lr"
     numbers = _epochs(name, policy, settings)
     for rule in policy.stages:
         for part in (1, rule.head_lr_factor, rule.stem_lr_factor):
             factor = rule.lr_factor * part
             if not 0 < _times(lr, factor) < math.inf:
                 raise MisplacedValueError(
-                    f"training.lr ({lr}) times {factor:g}, as policy {name!r} asks, is not a learning rate",
-                    "training.lr",
+                    f"{given} ({lr}) times {factor:g}, as policy {name!r} asks, is not a learning rate",
+                    given,
                     f"own_policies.{name}",
                 )
         optimizer = rule.optimizer or settings.optimizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
@@ -56,6 +57,8 @@ class TrainingSettings(Frozen):
     optimizer: Optimizer = ADAMW
     lr: OneOrSome[Positive] = (1e-3,)
     """Of the first step. Several: candidates, of which the runs on the matrix's ``tune_seeds`` choose one."""
+    policy_lr: Mapping[str, Positive] = {}
+    """In the place of ``lr``, the rate of single policies, by name."""
     weight_decay: NotNegative = 0.01
     scheduler: Schedule = COSINE
     head_init: Head = DEFAULT_HEAD

@@ -172,6 +172,8 @@ class Environment(_Part):
     instruction_set: str | None = None
     """Widest one that torch's CPU kernels use, as ``torch.backends.cpu.get_cpu_capability`` names it (``AVX512``): it
     affects the last bits, whose differences grow in training. None in older records."""
+    preregistered: str | None = None
+    """SHA-256 of the file with the questions asked before the run, as the matrix gave it."""
 
 
 class Predictions(_Part):

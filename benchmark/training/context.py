@@ -30,6 +30,7 @@ class RunContext:
         workers: number of runs that share the machine.
         exhibits: folder of the files for the report, or None to make none.
         keep_thumbnails: datasets of which thumbnails are kept, see `benchmark.records.exhibits`.
+        preregistered: SHA-256 of the file with the questions asked before, for the record.
     """
 
     data_dir: Path | None
@@ -39,6 +40,7 @@ class RunContext:
     checkpoints: Path | None = None
     exhibits: Path | None = None
     keep_thumbnails: KeepThumbnails = "licensed"
+    preregistered: str | None = None
 
 
 @dataclass(frozen=True)

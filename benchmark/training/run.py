@@ -301,6 +301,7 @@ def _environment(spec: RunSpec, context: RunContext) -> Environment:
         git_commit=commit,
         git_dirty=dirty,
         instruction_set=torch.backends.cpu.get_cpu_capability(),
+        preregistered=context.preregistered,
     )
 
 

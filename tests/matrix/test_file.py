@@ -345,8 +345,40 @@ def test_a_learning_rate_that_a_policy_makes_zero_or_infinite_is_reported(file: 
     message = "training.lr ({}) times {}, as policy '{}' asks, is not a learning rate"
     text = TEXT.replace("[scratch]", "[finetune]") + "  lr: 5e-324\n"
     assert refusal(file, text).startswith("m.yaml:9: " + message.format("5e-324", "0.1", "finetune"))
-    text = TEXT.replace("[scratch]", "[discriminative]") + "  lr: 1e308\n"
-    assert refusal(file, text).startswith("m.yaml:9: " + message.format("1e+308", "10", "discriminative"))
+    text = TEXT.replace("[scratch]", "[discriminative]") + "  policy_lr: {discriminative: 1e308}\n"
+    assert refusal(file, text).startswith(
+        "m.yaml:9: training.policy_lr.discriminative (1e+308) times 10, as policy 'discriminative' asks"
+    )
+
+
+def test_a_policy_has_its_own_learning_rate_in_all_of_its_stages_and_the_others_keep_the_matrixs(file: Path) -> None:
+    file.write_text(
+        TEXT.replace("[scratch]", "[finetune, scratch]") + "  policy_lr: {finetune: 3e-3, truncate: 1e-2}\n"
+    )
+    runs = expand(matrix_file.load(file))
+    assert {(run.policy, *(stage.lr for stage in run.stages)) for run in runs} == {
+        ("finetune", 3e-3, 3e-4),
+        ("scratch", 1e-3),
+    }
+
+
+def test_a_rate_of_an_unknown_policy_or_beside_rates_to_choose_from_is_refused(file: Path) -> None:
+    message = "m.yaml:9: training.policy_lr: unknown policy 'finetun'. Did you mean 'finetune'?"
+    assert refusal(file, TEXT + "  policy_lr: {finetun: 3e-3}\n").startswith(message)
+    text = (
+        TEXT.replace("seeds: [0]", "seeds: [0]\ntune_seeds: [9]") + "  lr: [1e-3, 3e-3]\n  policy_lr: {scratch: 3e-3}\n"
+    )
+    assert "training.policy_lr gives a policy its rate, so that nothing is left to choose" in refusal(file, text)
+
+
+def test_what_is_no_hash_of_a_preregistration_is_refused_and_a_hash_is_kept(file: Path) -> None:
+    digits = "0123456789abcdef" * 4
+    assert "preregistered: 'yes' is not a SHA-256" in refusal(file, TEXT + "preregistered: yes\n")
+    file.write_text(TEXT + f"preregistered: {digits}\n")
+    registered = matrix_file.load(file)
+    assert registered.preregistered == digits
+    file.write_text(TEXT)
+    assert [run.id for run in expand(registered)] == [run.id for run in expand(matrix_file.load(file))]
 
 
 def test_name_replaces_the_name_even_a_wrong_one(file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 
@@ -15,22 +16,27 @@ from benchmark.matrix.expand import expand
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.settings import TrainingSettings
+from benchmark.matrix.tuning import candidates
 from benchmark.networks.libraries.find import find_architecture
 
 RUNS = {
     "full": 81,
-    "cpu": 120,
+    "lr": 24,  # those of `seeds`, at each of three rates
+    "cpu": 180,
     "smoke": 12,
     "quick": 24,
-    "elpv": 24,
-    "ablation": 120,
+    "elpv": 40,
+    "grey": 160,
+    "flowers": 27,
+    "size": 117,
+    "resolution": 96,
+    "fractions": 80,
     "hotdog": 18,
     "flowers102": 90,
     "finetune-vs-features": 12,
     "thumbs": 1,
     "size-similarity": 120,
     "medmnist": 20,
-    "medmnist-pretrained": 80,
     "stems": 246,
 }
 
@@ -47,7 +53,7 @@ def text_of(name: str) -> str:
 def test_a_shipped_matrix_has_its_number_of_runs_and_its_own_name(name: str, runs: int) -> None:
     made = load(name)
     assert made.name == name
-    assert len({run.id for run in expand(made)}) == runs
+    assert len({run.id for row in candidates(made) for run in row}) == runs
 
 
 @pytest.mark.parametrize("name", file.shipped())
@@ -204,15 +210,6 @@ def test_medmnist_is_the_papers_protocol_on_two_of_its_grey_sets() -> None:
     assert made.model_dump()["training"]["scheduler"] == {"multistep": {"milestones": [0.5, 0.75], "gamma": 0.1}}
 
 
-def test_the_pretrained_arms_see_the_same_images_and_choose_the_epoch_by_the_same_score() -> None:
-    paper, ours = load("medmnist"), load("medmnist-pretrained")
-    for key in ("datasets", "input_modes", "seeds"):
-        assert getattr(ours, key) == getattr(paper, key)
-    assert (ours.training.choose_by, ours.training.augment) == (paper.training.choose_by, paper.training.augment)
-    assert {run.policy for run in expand(ours)} == {"finetune", "finetune-whole", "feature-extract", "scratch"}
-    assert ours.training.image_size == (96,)
-
-
 def test_stems_has_every_mode_under_a_frozen_backbone_and_the_libraries_rules_at_three_rates_of_the_stem() -> None:
     cells = {(run.dataset, run.input_mode, run.policy) for run in expand(load("stems"))}
     kept = {(dataset, mode) for dataset, mode, policy in cells if policy == "feature-extract"}
@@ -233,7 +230,28 @@ def test_stems_has_every_mode_under_a_frozen_backbone_and_the_libraries_rules_at
     }
 
 
-def test_ablation_shows_every_input_mode_trained_and_frozen() -> None:
-    made = load("ablation")
-    assert set(made.input_modes) == set(INPUT_MODES)
-    assert made.policies == ("finetune-whole", "feature-extract")
+MEASURED = ("lr", "cpu", "elpv", "grey", "flowers", "stems", "size", "resolution", "fractions")
+"""The matrices that answer the questions that were asked before their first run, `lr` in front."""
+
+
+def test_the_matrices_of_the_questions_carry_the_hash_of_the_file_that_asks_them() -> None:
+    asked = file.experiments_folder() / "studies" / "preregistered.yaml"
+    expected = hashlib.sha256(asked.read_bytes()).hexdigest()
+    assert {name: load(name).preregistered for name in file.shipped() if load(name).preregistered} == dict.fromkeys(
+        MEASURED, expected
+    )
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_the_matrices_of_the_questions_differ_in_no_setting_but_what_they_vary(name: str) -> None:
+    varied = {"image_size", "lr", "policy_lr"}
+    assert load(name).training.model_dump(exclude=varied) == load("cpu").training.model_dump(exclude=varied)
+
+
+def test_size_and_resolution_train_on_300_images_and_keep_the_backbone_frozen_on_complete_sets() -> None:
+    for name in ("size", "resolution"):
+        trained = {"beans 300", "elpv 300"}
+        for run in expand(load(name)):
+            assert run.policy == ("finetune" if run.dataset in trained else "feature-extract")
+    enlarged = {run.dataset for run in expand(load("resolution")) if run.image_size == 224}
+    assert enlarged == {"beans", "rps", "elpv", "beans 300", "elpv 300"}

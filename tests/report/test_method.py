@@ -11,11 +11,11 @@ from benchmark.matrix import file
 from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.settings import TrainingSettings
 from benchmark.records.store import Store
-from benchmark.report.sections.method import LEFT_OPEN, OURS, PROTOCOL, SAME, STATED, settings
+from benchmark.report.sections.method import LEFT_OPEN, OURS, PROTOCOL, SAME, STATED, machine, settings
 from tests import factories
 
 NAMES = {key: name for key, (name, _) in STATED.items()}
-NOT_SETTINGS = {"name", "training", "timeout", "keep_weights", "keep_thumbnails", "equivalence_margin"}
+NOT_SETTINGS = {"name", "training", "timeout", "keep_weights", "keep_thumbnails", "equivalence_margin", "preregistered"}
 """Keys of a matrix that decide no result, and the block."""
 
 
@@ -30,10 +30,20 @@ def test_each_setting_is_either_the_articles_or_left_open_by_it() -> None:
     assert not set(STATED) & set(LEFT_OPEN)
     assert len({*NAMES.values(), *LEFT_OPEN.values(), *PROTOCOL}) == len(STATED) + len(LEFT_OPEN) + len(PROTOCOL)
     settings = {*TrainingSettings.model_fields, *Matrix.model_fields} - NOT_SETTINGS
-    assert settings - {"datasets", "own_policies", "exclude", "colormap"} == {*STATED, *LEFT_OPEN} - {
+    assert settings - {"datasets", "own_policies", "exclude", "colormap", "policy_lr"} == {*STATED, *LEFT_OPEN} - {
         "epochs_of_a_run",
         "lr_after_the_head",
     }
+
+
+def test_the_machines_facts_name_the_preregistration_that_runs_carry_and_nothing_where_none_do() -> None:
+    plain = factories.done(factories.spec())
+    of_a_study = plain.model_copy(
+        update={"environment": plain.environment.model_copy(update={"preregistered": "c0ffee"})}
+    )
+    fact = "SHA-256 of the file with the questions, asked before the first run"
+    assert fact not in machine([plain])
+    assert f"- {fact}: c0ffee (1 run), none (1 run)" in machine([plain, of_a_study])
 
 
 def test_full_has_what_the_article_states_and_the_rest_is_our_choice() -> None:
@@ -56,7 +66,7 @@ DEPARTURES = {
     "batch_size": ["training.batch_size=16"],
     "epochs_of_a_run": ["training.epochs=41"],
     "optimizer": ["training.optimizer=adam"],
-    "lr": ["training.lr=3.0e-4"],
+    "lr": ["training.policy_lr={scratch: 3.0e-4}"],
     "lr_after_the_head": [HOTTER, "policies=[hotter]"],
     "scheduler": ["training.scheduler=constant"],
     "augment": ["training.augment=[]"],

@@ -51,7 +51,8 @@ def test_a_run_leaves_a_whole_record_whose_scores_are_its_predictions(tmp_path: 
 
 
 def test_a_record_says_what_was_trained_on_what_and_how_long(tmp_path: Path) -> None:
-    record = measured(factories.training_spec(policy="finetune"), tmp_path, workers=2).record
+    record = measured(factories.training_spec(policy="finetune"), tmp_path, workers=2, preregistered="c0ffee").record
+    assert record.environment is not None and record.environment.preregistered == "c0ffee"
     assert record.model is not None and record.timing is not None and record.environment is not None
     assert [stage.trainable for stage in record.model.stages] == ["head", "all"]
     assert record.model.stages[1].trainable_parameters == record.model.parameters

@@ -132,9 +132,11 @@ def _here(results: Results) -> dict[str, str]:
     """Return this matrix's value of every key of `STATED` and `LEFT_OPEN`, empty where no policy has such a stage."""
     matrix = results.matrix
     stages = [run.spec.stages for run in results.plan.runs]
+    rates_of_policies = [item for item in matrix.training.policy_lr.items() if item[0] in matrix.policies]
     rates = {after.lr / before.lr for each in stages for before, after in pairwise(each) if after.trainable == "all"}
     return {
         **{key: _text(value) for key, value in matrix.training},
+        "lr": ", ".join([_text(matrix.training.lr), *(f"{rate:g} for {name}" for name, rate in rates_of_policies)]),
         "models": ", ".join(matrix.models),
         "input_modes": ", ".join(
             f"{mode} ({matrix.colormap})" if INPUT_MODES[mode].derived == "map" else mode for mode in matrix.input_modes
@@ -217,6 +219,9 @@ def machine(records: Sequence[DoneRun]) -> str:
         ("Python", lambda e: e.python),
         ("code", _revision),
     )
+    if any(environment.preregistered for environment in known):
+        name = "SHA-256 of the file with the questions, asked before the first run"
+        facts = (*facts, (name, lambda e: e.preregistered or "none"))
     lines = [f"- {name}: {_distinct(known, value)}" for name, value in facts]
     packages = sorted({name for environment in known for name in environment.packages})
     versions = [f"{name} {_distinct(known, _version_of(name))}" for name in packages]
