@@ -7,7 +7,6 @@ They are not runs. Each is a file ``<results folder>/floor/<id>.json`` with its 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -152,9 +151,7 @@ class FloorStore:
         Raises:
             UserError: the results folder cannot be written.
         """
-        buffer = io.BytesIO()
-        predictions.to_frame().to_parquet(buffer, index=False, compression="zstd")
-        content, name = buffer.getvalue(), f"{row.id}.parquet"
+        content, name = predictions.to_parquet(), f"{row.id}.parquet"
         named = Predictions(file=name, sha256=hashlib.sha256(content).hexdigest(), rows=len(predictions.image_id))
         row = row.model_copy(update={"spec": row.spec.portable, "predictions": named})
         with folder_locked(self._results):  # two commands must not mix their files

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,11 +69,10 @@ class Store:
         """
         record = record.model_copy(update={"spec": record.spec.portable})
         if predictions is not None:
-            buffer = io.BytesIO()
-            predictions.to_frame().to_parquet(buffer, index=False, compression="zstd")
+            content = predictions.to_parquet()
             name = f"{record.id}.parquet"
-            write_atomically(self.records / name, buffer.getvalue())
-            digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+            write_atomically(self.records / name, content)
+            digest = hashlib.sha256(content).hexdigest()
             rows = len(predictions.image_id)
             record = record.model_copy(update={"predictions": Predictions(file=name, sha256=digest, rows=rows)})
         for exhibit in shown:

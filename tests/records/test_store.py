@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 
 from benchmark.errors import UserError
-from benchmark.records.record import DoneRun, SplitMetrics, UnfinishedRun
+from benchmark.records.record import DoneRun, PredictionTable, SplitMetrics, UnfinishedRun
 from benchmark.records.store import DamagedRecord, Store
 from tests.factories import done, predictions, spec
 
@@ -111,6 +113,18 @@ def test_a_record_under_the_name_of_another_run_is_damaged(store: Store, saved: 
     store.path(saved.id).rename(other)
     (read,) = store.scan()
     assert read == DamagedRecord(path=other, reason=f"holds the record of another run, {saved.id}")
+
+
+def test_probabilities_of_many_classes_take_two_thirds_of_their_bytes_and_come_back_bit_for_bit() -> None:
+    logits = np.random.default_rng(0).normal(size=(2000, 60)) * 3
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    names, labels = tuple(map(str, range(2000))), logits.argmax(axis=1)
+    table = PredictionTable(names, labels, labels, shares.astype(np.float32))
+    plain = io.BytesIO()
+    table.to_frame().to_parquet(plain, index=False, compression="zstd")
+    written = table.to_parquet()
+    assert len(written) < 0.75 * len(plain.getvalue())
+    assert pd.read_parquet(io.BytesIO(written)).equals(table.to_frame())
 
 
 RESULTS = [name for name, field in UnfinishedRun.model_fields.items() if field.default is None and name not in OPTIONAL]
