@@ -77,7 +77,8 @@ def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture
 def write(results: Results, folder: Path) -> list[Path]:
     """Write the report into a folder, each file atomically, and remove figures it no longer has.
 
-    A figure is drawn if one of its files is missing or ``figures.json`` has another hash for its data.
+    A figure is drawn if its SVG file is missing or ``figures.json`` has another hash for its data. A missing PNG file
+    (git does not keep them) is drawn alone.
 
     Returns:
         The paths, ``report.md`` first.
@@ -87,12 +88,15 @@ def write(results: Results, folder: Path) -> list[Path]:
     """
     texts, figures = texts_and_pictures(results)
     digests = _read_digests(folder)
-    stale = [f for f in figures if digests.get(f.name) != f.digest or not all(p.is_file() for p in _paths(f, folder))]
+    stale = [f for f in figures if digests.get(f.name) != f.digest or not _paths(f, folder)[1].is_file()]
     if stale:  # after a kill while drawing, figures.json is missing: all is drawn from scratch
         (folder / DIGESTS).unlink(missing_ok=True)
-    for picture in stale:
-        for path, content in zip(_paths(picture, folder), picture.draw_files(), strict=True):
-            write_atomically(path, content)
+    for picture in figures:
+        paths = _paths(picture, folder)
+        wanted = paths if picture in stale else [path for path in paths if not path.is_file()]
+        for path, content in zip(paths, picture.draw_files(), strict=True) if wanted else ():
+            if path in wanted:
+                write_atomically(path, content)
     files = texts | {
         PAGE: _page(results, texts, figures, folder),
         RUNS: encode_runs(frames.runs(results.plan)),
@@ -110,7 +114,7 @@ def check(results: Results, folder: Path) -> list[str]:
     """Compare the report in a folder with the records, without drawing.
 
     Texts are compared byte by byte, ``report.html`` with the SVG files on disk inserted, ``runs.parquet`` by its
-    content, figures by the hashes of their data in ``figures.json``.
+    content, figures by the hashes of their data in ``figures.json``. PNG files may be missing.
 
     Returns:
         One line per file that differs, empty if all agree.
@@ -121,8 +125,7 @@ def check(results: Results, folder: Path) -> list[str]:
     texts, figures = texts_and_pictures(results)
     lines = {
         path.relative_to(folder).as_posix(): "missing"
-        for picture in figures
-        for path in _paths(picture, folder)
+        for _, path in (_paths(picture, folder) for picture in figures)
         if not path.is_file()
     }
     expected = {**texts, DIGESTS: _digests(figures)}

@@ -123,4 +123,4 @@ def _is_pooled(difference: Difference, family: Family) -> bool:
 
 def _figure(picture: Picture) -> str:
     title = escape(picture.title)
-    return f"**{title}**\n\n![{title}](figures/{picture.name}.png)\n\n{picture.caption}"
+    return f"**{title}**\n\n![{title}](figures/{picture.name}.svg)\n\n{picture.caption}"

@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-_IMAGE = re.compile(r'<p><img src="figures/([a-z0-9-]+)\.png" alt="([^"]*)" /></p>')
+_IMAGE = re.compile(r'<p><img src="figures/([a-z0-9-]+)\.svg" alt="([^"]*)" /></p>')
 
 
 def page(markdown: str, title: str, drawings: Mapping[str, str]) -> str:

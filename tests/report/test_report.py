@@ -91,15 +91,27 @@ def test_check_finds_one_changed_byte_anywhere(small: Store, name: str) -> None:
 def test_check_names_missing_and_surplus_files_and_write_replaces_them(small: Store) -> None:
     results = factories.results_of(SMALL, small)
     (small.folder / "table.csv").unlink()
-    (small.folder / "figures" / "time.png").unlink()
+    (small.folder / "figures" / "time.svg").unlink()
     (small.folder / "figures" / "old.png").write_bytes(b"")
     assert build.check(results, small.folder) == [
-        "figures/time.png: missing",
+        "figures/time.svg: missing",
         "table.csv: missing",
         "figures/old.png: surplus",
     ]
     build.write(results, small.folder)
     assert build.check(results, small.folder) == []
+
+
+def test_a_png_which_git_does_not_keep_is_no_difference_and_is_drawn_without_its_svg(small: Store) -> None:
+    results, figures = factories.results_of(SMALL, small), small.folder / "figures"
+    drawn = (figures / "time.png").read_bytes()
+    (figures / "time.png").unlink()
+    assert build.check(results, small.folder) == []
+    kept = (figures / "time.svg").read_bytes() + b"\n"
+    (figures / "time.svg").write_bytes(kept)
+    build.write(results, small.folder)
+    assert (figures / "time.png").read_bytes() == drawn
+    assert (figures / "time.svg").read_bytes() == kept
 
 
 def test_other_data_of_a_figure_is_a_difference(small: Store) -> None:
