@@ -1,4 +1,4 @@
 """Version of the measuring protocol."""
 
 PROTOCOL_VERSION = 2
-"""Version of the measuring protocol (README, "Protocol"). Raising it makes older records stale."""
+"""Version of the measuring protocol (docs/protocol.md). Raising it makes older records stale."""

@@ -57,8 +57,11 @@ class Splits(Frozen):
     """
 
     train: NonEmpty
+    """The folder of the training images."""
     validation: NonEmpty | None = None
+    """That of the validation images; not without ``test``."""
     test: NonEmpty | None = None
+    """That of the test images."""
 
     @property
     def folders(self) -> dict[SplitName, str]:
@@ -84,26 +87,31 @@ class DatasetSource(Frozen):
     """A dataset as a matrix names it: a catalogue name or ``folder:PATH``, and the part of it that is used."""
 
     name: DatasetName
+    """A name of the catalogue (``python -m benchmark datasets list``), or ``folder:PATH``: images of your own, which
+    enter the id by their content."""
     limit: Count | None = None
-    """Training images, stratified, from ``split_seed``, or None for all. Validation images are limited in proportion
-    (`benchmark.data.splits.rules.count_limited_validation`), test images never."""
+    """Training images, stratified, drawn from ``split_seed``, or ``null`` for all. Validation images are limited in
+    proportion (to no fewer than 20 and 2 per class, group by group), test images never."""
     classes: tuple[NonEmpty, ...] | None = None
-    """A subset of the classes, in this label order, or None for all."""
+    """Two or more of the dataset's classes, in label order, or ``null`` for all. Of a folder that can be read in two
+    ways they also say which folders are the classes."""
     splits: Splits | None = None
-    """The folders of the splits, or None where their names say it."""
+    """Of a folder: the folders of the splits below it, if their names do not say it. Without ``test`` it is drawn from
+    ``train``. Part of the id by the content."""
     value_range: ValueRange = "auto"
-    """Which values of a folder's files of more than 8 bits a sample are black and white."""
+    """Of a folder with files of more than 8 bits per sample: which value is black and which white."""
     frames: Frames = "refuse"
-    """What a folder's files of several images are."""
+    """Of a folder with animations, stacks of pages or slices: ``refuse`` names them as bad images, ``first`` takes the
+    first one of each."""
     content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    """Hash of a folder's images, classes and splits, filled in by `benchmark.matrix.identify`."""
+    """Hash of a folder's images, classes and splits, filled in by ``run`` in ``results/<name>/matrix.yaml``."""
     colour: bool | None = None
-    """Whether a folder's images have colour, filled in likewise."""
+    """Whether a folder's images have colour, filled in likewise. Not part of the id."""
     folds: bool | None = None
-    """Whether a folder is evaluated by cross-validation, filled in likewise."""
+    """Whether a folder is evaluated by folds, filled in likewise. Not part of the id."""
     windows: Windows | None = None
-    """The window of each container of a folder's files of more than 8 bits a sample, or None without such files; filled
-    in likewise."""
+    """Which values are black and white in a folder's files of more than 8 bits per sample, by their type; filled in
+    likewise, or ``null`` without such files."""
 
     @property
     def is_folder(self) -> bool:

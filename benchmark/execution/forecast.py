@@ -65,8 +65,8 @@ REFERENCE_RATES = (
     ReferenceRate("timm/tf_efficientnet_lite0", "cpu", (64, 64), 124.4, 674.2, "a core of an AMD EPYC, our results"),
     ReferenceRate("timm/tf_efficientnet_lite0", "cpu", (96, 96), 74.0, 307.1, "a core of an AMD EPYC, our results"),
 )
-"""timm's rates are those that the README cites; ours are medians over the undisturbed runs below ``results/`` at commit
-4034d8e that train the complete network in one stage."""
+"""timm's rates are those that docs/running.md cites; ours are medians over the undisturbed runs below ``results/`` at
+commit 4034d8e that train the complete network in one stage."""
 
 
 class Images(NamedTuple):

@@ -42,9 +42,9 @@ NEED_COLOUR = ("saturation", "hue", "random-greyscale")
 Step = Choice
 """One augmentation with all of its parameters."""
 
-_VOCABULARY = Vocabulary("augmentation", AUGMENTATIONS, bare=("hflip", "vflip"))
-parse = _VOCABULARY.parse
-as_entry = _VOCABULARY.entry
+VOCABULARY = Vocabulary("augmentation", AUGMENTATIONS, bare=("hflip", "vflip"))
+parse = VOCABULARY.parse
+as_entry = VOCABULARY.entry
 
 
 def describe(step: Step) -> str:

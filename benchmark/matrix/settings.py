@@ -46,26 +46,48 @@ class TrainingSettings(Frozen):
     """The ``training`` block; the defaults are those of ``full``."""
 
     image_size: OneOrSome[Side] = (224,)
-    """Both sides after resizing, pixels; of several, each gives cells of its own."""
+    """Pixels, both sides after resizing. Of several, each is run, tables and figures name it, and every question is
+    answered for each."""
     crop_size: Side | None = None
-    """Pixels per side of the central part that the network sees, or None if it sees everything."""
+    """Pixels per side of the central part that the network sees, at most the smallest ``image_size``, or ``null`` for
+    the entire image. An augmentation ``crop`` gives images of this size."""
     batch_size: Count = 32
+    """Images per step."""
     epochs: Count = 40
-    """Of training the whole network, at most; the same for every policy."""
+    """Epochs of training the whole network, at most; the same for every policy (``feature-extract`` and ``bn-only`` get
+    as many)."""
     head_epochs: Count = 20
-    """Of training the head first, on top of them; stage 1 of `finetune`."""
+    """Stage 1 of ``finetune`` and ``finetune-author``, on top of ``epochs``. Part of the id for these."""
     optimizer: Optimizer = ADAMW
+    """As in torch.optim, with its defaults but for the parameters here."""
     lr: OneOrSome[Positive] = (1e-3,)
-    """Of the first step. Several: candidates, of which the runs on the matrix's ``tune_seeds`` choose one."""
+    """Learning rate of the first step; stage 2 of ``finetune`` starts at a tenth. One of several is chosen by the runs
+    with ``tune_seeds``."""
     policy_lr: Mapping[str, Positive] = {}
-    """In the place of ``lr``, the rate of single policies, by name."""
+    """Learning rates of single policies, ``{POLICY: RATE, …}``, in the place of ``lr``; not with several there. Part of
+    the id for these policies."""
     weight_decay: NotNegative = 0.01
+    """AdamW's is decoupled, the others' is added to the gradient."""
     scheduler: Schedule = COSINE
+    """``cosine``: per step, to zero over each stage; ``step``: times ``gamma`` after every ``size`` epochs of a stage;
+    ``multistep``: times ``gamma`` when each share (``milestones``) of a stage's epochs is done; ``constant``."""
     head_init: Head = DEFAULT_HEAD
+    """``default``: PyTorch's own for every network (timm's for EfficientNets is wider, uniform within 1 /
+    sqrt(classes)); ``xavier``; ``source-rows``: the pretrained head's rows for these classes, ``{source-rows: {CLASS:
+    ROW}}``."""
     augment: Annotated[tuple[Augmentation, ...], AfterValidator(_distinct_names)] = (parse("hflip"),)
+    """On training images only, each a name or a name with its parameters (``{rotation: {degrees: 30}}``); ``python -m
+    benchmark datasets show NAME --augment all`` shows them. ``hue``, ``saturation`` and ``random-greyscale`` need
+    colour and are refused with a grey mode."""
     early_stopping: EarlyStopping | None = EarlyStopping(patience=10)
+    """``{patience: N}``: the last stage ends after N epochs without a better score on validation (that of
+    ``choose_by``), its starting point included; ``null``: never."""
     choose_by: ChooseBy = "accuracy"
+    """Validation score that chooses among the epochs of the last stage and its starting point: ``accuracy`` (ties: the
+    lower loss, then the earlier; with fewer than 100 validation images the loss goes first), ``loss`` (ties: the
+    accuracy) or ``roc_auc`` (ties: the loss)."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    """``auto``: fp32 on a CPU; bf16 or fp16 on a GPU, as it can."""
 
     @model_validator(mode="after")
     def _crop_within_the_image(self) -> TrainingSettings:

@@ -1,8 +1,8 @@
 """Locks between processes that share a results folder, on one machine or several.
 
 Each is a lock of the operating system on an open file (flock), released when the process that holds it ends, however
-that happens. The folder's file system must have locks that reach every machine that shares it (experiments/README.md
-names some); one without locks is refused.
+that happens. The folder's file system must have locks that reach every machine that shares it (docs/running.md names
+some); one without locks is refused.
 """
 
 from __future__ import annotations

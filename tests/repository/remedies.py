@@ -6,7 +6,7 @@ Each remedy is a function that is replaced by one without it, in a process of it
 by an assertion or an error inside the test, and pass otherwise. Prints a table; exits with 1 if an absence goes
 unnoticed.
 
-Numbers are those of the project's list of traps in libraries; what has none is the protocol's, or timm's. Numbers that
+Numbers are those of docs/traps.md; what has none is the protocol's, or timm's. Numbers that
 are not in the table concern nothing that is used here: functions that seed workers (2; there are no workers, see 21),
 ``evaluate()`` (17), clipping (19), several processes per run (20), EMA and ``run_config`` (23);
 timm's ``checkpoint_path=`` and overlays.

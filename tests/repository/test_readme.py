@@ -13,8 +13,9 @@ from benchmark.trained.export import render_readme
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
-FOLDERS = ("experiments", "experiments/studies", "results", "tests/performance")
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"{folder}/README.md" for folder in FOLDERS), "docs/stem-filters.md")
+FOLDERS = ("experiments/studies", "results", "tests/performance")
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"{folder}/README.md" for folder in FOLDERS), *PAGES)
 SECTIONS = dict(section.split("\n", 1) for section in RESULTS.split("\n## ")[1:])
 
 
@@ -29,7 +30,7 @@ def report(matrix: str) -> str:
 def named_files(document: str) -> set[Path]:
     """Return what a document links to, and the paths and modules of this repository in its code."""
     text = (ROOT / document).read_text(encoding="utf-8")
-    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    links = re.findall(r"""(?:\]\(|src=")([^)#:"]+)[)#"]""", text)
     paths = re.findall(r"`((?:benchmark|docs|experiments|results|tests)/[\w./-]*)`", text)
     modules = re.findall(r"\b((?:experiments\.studies|tests\.performance)\.\w+)", text)
     commands = re.findall(r"`(\w+)(?: [^`]*)? --data-dir DIR`", text) if "performance" in document else []
@@ -48,7 +49,15 @@ def test_every_file_and_module_that_a_document_names_exists(document: str) -> No
     assert [str(path) for path in named if not path.exists()] == []
 
 
-def test_the_readme_shows_the_ten_lines_that_an_export_is_loaded_by() -> None:
+def text_of(page: str) -> str:
+    return (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_one_page() -> None:
+    assert len(README.splitlines()) <= 120
+
+
+def test_the_documentation_shows_the_ten_lines_that_an_export_is_loaded_by() -> None:
     reading = {"windows": {"16-bit": [0.0, 4095.0]}, "frames": "first"}
     shown = {"grey": None, "views": False, "colours": None, "channels": "", "resize": [8, 8], "centre_crop": None}
     preprocessing = {**reading, **shown, "mean": [0.5], "std": [0.5]}
@@ -57,7 +66,7 @@ def test_the_readme_shows_the_ten_lines_that_an_export_is_loaded_by() -> None:
     lines, *_ = re.findall(
         r"```python\n.*?```", render_readme({**run, **images, "changed_tensors": {}, "test_accuracy": 1}), re.S
     )
-    assert lines in README
+    assert lines in text_of("own-images")
     assert len(lines.splitlines()) <= 10 + 2
 
 
@@ -77,13 +86,50 @@ def test_each_committed_matrix_has_its_section() -> None:
 
 
 def test_the_forecast_of_the_full_matrix_follows_from_the_published_rates_it_names() -> None:
-    told = re.search(
-        r"\*\*(\d\.\d) hours\*\*.* ([\d,]+) images a second at 160 px.* ([\d,]+) at 224 px", README, re.DOTALL
-    )
+    text = " ".join(text_of("running").split())
+    told = re.search(r"\*\*(\d\.\d) hours\*\*.* ([\d,]+) images a second at 160 px.* ([\d,]+) at 224 px", text)
     assert told
+    assert f"{told[1]} hours" in README
     (rate,) = [rate for rate in REFERENCE_RATES if rate.device == "gpu"]
     assert (f"{rate.train:,.0f}", f"{rate.evaluate:,.0f}", rate.size) == (told[2], told[3], (160, 224))
     runs = expand(file.load(file.find("full")))
     seconds = [found.seconds for found in run_times(runs, [], "gpu").values()]
     assert len(seconds) == 81
     assert f"{sum(seconds) / 3600:.1f}" == told[1]
+
+
+def test_each_page_is_in_the_navigation_of_the_site() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    named = re.findall(r": (\S+\.md)$", navigation, re.MULTILINE)
+    assert set(PAGES) <= set(named)
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_coverage_that_the_statistics_state_is_the_simulated_one() -> None:
+    simulated = (ROOT / "experiments/studies/interval_coverage.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"## How often it holds the truth\n(.*)", text_of("statistics"), re.DOTALL)
+    rows = re.findall(r"^\| (.+) \| (\S+) % \| (\S+) % \| (\S+) % \|$", section, re.MULTILINE)
+    assert len(rows) == 4
+    for world, differences, narrowest, cells in rows:
+        (line,) = [line for line in simulated.splitlines() if line.startswith("- Accuracy") and world in line]
+        assert re.findall(r"(?:covered in|fifth in|cells in) (\S+) %", line) == [differences, narrowest, cells]
+    (wrong,) = re.findall(r"at most (\S+) % of the simulated reports", section)
+    assert f"A wrong verdict is in at most {wrong} % of reports" in simulated
+
+
+def test_each_trap_names_a_test_that_exists_and_each_remedy_of_a_library_is_listed() -> None:
+    traps = text_of("traps")
+    named = set(re.findall(r"`(test_\w+)`", traps))
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert named <= defined
+    remedies = (ROOT / "tests/repository/remedies.py").read_text(encoding="utf-8")
+    entries = re.findall(r'@without\(\s*"([^"]+)",\s*"(test_\w+)', remedies)
+    of_libraries = {
+        test for trap, test in entries if re.match(r"\d|timm|tifffile|Pillow|bf16|features|variables", trap)
+    }
+    assert len(of_libraries) > 25
+    assert of_libraries <= named
