@@ -1,6 +1,7 @@
 """The project's English: words that read as translated, and what to write instead.
 
-Docstrings, messages, labels and help texts of the package are checked, in other words every string in it.
+Docstrings, messages, labels and help texts of the package are checked, in other words every string in it, and the pages
+of the documentation.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[2] / "benchmark"
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "benchmark"
 
 _THINGS = r"(?:images?|seconds?|bytes|MB|runs?|lines?|rows?|files?|folders?|entry|entries|column|texts?|numbers?|row)"
 _UNITS = r"(?:second|run|class|split|image|line|epoch|fold|dataset|verb|matrix|cell|column|step|batch|stage|file)"
@@ -70,4 +72,18 @@ def test_a_module_is_written_in_english_that_nobody_notices(path: Path) -> None:
             found += [f"line {line}: {match.group().strip()!r}: {better}" for match in re.finditer(expression, text)]
         if is_docstring and (match := OPENING.match(text)):
             found.append(f"line {line}: opens with {match.group()!r}: a noun phrase or an imperative")
+    assert not found, "\n".join(found)
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_so_is_a_page_of_the_documentation(path: Path) -> None:
+    text = " ".join(path.read_text(encoding="utf-8").split())
+    found = [
+        f"{text[max(0, match.start() - 30) : match.end() + 30]!r}: {better}"
+        for expression, better in GLOSSARY.items()
+        for match in re.finditer(expression, text)
+    ]
     assert not found, "\n".join(found)

@@ -87,7 +87,7 @@ def test_each_committed_matrix_has_its_section() -> None:
 
 def test_the_forecast_of_the_full_matrix_follows_from_the_published_rates_it_names() -> None:
     text = " ".join(text_of("running").split())
-    told = re.search(r"\*\*(\d\.\d) hours\*\*.* ([\d,]+) images a second at 160 px.* ([\d,]+) at 224 px", text)
+    told = re.search(r"\*\*(\d\.\d) hours\*\*.* ([\d,]+) images per second at 160 px.* ([\d,]+) at 224 px", text)
     assert told
     assert f"{told[1]} hours" in README
     (rate,) = [rate for rate in REFERENCE_RATES if rate.device == "gpu"]
@@ -133,3 +133,11 @@ def test_each_trap_names_a_test_that_exists_and_each_remedy_of_a_library_is_list
     }
     assert len(of_libraries) > 25
     assert of_libraries <= named
+
+
+def test_the_page_of_the_matrices_lists_each_with_its_number_of_runs() -> None:
+    listed = dict(re.findall(r"^\| `([\w-]+)` \| (\d+) \|", text_of("matrices"), re.MULTILINE))
+    assert {*listed, "lr", "folder"} == set(file.shipped())
+    assert {name: len(expand(file.load(file.find(name)))) for name in listed} == {
+        name: int(runs) for name, runs in listed.items()
+    }
