@@ -8,8 +8,12 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+
+from benchmark.errors import UserError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """Environment variable that names the GPUs of a process; it counts from the first use of CUDA on."""
@@ -110,11 +114,36 @@ def shut_out() -> tuple[str, ...]:
 
     The processes that it starts inherit what is left.
     """
+    return tuple(_remove_settings())
+
+
+@contextmanager
+def shut_out_meanwhile() -> Iterator[tuple[str, ...]]:
+    """Remove the `SETTINGS_OF_LIBRARIES` while the block runs, for the processes that it starts; yield their names."""
+    removed = _remove_settings()
+    try:
+        yield tuple(removed)
+    finally:
+        os.environ.update(removed)
+
+
+def _remove_settings() -> dict[str, str]:
     kept = {*PASSED_ON, *CHOOSE_INSTRUCTIONS}
     names = [name for name in os.environ if name.startswith(tuple(SETTINGS_OF_LIBRARIES)) and name not in kept]
-    for name in names:
-        del os.environ[name]
-    return tuple(sorted(names))
+    return {name: os.environ.pop(name) for name in sorted(names)}
+
+
+def refuse_other_training(names: Sequence[str]) -> None:
+    """Refuse variables `OF_TRAINING`.
+
+    Raises:
+        UserError: one is among the names.
+    """
+    if otherwise := [name for name in names if name.startswith(OF_TRAINING)]:
+        raise UserError(
+            f"{', '.join(otherwise)}: set in the environment, for another training than the matrix describes, which "
+            f"alone decides here. Unset what this command is not to have: env -u {' -u '.join(otherwise)} …"
+        )
 
 
 def worker_variables() -> dict[str, str]:

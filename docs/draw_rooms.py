@@ -34,7 +34,8 @@ def rooms_in_order() -> list[str]:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
     layers = next(contract["layers"] for contract in settings["contracts"] if contract["type"] == "layers")
     names = [name.strip() for layer in layers for name in layer.split("|")]
-    return [name for name in names if (ROOT / "benchmark" / name).is_dir()] + [GROUND]
+    lowest = max(index for index, name in enumerate(names) if (ROOT / "benchmark" / name).is_dir())
+    return [*names[: lowest + 1], GROUND]
 
 
 def arrows(rooms: Sequence[str]) -> set[tuple[str, str]]:
@@ -57,7 +58,9 @@ def sentence(room: str) -> str:
     """Return the first line of a room's docstring."""
     if room == GROUND:
         return "What any room may use."
-    tree = ast.parse((ROOT / "benchmark" / room / "__init__.py").read_text(encoding="utf-8"))
+    place = ROOT / "benchmark" / room
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     return (ast.get_docstring(tree) or "").split("\n")[0]
 
 

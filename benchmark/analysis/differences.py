@@ -347,6 +347,12 @@ def measure_scores(contrast: Contrast, results: Results) -> Mapping[str, Interva
     return mean_scores(own, values.shape[1], design.folds, informative, as_groups(design.groups))
 
 
+def measure_headlines(found: Sequence[Difference], results: Results) -> Mapping[Contrast, Mapping[str, Interval]]:
+    """Measure the headlines of a matrix's datasets in each of `SCORES`, see `measure_scores`."""
+    own = (d.contrast for d in found if d.contrast.headline and d.contrast.dataset in results.datasets)
+    return {contrast: measure_scores(contrast, results) for contrast in own}
+
+
 def sides(contrast: Contrast, results: Results) -> list[tuple[Cell, Side]]:
     """Return the pairs of a contrast with their test results."""
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+import benchmark
 from benchmark import environment
 from benchmark.cli import datasets, doctor, export, output, plan, predict, report, run, status
 from benchmark.errors import UserError
+from benchmark.protocol import PROTOCOL_VERSION
 
 BAD_COMMAND = 2
 """Exit code of a bad command, matrix, dataset or preflight."""
@@ -28,6 +31,21 @@ app.command("predict")(predict.predict)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.add_typer(datasets.app, name="datasets")
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"greyscale-transfer-benchmark {benchmark.__version__}, protocol {PROTOCOL_VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -23,19 +23,20 @@ def doctor(
     """
     from tabulate import tabulate
 
-    from benchmark.cli.display import display
-    from benchmark.cli.selection import select
+    from benchmark.execution.display import display
     from benchmark.execution.doctor import Finding, examine_datasets, examine_machine, examine_weights
     from benchmark.execution.preflight import preflight
+    from benchmark.records.selection import select
 
     selection = select(matrix, overrides, only, name, results)
     specs = [run.spec for run in selection.selected]
     needed = [*examine_datasets(specs, data_dir), *examine_weights(specs)]
-    findings = [*examine_machine(selection.matrix.training.precision, selection.store.folder), *needed]
+    findings = [Finding("matrix", line) for line in selection.left_out]
+    findings += [*examine_machine(selection.matrix.training.precision, selection.store.folder), *needed]
     if not any(each.stops or each.fetched for each in needed):
         with display(len(specs)) as shown:
             found = preflight(specs, data_dir, shown.preparing)
-        problems = found.messages(selection.source, selection.overrides)
+        problems = found.messages(selection.place)
         findings += [Finding("preflight", message, stops=True) for message in problems]
         if not problems:
             findings.append(Finding("preflight", f"nothing in the way of {len(found.checked)} ways to train"))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark.cli import options
-from benchmark.cli.predict import BestOption, DatasetOption, RunOption, about, chosen_run
+from benchmark.cli.predict import BestOption, DatasetOption, RunOption, about
 
 
 def export(
@@ -22,7 +22,9 @@ def export(
 
     The ONNX network is checked against PyTorch by onnxruntime. Needs `pip install -e '.[export]'`.
     """
-    kept = chosen_run(run, best, dataset, results)
+    from benchmark.trained.find import find_kept
+
+    kept = find_kept(results, run, best, dataset)
     weights = kept.find_weights()
     typer.echo(about(kept), err=True)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import shlex
+import textwrap
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +14,15 @@ from typing import NamedTuple
 
 import typer
 
-from benchmark.analysis.results import Results
-from benchmark.cli.matrix_run import NotDone, Place, execute, explain, load_results, recommend, recommend_first, report
-from benchmark.cli.selection import Selection, select
+from benchmark import api
+from benchmark.api import Results
+from benchmark.cli.run import explain
 from benchmark.errors import UserError
 from benchmark.execution.forecast import Pace, expected_seconds, run_times
 from benchmark.execution.gpus import default_workers, list_gpus
+from benchmark.execution.matrix_run import NotDone
 from benchmark.execution.pace import measure_pace
+from benchmark.execution.place import Place
 from benchmark.execution.side_process import call_in_side_process
 from benchmark.matrix import file
 from benchmark.matrix.own_folder import (
@@ -36,6 +40,10 @@ from benchmark.matrix.own_folder import (
     with_sizes,
 )
 from benchmark.matrix.run_spec import RunSpec
+from benchmark.records.plan import PlannedRun
+from benchmark.records.record import RunRecord
+from benchmark.records.selection import Selection, select
+from benchmark.report import build
 from benchmark.words import duration, seconds_in
 
 BUDGET = "10min"
@@ -70,8 +78,8 @@ class Option(NamedTuple):
     seconds: float
 
 
-def run_folder(asked: Asked, place: Place) -> NotDone:
-    """Execute the matrix of a user's folder, write its report and recommend; return what is not done.
+def run_folder(asked: Asked, place: Place) -> Results:
+    """Execute the matrix of a user's folder, write its report and recommend; return the results.
 
     On a CPU whole networks are trained at the largest size of `LADDER` that the budget allows, by a forecast from a
     short training. The kept matrix has that size: a later command keeps it, one with a ``--budget`` may add a larger.
@@ -115,21 +123,30 @@ class _Command:
     def sized(self, sizes: Sizes, only: Sequence[str] | None = None) -> Selection:
         return self.base.with_matrix(with_sizes(self.base.matrix, sizes), only)
 
-    def run(self, selection: Selection, tried: Collection[str] = (), pace: Pace | None = None) -> NotDone:
+    def execute(self, selection: Selection, todo: Sequence[PlannedRun]) -> NotDone:
+        return api.execute(selection, todo, self.place, force=self.asked.force, progress=True)
+
+    def run(
+        self,
+        selection: Selection,
+        tried: Collection[str] = (),
+        failed: Sequence[RunRecord] = (),
+        pace: Pace | None = None,
+    ) -> Results:
         """Execute the selected runs that are not done, except those that were tried; report and recommend.
 
         Args:
             selection: the runs.
             tried: ids of runs that this command has executed.
+            failed: records of those of them that are not done.
             pace: as measured, if it was.
         """
-        todo = [run for run in selection.selected if self.asked.force or run.state != "done"]
-        todo = [run for run in todo if run.spec.id not in tried]
-        not_done = execute(selection, todo, self.place, from_scratch=self.asked.force)
-        results = report(selection)
-        explain(not_done, results)
+        todo = [run for run in selection.todo(force=self.asked.force) if run.spec.id not in tried]
+        not_done = self.execute(selection, todo)
+        results = api.write_report(selection, NotDone([*failed, *not_done.runs], not_done.floor), progress=True)
+        explain(results)
         recommend(results, "" if self.is_settled else self.more_time(results, pace))
-        return not_done
+        return results
 
     def heads(self, budget: float) -> Sizes:
         """Return the sizes of the heads that a budget of some seconds allows; say what it does not."""
@@ -146,7 +163,7 @@ class _Command:
             )
         return {KEPT: chosen}
 
-    def run_in_phases(self, sizes: Sizes, budget: float) -> NotDone:
+    def run_in_phases(self, sizes: Sizes, budget: float) -> Results:
         """Execute heads on kept features, recommend, and train whole networks in the time that is left.
 
         Args:
@@ -154,20 +171,19 @@ class _Command:
             budget: seconds from the start of the command.
         """
         first = self.sized(sizes)
-        heads = [run for run in first.selected if run.spec.policy == KEPT]
-        modes = {run.spec.input_mode for run in heads}
+        modes = {run.spec.input_mode for run in first.selected if run.spec.policy == KEPT}
+        heads = [run for run in first.todo(force=self.asked.force) if run.spec.policy == KEPT]
         heads = [run for run in heads if not is_repetition(run.spec.input_mode, modes)]
-        heads = [run for run in heads if self.asked.force or run.state != "done"]
-        not_done = execute(first, heads, self.place, from_scratch=self.asked.force)
-        recommend_first(load_results(first))
+        not_done = self.execute(first, heads)
+        results = api.read_results(first.matrix, first.store)
+        typer.echo(f"\nFirst recommendation\n{build.recommendation(results.loaded, with_legend=False)}")
         pace = measure_pace(self._samples(), self.place.data_dir)
         tried = {run.spec.id for run in heads}
         left = self.asked.started + budget * (1 - RESERVE) - time.monotonic()
         options = self.options(sizes, pace, tried)
         chosen = choose(options, left)
         typer.echo(_next(chosen, options, sizes, left))
-        second = self.run(self.sized(chosen.sizes if chosen else sizes), tried, pace)
-        return NotDone([*not_done.runs, *second.runs], second.floor)
+        return self.run(self.sized(chosen.sizes if chosen else sizes), tried, not_done.runs, pace)
 
     def _samples(self) -> list[RunSpec]:
         """Return as many runs of the smallest size as are executed at a time."""
@@ -190,7 +206,7 @@ class _Command:
             results: everything so far.
             pace: as measured; that of runs that are done is more certain.
         """
-        trained = [record for record in results.plan.done if record.spec.policy in TRAINED]
+        trained = [record for record in results.loaded.plan.done if record.spec.policy in TRAINED]
         pace = Pace.of(trained) if trained else pace
         sizes = sizes_of(results.matrix)
         options = self.options(sizes, pace) if pace else []
@@ -202,6 +218,19 @@ class _Command:
             f"More time would buy {in_words(cheapest.sizes, sizes)}, in about {duration(cheapest.seconds)}: "
             f"run the same command with --budget {minutes}min."
         )
+
+
+def recommend(results: Results, more: str = "") -> None:
+    """Print the recommendation, a sentence more, and the command that classifies with the winner."""
+    matrix, folder = results.matrix, results.folder
+    typer.echo(f"\nRecommendation\n{build.recommendation(results.loaded)}")
+    if more:
+        typer.echo(f"\n{textwrap.fill(more, build.TERMINAL_COLUMNS)}")
+    if matrix.keep_weights == "none":
+        return
+    where = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
+    best = f"--best {shlex.quote(folder.name)}{' --dataset NAME' if len(matrix.datasets) > 1 else ''}{where}"
+    typer.echo(f"\nClassify with the winner: python -m benchmark predict {best} IMAGE…")
 
 
 def is_repetition(mode: str, modes: Collection[str]) -> bool:

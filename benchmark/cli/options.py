@@ -1,4 +1,4 @@
-"""Options of several verbs; `selection.select` resolves them."""
+"""Options of several verbs; `benchmark.records.selection.select` resolves them."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import typer
 from benchmark.cli import options
 
 if TYPE_CHECKING:
-    from benchmark.cli.selection import Selection
+    from benchmark.records.selection import Selection
 
 
 def plan(
@@ -32,30 +32,27 @@ def plan(
     from tabulate import tabulate
 
     from benchmark.analysis.resolution import in_words, resolution
-    from benchmark.cli.selection import select
-    from benchmark.execution.forecast import forecast
+    from benchmark.execution.forecast import forecast, list_runs
     from benchmark.matrix.matrix import list_not_applicable
-    from benchmark.matrix.tuning import group
     from benchmark.records.plan import count_states
+    from benchmark.records.selection import select
     from benchmark.words import duration
 
     selection = select(matrix, overrides, only, name, results)
     expected = forecast(selection.plan)
-    rates = {choice.group: choice.lr for choice in selection.plan.choices}
-    keys = ["dataset", "input_mode", "policy", *_setup_keys(selection), "seed"]
+    rates = ["lr"] if selection.plan.choices else []
+    keys = ["id", "dataset", "input_mode", "policy", *_setup_keys(selection), "seed", *rates]
     rows = []
-    for run in selection.selected:
-        spec, time = run.spec, expected.times.get(run.spec.id)
-        row = {"id": "?" if run.state == "waiting" else spec.id}
-        row |= {key.replace("_", " "): getattr(spec, key) for key in keys}
-        if rates:
-            lr = rates[group(spec)]
-            row["lr"] = str(spec.trial or ("?" if lr is None else f"{lr:g}"))
-        rows.append(row | {"forecast": duration(time.seconds) if time else "?", "state": run.state})
+    for run in list_runs(selection, expected):
+        values = {key.replace("_", " "): getattr(run, key) for key in keys}
+        row = {title: "?" if value is None else value for title, value in values.items()}
+        rows.append(row | {"forecast": "?" if run.seconds is None else duration(run.seconds), "state": run.state})
     if rows:
         typer.echo(tabulate(rows, headers="keys", disable_numparse=True))
         typer.echo(f"\n{_needs(selection)}\n")
         typer.echo(f"{_floor(selection)}\n")
+    for line in selection.left_out:
+        typer.echo(line)
     for pair in list_not_applicable(selection.matrix):
         typer.echo(f"not applicable: {pair}")
     if shown := in_words(resolution(selection.matrix, selection.plan), selection.matrix):
@@ -101,13 +98,13 @@ def _floor(selection: Selection) -> str:
 def _show_preflight(selection: Selection, data_dir: Path | None) -> None:
     from tabulate import tabulate
 
-    from benchmark.cli.display import display
+    from benchmark.execution.display import display
     from benchmark.execution.preflight import preflight
 
     todo = [run.spec for run in selection.selected if run.state != "done"]
     with display(len(todo)) as shown:
         found = preflight(todo, data_dir, shown.preparing)
-    found.raise_problems(selection.source, selection.overrides)
+    found.raise_problems(selection.place)
     keys = [*_setup_keys(selection), "input_mode", "policy", "classes"]
     rows = [
         (*(getattr(each, key) for key in keys), ", then ".join(f"{n:,}" for n in each.trainable))

@@ -51,7 +51,9 @@ def predict(
     The error stream names the network, and the files that are not images; the others are still classified, and the
     exit code is 1. `keep_weights: best` in a matrix keeps the weights.
     """
-    kept = chosen_run(run, best, dataset, results)
+    from benchmark.trained.find import find_kept
+
+    kept = find_kept(results, run, best, dataset)
     weights = kept.find_weights()
     typer.echo(about(kept), err=True)
 
@@ -89,21 +91,6 @@ def predict(
     if bad:
         typer.echo(f"{bad} of {total} files could not be read as images.", err=True)
         raise typer.Exit(SOME_IMAGE_IS_BAD)
-
-
-def chosen_run(run: str | None, best: str | None, dataset: str | None, results: Path) -> KeptRun:
-    """Resolve ``--run``, ``--best`` and ``--dataset``.
-
-    Raises:
-        UserError: not exactly one of the first two is given, or the run is missing.
-    """
-    from benchmark.trained.find import find_run, find_winner
-
-    if run is not None and best is None:
-        return find_run(results, run)
-    if best is not None and run is None:
-        return find_winner(results, best, dataset)
-    raise UserError("name the network by --run ID, or by --best NAME for the winner of results; one of them.")
 
 
 def about(kept: KeptRun) -> str:

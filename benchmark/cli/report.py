@@ -20,13 +20,7 @@ def report(
     A damaged record or floor row is named, also in the report, and left out of every number. Damaged predictions of a
     record end the command. Exit code 1 if something is damaged, or with --check if a file on disk differs.
     """
-    import gc
-
-    from benchmark.analysis.results import load
-    from benchmark.matrix import file
-    from benchmark.records.floor import damaged_rows, plan_floor
-    from benchmark.records.plan import make_plan
-    from benchmark.records.store import find_results
+    from benchmark import api
     from benchmark.report import build
 
     chosen = names or sorted(path.parent.name for path in results.glob("*/matrix.yaml"))
@@ -34,24 +28,20 @@ def report(
         raise UserError(f"{results}: no results here. Make some with: python -m benchmark run")
     drifted = damaged = False
     for name in chosen:
-        store = find_results(results, name)
-        matrix = file.load(store.matrix)
-        plan = make_plan(matrix, store)
-        gc.freeze()  # records and modules stay to the end
-        floor = plan_floor([run.spec for run in plan.runs], store.folder, plan.done)
-        for item in (*plan.damaged, *damaged_rows(floor)):
+        found = api.load_results(name, results=results)
+        folder = found.folder
+        for item in found.damaged:
             damaged = True
             typer.echo(f"damaged, and left out: {item.path}: {item.reason}", err=True)
-        loaded = load(matrix, plan, store)
         if check:
-            differences = build.check(loaded, store.folder)
+            differences = build.check(found.loaded, folder)
             for difference in differences:
-                typer.echo(f"{store.folder}: {difference}")
-            typer.echo(f"{store.folder}: {'differs from its records' if differences else 'agrees with its records'}")
+                typer.echo(f"{folder}: {difference}")
+            typer.echo(f"{folder}: {'differs from its records' if differences else 'agrees with its records'}")
             drifted = drifted or bool(differences)
         else:
-            written = build.write(loaded, store.folder)
-            typer.echo(build.answer_text(loaded))
+            written = build.write(found.loaded, folder)
+            typer.echo(build.answer_text(found.loaded))
             for path in written:
                 typer.echo(f"wrote {path}")
     if drifted or damaged:

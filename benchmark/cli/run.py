@@ -5,13 +5,16 @@ from __future__ import annotations
 import signal
 import time
 from enum import Enum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from benchmark import environment
 from benchmark.cli import options
 from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.api import Results
 
 SOME_RUN_FAILED = 1
 INTERRUPTED = 130
@@ -71,11 +74,7 @@ def run(
     Exit code: 0 all asked for is done, 1 some run or floor row failed, 2 a mistake in what was asked, 130 interrupted.
     """
     ignored = environment.shut_out()
-    if otherwise := [name for name in ignored if name.startswith(environment.OF_TRAINING)]:
-        raise UserError(
-            f"{', '.join(otherwise)}: set in the environment, for another training than the matrix describes, which "
-            f"alone decides here. Unset what this command is not to have: env -u {' -u '.join(otherwise)} …"
-        )
+    environment.refuse_other_training(ignored)
     if ignored:
         typer.echo(f"settings in the environment that are not in force here: {', '.join(ignored)}", err=True)
     started = time.monotonic()
@@ -86,35 +85,30 @@ def run(
     if folder is None and budget is not None:
         raise UserError(f"--budget {budget}: give --folder with it; a matrix says itself what is run.")
     try:
-        from benchmark.cli.selection import select
-        from benchmark.execution import forkserver
+        from benchmark.execution.place import Place
 
+        place = Place(executor is Where.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
         if folder is not None:
+            from benchmark.execution import forkserver
+
             forkserver.start_importing()  # meanwhile this process imports what it needs itself
             from benchmark.cli.folder_run import Asked, run_folder
-            from benchmark.cli.matrix_run import Place
 
-            place = Place(executor is Where.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
-            asked = Asked(folder, overrides or (), only, name, results, budget, force, started)
-            not_done = run_folder(asked, place)
+            found = run_folder(Asked(folder, overrides or (), only, name, results, budget, force, started), place)
         else:
-            selection = select(matrix or options.DEFAULT_MATRIX, overrides, only, name, results, verify=True)
-            todo = [planned for planned in selection.selected if force or planned.state != "done"]
-            if todo:
-                forkserver.start_importing()
-            from benchmark.cli.matrix_run import Place, execute, explain, print_remarks, report
+            from benchmark import api
+            from benchmark.records.selection import select
 
-            print_remarks(selection)
-            place = Place(executor is Where.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
-            not_done = execute(selection, todo, place, from_scratch=force)
-            explain(not_done, report(selection))
+            selection = select(matrix or options.DEFAULT_MATRIX, overrides, only, name, results, verify=True)
+            found = api.run_selected(selection, place, force=force, progress=True)
+            explain(found)
     except KeyboardInterrupt:
         typer.echo("interrupted. Finished runs are kept; run the same command again to resume.", err=True)
         # CPython notes an interrupt inside an exec of text (dataclasses use it), handled or not, and would end by the
         # signal whatever the exit code; the next exec of text clears the note.
         exec("")
         raise typer.Exit(INTERRUPTED) from None
-    if any(not_done):
+    if found.not_done or found.floor_problems:
         raise typer.Exit(SOME_RUN_FAILED)
 
 
@@ -126,6 +120,25 @@ def _interrupt(number: int, frame: Any) -> None:
 def _workers(given: str) -> int | None:
     if given == "auto":
         return None
-    if given.isdigit() and int(given) > 0:
+    if given.isdigit():
         return int(given)
     raise UserError(f"--workers {given}: write a positive number, or auto.")
+
+
+def explain(results: Results) -> None:
+    """Print a line per run and floor row that is not done, what waits for them, and how to retry them."""
+    from benchmark.records.selection import explain_waiting
+
+    for message in results.floor_problems:
+        typer.echo(message, err=True)
+    for record in results.not_done:
+        title = results.matrix.title(record.spec)
+        typer.echo(f"{record.status}: {title} ({record.id}): {record.reason}", err=True)
+    if results.not_done:
+        for line in explain_waiting(results.matrix, results.loaded.plan):
+            typer.echo(line, err=True)
+        typer.echo(
+            f"{len(results.not_done)} runs failed; tracebacks are in {results.folder / 'records'}/<id>.json. "
+            "Run the same command to retry them.",
+            err=True,
+        )

@@ -20,10 +20,10 @@ def status(
     """
     from collections import Counter
 
-    from benchmark.cli.selection import explain_waiting, select
     from benchmark.execution.forecast import forecast
     from benchmark.records.floor import damaged_rows
     from benchmark.records.plan import FAILURES, count_states
+    from benchmark.records.selection import explain_waiting, select
     from benchmark.records.store import Store
 
     kept = Store(results / (name or matrix)).matrix
@@ -35,6 +35,8 @@ def status(
         typer.echo(f"{number:6d} floor rows {row_state}")
     if selection.plan.todo and selection.plan.finished:
         typer.echo(forecast(selection.plan).summary(selection.plan.everything))
+    for line in selection.left_out:
+        typer.echo(line)
     failed = [run for run in selection.selected if run.state in FAILURES]
     for run in failed:
         reason = run.record.reason if run.record else None

@@ -18,8 +18,12 @@ NICENESS = 10
 Computed = tuple[FloorRow, PredictionTable]
 
 
+class _OverError(Exception):
+    """Nobody waits for the rows: the command has ended otherwise."""
+
+
 class FloorRows:
-    """Missing floor rows, computed and saved in the background.
+    """Missing floor rows, computed and saved in the background; at the end of a ``with`` block nothing more is saved.
 
     Args:
         planned: the rows that the command is about.
@@ -37,7 +41,15 @@ class FloorRows:
         self._saved = 0
         self._problems: list[str] = []
         self._may_save = threading.Event()
+        self._is_over = False
         self._thread = threading.Thread(target=self._work, name="floor rows", daemon=True)
+
+    def __enter__(self) -> FloorRows:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._is_over = True
+        self._may_save.set()
 
     @property
     def are_missing(self) -> bool:
@@ -54,8 +66,9 @@ class FloorRows:
         self._may_save.set()
 
     def wait(self) -> list[str]:
-        """Wait until the rows are saved; return a message for each that is not."""
-        self._thread.join()
+        """Wait until the rows are saved, if they were started; return a message for each that is not."""
+        if self._thread.ident is not None:
+            self._thread.join()
         return self._problems
 
     def _work(self) -> None:
@@ -63,12 +76,14 @@ class FloorRows:
             call_in_side_process(compute_rows, self._planned, self._data_dir, progress=self._receive)
             self._may_save.wait()
             self._save()
-            if self._saved:
+            if self._saved and not self._is_over:
                 self._done()
         except Exception as error:
             self._problems.append(_in_words("floor rows", error))
 
     def _receive(self, found: Computed | str) -> None:
+        if self._is_over:
+            raise _OverError
         if isinstance(found, str):
             self._problems.append(found)
         else:
@@ -77,7 +92,7 @@ class FloorRows:
             self._save()
 
     def _save(self) -> None:
-        while self._unsaved:
+        while self._unsaved and not self._is_over:
             self._store.save(*self._unsaved.pop(0))
             self._saved += 1
 

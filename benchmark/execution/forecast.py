@@ -19,8 +19,10 @@ from benchmark.data.splits.rules import FOLDS, FRACTION, Evaluation, count_limit
 from benchmark.execution.gpus import default_workers, visible_gpus
 from benchmark.matrix.policies import Stage
 from benchmark.matrix.run_spec import RunSpec
-from benchmark.records.plan import Plan, PlannedRun
+from benchmark.matrix.tuning import group
+from benchmark.records.plan import Plan, PlannedRun, State
 from benchmark.records.record import Environment, FinishedRun
+from benchmark.records.selection import Selection
 from benchmark.words import duration
 
 Device = Literal["cpu", "gpu"]
@@ -128,6 +130,46 @@ def forecast(plan: Plan) -> Forecast:
     gpus = len(visible_gpus(os.environ.get(environment.VISIBLE), found))
     workers = default_workers(gpus, specs[0].threads if specs else 1)
     return Forecast(run_times(specs, plan.finished, "gpu" if gpus else "cpu"), workers)
+
+
+class ListedRun(NamedTuple):
+    """A run as `plan` lists it."""
+
+    id: str | None
+    """None while it waits for its learning rate."""
+    dataset: str
+    input_mode: str
+    policy: str
+    model: str
+    image_size: int
+    seed: int
+    lr: str | None
+    """Chosen learning rate, or the one that a tuning run tries; None before the choice, or if the matrix gives it."""
+    seconds: float | None
+    """Expected wall time in a worker, or None without any basis."""
+    state: State
+
+
+def list_runs(selection: Selection, expected: Forecast) -> list[ListedRun]:
+    """Return the selected runs with their learning rates, expected times and states."""
+    rates = {choice.group: choice.lr for choice in selection.plan.choices}
+    rows = []
+    for run in selection.selected:
+        spec, time, rate = run.spec, expected.times.get(run.spec.id), rates.get(group(run.spec))
+        lr = None if rate is None else f"{rate:g}"
+        rows.append(
+            ListedRun(
+                id=None if run.state == "waiting" else spec.id,
+                **{
+                    key: getattr(spec, key)
+                    for key in ("dataset", "input_mode", "policy", "model", "image_size", "seed")
+                },
+                lr=str(spec.trial) if spec.trial else lr,
+                seconds=time.seconds if time else None,
+                state=run.state,
+            )
+        )
+    return rows
 
 
 def run_times(specs: Sequence[RunSpec], done: Iterable[FinishedRun], device: Device) -> dict[str, RunTime]:

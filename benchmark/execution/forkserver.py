@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerProcess, SpawnProcess
+from types import ModuleType
 from typing import Any
 
 from benchmark import environment
@@ -62,17 +63,32 @@ def start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess | S
     """
     if not are_shared():
         spawned = multiprocessing.get_context("spawn").Process(target=target, args=arguments, daemon=True)
-        with _for_children():
+        with _for_children(), _without_main():
             spawned.start()
         return spawned
     for _ in range(ATTEMPTS):
         with suppress(EOFError, ConnectionError):  # the process to fork from ended meanwhile
             start_importing()
             forked = multiprocessing.get_context("forkserver").Process(target=target, args=arguments, daemon=True)
-            with _STARTING:
+            with _STARTING, _without_main():
                 forked.start()  # returns when it is forked, which is after the import
             return forked
     raise UserError(f"{ATTEMPTS} times the process that imports the libraries was ended; free some memory.")
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep a process that is started from executing the main module of this one, none of whose names it needs.
+
+    A script that calls `benchmark.run` on its first level would call it again there (multiprocessing's "safe importing
+    of main module").
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from benchmark.data.dataset import check_splits
 from benchmark.errors import UserError
 from benchmark.execution import forkserver
 from benchmark.execution.side_process import Progress, call_in_side_process
-from benchmark.matrix import file
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.training.context import load_run_images
@@ -63,23 +62,22 @@ class Preflight:
     test_groups: Mapping[str, Mapping[str, str]]
     gpus: tuple[str, ...]
 
-    def messages(self, source: Path, overrides: Sequence[str]) -> list[str]:
-        """Return one line per problem, with the line of the matrix file, or the ``--set``, to change.
+    def messages(self, place: Callable[[str], str]) -> list[str]:
+        """Return one line per problem.
 
         Args:
-            source: the matrix file.
-            overrides: ``KEY=VALUE``, as given to ``--set``.
+            place: gives the place of a top-level key of the matrix: the line of a file, or a ``--set``.
         """
-        return [f"{file.place(source, overrides, each.key)}: {each.key}: {each.message}" for each in self.problems]
+        return [f"{place(each.key)}: {each.key}: {each.message}" for each in self.problems]
 
-    def raise_problems(self, source: Path, overrides: Sequence[str]) -> None:
+    def raise_problems(self, place: Callable[[str], str]) -> None:
         """Raise one error with all `messages`, if there are any.
 
         Raises:
             UserError: there is a problem.
         """
         if self.problems:
-            raise UserError("\n".join(self.messages(source, overrides)))
+            raise UserError("\n".join(self.messages(place)))
 
 
 def preflight(

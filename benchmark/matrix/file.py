@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -265,6 +265,10 @@ def _explain(error: ValidationError, document: _Document, overridden: dict[KeyPa
     return "\n".join(dict.fromkeys(lines))
 
 
+class _ConflictError(UserError):
+    """Values of a matrix contradict each other, and each of them is accepted on its own."""
+
+
 def load(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> Matrix:
     """Read a matrix file and check it completely.
 
@@ -276,15 +280,94 @@ def load(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> 
     Raises:
         UserError: the file or an override is wrong; the message names every problem with its place.
     """
+    return _validated(*_read(path, overrides, name))
+
+
+def load_for(
+    path: Path, overrides: Sequence[str], name: str | None, wanted: Mapping[str, Collection[str]]
+) -> tuple[Matrix, tuple[str, ...]]:
+    """Read a matrix file like `load`, for some of its runs: a setting that others cannot take leaves these out.
+
+    Args:
+        path: the YAML file.
+        overrides: ``KEY=VALUE`` with dotted keys, as given to ``--set``.
+        name: replaces the matrix's name (``--name``).
+        wanted: the values that the runs have, by a field of `CellKey`; others may be left out.
+
+    Returns:
+        The matrix, and one line with the reason per value left out.
+
+    Raises:
+        UserError: as `load` does; also if the wanted runs cannot take the settings.
+    """
+    document, overridden = _read(path, overrides, name)
+    try:
+        return _validated(document, overridden), ()
+    except _ConflictError as error:
+        conflict = error
+    every = {axis: values for axis in _AXES if axis in wanted and (values := _listed(document.data, axis))}
+    kept = {axis: [value for value in values if str(value) in wanted[axis]] for axis, values in every.items()}
+    try:
+        matrix = _validated(_with(document, kept), overridden)
+    except UserError:
+        raise conflict from None
+    left_out = []
+    for axis, values in every.items():
+        for value in (value for value in values if str(value) not in wanted[axis]):
+            more = {**kept, axis: [each for each in values if each in kept[axis] or each == value]}
+            try:
+                matrix = _validated(_with(document, more), overridden)
+                kept = more
+            except UserError as error:
+                left_out.append(f"left out: {axis} {value}, which --only does not ask for: {error}")
+    return matrix, tuple(left_out)
+
+
+_AXES: Mapping[str, KeyPath] = {
+    "policy": ("policies",),
+    "input_mode": ("input_modes",),
+    "model": ("models",),
+    "image_size": ("training", "image_size"),
+}
+"""Keys whose values a setting can contradict, by the field of `CellKey`."""
+
+
+def _listed(data: dict[str, Any], axis: str) -> list[Any]:
+    """Return the values of an axis as they are written, empty if it is missing."""
+    found: Any = data
+    for part in _AXES[axis]:
+        found = None if found is None else found.get(part)
+    return found if isinstance(found, list) else [] if found is None else [found]
+
+
+def _with(document: _Document, kept: Mapping[str, list[Any]]) -> _Document:
+    """Return a document with other values of some axes."""
+    data = copy.deepcopy(document.data)
+    for axis, values in kept.items():
+        *outer, last = _AXES[axis]
+        block = data
+        for part in outer:
+            block = block[str(part)]
+        block[str(last)] = values
+    return _Document(document.where, data, document.lines)
+
+
+def _read(path: Path, overrides: Sequence[str], name: str | None) -> tuple[_Document, dict[KeyPath, str]]:
+    """Return a file's document with the overrides applied, and the override by the path of each key that it sets."""
     document = _Document.read(path)
     overridden = document.override(overrides)
     if name is not None:
         document.data["name"] = name
         overridden[("name",)] = f"--name {name}"
+    return document, overridden
+
+
+def _validated(document: _Document, overridden: dict[KeyPath, str]) -> Matrix:
     try:
         return Matrix.model_validate(document.data)
     except ValidationError as error:
-        raise UserError(_explain(error, document, overridden)) from None
+        conflict = all(isinstance(each.get("ctx", {}).get("error"), MisplacedValueError) for each in error.errors())
+        raise (_ConflictError if conflict else UserError)(_explain(error, document, overridden)) from None
 
 
 class _Entry(Frozen):

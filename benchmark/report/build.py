@@ -14,7 +14,7 @@ from pyarrow.parquet import ParquetFile
 from tabulate import tabulate
 
 from benchmark.analysis import frames
-from benchmark.analysis.differences import differences, measure_scores
+from benchmark.analysis.differences import differences, measure_headlines
 from benchmark.analysis.floor import Floor, best_floor
 from benchmark.analysis.published import load_sources
 from benchmark.analysis.results import Results
@@ -59,8 +59,7 @@ def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture
     """
     found = differences(results)
     figures = [*charts.make_pictures(results, found), *images.make_pictures(results)]
-    own = (d.contrast for d in found if d.contrast.headline and d.contrast.dataset in results.datasets)
-    scores = {contrast: measure_scores(contrast, results) for contrast in own}
+    scores = measure_headlines(found, results)
     sources = load_sources(experiments_folder() / "published")
     texts = {
         "report.md": markdown(results, found, scores, figures, sources),

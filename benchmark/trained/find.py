@@ -51,6 +51,19 @@ def _weights_file(store: Store, run_id: str) -> Path:
     return store.folder / "weights" / f"{run_id}.safetensors"
 
 
+def find_kept(results: Path, run: str | None, best: str | None, dataset: str | None) -> KeptRun:
+    """Return the run of an id, or the winner of results: the one of the two that is given.
+
+    Raises:
+        UserError: not exactly one of them is given, or the run is missing.
+    """
+    if run is not None and best is None:
+        return find_run(results, run)
+    if best is not None and run is None:
+        return find_winner(results, best, dataset)
+    raise UserError("name the network by --run ID, or by --best NAME for the winner of results; one of them.")
+
+
 def find_run(results: Path, run_id: str) -> KeptRun:
     """Return the done run of an id from any folder below ``results``, preferably from one with its weights.
 

@@ -105,7 +105,8 @@ def test_a_report_holds_what_another_command_records_just_before_it_is_written(
 def test_an_interrupt_inside_an_exec_of_text_exits_130_and_not_by_the_signal(tmp_path: Path) -> None:
     script = """
 import sys
-from benchmark.cli import main, selection
+from benchmark.cli import main
+from benchmark.records import selection
 def interrupted(*arguments, **options):
     exec("raise KeyboardInterrupt")  # as in a dataclass whose methods are being made when Ctrl-C comes
 selection.select = interrupted

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import benchmark
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -21,6 +23,8 @@ def test_the_wheel_carries_matrices_templates_and_tables_and_finds_a_matrix_by_n
         archive.extractall(tmp_path / "installed")
     shipped = {f"benchmark/experiments/{path.name}" for path in (PROJECT / "experiments").glob("*.yaml")}
     assert shipped <= names
+    assert "benchmark/py.typed" in names, "type checkers read the annotations of an installed package"
+    assert wheel.name.split("-")[1] == benchmark.__version__
     data = {path for path in (PROJECT / "benchmark").rglob("*") if path.suffix in {".csv", ".j2", ".json"}}
     assert data and {str(path.relative_to(PROJECT)) for path in data} <= names
     assert not [name for name in names if "studies" in name]

@@ -1,4 +1,4 @@
-"""A matrix, its results folder and some of its runs, as named by the options of several verbs."""
+"""A matrix, its results folder and some of its runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmark.data.folders import list_folder
 from benchmark.errors import UserError, did_you_mean
 from benchmark.matrix import file
 from benchmark.matrix.identify import identify_folders, identify_weights
@@ -21,17 +22,34 @@ class Selection:
     """A matrix with its results folder, and the runs that a command is about.
 
     Attributes:
-        source: file of the matrix.
-        overrides: ``KEY=VALUE``, as given to ``--set``.
         selected: what the selectors name, and the tuning runs that one of these runs waits for; tuning runs first.
+        source: file of the matrix, or None if it was not read by this command.
+        overrides: ``KEY=VALUE``, as given to ``--set``.
+        left_out: values that the selectors do not name and the settings contradict, with the reason; the matrix is
+            without them.
     """
 
     matrix: Matrix
-    source: Path
-    overrides: tuple[str, ...]
     store: Store
     plan: Plan
     selected: tuple[PlannedRun, ...]
+    source: Path | None = None
+    overrides: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    def todo(self, *, force: bool = False) -> list[PlannedRun]:
+        """Return the selected runs that are not done, with ``force`` all of them."""
+        return [run for run in self.selected if force or run.state != "done"]
+
+    def place(self, key: str) -> str:
+        """Return where a top-level key of the matrix was given, for messages."""
+        return f"matrix {self.matrix.name}" if self.source is None else file.place(self.source, self.overrides, key)
+
+    def remarks(self) -> list[str]:
+        """Return what of the matrix, or of its folders, is left out, or taken in a way that may surprise."""
+        folders = [entry for entry in self.matrix.datasets if entry.is_folder]
+        of_folders = [f"{entry.title}: {remark}" for entry in folders for remark in list_folder(entry).important]
+        return [*self.left_out, *of_folders]
 
     def floor(self) -> tuple[PlannedRow, ...]:
         """Return the floor rows of the images that the selected reported runs use, as they are on disk now."""
@@ -63,18 +81,25 @@ def select(
         UserError: the matrix, an override or a selector is wrong, or no run matches.
     """
     source = file.find(matrix)
-    loaded = file.load(source, overrides or (), name)
-    loaded = identify_weights(identify_folders(loaded, verify=verify), verify=verify)
-    store = Store(results / loaded.name)
-    plan = make_plan(loaded, store)
-    return Selection(loaded, source, tuple(overrides or ()), store, plan, _filter(plan, only or ()))
+    loaded, left_out = file.load_for(source, overrides or (), name, _wanted(only or ()))
+    selection = select_runs(loaded, only or (), results, verify=verify)
+    return replace(selection, source=source, overrides=tuple(overrides or ()), left_out=left_out)
+
+
+def select_runs(matrix: Matrix, only: Sequence[str], results: Path, *, verify: bool = False) -> Selection:
+    """Compare a matrix with its results folder below ``results``, and select some of its runs; see `select`."""
+    identified = identify_weights(identify_folders(matrix, verify=verify), verify=verify)
+    store = Store(results / identified.name)
+    plan = make_plan(identified, store)
+    return Selection(identified, store, plan, _filter(plan, only))
 
 
 def _value(run: PlannedRun, key: str) -> str:
     return run.state if key == "status" else str(getattr(run.spec, key))
 
 
-def _filter(plan: Plan, only: Sequence[str]) -> tuple[PlannedRun, ...]:
+def _wanted(only: Sequence[str]) -> dict[str, set[str]]:
+    """Return the values that selectors name, by key."""
     keys = ("dataset", "input_mode", "policy", "model", "image_size", "seed", "status")
     wanted: dict[str, set[str]] = {}
     for selector in only:
@@ -83,11 +108,18 @@ def _filter(plan: Plan, only: Sequence[str]) -> tuple[PlannedRun, ...]:
             raise UserError(f"--only {selector}: write KEY=VALUE, e.g. --only dataset=beans.")
         if key not in keys:
             raise UserError(f"--only {selector}: unknown key {key!r}.{did_you_mean(key, keys)}")
+        wanted.setdefault(key, set()).add(value)
+    return wanted
+
+
+def _filter(plan: Plan, only: Sequence[str]) -> tuple[PlannedRun, ...]:
+    wanted = _wanted(only)
+    for key, values in wanted.items():
         known = set(STATES) if key == "status" else {_value(run, key) for run in plan.everything}
-        if value not in known:
-            raise UserError(f"--only {selector}: the matrix has no such {key}.{did_you_mean(value, known)}")
-        values = FAILURES if (key, value) == ("status", "failed") else (value,)
-        wanted.setdefault(key, set()).update(values)
+        for value in sorted(values - known):
+            raise UserError(f"--only {key}={value}: the matrix has no such {key}.{did_you_mean(value, known)}")
+    if "failed" in wanted.get("status", ()):
+        wanted["status"].update(FAILURES)
 
     def is_named(run: PlannedRun) -> bool:
         return all(_value(run, key) in values for key, values in wanted.items())

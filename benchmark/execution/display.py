@@ -1,4 +1,4 @@
-"""Progress of `run` and of preflight: live bars on a terminal, plain lines elsewhere."""
+"""Progress of runs and of preflight: live bars on a terminal, plain lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def _outcome(record: RunRecord, title: str, elsewhere: bool) -> str:
 class Display:
     """One bar for all runs, and one per run under way: epoch, loss, validation accuracy, time left.
 
-    Where bars are disabled, one line per finished run, with the time left at the pace so far.
+    Where bars are disabled, one line per finished run, with the time left at the pace so far; quiet: warnings alone.
     """
 
-    def __init__(self, bars: Progress, runs: int, title: Callable[[RunSpec], str]) -> None:
-        self._bars, self._title = bars, title
+    def __init__(self, bars: Progress, runs: int, title: Callable[[RunSpec], str], *, quiet: bool) -> None:
+        self._bars, self._title, self._quiet = bars, title, quiet
         self._lock = threading.Lock()
         self._total, self._done, self._started = runs, 0, time.monotonic()
-        self._overall = bars.add_task("all runs", total=runs, detail="", start=False)
+        self._overall = bars.add_task("all runs", total=runs, detail="", start=False, visible=runs > 0)
         self._runs: dict[str, TaskID] = {}
         self._prepared: dict[str, TaskID] = {}
 
@@ -49,7 +49,7 @@ class Display:
             if what not in self._prepared:
                 self._prepared[what] = self._bars.add_task(what, total=total, detail="")
                 if self._bars.disable:
-                    typer.echo(f"{what} ({total})")
+                    self._print(f"{what} ({total})")
             self._bars.update(self._prepared[what], completed=done, visible=done < total)
 
     def starting(self, workers: int) -> None:
@@ -58,7 +58,7 @@ class Display:
         self._bars.start_task(self._overall)
         self._bars.update(self._overall, detail=f"{workers} at a time")
         if self._bars.disable:
-            typer.echo(f"{self._total} runs, {workers} at a time")
+            self._print(f"{self._total} runs, {workers} at a time")
 
     def left(self, runs: int) -> None:
         """Set the number of runs still to come."""
@@ -102,6 +102,8 @@ class Display:
             self._print(text)
 
     def _print(self, line: str, *, err: bool = False) -> None:
+        if self._quiet and not err:
+            return
         if self._bars.disable:
             typer.echo(line, err=err)
         else:
@@ -109,12 +111,13 @@ class Display:
 
 
 @contextmanager
-def display(runs: int, title: Callable[[RunSpec], str] = str) -> Iterator[Display]:
+def display(runs: int, title: Callable[[RunSpec], str] = str, *, quiet: bool = False) -> Iterator[Display]:
     """Show progress while the block runs: live on a terminal, plain lines elsewhere.
 
     Args:
         runs: number of runs.
         title: gives a run in words.
+        quiet: show warnings alone.
     """
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -123,5 +126,5 @@ def display(runs: int, title: Callable[[RunSpec], str] = str) -> Iterator[Displa
         TextColumn("{task.fields[detail]}", markup=False),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(), disable=not sys.stdout.isatty()) as bars:
-        yield Display(bars, runs, title)
+    with Progress(*columns, console=Console(), disable=quiet or not sys.stdout.isatty()) as bars:
+        yield Display(bars, runs, title, quiet=quiet)

@@ -1,0 +1,352 @@
+"""The benchmark from Python: what ``import benchmark`` gives, and what the command line is made of.
+
+A function imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from benchmark import environment
+from benchmark.errors import UserError
+from benchmark.matrix import file
+from benchmark.matrix.identify import identify_folders, identify_weights
+from benchmark.matrix.matrix import Matrix
+from benchmark.matrix.run_spec import RunSpec
+from benchmark.records.plan import PlannedRun, make_plan
+from benchmark.records.selection import Selection, select_runs
+from benchmark.records.store import DamagedRecord, Store, find_results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.analysis.differences import Difference
+    from benchmark.analysis.results import Results as LoadedResults
+    from benchmark.execution.matrix_run import NotDone
+    from benchmark.execution.place import Place
+    from benchmark.records.record import RunRecord
+
+StrPath = str | os.PathLike[str]
+
+
+def load_matrix(matrix: StrPath, changes: Mapping[str, object] | None = None, *, name: str | None = None) -> Matrix:
+    """Read a matrix and check it completely.
+
+    Args:
+        matrix: a shipped matrix's name, or a YAML file.
+        changes: values by dotted key, as ``--set`` has them: ``{"seeds": [0, 1], "training.epochs": 5}``.
+        name: of the results folder; default: the matrix's.
+
+    Raises:
+        UserError: the matrix or a change is wrong; the message names every problem with its place.
+    """
+    overrides = [f"{key}={json.dumps(value, default=str)}" for key, value in (changes or {}).items()]
+    return identify_weights(identify_folders(file.load(file.find(os.fspath(matrix)), overrides, name)))
+
+
+def expand(matrix: Matrix) -> list[RunSpec]:
+    """Return the runs of a matrix; where it has several learning rates, the runs at each and those that choose one."""
+    from benchmark.matrix.tuning import every_run
+
+    return every_run(matrix)
+
+
+def plan(matrix: Matrix, *, only: Sequence[str] = (), results: StrPath = "results") -> pd.DataFrame:
+    """Compare the runs of a matrix with the records on disk. Trains nothing.
+
+    Args:
+        matrix: the matrix.
+        only: selectors ``KEY=VALUE``, as for ``--only``.
+        results: parent of the results folders.
+
+    Returns:
+        One row per run with the columns of `benchmark.execution.forecast.ListedRun`: its names, its state, and the
+        seconds that it is expected to take on this machine.
+
+    Raises:
+        UserError: a selector is wrong.
+    """
+    import pandas as pd
+
+    from benchmark.execution.forecast import ListedRun, forecast, list_runs
+
+    selection = select_runs(matrix, only, Path(results))
+    rows = list_runs(selection, forecast(selection.plan))
+    return pd.DataFrame(rows, columns=list(ListedRun._fields))
+
+
+def run(
+    matrix: Matrix,
+    *,
+    only: Sequence[str] = (),
+    executor: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
+    workers: int | None = None,
+    runs_per_gpu: int = 1,
+    data_dir: StrPath | None = None,
+    results: StrPath = "results",
+    force: bool = False,
+    progress: bool = False,
+) -> Results:
+    """Execute the runs of a matrix that are not done, write the report, and return the results.
+
+    Runs are executed in processes of their own, which import nothing of the caller's script or notebook. Runs that fail
+    are in the results, with their reason; calling it again tries them again, and resumes what was interrupted.
+
+    Args:
+        matrix: the matrix.
+        only: selectors ``KEY=VALUE``, as for ``--only``.
+        executor: on this machine, or on a Ray cluster.
+        ray_address: of the cluster, ``HOST:PORT`` or ``auto``; default: a Ray of this machine alone.
+        workers: runs at a time; default: as many as the GPUs, or without GPUs the cores, have room for.
+        runs_per_gpu: runs that share a GPU.
+        data_dir: folder of the datasets; default: ``BENCHMARK_DATA_DIR``, else the user's data folder.
+        results: parent of the results folders; the matrix's is named after it.
+        force: run again what is done.
+        progress: print what ``python -m benchmark run`` prints; otherwise warnings alone.
+
+    Raises:
+        UserError: something that the caller gave is wrong: a selector, an image, a model's name.
+    """
+    from benchmark.execution.place import Place
+
+    folder = None if data_dir is None else Path(data_dir)
+    place = Place(executor == "ray", ray_address, workers, runs_per_gpu, folder)
+    with environment.shut_out_meanwhile() as ignored:
+        environment.refuse_other_training(ignored)
+        selection = select_runs(matrix, only, Path(results), verify=True)
+        return run_selected(selection, place, force=force, progress=progress)
+
+
+def run_selected(selection: Selection, place: Place, *, force: bool = False, progress: bool = False) -> Results:
+    """Execute the selected runs that are not done, and write the report; see `run`."""
+    todo = selection.todo(force=force)
+    if todo:
+        from benchmark.execution import forkserver
+
+        forkserver.start_importing()  # meanwhile this process imports what it needs itself
+    if progress:
+        for remark in selection.remarks():
+            typer.echo(remark)
+    not_done = execute(selection, todo, place, force=force, progress=progress)
+    return write_report(selection, not_done, progress=progress)
+
+
+def execute(
+    selection: Selection, todo: Sequence[PlannedRun], place: Place, *, force: bool = False, progress: bool = False
+) -> NotDone:
+    """Execute runs of a selection, and compute missing floor rows meanwhile; see `benchmark.execution.matrix_run`."""
+    from benchmark.analysis.floor import by_method
+    from benchmark.execution import matrix_run
+    from benchmark.report import build
+
+    def floor_table() -> str:
+        return build.floor_table(by_method(selection.floor()))
+
+    return matrix_run.execute(selection, todo, place, floor_table=floor_table, force=force, quiet=not progress)
+
+
+def write_report(selection: Selection, not_done: NotDone | None = None, *, progress: bool = False) -> Results:
+    """Write the report of a selection's matrix, and return the results that it shows.
+
+    Records are read under the folder's lock: no other command can then write an older report over a newer one.
+
+    Args:
+        selection: of the matrix.
+        not_done: what this command could not do.
+        progress: print the answer, the table and the place of the report.
+
+    Raises:
+        UserError: predictions are damaged, or the report cannot be written.
+    """
+    from benchmark.execution.claims import remove_done_checkpoints
+    from benchmark.records.locks import folder_locked
+
+    store = selection.store
+    writable = os.access(store.folder, os.W_OK)  # a report that agrees with its records is shown all the same
+    with folder_locked(store.folder) if writable else nullcontext():
+        results = read_results(selection.matrix, store, not_done)
+        if store.checkpoints.is_dir():
+            remove_done_checkpoints(store, [record.id for record in results.loaded.plan.finished])
+        try:  # first: a report does not depend on who reads what is printed
+            path = results.report()
+        finally:
+            if progress:
+                typer.echo(f"\n{results}")
+    if progress:
+        typer.echo(f"report: {path}")
+    return results
+
+
+def load_results(name: str, *, results: StrPath = "results") -> Results:
+    """Return the results of a matrix from its records, floor rows, kept matrix file and groups.csv.
+
+    Args:
+        name: of the results folder.
+        results: parent of the results folders.
+
+    Raises:
+        UserError: there are no such results, or predictions are damaged.
+    """
+    store = find_results(Path(results), name)
+    return read_results(file.load(store.matrix), store)
+
+
+def read_results(matrix: Matrix, store: Store, not_done: NotDone | None = None) -> Results:
+    """Return the results of a matrix as they are on disk now; ``not_done``: what a command could not do."""
+    from benchmark.analysis.results import load
+
+    loaded = load(matrix, make_plan(matrix, store), store)
+    return Results(loaded) if not_done is None else Results(loaded, tuple(not_done.runs), tuple(not_done.floor))
+
+
+@dataclass(frozen=True, repr=False)
+class Results:
+    """The results of a matrix as tables; ``print`` shows the answer and the table of accuracies.
+
+    Scores are shares (0..1), differences too (-1..1), times seconds; unknown values are missing.
+
+    Attributes:
+        loaded: the cells with their records and predictions, of which the tables are made.
+        not_done: records of the runs that `run` was asked for and that are not done.
+        floor_problems: a message for each floor row that `run` could not compute.
+    """
+
+    loaded: LoadedResults
+    not_done: tuple[RunRecord, ...] = ()
+    floor_problems: tuple[str, ...] = ()
+
+    @property
+    def matrix(self) -> Matrix:
+        """The matrix."""
+        return self.loaded.matrix
+
+    @property
+    def folder(self) -> Path:
+        """The results folder."""
+        return self.loaded.store.folder
+
+    @property
+    def damaged(self) -> tuple[DamagedRecord, ...]:
+        """Damaged records and floor rows, which no number uses."""
+        from benchmark.records.floor import damaged_rows
+
+        rows = [row for each in self.loaded.floor for row in each.planned]
+        return (*self.loaded.plan.damaged, *damaged_rows(rows))
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """One row per cell: accuracy with its interval, other scores, times; the columns of table.csv."""
+        from benchmark.analysis import frames
+
+        return frames.cells(self.loaded)
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """One row per paired difference of accuracies, with its interval; the columns of differences.csv."""
+        from benchmark.analysis import frames
+        from benchmark.analysis.differences import measure_headlines
+
+        return frames.differences(self._differences, measure_headlines(self._differences, self.loaded))
+
+    @cached_property
+    def claims(self) -> pd.DataFrame:
+        """One row per published claim and comparison that tests it, with the verdict."""
+        from benchmark.analysis import frames
+        from benchmark.analysis.published import judge, load_sources
+
+        sources = load_sources(file.experiments_folder() / "published")
+        judged = [judge(source.claims, self._differences, self.loaded) for source in sources]
+        return frames.claims({claim: verdicts for each in judged for claim, verdicts in each.items()})
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row per run, done or not, with its state and its record's fields; the columns of runs.parquet."""
+        from benchmark.analysis import frames
+
+        return frames.runs(self.loaded.plan)
+
+    @cached_property
+    def _differences(self) -> list[Difference]:
+        from benchmark.analysis.differences import differences
+
+        return differences(self.loaded)
+
+    def report(self, folder: StrPath | None = None) -> Path:
+        """Write the report (Markdown, HTML, CSV, LaTeX, figures) and return the path of its Markdown file.
+
+        Args:
+            folder: default: the results folder.
+
+        Raises:
+            UserError: a file that a run kept for the report is damaged, or the folder cannot be written.
+        """
+        from benchmark.report import build
+
+        return build.write(self.loaded, self.folder if folder is None else Path(folder))[0]
+
+    def __str__(self) -> str:
+        from benchmark.report import build
+
+        return f"{build.answer_text(self.loaded)}\n\n{build.table(self.loaded)}"
+
+    def __repr__(self) -> str:
+        return f"Results({str(self.folder)!r})"
+
+
+def predict(
+    images: StrPath | Iterable[StrPath],
+    *,
+    best: str | None = None,
+    run: str | None = None,
+    dataset: str | None = None,
+    results: StrPath = "results",
+) -> pd.DataFrame:
+    """Classify images with a run's kept weights, decoded and normalised exactly as the run's own images.
+
+    ``keep_weights: best`` in a matrix keeps the weights.
+
+    Args:
+        images: files, and folders of files.
+        best: name of a results folder, for the cell that its report recommends.
+        run: id of a run; this or ``best``.
+        dataset: with ``best``, where the results have several datasets: which.
+        results: parent of the results folders.
+
+    Returns:
+        One row per file: ``path``, ``class``, one column ``p(NAME)`` per class with its probability, and ``problem``,
+        the reason why a file could not be read as an image, which has no class then.
+
+    Raises:
+        UserError: there is no such run, its weights were not kept, or no file is given.
+    """
+    import pandas as pd
+
+    from benchmark.trained.find import find_kept
+    from benchmark.trained.predict import list_images
+    from benchmark.trained.predict import predict as predictions
+    from benchmark.trained.restore import open_run
+
+    kept = find_kept(Path(results), run, best, dataset)
+    trained = open_run(kept.record, kept.find_weights())
+    classes = trained.record.dataset.classes
+    given = [images] if isinstance(images, str | os.PathLike) else list(images)
+    rows: list[dict[str, Any]] = []
+    for each in predictions(trained, list_images([Path(path) for path in given])):
+        row: dict[str, Any] = {"path": str(each.path), "problem": each.problem}
+        if each.probabilities is not None:
+            row["class"] = classes[int(each.probabilities.argmax())]
+            row |= {f"p({name})": float(p) for name, p in zip(classes, each.probabilities, strict=True)}
+        rows.append(row)
+    if not rows:
+        raise UserError(f"predict: no files below {', '.join(map(str, given))}.")
+    return pd.DataFrame(rows, columns=["path", "class", *(f"p({name})" for name in classes), "problem"])

@@ -1,0 +1,167 @@
+"""Execution of the selected runs of a matrix: checked, prepared, executed, recorded, with their floor rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from benchmark.errors import UserError
+from benchmark.execution.claims import ClaimedRuns, execute_runs
+from benchmark.execution.display import Display, display
+from benchmark.execution.executor import Executor
+from benchmark.execution.floor import FloorRows
+from benchmark.execution.forecast import execution_order
+from benchmark.execution.gpus import default_workers
+from benchmark.execution.local import LocalExecutor
+from benchmark.execution.place import Place
+from benchmark.execution.preflight import preflight
+from benchmark.execution.ray_cluster import RayExecutor, import_ray, require_answer
+from benchmark.files import write_atomically
+from benchmark.matrix import file
+from benchmark.matrix.tuning import dependencies
+from benchmark.records import groups_file
+from benchmark.records.floor import FloorStore
+from benchmark.records.locks import folder_locked
+from benchmark.records.plan import Plan, PlannedRun, make_plan
+from benchmark.records.record import RunRecord
+from benchmark.records.selection import Selection
+from benchmark.training.context import RunContext
+
+
+class NotDone(NamedTuple):
+    """Records and messages of a command about what it was asked for and is not done.
+
+    Attributes:
+        runs: records of runs.
+        floor: a message for each floor row.
+    """
+
+    runs: list[RunRecord]
+    floor: list[str]
+
+
+def execute(
+    selection: Selection,
+    todo: Sequence[PlannedRun],
+    place: Place,
+    *,
+    floor_table: Callable[[], str],
+    force: bool = False,
+    quiet: bool = False,
+) -> NotDone:
+    """Execute runs, and compute missing floor rows of the selected runs' datasets meanwhile.
+
+    Args:
+        selection: of which the runs are.
+        todo: the runs.
+        place: where they are executed.
+        floor_table: gives the floor rows on disk as text, which is shown when all are.
+        force: from scratch, whatever is on disk: checkpoints and floor rows are ignored.
+        quiet: print warnings alone.
+
+    Raises:
+        UserError: the results folder belongs to another matrix or cannot be written, or something would stop a run.
+    """
+    _refuse_another_matrix(selection)
+    if todo and place.on_ray:  # before images are prepared
+        import_ray()
+        if place.ray_address is not None:
+            require_answer(place.ray_address)
+    store = selection.store
+    floor = FloorRows(selection.floor(), FloorStore(store.folder), place.data_dir, from_scratch=force)
+    with floor, display(len(todo), selection.matrix.title, quiet=quiet) as shown:
+
+        def save_floor() -> None:
+            floor.save(lambda: shown.text(floor_table()))
+
+        if todo:
+            return NotDone(_execute(selection, list(todo), place, floor.start, save_floor, shown, force), floor.wait())
+        _keep_matrix(selection)
+        if floor.are_missing:
+            floor.start()
+            save_floor()
+        return NotDone([], floor.wait())
+
+
+def _execute(
+    selection: Selection,
+    todo: list[PlannedRun],
+    place: Place,
+    images_ready: Callable[[], None],
+    checked: Callable[[], None],
+    shown: Display,
+    force: bool,
+) -> list[RunRecord]:
+    """Execute runs; return the records of those that are not done. ``checked`` is called before the first starts."""
+    matrix, store = selection.matrix, selection.store
+    found = preflight([planned.spec for planned in todo], place.data_dir, shown.preparing, images_ready=images_ready)
+    found.raise_problems(selection.place)
+    here = default_workers(len(found.gpus), matrix.threads, place.runs_per_gpu)
+    number = min(place.workers or (len(todo) if place.ray_address else here), len(todo))
+    _keep_matrix(selection)
+    groups_file.add(store.folder, found.test_groups)
+    context = RunContext(
+        data_dir=place.data_dir,
+        weights_folder=store.folder / "weights",
+        keep_weights=matrix.keep_weights,
+        workers=number,
+        exhibits=store.exhibits,
+        keep_thumbnails=matrix.keep_thumbnails,
+        preregistered=matrix.preregistered,
+        checkpoints=store.checkpoints,
+    )
+    shown.starting(number)
+    checked()
+    executor: Executor = LocalExecutor(number, found.gpus)
+    if place.on_ray:
+        executor = RayExecutor(place.ray_address, number, matrix.threads, place.runs_per_gpu)
+
+    def execute_all(planned: Sequence[PlannedRun]) -> list[RunRecord]:
+        ordered = execution_order(planned, selection.plan.done)
+        with ClaimedRuns(store, ordered, from_scratch=force) as runs:
+            return execute_runs(runs, executor, context, matrix.timeout, shown)
+
+    tuning = [run for run in todo if run.spec.trial is not None]
+    if not tuning:
+        return execute_all(todo)
+    failed = execute_all(tuning)
+    left = _resolve(todo, make_plan(matrix, store), from_scratch=force)
+    shown.left(len(left))
+    return failed + (execute_all(left) if left else [])
+
+
+def _resolve(todo: Sequence[PlannedRun], plan: Plan, *, from_scratch: bool) -> list[PlannedRun]:
+    """Return the reported runs to do, as they are in a plan that was made after their tuning runs."""
+    asked = {(run.spec.cell, run.spec.seed) for run in todo if run.spec.trial is None}
+    left = [run for run in plan.runs if from_scratch or run.state != "done"]
+    return [run for run in left if run.state != "waiting" and (run.spec.cell, run.spec.seed) in asked]
+
+
+def _refuse_another_matrix(selection: Selection) -> None:
+    """Refuse a results folder with runs that this matrix lacks, or may choose to run at another learning rate.
+
+    Raises:
+        UserError: it has such runs.
+    """
+    path = selection.store.matrix
+    if path.is_file():
+        lost = dependencies(file.load(path)) - dependencies(selection.matrix)
+        if lost:
+            raise UserError(
+                f"{path}: these results belong to another matrix: {len(lost)} of its runs are not in this one. "
+                f"Give this one a folder of its own with --name, e.g. --name {selection.matrix.name}-2."
+            )
+
+
+def _keep_matrix(selection: Selection) -> None:
+    """Write the effective matrix if the folder lacks it.
+
+    Raises:
+        UserError: another command has written another matrix meanwhile, or the folder cannot be written.
+    """
+    path = selection.store.matrix
+    content = file.dump(selection.matrix).encode()
+    if not path.is_file() or path.read_bytes() != content:
+        with folder_locked(selection.store.folder):
+            _refuse_another_matrix(selection)
+            write_atomically(path, content)
