@@ -25,7 +25,7 @@ from tests.commands import Commands
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "results/README.md", *PAGES)
-WITHOUT_COMMANDS = {"docs/protocol.md", "docs/stem-filters.md", "docs/traps.md", "docs/api.md"}
+WITHOUT_COMMANDS = {"docs/protocol.md", "docs/records.md", "docs/stem-filters.md", "docs/traps.md", "docs/api.md"}
 OURS = "python -m benchmark "
 STARTS = ("python ", "pip ", "mkdocs ")
 STARTS_OF_BLOCKS = (*STARTS, "python3 ", "export ", "ray ", "ruff ", "mypy", "lint-imports", ".ci/run", "source ")
