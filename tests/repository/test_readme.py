@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.data.catalogue import CATALOGUE
 from benchmark.execution.forecast import REFERENCE_RATES, run_times
 from benchmark.matrix import file
 from benchmark.matrix.expand import expand
+from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.policies import POLICIES
 from benchmark.trained.export import render_readme
 
 ROOT = Path(__file__).parents[2]
@@ -141,3 +144,9 @@ def test_the_page_of_the_matrices_lists_each_with_its_number_of_runs() -> None:
     assert {name: len(expand(file.load(file.find(name)))) for name in listed} == {
         name: int(runs) for name, runs in listed.items()
     }
+
+
+def test_the_page_of_the_matrices_lists_every_dataset_input_mode_and_policy() -> None:
+    named = set(re.findall(r"`([\w-]+)`", text_of("matrices")))
+    sizes = {f"{name}{size}" for name in named for size in ("-64", "-128", "-224") if name.endswith("mnist")}
+    assert {*CATALOGUE, *INPUT_MODES, *POLICIES} <= named | sizes
