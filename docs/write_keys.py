@@ -34,6 +34,9 @@ An unknown key is refused, with the nearest right word; a key without a default 
 enters a run's id, and so the name of its record: change it, and the run is another run. A key is part of the id where
 it does not say otherwise. What input modes and policies do: [the matrices](matrices.md); how a folder is read, and
 which value is white: [your own images](own-images.md).
+
+A word with parameters, in brackets in the tables, is written as a block: `optimizer: {sgd: {momentum: 0.9}}`,
+`scheduler: {step: {size: 10, gamma: 0.1}}`, `augment: [hflip, {rotation: {degrees: 30}}]`.
 """
 
 BLOCKS: Mapping[str, tuple[type[BaseModel], str]] = {
