@@ -20,6 +20,8 @@ def report(
     A damaged record or floor row is named, also in the report, and left out of every number. Damaged predictions of a
     record end the command. Exit code 1 if something is damaged, or with --check if a file on disk differs.
     """
+    import gc
+
     from benchmark import api
     from benchmark.report import build
 
@@ -28,7 +30,10 @@ def report(
         raise UserError(f"{results}: no results here. Make some with: python -m benchmark run")
     drifted = damaged = False
     for name in chosen:
+        gc.disable()  # nothing that is read is garbage, or becomes it before the end
         found = api.load_results(name, results=results)
+        gc.freeze()
+        gc.enable()
         folder = found.folder
         for item in found.damaged:
             damaged = True

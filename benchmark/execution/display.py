@@ -41,6 +41,7 @@ class Display:
         self._total, self._done, self._started = runs, 0, time.monotonic()
         self._overall = bars.add_task("all runs", total=runs, detail="", start=False, visible=runs > 0)
         self._runs: dict[str, TaskID] = {}
+        self._titles: dict[str, str] = {}
         self._prepared: dict[str, TaskID] = {}
 
     def preparing(self, what: str, done: int, total: int) -> None:
@@ -69,9 +70,10 @@ class Display:
         """Show a run's start, its latest epoch, or a warning; of these, a warning only without bars."""
         with self._lock:
             if isinstance(event, Started):
-                self._runs[event.run_id] = self._bars.add_task(self._title(event.spec), total=event.epochs, detail="")
+                title = self._titles[event.run_id] = self._title(event.spec)
+                self._runs[event.run_id] = self._bars.add_task(title, total=event.epochs, detail="")
             elif isinstance(event, Warned):
-                self._print(f"{event.run_id}: {event.message}", err=True)
+                self._print(f"{self._titles.get(event.run_id, event.run_id)}: {event.message}", err=True)
             elif isinstance(event, EpochDone) and event.run_id in self._runs:
                 latest = event.epoch
                 loss = "" if latest.train_loss is None else f"loss {latest.train_loss:.3f}, "

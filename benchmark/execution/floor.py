@@ -78,6 +78,8 @@ class FloorRows:
             self._save()
             if self._saved and not self._is_over:
                 self._done()
+        except _OverError:
+            pass
         except Exception as error:
             self._problems.append(_in_words("floor rows", error))
 

@@ -36,9 +36,13 @@ def measure_pace(specs: Sequence[RunSpec], data_dir: Path | None) -> Pace:
     with closing(executor(lambda: waiting.pop() if waiting else None, context, None, lambda _: None)) as outcomes:
         for outcome in outcomes:
             if not isinstance(outcome.record, DoneRun):
-                raise UserError(f"a short training of {outcome.record.spec} failed: {outcome.record.reason}")
+                raise UserError(f"a short training of {_in_words(outcome.record.spec)} failed: {outcome.record.reason}")
             done.append(outcome.record)
     return Pace.of(done)
+
+
+def _in_words(spec: RunSpec) -> str:
+    return f"{spec} ({spec.model}, {spec.image_size} px)"
 
 
 def _shortened(spec: RunSpec) -> RunSpec:

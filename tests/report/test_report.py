@@ -192,6 +192,9 @@ def test_each_datasets_best_is_marked_once_and_colourless_rgb_is_not_applicable(
         own = [float(r["accuracy"]) for r in rows(made["table.csv"]) if r["dataset"] == dataset and r["accuracy"]]
         assert [mean for name, mean in best if name == dataset] == [max(own)] * own.count(max(own))
     assert made["report.md"].count("n/a: its images have no colour") == 3
+    printed = build.table(factories.results_of(MATRIX, filled)).splitlines()
+    assert [line.split()[:2] for line in printed if " rgb " in line] == [["beans", "rgb"]], "no row without a number"
+    assert not any("n/a" in line for line in printed)
     absent = [r for r in rows(made["table.csv"]) if r["note"].startswith("not applicable")]
     assert [(r["dataset"], r["input_mode"]) for r in absent] == [("elpv", "rgb")] * 3
 
