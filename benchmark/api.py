@@ -1,6 +1,6 @@
-"""The benchmark from Python: what ``import benchmark`` gives, and what the command line is made of.
+"""The benchmark from Python, of which the command line is made.
 
-A function imports what it needs when it is called.
+``import benchmark`` gives the functions; each imports what it needs when it is called.
 """
 
 from __future__ import annotations
@@ -117,6 +117,8 @@ def run(
     Raises:
         UserError: something that the caller gave is wrong: a selector, an image, a model's name.
     """
+    import matplotlib  # noqa: F401  # now: it reads the backend of a notebook, which is shut out of the runs
+
     from benchmark.execution.place import Place
 
     folder = None if data_dir is None else Path(data_dir)

@@ -1,4 +1,7 @@
-"""The command line, one module per verb; a verb imports what it needs when it runs."""
+"""The command line, one module per verb.
+
+A verb imports what it needs when it runs.
+"""
 
 from __future__ import annotations
 

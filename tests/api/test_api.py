@@ -162,6 +162,9 @@ print("executed", __name__)
 matrix = benchmark.load_matrix(sys.argv[1], {"seeds": [0]})
 results = benchmark.run(matrix, workers=1)
 print("torch" in sys.modules, len(results.not_done), sorted(results.runs["state"]))
+
+import matplotlib
+print(matplotlib.get_backend())
 """
 
 
@@ -178,13 +181,13 @@ def test_a_script_without_a_guard_runs_a_matrix_quietly_and_a_run_that_fails_is_
     done = subprocess.run(
         [sys.executable, "script.py", str(path)],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(COMMITTED.parent)},
+        env={**os.environ, "PYTHONPATH": str(COMMITTED.parent), "MPLBACKEND": "svg"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["executed __main__", "False 1 ['done', 'failed']"]
+    assert done.stdout.splitlines() == ["executed __main__", "False 1 ['done', 'failed']", "svg"]
     assert done.stderr == ""
     results = benchmark.load_results("tiny", results=tmp_path / "results")
     (failed,) = results.runs.loc[results.runs["state"] == "failed"].to_dict("records")
