@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmark.errors import UserError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""Environment variable that names the GPUs of a process; it counts from the first use of CUDA on."""
+"""Environment variable that names the GPUs visible to a process; read at the first use of CUDA."""
 
 PACKAGES = (
     "torch",
@@ -34,7 +34,7 @@ DECODERS = (
     *("imagecodecs", "pillow", "pydicom", "tifffile"),
     *("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm"),  # pydicom takes them
 )
-"""Libraries that read images, where they are installed: another version may change last bits, or read more files."""
+"""Libraries that decode images, if installed. Another version may change the last bits, or read more files."""
 
 WORKER_VARIABLES = {
     "MALLOC_MMAP_MAX_": "0",
@@ -42,29 +42,29 @@ WORKER_VARIABLES = {
     "MALLOC_TOP_PAD_": "67108864",
     "THP_MEM_ALLOC_ENABLE": "1",
 }
-"""Variables that workers are started with, unless the user's environment sets them: glibc keeps freed memory instead of
-returning it to the system after each tensor, which takes less time. Results are the same."""
+"""Variables set for workers unless the user's environment sets them. With them glibc keeps freed memory instead of
+returning it to the system after each tensor, which is faster. Results are the same."""
 
 
 SETTINGS_OF_LIBRARIES = {
     "ACCELERATE_": "accelerate: accumulates gradients, changes the precision, compiles, or starts several processes",
     "FSDP_": "accelerate and torch: shards a network",
-    "PT_ACC_": "pytorch-accelerated: trains on the first batches alone",
-    "TIMM_": "timm: other kernels of attention, other classes of networks",
+    "PT_ACC_": "pytorch-accelerated: trains on the first batches only",
+    "TIMM_": "timm: other attention kernels, other network classes",
     "FORK_": "timm and accelerate: FORK_LAST3 changes FastViT",
     "TORCH": "torch: TF32, other linear algebra, compilation",
     "PYTORCH_": "torch: other kernels, no JIT",
-    "NVIDIA_TF32_OVERRIDE": "CUDA's libraries: TF32 or none, whatever torch says",
-    "CUBLAS": "CUDA's libraries: workspaces, which choose kernels",
-    "CUDNN_": "CUDA's libraries",
+    "NVIDIA_TF32_OVERRIDE": "CUDA libraries: TF32 on or off, overriding torch",
+    "CUBLAS": "CUDA libraries: workspaces, which decide the kernels",
+    "CUDNN_": "CUDA libraries",
     "ONEDNN_": "oneDNN: float32 computed in bfloat16",
-    "DNNL_": "oneDNN, by its older name",
+    "DNNL_": "oneDNN, under its older name",
     "OMP_": "number and placement of threads, which a matrix's `threads` decides",
     "GOMP_": "the same",
     "KMP_": "the same",
     "MKL_": "the same, and other kernels",
     "OPENBLAS_": "the same",
-    "WORLD_SIZE": "launchers of several processes: accelerate would wait for the others",
+    "WORLD_SIZE": "multi-process launchers: accelerate would wait for the other processes",
     "RANK": "the same",
     "LOCAL_RANK": "the same",
     "LOCAL_WORLD_SIZE": "the same",
@@ -72,20 +72,20 @@ SETTINGS_OF_LIBRARIES = {
     "PMI_": "the same",
     "OMPI_COMM_": "the same",
     "MV2_COMM_": "the same",
-    "NPY_": "NumPy: other rules of promotion",
-    "PANDAS_": "pandas: copies, types of text",
-    "SCIPY_": "SciPy: other arrays",
-    "SKLEARN_": "scikit-learn: unchecked input, another memory",
+    "NPY_": "NumPy: other type promotion rules",
+    "PANDAS_": "pandas: copies, string types",
+    "SCIPY_": "SciPy: other array types",
+    "SKLEARN_": "scikit-learn: unchecked input, another memory limit",
     "OPENCV_": "OpenCV: other instructions, threads, devices",
     "MPL": "Matplotlib: a backend that is not installed here, fonts",
     "MATPLOTLIBRC": "Matplotlib's settings",
 }
-"""Beginnings of environment variables that change what libraries compute, and how: no run, report or prediction sees
-them."""
+"""Prefixes of environment variables that change what libraries compute. They are removed before any run, report or
+prediction."""
 
 OF_TRAINING = ("ACCELERATE_", "PT_ACC_")
-"""Beginnings of those that ask for another training than a matrix describes: `run` refuses them, instead of training
-something else than its user may expect."""
+"""Prefixes of variables that ask for a different training than the matrix describes. `run` refuses them instead of
+ignoring what the user may expect."""
 
 PASSED_ON = (
     *("MPLCONFIGDIR", "TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR"),
@@ -93,8 +93,8 @@ PASSED_ON = (
     *("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF"),
     *("ACCELERATE_LOG_LEVEL", "ACCELERATE_DEBUG_MODE", "ACCELERATE_DISABLE_RICH", "ACCELERATE_ENABLE_RICH"),
 )
-"""Variables of these beginnings that cannot change a result: places, the use of memory, what is printed. torch sets one
-of the first line itself, scikit-learn those of the second."""
+"""Variables with these prefixes that cannot change a result: paths, memory use, log output. torch itself sets one in
+the first line, scikit-learn those in the second."""
 
 CHOOSE_INSTRUCTIONS = (
     "ATEN_CPU_CAPABILITY",
@@ -104,22 +104,22 @@ CHOOSE_INSTRUCTIONS = (
     *("NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES"),
     *("GLIBC_TUNABLES", "LD_PRELOAD"),
 )
-"""Variables that make this machine compute as another one would, to the last bits: in force, and recorded. (The last
-two have acted before any code of ours.)"""
+"""Variables that choose processor instructions, which affects the last bits. They are respected and recorded. (The last
+two take effect before Python starts.)"""
 
 
 @functools.cache
 def shut_out() -> tuple[str, ...]:
-    """Remove the `SETTINGS_OF_LIBRARIES` from this process, before any library reads them; return their names.
+    """Remove the `SETTINGS_OF_LIBRARIES` from this process before any library reads them, and return their names.
 
-    The processes that it starts inherit what is left.
+    Child processes inherit the remaining variables.
     """
     return tuple(_remove_settings())
 
 
 @contextmanager
 def shut_out_meanwhile() -> Iterator[tuple[str, ...]]:
-    """Remove the `SETTINGS_OF_LIBRARIES` while the block runs, for the processes that it starts; yield their names."""
+    """Remove the `SETTINGS_OF_LIBRARIES` during the block, for the processes it starts; yield their names."""
     removed = _remove_settings()
     try:
         yield tuple(removed)
@@ -134,31 +134,31 @@ def _remove_settings() -> dict[str, str]:
 
 
 def refuse_other_training(names: Sequence[str]) -> None:
-    """Refuse variables `OF_TRAINING`.
+    """Refuse environment variables whose prefix is in `OF_TRAINING`.
 
     Raises:
-        UserError: one is among the names.
+        UserError: one of the names has such a prefix.
     """
     if otherwise := [name for name in names if name.startswith(OF_TRAINING)]:
         raise UserError(
-            f"{', '.join(otherwise)}: set in the environment, for another training than the matrix describes, which "
-            f"alone decides here. Unset what this command is not to have: env -u {' -u '.join(otherwise)} …"
+            f"{', '.join(otherwise)}: set in the environment. This would change the training, which only the matrix "
+            f"may do. Unset for this command: env -u {' -u '.join(otherwise)} …"
         )
 
 
 def worker_variables() -> dict[str, str]:
-    """Return the variables for a worker's environment: the user's own where they are set."""
+    """Return the variables for a worker's environment; values that the user has set take precedence."""
     return {name: os.environ.get(name, value) for name, value in WORKER_VARIABLES.items()}
 
 
 def variables_in_force() -> dict[str, str]:
-    """Return the worker variables and `chosen_instructions` that are set in this process, with the GPU that it sees."""
+    """Return the worker variables and `chosen_instructions` set in this process, and the GPUs visible to it."""
     names = (*WORKER_VARIABLES, VISIBLE)
     return {name: os.environ[name] for name in names if os.environ.get(name)} | chosen_instructions()
 
 
 def chosen_instructions() -> dict[str, str]:
-    """Return those of `CHOOSE_INSTRUCTIONS` that are set in this process."""
+    """Return the `CHOOSE_INSTRUCTIONS` variables that are set in this process, with their values."""
     return {name: os.environ[name] for name in CHOOSE_INSTRUCTIONS if os.environ.get(name)}
 
 
@@ -170,7 +170,7 @@ def package_versions() -> dict[str, str]:
 
 @functools.cache
 def decoder_versions() -> dict[str, str]:
-    """Return the versions of the `DECODERS` that are installed."""
+    """Return the versions of the installed `DECODERS`."""
     found = {name: _version(name) for name in DECODERS}
     return {name: version for name, version in found.items() if version is not None}
 
@@ -195,9 +195,10 @@ def cpu_name() -> str:
 
 @functools.cache
 def git_revision() -> tuple[str | None, bool | None]:
-    """Return (commit, whether the package differs from it); (None, None) outside a checkout."""
+    """Return the commit and whether the package differs from it, or (None, None) outside a checkout."""
     package = Path(__file__).resolve().parent
-    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # GIT_DIR: another's
+    # GIT_DIR and its kind may name another repository
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*arguments: str) -> str | None:
         command = ["git", "-C", str(package), *arguments]
@@ -214,7 +215,7 @@ def git_revision() -> tuple[str | None, bool | None]:
 
 
 def peak_rss_bytes() -> int:
-    """Return the peak resident memory of this process since its start or, on Linux, since its fork; bytes."""
+    """Return the peak resident memory of this process in bytes, since its start or, on Linux, its fork."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user gave is wrong. The message says what, where, and what to do."""
+    """An error in what the user supplied. The message says what is wrong, where, and what to do."""
 
 
 class MisplacedValueError(ValueError):
     """A value that contradicts another one, raised by a validator that sees both.
 
     Attributes:
-        keys: dotted keys of the contradicting values, the one to change first in front.
+        keys: dotted keys of the contradicting values; the first is the one to change.
     """
 
     def __init__(self, message: str, *keys: str) -> None:
@@ -23,13 +23,13 @@ class MisplacedValueError(ValueError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that a misspelt one most likely means, or None if none is near."""
+    """Return the known word most similar to a misspelt one, or None if none is similar."""
     near = difflib.get_close_matches(word.lower(), sorted(set(known)), n=1, cutoff=0.6)
     return near[0] if near else None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the nearest known word, or their list if none is near."""
+    """Return ``" Did you mean 'x'?"`` for the most similar known word, or a list of known words if none is similar."""
     words = sorted(set(known))
     near = nearest(word, words)
     if near is not None:

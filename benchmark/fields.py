@@ -12,7 +12,7 @@ Item = TypeVar("Item", bound=Hashable)
 
 
 class Frozen(BaseModel):
-    """A block of keys: immutable, unknown keys refused, numbers finite."""
+    """Base class: immutable, without unknown keys, with finite numbers only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
@@ -21,7 +21,7 @@ def distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
     """Return the items.
 
     Raises:
-        ValueError: one of them is a duplicate.
+        ValueError: an item is a duplicate.
     """
     for item, count in Counter(items).items():
         if count > 1:
@@ -45,4 +45,4 @@ NotNegative = Annotated[float, Field(ge=0, strict=True)]
 Some = Annotated[tuple[Item, ...], Field(min_length=1), AfterValidator(distinct)]
 """A list of at least one item, without duplicates."""
 OneOrSome = Annotated[Some[Item], BeforeValidator(_as_items), PlainSerializer(_as_written)]
-"""One item, or a list as above; a tuple either way."""
+"""One item or a list like `Some`; always a tuple in Python."""

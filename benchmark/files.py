@@ -1,4 +1,4 @@
-"""Files written completely or not at all."""
+"""Atomic writing of files and folders."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from filelock import FileLock
 from benchmark.errors import UserError
 
 OTHER_CACHE = "BENCHMARK_CACHE_DIR names another folder for caches."
-"""What to do where a file of the cache cannot be written."""
+"""Advice if a cache file cannot be written."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path, advice: str = "Nothing was changed there.") -> Iterator[Path]:
-    """Yield a temporary path; its content becomes that of ``path`` at the end, synced to disk and then renamed.
+    """Yield a temporary path, which is synced to disk and renamed to ``path`` when the block ends.
 
-    A reader sees the old content or the new, never a part. When the block raises, the temporary file is removed.
+    Readers see either the old content or the new, never a part. If the block raises, the temporary file is deleted.
 
     Args:
-        path: the file to write; its folder is made.
-        advice: the last sentence of the message.
+        path: the file to write; its folder is created.
+        advice: the last sentence of the error message.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
@@ -48,17 +48,17 @@ def replacing(path: Path, advice: str = "Nothing was changed there.") -> Iterato
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a file by `replacing`."""
+    """Write a file with `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 @contextlib.contextmanager
 def building(target: Path) -> Iterator[Path | None]:
-    """Yield a temporary path to write a file of the cache under, as `replacing` does, in one process at a time.
+    """Yield a temporary path for a cache file, as `replacing` does, in one process at a time.
 
-    Yields None if another process made the target while this one waited. Files that a killed build of the same name
-    left, whatever the suffix, are removed first.
+    Yields None if another process created the target while this one waited. Files left over from a killed build of
+    the same name, with any suffix, are deleted first.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
@@ -77,7 +77,9 @@ def building(target: Path) -> Iterator[Path | None]:
 
 @contextlib.contextmanager
 def building_folder(target: Path) -> Iterator[Path | None]:
-    """Yield an empty folder, which becomes one of the cache at the end, in one process at a time; None if it exists.
+    """Yield an empty folder that is renamed to a cache folder when the block ends, or None if that folder exists.
+
+    Only one process builds a folder at a time.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
@@ -107,7 +109,7 @@ def building_folder(target: Path) -> Iterator[Path | None]:
 
 @contextlib.contextmanager
 def reported(path: Path, advice: str) -> Iterator[None]:
-    """Raise an error of the system in the block as one about a path that cannot be written.
+    """Turn an operating system error in the block into a message that a path cannot be written.
 
     Raises:
         UserError: the block raises OSError.
@@ -119,7 +121,7 @@ def reported(path: Path, advice: str) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's list of names, is on disk."""
+    """Flush a file's content, or a folder's entries, to disk."""
     if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
         return  # Windows has no way to sync a folder
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)

@@ -16,15 +16,15 @@ APPLICATION = "greyscale-transfer-benchmark"
 
 
 def expanded(path: Path) -> Path:
-    """Return a path with the home folder in place of a leading ``~`` or ``~USER``.
+    """Replace a leading ``~`` or ``~USER`` by the home folder.
 
     Raises:
-        UserError: that folder is not known.
+        UserError: the home folder is unknown.
     """
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise UserError(f"{path}: that home folder is not known ({error}). Write the complete path.") from None
+        raise UserError(f"{path}: the home folder is unknown ({error}). Write the complete path.") from None
 
 
 def data_directory(given: Path | None) -> Path:
@@ -33,18 +33,18 @@ def data_directory(given: Path | None) -> Path:
 
 
 def cache_directory() -> Path:
-    """Return the folder of everything that can be made again: BENCHMARK_CACHE_DIR, else the platform's cache folder."""
+    """Return the folder of reproducible files: BENCHMARK_CACHE_DIR, else the platform's cache folder."""
     return _folder("BENCHMARK_CACHE_DIR", platformdirs.user_cache_dir)
 
 
 def cache_file(folder: str, name: str, key: str) -> Path:
-    """Return the file of the cache for a key, whether it exists or not.
+    """Return the path of the cache file for a key, whether it exists or not.
 
     Args:
-        folder: inside the cache folder.
-        name: of the dataset, with which a new file's name begins, for people.
-        key: a hash of everything that decides the content, and the suffix: a copy of a dataset finds what was made for
-            the dataset, whatever it is called.
+        folder: folder inside the cache folder.
+        name: name of the dataset, for the readable start of a new file name.
+        key: hash of everything that decides the content, and the suffix. A copy of a dataset under another name finds
+            the same file.
     """
     place = cache_directory() / folder
     return next(iter(sorted(place.glob(f"*-{glob.escape(key)}"))), place / f"{name}-{key}")
@@ -53,8 +53,8 @@ def cache_file(folder: str, name: str, key: str) -> Path:
 def _folder(variable: str, of_platform: Callable[..., str]) -> Path:
     if named := os.environ.get(variable):
         return expanded(Path(named))
-    with suppress(RuntimeError):  # of newer versions of platformdirs; older ones leave the ~
+    with suppress(RuntimeError):  # raised by newer versions of platformdirs; older ones leave the ~
         folder = Path(of_platform(APPLICATION, appauthor=False))
         if folder.is_absolute():
             return folder
-    raise UserError(f"no home folder is known here (HOME is not set). Name a folder by {variable}.")
+    raise UserError(f"the home folder is unknown (HOME is not set). Set {variable} to a folder.")

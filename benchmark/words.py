@@ -17,7 +17,7 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
 
 
 def slug(name: str) -> str:
-    """Return a name for files, made of another name: of letters, digits and ``._-``, at most 80; may be empty."""
+    """Return a name as part of a file name: at most 80 letters, digits and ``._-``; may be empty."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:80]
 
 
@@ -29,6 +29,6 @@ def duration(seconds: float) -> str:
 
 
 def seconds_in(text: str) -> float | None:
-    """Return the seconds in ``90s``, ``10min`` or ``1.5h``, or None if it is no such duration above zero."""
+    """Return the seconds in ``90s``, ``10min`` or ``1.5h``, or None if the text is not a positive duration."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h)", text.replace(" ", ""))
     return (float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]] or None) if found else None

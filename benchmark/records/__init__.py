@@ -1,1 +1,1 @@
-"""Records of runs on disk, and the runs that a matrix still lacks."""
+"""Records of runs on disk, and the runs still missing from a matrix."""

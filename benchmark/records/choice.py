@@ -1,4 +1,4 @@
-"""The learning rate of each group of runs, chosen among the candidates of a matrix by its tuning runs."""
+"""Choice of the learning rate of each group of runs, from the matrix's candidates, by its tuning runs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tried:
-    """One candidate.
+    """One candidate learning rate and its tuning runs.
 
     Attributes:
-        lr: the rate.
-        asked: number of its tuning runs.
-        done: of them, those done.
-        diverged: of them, those that diverged.
-        accuracy: mean validation accuracy of the done ones' chosen epochs, 0..1, or None if none is done.
-        loss: their mean validation loss, nats per image.
+        lr: the learning rate.
+        asked: number of tuning runs.
+        done: number of done tuning runs.
+        diverged: number of diverged tuning runs.
+        accuracy: mean validation accuracy of the done runs' chosen epochs, 0..1, or None if no run is done.
+        loss: mean validation loss of the same epochs, nats per image, or None.
     """
 
     lr: float
@@ -38,12 +38,12 @@ class Tried:
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidates of a group.
+    """The candidates of a group of runs and the choice among them.
 
     Attributes:
-        group: the runs that share the rate.
-        tried: candidates, rates ascending.
-        lr: the chosen one, or None if the choice cannot be made yet.
+        group: the runs that share the learning rate.
+        tried: the candidates, in ascending order.
+        lr: the chosen learning rate, or None if it cannot be chosen yet.
     """
 
     group: Group
@@ -52,19 +52,19 @@ class Choice:
 
     @property
     def obstacle(self) -> str:
-        """Why no rate is chosen, in words."""
+        """The reason why no learning rate is chosen."""
         asked, ended = sum(each.asked for each in self.tried), sum(each.done + each.diverged for each in self.tried)
         if ended < asked:
             return f"{asked - ended} of {count(asked, 'tuning run')} not done"
-        return "a tuning run diverged at each of them; give lower ones"
+        return "a tuning run diverged at every candidate; add lower ones"
 
 
 def choose(tuning: Iterable[PlannedRun]) -> dict[Group, Choice]:
     """Return the choice of each group.
 
-    The rate with the best mean validation accuracy, then with the lowest mean validation loss, then the smallest. It is
-    made when every tuning run of the group is done or diverged, so that commands that share a folder, or resume one,
-    choose the same. A rate at which a run diverged is out.
+    The candidate with the highest mean validation accuracy is chosen; ties are broken by the lowest mean validation
+    loss, then by the smallest learning rate. Candidates with a diverged run are excluded. The choice is made when every
+    tuning run of the group is done or diverged, so that commands that share or resume a folder choose the same.
 
     Args:
         tuning: tuning runs with their states.
@@ -80,7 +80,7 @@ def _choose(of: Group, rates: dict[float, list[PlannedRun]]) -> Choice:
     tried = tuple(_try(lr, rates[lr]) for lr in sorted(rates))
     complete = all(each.done + each.diverged == each.asked for each in tried)
     eligible = [
-        (round(each.accuracy, 9), -each.loss, -each.lr)  # rounded: equal means of other numbers differ in the last bit
+        (round(each.accuracy, 9), -each.loss, -each.lr)  # rounded, since equal means may differ in the last bit
         for each in tried
         if each.done == each.asked and each.accuracy is not None and each.loss is not None
     ]

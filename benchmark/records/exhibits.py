@@ -1,8 +1,8 @@
 """Small copies of a run's test images for the report.
 
-Runs that show the same images share one file, ``<folder>/exhibits/thumbnails-<what>.<content>.parquet``: ``what``
-hashes what is shown and ``content`` the bytes, so that a worker sees whether it exists, and a reader whether it is
-complete.
+Runs with the same test images share one file, ``<folder>/exhibits/thumbnails-<what>.<content>.parquet``. ``what`` is a
+hash that identifies the images, by which a worker finds an existing file; ``content`` is a hash of the bytes, by which
+a reader checks that the file is complete.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:  # `plan` and `status` import this module with the store
     from benchmark.matrix.settings import KeepThumbnails
 
 FOLDER = "exhibits"
-"""Inside a results folder."""
+"""Folder inside a results folder."""
 
 SIDE = 48
-"""Pixels per side of a thumbnail; a smaller image stays as it is."""
+"""Pixels per side of a thumbnail; smaller images are not enlarged."""
 
 MOST_THUMBNAILS = 1000
-"""Limit of thumbnails per dataset, so that results stay small in git: each is about a kilobyte."""
+"""Maximum number of thumbnails per dataset, which keeps results small in git: each has about one kilobyte."""
 
 QUALITY = 85
-"""Quality of the JPEG files, which do not subsample colour."""
+"""JPEG quality; colour is not subsampled."""
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One file for the report.
+    """One file of pictures for the report.
 
     Attributes:
-        name: of the file; its last part but one hashes the content.
-        content: its bytes, or None if the store has them.
+        name: file name; its last part but one is a hash of the content.
+        content: bytes of the file, or None if the store already has them.
     """
 
     name: str
@@ -59,15 +59,16 @@ def keeps_thumbnails(source: DatasetSource, rule: KeepThumbnails) -> bool:
 
 
 def thumbnails(spec: RunSpec, data: PreparedDataset, grey: bool, folder: Path) -> Exhibit:
-    """Return thumbnails of the test images as the network is shown them in evaluation, before normalisation.
+    """Return thumbnails of the test images as the network sees them in evaluation, before normalisation.
 
-    Beyond `MOST_THUMBNAILS` images those of the lowest hash of their id are taken: the same in every input mode.
+    Of more than `MOST_THUMBNAILS` images, those with the lowest hash of their id are used, which are the same
+    in every input mode.
 
     Args:
-        spec: gives the crop.
-        data: opened for the run.
-        grey: its images are luma.
-        folder: of the exhibits that exist; a complete one is not made again.
+        spec: run, for its crop.
+        data: the run's dataset.
+        grey: whether the images are grey.
+        folder: folder of the existing exhibits; a complete one is reused.
     """
     order = sorted(range(len(data.test)), key=lambda k: hashlib.sha256(data.test.image_ids[k].encode()).digest())
     chosen = sorted(order[:MOST_THUMBNAILS])
@@ -83,7 +84,7 @@ def thumbnails(spec: RunSpec, data: PreparedDataset, grey: bool, folder: Path) -
 
 
 def pack(stem: str, ids: Sequence[str], files: Sequence[bytes]) -> Exhibit:
-    """Return an exhibit of JPEG files under its name: the stem and the hash of the content."""
+    """Return an exhibit of JPEG files, named by ``stem`` and the hash of its content."""
     import pandas as pd
 
     buffer = io.BytesIO()
@@ -102,7 +103,7 @@ def unpack(content: bytes) -> dict[str, bytes]:
 
 
 def is_complete(name: str, content: bytes) -> bool:
-    """Return whether a file has the content that its name hashes."""
+    """Return whether a file's content matches the hash in its name."""
     return name.rsplit(".", 2)[-2] == _digest(content, 16)
 
 
@@ -111,7 +112,7 @@ def _digest(content: bytes, digits: int) -> str:
 
 
 def _crop(image: np.ndarray, crop: int | None) -> np.ndarray:
-    """Return the part that `training.batches.SplitImages` shows in evaluation; uint8 (side, side, channels)."""
+    """Return the centre crop that `training.batches.SplitImages` takes in evaluation: uint8, (side, side, channels)."""
     side = crop or len(image)
     first = (len(image) - side) // 2
     return image[first : first + side, first : first + side]

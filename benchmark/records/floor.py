@@ -1,7 +1,7 @@
-"""Floor rows: scores of simple methods on small grey thumbnails, which a network must exceed to be worth its cost.
+"""Floor rows: scores of simple methods on small grey thumbnails, which a network must beat to be worth its cost.
 
-They are not runs. Each is a file ``<results folder>/floor/<id>.json`` with its test predictions next to it,
-``<id>.parquet``, both written completely or not at all.
+They are not runs. Each is a file ``<results folder>/floor/<id>.json`` with its test predictions in ``<id>.parquet``;
+both are written atomically.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     import numpy as np
 
 FOLDER = "floor"
-"""Inside a results folder."""
+"""Folder inside a results folder."""
 
 SCHEMA_VERSION = 1
-"""Version of a row's schema."""
+"""Schema version of a floor row."""
 
 Method = Literal["majority", "1-nn", "5-nn", "logistic"]
-"""Always the most frequent class; the nearest, or a vote of the five nearest training images; logistic regression."""
+"""Most frequent class; nearest training image; vote of the five nearest training images; logistic regression."""
 
 METHODS: tuple[Method, ...] = get_args(Method)
 
 SAME_ACCURACY = 1e-9
-"""Largest difference between a row's test accuracy and the one counted from its predictions."""
+"""Largest accepted difference between a row's test accuracy and the accuracy of its predictions."""
 
 
 class FloorSpec(Frozen):
-    """One floor row, with every value that decides its scores."""
+    """Definition of a floor row: every value that decides its scores."""
 
     dataset: str
     """Label of the dataset in tables."""
@@ -53,14 +53,14 @@ class FloorSpec(Frozen):
     split_seed: int
     evaluation: Evaluation
     fold: int | None
-    """The test split of a cross-validation, or None where there is one test split for all seeds."""
+    """Number of the test fold in a cross-validation, or None if all seeds share one test split."""
     on_bad_image: OnBadImage
     on_leak: OnLeak = "refuse"
     method: Method
 
     @property
     def id(self) -> str:
-        """Sixteen hexadecimal digits of the SHA-256 of every value that decides the scores (the label does not)."""
+        """First sixteen hexadecimal digits of the SHA-256 of every value that decides the scores (not the label)."""
         decisive = {**self.model_dump(mode="json", exclude={"dataset"}), "source": self.source.decisive}
         if self.on_leak == "refuse":
             del decisive["on_leak"]
@@ -68,12 +68,12 @@ class FloorSpec(Frozen):
 
     @property
     def portable(self) -> FloorSpec:
-        """The same row with the same id, without a path of this machine."""
+        """The same row with the same id, without paths of this machine."""
         return self.model_copy(update={"source": self.source.portable})
 
     @property
     def images(self) -> tuple[object, ...]:
-        """A key that is equal for rows on the same images in the same splits."""
+        """A key shared by all rows on the same images in the same splits."""
         return self.source.portable, self.split_seed, self.evaluation, self.fold, self.on_bad_image, self.on_leak
 
 
@@ -86,7 +86,7 @@ class FloorScores(Frozen):
     log_loss: float | None
     """None for nearest neighbours, whose votes are not probabilities."""
     roc_auc: Share | None
-    """None for nearest neighbours, and where all images are of one class."""
+    """None for nearest neighbours, and if all images are of one class."""
 
 
 class FloorEnvironment(Frozen):
@@ -97,20 +97,20 @@ class FloorEnvironment(Frozen):
     platform: str
     cpu: str
     variables: dict[str, str] = Field(default_factory=dict)
-    """Environment variables that choose instructions of the processor."""
+    """Environment variables that choose processor instructions."""
 
 
 class FloorRow(Frozen):
-    """A floor row's result, one JSON file."""
+    """Result of a floor row, one JSON file."""
 
     schema_version: int = SCHEMA_VERSION
     protocol_version: int = PROTOCOL_VERSION
     id: str
     spec: FloorSpec
     hyperparameters: Mapping[str, int | float]
-    """As chosen on validation, or fixed by the method."""
+    """Values chosen on the validation split or fixed by the method."""
     fingerprint: str
-    """Of the dataset, as in `benchmark.records.record.DatasetRecord`."""
+    """Fingerprint of the dataset, as in `benchmark.records.record.DatasetRecord`."""
     classes: tuple[str, ...]
     train_images: int
     validation_images: int
@@ -127,7 +127,7 @@ class FloorRow(Frozen):
 
 
 class Answers(NamedTuple):
-    """Answers of a floor row on its test images, each of shape (images,), in the dataset's order."""
+    """Predictions of a floor row on its test images: arrays of shape (images,), in the dataset's order."""
 
     image_id: np.ndarray
     label: np.ndarray
@@ -142,7 +142,7 @@ class FloorStore:
         self.folder = folder / FOLDER
 
     def path(self, row_id: str) -> Path:
-        """Return the row's path."""
+        """Return the path of a row."""
         return self.folder / f"{row_id}.json"
 
     def save(self, row: FloorRow, predictions: PredictionTable) -> None:
@@ -154,14 +154,17 @@ class FloorStore:
         content, name = predictions.to_parquet(), f"{row.id}.parquet"
         named = Predictions(file=name, sha256=hashlib.sha256(content).hexdigest(), rows=len(predictions.image_id))
         row = row.model_copy(update={"spec": row.spec.portable, "predictions": named})
-        with folder_locked(self._results):  # two commands must not mix their files
+        with folder_locked(self._results):  # two commands must not mix up their files
             write_atomically(self.folder / name, content)
             write_atomically(self.path(row.id), (row.model_dump_json(indent=1) + "\n").encode())
             for file in self.folder.glob(f".{row.id}.*.tmp"):  # unfinished files of a killed process
                 file.unlink(missing_ok=True)
 
     def load(self, row_id: str) -> FloorRow | DamagedRecord | None:
-        """Read a row; None if it is missing or of another protocol, damaged if it or its predictions are not valid."""
+        """Return a row, a `DamagedRecord` if it or its predictions are invalid, or None.
+
+        None means that it is missing or was made under another protocol version.
+        """
         path = self.path(row_id)
         try:
             content = path.read_bytes()
@@ -182,22 +185,22 @@ class FloorStore:
 
     def _problem(self, row: FloorRow, path: Path) -> str | None:
         if not row.id == row.spec.id == path.stem:
-            return f"holds another floor row, {row.id}"
+            return f"contains another floor row, {row.id}"
         if row.schema_version != SCHEMA_VERSION or not row.model_fields_set >= VERSIONS:
             return f"not of schema version {SCHEMA_VERSION}"
         if row.predictions is None or row.predictions.file != f"{row.id}.parquet":
-            return "does not name its predictions"
+            return "names no predictions of its own"
         try:
             content = (self.folder / row.predictions.file).read_bytes()
         except OSError as error:
             return f"its predictions cannot be read: {error.strerror}"
-        return None if hashlib.sha256(content).hexdigest() == row.predictions.sha256 else "its predictions are others"
+        return None if hashlib.sha256(content).hexdigest() == row.predictions.sha256 else "its predictions have changed"
 
     def answers(self, row: FloorRow) -> Answers:
-        """Return a row's answers on its test images, checked against its test accuracy.
+        """Return a row's predictions on its test images, after checking them against its test accuracy.
 
         Raises:
-            UserError: they disagree.
+            UserError: predictions and test accuracy disagree.
         """
         import numpy as np
         from pyarrow import BufferReader
@@ -212,8 +215,8 @@ class FloorStore:
         right, rows = int((answers.label == answers.predicted).sum()), columns.num_rows
         if rows != row.test_images or abs(right / rows - row.test.accuracy) > SAME_ACCURACY:
             raise UserError(
-                f"{self.path(row.id)}: says test accuracy {row.test.accuracy:.6f} of {row.test_images} images, but "
-                f"{right} of its {rows} predictions are right. Delete it and run the matrix again."
+                f"{self.path(row.id)}: test accuracy {row.test.accuracy:.6f} on {row.test_images} images does not "
+                f"match its predictions: {right} of {rows} are right. Delete the file and run the matrix again."
             )
         return answers
 
@@ -224,7 +227,7 @@ class PlannedRow:
 
     spec: FloorSpec
     found: FloorRow | DamagedRecord | None
-    """None if it is pending: missing, of another protocol, or of other images than the newest runs."""
+    """None if it is pending: missing, from another protocol version, or on other images than the newest runs."""
 
     @property
     def row(self) -> FloorRow | None:
@@ -233,14 +236,14 @@ class PlannedRow:
 
     @property
     def state(self) -> Literal["done", "damaged", "pending"]:
-        """The state of the row; what is damaged or pending is computed by the next ``run``."""
+        """State of the row; damaged and pending rows are computed by the next ``run``."""
         if self.found is None:
             return "pending"
         return "done" if isinstance(self.found, FloorRow) else "damaged"
 
 
 def floor_specs(runs: Iterable[RunSpec]) -> list[FloorSpec]:
-    """Return the floor rows of the images that some runs use, in the runs' order and that of `METHODS`."""
+    """Return the floor rows for the images of some runs, ordered by run, then as in `METHODS`."""
     datasets = dict.fromkeys(
         (run.dataset, run.source, run.split_seed, run.evaluation, run.fold, run.on_bad_image, run.on_leak)
         for run in runs
@@ -257,9 +260,9 @@ def plan_floor(runs: Sequence[RunSpec], folder: Path, done: Iterable[DoneRun]) -
     """Compare the floor rows of some runs with those in a results folder.
 
     Args:
-        runs: of the matrix, or some of them.
+        runs: all or some runs of the matrix.
         folder: the results folder.
-        done: records of the same images; a row of others is pending.
+        done: records of done runs; a row on other images is pending.
     """
     store = FloorStore(folder)
     current = {spec.images: record.dataset.fingerprint for record in done for spec in floor_specs([record.spec])[:1]}
@@ -274,5 +277,5 @@ def plan_floor(runs: Sequence[RunSpec], folder: Path, done: Iterable[DoneRun]) -
 
 
 def damaged_rows(planned: Iterable[PlannedRow]) -> list[DamagedRecord]:
-    """Return the files of damaged rows, each once."""
+    """Return the files of damaged rows, without duplicates."""
     return list(dict.fromkeys(each.found for each in planned if isinstance(each.found, DamagedRecord)))

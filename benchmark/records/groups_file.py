@@ -1,9 +1,9 @@
-"""Groups of test images: ``groups.csv`` of a results folder, the units of its intervals.
+"""Groups of test images in ``groups.csv`` of a results folder: the sampling units of its intervals.
 
-Images of one group (frames of a clip, images of a patient, near-duplicates) are right or wrong together. ``run`` adds
-the groups that it finds; people may correct the file, or supply it: a dataset that has rows keeps them. One row per
-test image, of all folds where a dataset is cross-validated, and of all classes. Datasets are named by their
-fingerprint: a label may change, and another dataset may take it over.
+Images of one group (frames of a clip, images of a patient, near-duplicates) tend to be right or wrong together. ``run``
+adds the groups it finds. Users may correct or supply the file: the rows of a dataset that has any are kept. There is
+one row per test image, over all classes and all folds of a cross-validation. Datasets are identified by their
+fingerprint, since labels may change or be reused.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ COLUMNS = ("fingerprint", "image_id", "group")
 """``fingerprint`` is a `key`."""
 
 Groups = Mapping[str, Mapping[str, str]]
-"""Fingerprint, or `key` of it -> image id -> name of its group."""
+"""Fingerprint or its `key` -> image id -> name of the group."""
 
 
 def key(fingerprint: str) -> str:
-    """Return the digits of a dataset's fingerprint that name it here: as many as the report shows."""
+    """Return the first digits of a dataset's fingerprint, as many as the report shows, which identify it here."""
     return fingerprint[:12]
 
 
 def read(folder: Path) -> dict[str, dict[str, str]]:
-    """Return the groups in a results folder; empty if it has no such file.
+    """Return the groups in a results folder, which are empty if the file is missing.
 
     Raises:
-        UserError: it cannot be read, its columns are others, a field is empty, or an image is a duplicate.
+        UserError: the file cannot be read, its columns are wrong, a field is empty, or an image is a duplicate.
     """
     path = folder / FILE
     try:
@@ -55,7 +55,7 @@ def read(folder: Path) -> dict[str, dict[str, str]]:
     for number, row in numbered[1:]:
         place = f"{path}:{number}"
         if len(row) != len(COLUMNS) or not all(row):
-            raise UserError(f"{place}: needs the three fields {','.join(COLUMNS)}, none of them empty.")
+            raise UserError(f"{place}: the three fields {','.join(COLUMNS)} must not be empty.")
         dataset, image, group = map(spreadsheet.text_of, row)
         if image in found.setdefault(dataset, {}):
             raise UserError(f"{place}: {image} of {dataset} is listed twice.")
@@ -64,7 +64,7 @@ def read(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def add(folder: Path, found: Groups) -> tuple[str, ...]:
-    """Add the groups of datasets that have no rows yet, given by fingerprint; return the keys of these datasets.
+    """Add groups, given by fingerprint, of datasets that have no rows yet, and return the keys of these datasets.
 
     Raises:
         UserError: the file is damaged, or cannot be written.

@@ -1,8 +1,8 @@
 """Locks between processes that share a results folder, on one machine or several.
 
-Each is a lock of the operating system on an open file (flock), released when the process that holds it ends, however
-that happens. The folder's file system must have locks that reach every machine that shares it (docs/running.md names
-some); one without locks is refused.
+Each is an operating system lock on an open file (flock), which is released when its process ends for any reason. The
+file system must support locks across all machines that share the folder (docs/running.md names some); one without
+locks is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FOLDER = "locks"
 
 @contextmanager
 def folder_locked(folder: Path) -> Iterator[None]:
-    """Wait for a results folder's lock, and hold it during the block, which may write the matrix and the report.
+    """Wait for a results folder's lock and hold it during the block, which may write the matrix and the report.
 
     Raises:
         UserError: the folder cannot be written, or its file system has no locks.
@@ -44,7 +44,7 @@ class Claims:
         self._held: dict[str, FileLock] = {}
 
     def claim(self, run_id: str) -> bool:
-        """Claim a run unless another process has; return whether this process has it now.
+        """Claim a run unless another process has claimed it, and return whether this process has it now.
 
         Raises:
             UserError: the folder cannot be written, or its file system has no locks.
@@ -61,7 +61,7 @@ class Claims:
     def release(self, run_id: str) -> None:
         """Release a run and delete its lock file."""
         lock = self._held.pop(run_id)
-        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: another process then locks a new file
+        Path(lock.lock_file).unlink(missing_ok=True)  # still locked: another process will lock a new file
         lock.release()
 
     def release_all(self) -> None:
@@ -79,13 +79,13 @@ def _explain_errors(folder: Path) -> Iterator[None]:
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
-            # filelock would warn, and fall back to lock files that outlive their process
+            # otherwise filelock warns and falls back to lock files that outlive their process
             warnings.simplefilter("error", UserWarning)
             yield
     except (NotImplementedError, UserWarning):  # filelock, where flock(2) does not work
         raise UserError(
-            f"{folder}: its file system has no locks, so that two commands could not share it. "
-            "Give a folder on another one with --results."
+            f"{folder}: the file system does not support locks, so commands cannot share this folder safely. "
+            "Give a folder on another file system with --results."
         ) from None
     except Timeout:
         raise

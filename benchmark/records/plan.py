@@ -1,4 +1,4 @@
-"""State of each run of a matrix: the matrix compared with the store."""
+"""State of each run of a matrix, from a comparison with the store."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from benchmark.records.record import DoneRun, Failure, FinishedRun, RunRecord, T
 from benchmark.records.store import DamagedRecord, StaleRecord, Store
 
 State = Literal["done", Failure, "stale", "damaged", "pending", "waiting"]
-"""``waiting``: a reported run whose learning rate its tuning runs have not chosen yet."""
+"""``waiting``: a reported run whose learning rate is not chosen yet."""
 STATES: tuple[State, ...] = get_args(State)
 FAILURES: tuple[State, ...] = get_args(Failure)
-"""States of runs that were executed to an end other than done."""
+"""States of runs that were started but are not done."""
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run of the matrix, its state and its record."""
+    """A run of the matrix with its state and record."""
 
     spec: RunSpec
-    """Of a waiting run: with the first of the rates that it may come to have."""
+    """Definition of the run; while it is waiting, with the first candidate learning rate."""
     state: State
     record: RunRecord | None
-    """None if pending, waiting, damaged, or of another protocol."""
+    """None if pending, waiting, damaged, or from another protocol version."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Plan:
 
     runs: tuple[PlannedRun, ...]
     damaged: tuple[DamagedRecord, ...]
-    """Files among the records that cannot be read, of any matrix."""
+    """Record files that cannot be read, whatever their run."""
     foreign: tuple[str, ...]
     """Ids of records whose run is not in the matrix."""
     tuning: tuple[PlannedRun, ...] = ()
-    """The runs that choose learning rates; ``runs`` are the reported ones."""
+    """Tuning runs, which choose learning rates; ``runs`` are the reported runs."""
     choices: tuple[Choice, ...] = ()
-    """Of the matrix's groups of runs; empty where its learning rate is given."""
+    """Choices of learning rates; empty if the matrix gives the learning rate."""
 
     @property
     def everything(self) -> tuple[PlannedRun, ...]:
@@ -54,12 +54,12 @@ class Plan:
 
     @property
     def done(self) -> tuple[DoneRun, ...]:
-        """Records of the done reported runs, in the matrix's order."""
+        """Records of the done reported runs, in matrix order."""
         return tuple(run.record for run in self.runs if run.state == "done" and isinstance(run.record, DoneRun))
 
     @property
     def finished(self) -> tuple[FinishedRun, ...]:
-        """Records of all done runs."""
+        """Records of all done runs, tuning runs included."""
         tuned = (run.record for run in self.tuning if run.state == "done")
         return (*(record for record in tuned if isinstance(record, TunedRun)), *self.done)
 
@@ -69,12 +69,12 @@ class Plan:
         return tuple(run.spec for run in self.everything if run.state != "done")
 
     def counts(self) -> dict[State, int]:
-        """Return the number of reported runs per state, as `count_states`."""
+        """Return the number of reported runs per state; see `count_states`."""
         return count_states(self.runs)
 
 
 def count_states(runs: Iterable[PlannedRun]) -> dict[State, int]:
-    """Return the number of runs per state that any run is in, in the order of `STATES`."""
+    """Return the number of runs per state, for the states that occur, in the order of `STATES`."""
     counted = Counter(run.state for run in runs)
     return {state: counted[state] for state in STATES if counted[state]}
 
@@ -82,8 +82,8 @@ def count_states(runs: Iterable[PlannedRun]) -> dict[State, int]:
 def make_plan(matrix: Matrix, store: Store) -> Plan:
     """Compare the runs of a matrix with the records on disk.
 
-    A record made under another PROTOCOL_VERSION is stale, and so is a done record whose dataset fingerprint differs
-    from that of the newest done record of the same dataset: one table cannot contain both.
+    A record made under another PROTOCOL_VERSION is stale. So is a done record whose dataset fingerprint differs from
+    the fingerprint in the newest done record of the same dataset, because one table cannot contain both.
     """
     choosing, reported = tuning_runs(matrix), candidates(matrix)
     found = list(store.scan())
@@ -126,7 +126,7 @@ def make_plan(matrix: Matrix, store: Store) -> Plan:
 
 
 def _under_its_label(record: RunRecord, label: str) -> RunRecord:
-    """Return a record with the label that its dataset has in the matrix now; the run's id does not hold it."""
+    """Return a record with the current label of its dataset, which is not part of the run's id."""
     if record.spec.dataset == label:
         return record
     return record.model_copy(update={"spec": record.spec.model_copy(update={"dataset": label})})

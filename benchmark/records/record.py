@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # `plan` and `status` do not load pandas
     import pandas as pd
 
 SCHEMA_VERSION = 2
-"""Version of the record's schema."""
+"""Schema version of a record."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -32,9 +32,9 @@ class _Part(Frozen):
 
 
 class EpochRecord(_Part):
-    """One trained epoch, or epoch 0: the network before any training. Losses are mean cross-entropies, nats per image.
+    """One trained epoch, or epoch 0, the untrained network. Losses are mean cross-entropies, nats per image.
 
-    The starting point of a later stage is the last epoch of the stage before it.
+    A later stage starts from the last epoch of the previous stage.
     """
 
     stage: int
@@ -42,13 +42,13 @@ class EpochRecord(_Part):
     epoch: int
     """Epochs trained so far, over all stages."""
     lr: float | None
-    """Learning rate that the optimizer applied at the epoch's first step; like the next, None for epoch 0."""
+    """Learning rate at the epoch's first step. This field and the next are None for epoch 0."""
     train_loss: float | None
     val_loss: float
     val_accuracy: Share
     """0..1."""
     val_roc_auc: Share | None = None
-    """As in `SplitMetrics`, where it chooses the epoch."""
+    """See `SplitMetrics`; present if it chooses the epoch."""
     train_seconds: float
     """Wall time of the epoch's training steps."""
 
@@ -59,22 +59,22 @@ class SplitMetrics(_Part):
     accuracy: Share
     """Correct images / images (micro average), 0..1."""
     balanced_accuracy: Share
-    """Mean over the classes that have an image of their correct images / images, 0..1."""
+    """Mean of correct images / images over the classes that have images, 0..1."""
     roc_auc: Share | None
-    """Area under the ROC curve, 0..1, the mean over the classes of each one against the rest (of two classes, the
-    second's); None if all images are of one class."""
+    """Area under the ROC curve, 0..1: the mean over all classes, each against the rest, or with two classes the
+    second one's; None if all images are of one class."""
     macro_f1: Annotated[float, Field(ge=0, le=1 + 1e-6)]
-    """Unweighted mean over classes of the F1 score, 0..1; a sum of float32, so its last digits may pass 1."""
+    """Unweighted mean of the classes' F1 scores, 0..1; rounding of float32 may exceed 1 in the last digits."""
     log_loss: float
     """Mean cross-entropy, nats per image."""
 
 
 class DatasetRecord(_Part):
-    """The images behind the run."""
+    """The images of the run."""
 
     fingerprint: str
-    """Hash of every image's content, label, and split or fold, but for a drawn validation split: records with different
-    ones are not comparable."""
+    """Hash of every image's content, label, and split or fold, except for a drawn validation split. Records with
+    different fingerprints are not comparable."""
     classes: tuple[str, ...]
     train_images: int
     """After ``limit``."""
@@ -82,13 +82,13 @@ class DatasetRecord(_Part):
     """After ``limit``."""
     test_images: int
     notes: tuple[str, ...] = ()
-    """How missing splits were drawn and what was left out, in words."""
+    """Notes on how missing splits were drawn and which images were left out."""
     folds: int | None = None
-    """Where the test split is one fold of a cross-validation, chosen by the seed: the number of folds."""
+    """Number of folds if the test split is one fold of a cross-validation, chosen by the seed."""
 
 
 class StageRecord(_Part):
-    """Training in one stage."""
+    """One training stage."""
 
     trainable: Trainable
     trainable_parameters: int
@@ -96,11 +96,11 @@ class StageRecord(_Part):
     epochs_run: int
     stopped_early: bool
     cached_features: bool = False
-    """Whether the head was trained on kept features of the frozen backbone, exact to the last bits."""
+    """Whether the head was trained on cached features of the frozen backbone, which affects only the last bits."""
 
 
 class ModelRecord(_Part):
-    """The network as it was built."""
+    """The network that was built."""
 
     parameters: int
     input_channels: int
@@ -108,10 +108,10 @@ class ModelRecord(_Part):
     """Per input channel, on the 0..1 pixel scale."""
     std: tuple[float, ...]
     pretrained_mean: tuple[float, ...] | None = None
-    """Three means of the pretrained weights, before the input mode adapts them; None in older records."""
+    """Three means of the pretrained weights, before adaptation to the input mode; None in older records."""
     pretrained_std: tuple[float, ...] | None = None
     weights_sha256: str | None
-    """Hash of the pretrained tensors in name order (name, dtype, shape, bytes of each), or None for random weights."""
+    """Hash of name, dtype, shape and bytes of the pretrained tensors in name order, or None for random weights."""
     weights_origin: str
     """Source of the weights, in words."""
     stages: tuple[StageRecord, ...]
@@ -121,33 +121,33 @@ class Timing(_Part):
     """Wall time by phase, seconds."""
 
     data_seconds: float
-    """Opening the decoded images."""
+    """Opening the cache of decoded images."""
     model_seconds: float
     """Building the model and loading its weights."""
     train_seconds: float
     """Training steps of all epochs."""
     feature_seconds: float = 0.0
-    """Computing features of a frozen backbone, or reading those of another run."""
+    """Computing the features of a frozen backbone, or reading those another run computed."""
     eval_seconds: float
-    """Evaluation: validation before any training, after each epoch and at the end, test twice at the end."""
+    """Evaluation on the validation split before training, after each epoch and at the end; on the test split twice."""
     total_seconds: float
-    """Complete run in the worker, with the time before interruptions."""
+    """Complete run in the worker, including the time before interruptions."""
     train_images_per_second: float
-    """Images through forward and backward passes of the complete network / their seconds; of the head alone on kept
-    features if nothing else was trained."""
+    """Images per second through forward and backward passes of the complete network, or of the head on cached features
+    if nothing else was trained."""
     eval_images_per_second: float
     contended: bool | None
-    """Whether training and evaluation (since the last interruption) waited for a processor, or were stopped, for more
-    than 5 % of their time, or None if that cannot be measured."""
+    """Whether training and evaluation (since the last interruption) spent more than 5 % of their time stopped or
+    waiting for a processor, or None if that cannot be measured."""
     resumed_after: tuple[int, ...] = ()
     """Epochs after which the run was interrupted and resumed from a checkpoint."""
 
 
 class Memory(_Part):
-    """Peaks over the run, bytes."""
+    """Peak memory of the run, bytes."""
 
     peak_rss_bytes: int
-    """Resident memory of the worker process during the run, with its libraries."""
+    """Resident memory of the worker process, including its libraries."""
     peak_device_bytes: int | None
     """Memory allocated on the GPU, or None on a CPU."""
 
@@ -162,19 +162,19 @@ class Environment(_Part):
     device: str
     """``cpu`` or the GPU's name."""
     precision: Literal["fp32", "fp16", "bf16"]
-    """Resolved if the matrix says ``auto``."""
+    """The precision used; the matrix may say ``auto``."""
     threads: int
     workers: int
     """Runs that shared the machine."""
     variables: dict[str, str]
-    """Environment variables of the workers (allocator, GPU), and those that choose instructions of the processor."""
+    """Environment variables of the workers (allocator, GPU), and those that choose processor instructions."""
     git_commit: str | None
     git_dirty: bool | None
     instruction_set: str | None = None
-    """Widest one that torch's CPU kernels use, as ``torch.backends.cpu.get_cpu_capability`` names it (``AVX512``): it
-    affects the last bits, whose differences grow in training. None in older records."""
+    """Widest instruction set of torch's CPU kernels, as named by ``torch.backends.cpu.get_cpu_capability``
+    (``AVX512``). It affects the last bits, and these differences grow in training. None in older records."""
     preregistered: str | None = None
-    """SHA-256 of the file with the questions asked before the run, as the matrix gave it."""
+    """SHA-256 of the file of questions asked before the run, from the matrix."""
 
 
 class Predictions(_Part):
@@ -186,12 +186,12 @@ class Predictions(_Part):
 
 
 class ExhibitFiles(_Part):
-    """Files for the report's pictures, in the results folder's ``exhibits/``, shared by runs."""
+    """Files for the report's pictures, in the results folder's ``exhibits/``; runs may share them."""
 
     thumbnails: str | None = None
-    """File of test images, or None if the licence or the matrix does not allow it."""
+    """File of test image thumbnails, or None if the licence or the matrix does not allow them."""
     stem: str | None = None
-    """File of the pretrained stem's filters in older records; not used."""
+    """File of the pretrained stem's filters, in older records only; unused."""
 
 
 class _Run(_Part):
@@ -202,10 +202,10 @@ class _Run(_Part):
     id: str
     status: Status
     reason: str | None = None
-    """Reason of an unfinished run, in one line."""
+    """Why the run is not done, in one line."""
     traceback: str | None = None
     log: tuple[str, ...] = ()
-    """Last lines of an unfinished run's worker: its log, warnings, output of libraries."""
+    """Last lines of output of an unfinished run's worker: log, warnings, messages of libraries."""
     spec: RunSpec
     started_at: str
     """UTC, ISO 8601."""
@@ -213,17 +213,17 @@ class _Run(_Part):
 
 
 class FinishedRun(_Run):
-    """Fields of the records of runs that were trained to their end."""
+    """Fields of the records of runs whose training is complete."""
 
     environment: Environment
     dataset: DatasetRecord
     model: ModelRecord
     history: Annotated[tuple[EpochRecord, ...], Field(min_length=1)]
     best_epoch: int
-    """Epochs trained, over all stages, when the chosen weights were reached (`training.choose_by`): 0 is possible."""
+    """Epochs trained, over all stages, at the epoch chosen by `training.choose_by`; may be 0."""
     validation: SplitMetrics
     validation_saturated: bool
-    """Whether validation accuracy was 1.0 in three epochs or more: it no longer distinguishes them."""
+    """Whether validation accuracy was 1.0 in three epochs or more, so that it cannot distinguish them."""
     timing: Timing
     memory: Memory
 
@@ -234,7 +234,7 @@ class DoneRun(FinishedRun):
     status: Literal["done"] = "done"
     test: SplitMetrics
     last_epoch_test_accuracy: Share
-    """With the weights after the last epoch: no choice."""
+    """Test accuracy of the weights after the last epoch, without a choice of epoch."""
     predictions: Predictions | None = None
     """None until the store has written them; never None on disk."""
     exhibits: ExhibitFiles | None = None
@@ -242,13 +242,13 @@ class DoneRun(FinishedRun):
 
 
 class TunedRun(FinishedRun):
-    """Record of a tuning run that was trained: it has seen no test image, and has no predictions."""
+    """Record of a finished tuning run, which uses no test images and has no predictions."""
 
     status: Literal["tuned"] = "tuned"
 
 
 class UnfinishedRun(_Run):
-    """Record of a run that failed, diverged or was cut off; results are null."""
+    """Record of a run that failed, diverged or was stopped; its results are null."""
 
     status: Failure
     environment: Environment | None = None
@@ -268,7 +268,7 @@ class UnfinishedRun(_Run):
 
 
 RunRecord: TypeAlias = DoneRun | TunedRun | UnfinishedRun
-"""Record of a run, one JSON file; distinguished by ``status``."""
+"""Record of a run, one JSON file; ``status`` decides which of the three."""
 
 
 @functools.cache
@@ -300,8 +300,8 @@ class PredictionTable:
     def to_parquet(self) -> bytes:
         """Return `to_frame` as a Parquet file.
 
-        Probabilities are stored byte by byte, all exponents, then all first bytes of mantissas, and so on, which
-        compresses to two thirds of the size where there are many classes.
+        Probabilities are stored byte by byte (all exponents, then all first bytes of mantissas, and so on), which
+        compresses to two thirds of the size if there are many classes.
         """
         buffer, shares = io.BytesIO(), [f"p{k}" for k in range(self.probabilities.shape[1])]
         self.to_frame().to_parquet(

@@ -1,4 +1,4 @@
-"""A matrix, its results folder and some of its runs."""
+"""Selection of runs of a matrix."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from benchmark.records.store import Store
 
 @dataclass(frozen=True)
 class Selection:
-    """A matrix with its results folder, and the runs that a command is about.
+    """A matrix with its results folder, and the runs that a command uses.
 
     Attributes:
-        selected: what the selectors name, and the tuning runs that one of these runs waits for; tuning runs first.
-        source: file of the matrix, or None if it was not read by this command.
+        selected: tuning runs that the selected runs wait for, then the runs that the selectors name.
+        source: file of the matrix, or None if this command did not read it.
         overrides: ``KEY=VALUE``, as given to ``--set``.
-        left_out: values that the selectors do not name and the settings contradict, with the reason; the matrix is
-            without them.
+        left_out: values removed from the matrix because the settings contradict them and no selector names them, with
+            the reason.
     """
 
     matrix: Matrix
@@ -38,7 +38,7 @@ class Selection:
     left_out: tuple[str, ...] = ()
 
     def todo(self, *, force: bool = False) -> list[PlannedRun]:
-        """Return the selected runs that are not done, with ``force`` all of them."""
+        """Return the selected runs that are not done, or with ``force`` all selected runs."""
         return [run for run in self.selected if force or run.state != "done"]
 
     def place(self, key: str) -> str:
@@ -46,18 +46,18 @@ class Selection:
         return f"matrix {self.matrix.name}" if self.source is None else file.place(self.source, self.overrides, key)
 
     def remarks(self) -> list[str]:
-        """Return what of the matrix, or of its folders, is left out, or taken in a way that may surprise."""
+        """Return messages on parts of the matrix or its folders that are left out or read in a surprising way."""
         folders = [entry for entry in self.matrix.datasets if entry.is_folder]
         of_folders = [f"{entry.title}: {remark}" for entry in folders for remark in list_folder(entry).important]
         return [*self.left_out, *of_folders]
 
     def floor(self) -> tuple[PlannedRow, ...]:
-        """Return the floor rows of the images that the selected reported runs use, as they are on disk now."""
+        """Return the floor rows for the images of the selected reported runs, with their current state on disk."""
         runs = [planned.spec for planned in self.selected if planned.spec.trial is None]
         return plan_floor(runs, self.store.folder, self.plan.done)
 
     def with_matrix(self, matrix: Matrix, only: Sequence[str] | None = None) -> Selection:
-        """Return another matrix of the same images and name, compared with the records on disk now.
+        """Replace the matrix by another one with the same images and name, and compare it with the records on disk.
 
         Raises:
             UserError: a selector is wrong, or no run matches.
@@ -75,7 +75,7 @@ def select(
     *,
     verify: bool = False,
 ) -> Selection:
-    """Resolve the options that name a matrix and some of its runs; with ``verify``, hash known folders again.
+    """Read a matrix and select some of its runs; with ``verify``, hash known folders again.
 
     Raises:
         UserError: the matrix, an override or a selector is wrong, or no run matches.
@@ -87,7 +87,7 @@ def select(
 
 
 def select_runs(matrix: Matrix, only: Sequence[str], results: Path, *, verify: bool = False) -> Selection:
-    """Compare a matrix with its results folder below ``results``, and select some of its runs; see `select`."""
+    """Compare a matrix with its results folder below ``results`` and select some of its runs; see `select`."""
     identified = identify_weights(identify_folders(matrix, verify=verify), verify=verify)
     store = Store(results / identified.name)
     plan = make_plan(identified, store)
@@ -99,7 +99,7 @@ def _value(run: PlannedRun, key: str) -> str:
 
 
 def _wanted(only: Sequence[str]) -> dict[str, set[str]]:
-    """Return the values that selectors name, by key."""
+    """Return the values named by selectors, per key."""
     keys = ("dataset", "input_mode", "policy", "model", "image_size", "seed", "status")
     wanted: dict[str, set[str]] = {}
     for selector in only:
@@ -131,7 +131,7 @@ def _filter(plan: Plan, only: Sequence[str]) -> tuple[PlannedRun, ...]:
 
 
 def explain_waiting(matrix: Matrix, plan: Plan) -> list[str]:
-    """Return one line per group of runs that waits for its learning rate: why none is chosen."""
+    """Return one line per group of runs that waits for its learning rate, with the reason."""
     waiting = [choice for choice in plan.choices if choice.lr is None]
     titles = [matrix.add_setup(str(choice.group), choice.group.setup) for choice in waiting]
     return [

@@ -1,4 +1,4 @@
-"""The store of records: each is written and read completely or not at all."""
+"""The store of records, which writes and reads each record completely or not at all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from benchmark.records.record import (
 
 @dataclass(frozen=True)
 class DamagedRecord:
-    """A file among the records that is not a valid record."""
+    """A record file that is not a valid record."""
 
     path: Path
     reason: str
@@ -36,13 +36,13 @@ class DamagedRecord:
 
 @dataclass(frozen=True)
 class StaleRecord:
-    """A record of another protocol: its schema may be another one, so that nothing else of it is read."""
+    """A record of another protocol version. Its schema may differ, so only its id is read."""
 
     id: str
 
 
 VERSIONS = {"schema_version", "protocol_version"}
-"""Fields that no file may lack, whatever their default."""
+"""Fields that must be in the file even though they have a default."""
 
 
 class Store:
@@ -56,16 +56,16 @@ class Store:
         self.checkpoints = folder / "checkpoints"
 
     def path(self, run_id: str) -> Path:
-        """Return the record's path."""
+        """Return the path of a record."""
         return self.records / f"{run_id}.json"
 
     def save(
         self, record: RunRecord, predictions: PredictionTable | None = None, shown: Sequence[Exhibit] = ()
     ) -> RunRecord:
-        """Write a record; its predictions and exhibits first, so that a record on disk is always complete.
+        """Write a record, after its predictions and exhibits, so that a record on disk is always complete.
 
         Returns:
-            The record as written: its spec without paths of this machine, with the predictions' file and hash.
+            The record as written, without paths of this machine, with the file and hash of its predictions.
         """
         record = record.model_copy(update={"spec": record.spec.portable})
         if predictions is not None:
@@ -85,18 +85,18 @@ class Store:
         return record
 
     def remove_checkpoints(self, run_id: str) -> None:
-        """Delete the checkpoints of a run, unfinished files included, and the folder if it is empty."""
+        """Delete the checkpoints of a run, including unfinished files, and the folder if it is empty."""
         for file in (*self.checkpoints.glob(f"{run_id}.*"), *self.checkpoints.glob(f".{run_id}.*.tmp")):
             file.unlink(missing_ok=True)
         if self.checkpoints.is_dir() and not any(self.checkpoints.iterdir()):
             self.checkpoints.rmdir()
 
     def checkpointed(self) -> set[str]:
-        """Return the ids of runs with files in `checkpoints`, unfinished ones included."""
+        """Return the ids of runs with files in `checkpoints`, including unfinished files."""
         return {file.name.removeprefix(".").partition(".")[0] for file in self.checkpoints.glob("*")}
 
     def damaged_predictions(self, record: DoneRun) -> DamagedRecord | None:
-        """Return the problem with a record's predictions, or None if they are intact."""
+        """Return what is wrong with a record's predictions, or None if they are intact."""
         try:
             if record.predictions is not None:
                 self._prediction_bytes(record, record.predictions)
@@ -112,11 +112,11 @@ class Store:
             why = error.strerror
             raise UserError(f"{path}: predictions cannot be read ({why}). Run it again with --force.") from None
         if hashlib.sha256(content).hexdigest() != named.sha256:
-            raise UserError(f"{path}: not the predictions that {record.id}.json names. Run it again with --force.")
+            raise UserError(f"{path}: does not match the hash in {record.id}.json. Run it again with --force.")
         return content
 
     def load(self, path: Path) -> RunRecord | StaleRecord | DamagedRecord:
-        """Read a record file; one of another protocol is stale, one that is not a valid record of its name damaged."""
+        """Read a record file: a `StaleRecord` if of another protocol version, a `DamagedRecord` if invalid."""
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -127,10 +127,10 @@ class Store:
             if is_of_another_protocol(content):
                 return StaleRecord(path.stem)
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"][1:]) or "file"  # the first names the status
+            where = ".".join(str(part) for part in first["loc"][1:]) or "file"  # the first part is the status
             return DamagedRecord(path=path, reason=f"{where}: {first['msg']}")
         if record.id != path.stem:
-            return DamagedRecord(path=path, reason=f"holds the record of another run, {record.id}")
+            return DamagedRecord(path=path, reason=f"contains the record of another run, {record.id}")
         if record.protocol_version != PROTOCOL_VERSION:
             return StaleRecord(record.id)
         if record.spec.id != record.id:
@@ -138,7 +138,7 @@ class Store:
         if record.schema_version != SCHEMA_VERSION or not record.model_fields_set >= VERSIONS:
             return DamagedRecord(path=path, reason=f"not of schema version {SCHEMA_VERSION}")
         if not isinstance(record, UnfinishedRun) and isinstance(record, DoneRun) != (record.spec.trial is None):
-            return DamagedRecord(path=path, reason=f"its spec is not that of a run that ends as {record.status}")
+            return DamagedRecord(path=path, reason=f"its spec does not fit the status {record.status}")
         if isinstance(record, DoneRun):
             if record.predictions is None:
                 return DamagedRecord(path=path, reason="predictions: Field required")
@@ -147,7 +147,7 @@ class Store:
         return record
 
     def scan(self) -> Iterator[RunRecord | StaleRecord | DamagedRecord]:
-        """Read every record, in the order of ids."""
+        """Yield every record, ordered by id."""
         for path in sorted(self.records.glob("*.json")):
             yield self.load(path)
 
@@ -155,7 +155,7 @@ class Store:
         """Return a done run's test predictions.
 
         Raises:
-            UserError: the file is missing or is not the one that the record names.
+            UserError: the file is missing or does not match the record.
         """
         assert record.predictions is not None, f"{record.id} was not read from a store"
         content = self._prediction_bytes(record, record.predictions)
@@ -176,7 +176,7 @@ class Store:
         """Return an exhibit's content, or None if it is missing.
 
         Raises:
-            UserError: it cannot be read, or is damaged.
+            UserError: the file cannot be read or is damaged.
         """
         path = self.exhibits / name
         try:
@@ -187,14 +187,14 @@ class Store:
             raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
         if not is_complete(name, content):
             raise UserError(
-                f"{path}: damaged. Delete it and run its runs again with --force, or without it the report "
-                "leaves its pictures out."
+                f"{path}: damaged. Delete it; the report then leaves its pictures out, unless its runs are run again "
+                "with --force."
             )
         return content
 
 
 def is_of_another_protocol(content: bytes) -> bool:
-    """Return whether a record, or a floor row, says that it was made under another protocol."""
+    """Return whether a record or floor row was made under another protocol version."""
     try:
         record = from_json(content)
     except ValueError:
@@ -208,13 +208,13 @@ def find_results(results: Path, name: str) -> Store:
 
     Args:
         results: parent of the results folders.
-        name: of the folder.
+        name: name of the folder.
 
     Raises:
-        UserError: it is missing; the message names the nearest.
+        UserError: the folder is missing; the message suggests the most similar name.
     """
     store = Store(results / name)
     if not store.matrix.is_file():
         known = [path.parent.name for path in results.glob("*/matrix.yaml")]
-        raise UserError(f"{store.folder}: results of this name are missing.{did_you_mean(name, known)}")
+        raise UserError(f"{store.folder}: no results of this name.{did_you_mean(name, known)}")
     return store

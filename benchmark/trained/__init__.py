@@ -1,1 +1,1 @@
-"""A finished run used again: find, restore, predict, export."""
+"""Reuse of finished runs: find, restore, predict, export."""

@@ -1,4 +1,4 @@
-"""Export of a trained run as a folder for plain timm or torchvision and for any ONNX runtime, without this package."""
+"""Export of a trained run for plain timm or torchvision, and for any ONNX runtime, without this package."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LUMA = "grey = (19595 R + 38470 G + 7471 B + 32768) >> 16 (ITU-R 601; Pillow's c
 
 
 def make_config(run: TrainedRun) -> dict[str, Any]:
-    """Return all that is needed to build the network and to prepare an image, as JSON values."""
+    """Return everything needed to build the network and to prepare an image, as JSON values."""
     spec, mode = run.record.spec, INPUT_MODES[run.record.spec.input_mode]
     library, _, name = spec.model.partition("/")
     channels = "grey repeated on three channels" if mode.grey and mode.channels == 3 else "as they are"
@@ -76,7 +76,7 @@ def make_config(run: TrainedRun) -> dict[str, Any]:
 
 
 def render_readme(settings: Mapping[str, Any]) -> str:
-    """Return the folder's README, Markdown, from the return value of `make_config`; its code is complete."""
+    """Return the folder's README in Markdown, with complete code, from the settings of `make_config`."""
     template = Path(__file__).with_name("README.md.j2").read_text(encoding="utf-8")
     readme: str = Template(
         template, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -85,10 +85,10 @@ def render_readme(settings: Mapping[str, Any]) -> str:
 
 
 def describe(settings: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return the files of an exported folder but the network's: the settings, the code that reads images, the README.
+    """Return the files of an exported folder except the network: the settings, the code that reads images, the README.
 
-    ``pixels.py`` is the file by which this package reads images, too: both are shown the same pixels; and so is
-    ``derived.py``, which makes three views of an image.
+    ``pixels.py``, which reads images, and ``derived.py``, which computes the three views of an image, are copies of
+    this package's own modules, so that the exported network gets the same pixels.
 
     Args:
         settings: the return value of `make_config`.
@@ -102,24 +102,24 @@ def describe(settings: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def export(run: TrainedRun, folder: Path) -> float:
-    """Write ``model.safetensors``, ``model.onnx`` and the files of `describe`, after a check by onnxruntime.
+    """Write ``model.safetensors``, ``model.onnx`` and the files of `describe`, after a check with onnxruntime.
 
     Args:
         run: the trained network, on the CPU, in fp32.
-        folder: created; one that contains something else is refused.
+        folder: created if missing; must not contain other files.
 
     Returns:
-        The largest difference of a logit between PyTorch and onnxruntime on `PROBES` images of noise.
+        The largest difference of a logit between PyTorch and onnxruntime on `PROBES` noise images.
 
     Raises:
-        UserError: the network is half of the library's, a package is missing, the folder contains something else, the
+        UserError: the network is only half of the library's, a package is missing, the folder contains other files, the
             network cannot be written as ONNX, or onnxruntime's logits differ from PyTorch's.
     """
     spec = run.record.spec
     if spec.backbone != "complete":
         raise UserError(
-            f"export: run {run.record.id} ({spec.policy}) is half of {spec.model}, which cannot be built without this "
-            "project. `python -m benchmark predict` classifies with it; export a run of another policy."
+            f"export: run {run.record.id} ({spec.policy}) uses half of {spec.model}, which cannot be built without "
+            "this project. Use `python -m benchmark predict`, or export a run of another policy."
         )
     missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
     if missing:
@@ -127,7 +127,7 @@ def export(run: TrainedRun, folder: Path) -> float:
     run.network.to(memory_format=torch.contiguous_format)
     settings = make_config(run)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file():
-        raise UserError(f"{folder}: contains something else already. Name another folder with --output.")
+        raise UserError(f"{folder}: already contains other files. Name another folder with --output.")
     program = _to_onnx(run.network, settings)
     difference = _check(run.network, program, settings)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in run.network.state_dict().items()}
@@ -142,9 +142,9 @@ def export(run: TrainedRun, folder: Path) -> float:
 
 
 def _find_changed(run: TrainedRun) -> dict[str, list[int]]:
-    """Return the shapes of the tensors that the library's own network lacks or has in another shape.
+    """Return the shapes of the tensors that are missing from the library's network or have another shape there.
 
-    They are a bias of the stem (`grey-1ch-folded`), and the stem's weights of a torchvision network of one channel.
+    These are the stem's bias (`grey-1ch-folded`) and the stem's weights of a torchvision network with one channel.
     """
     library, _, name = run.record.spec.model.partition("/")
     classes, channels = len(run.record.dataset.classes), run.record.model.input_channels
@@ -195,7 +195,7 @@ def _to_onnx(network: nn.Module, settings: dict[str, Any]) -> bytes:
 
 
 def _check(network: nn.Module, program: bytes, settings: dict[str, Any]) -> float:
-    """Return the largest difference of a logit on normalised noise: one image, then several at a time."""
+    """Return the largest difference of a logit on normalised noise, for one image and for a batch."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(program, providers=["CPUExecutionProvider"])

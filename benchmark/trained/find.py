@@ -1,4 +1,4 @@
-"""Done runs and their kept weights, found by id or as the winner of a matrix."""
+"""Search for done runs and their kept weights, by id or as the winner of a matrix."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from benchmark.records.store import DamagedRecord, StaleRecord, Store, find_resu
 
 @dataclass(frozen=True)
 class KeptRun:
-    """A done run and the results folder that it is in.
+    """A done run and its results folder.
 
     Attributes:
-        record: of the run.
-        store: of the results folder.
-        title: the choice in words.
+        record: record of the run.
+        store: store of the results folder.
+        title: which run it is, in words.
     """
 
     record: DoneRun
@@ -33,7 +33,7 @@ class KeptRun:
         """Return the file of the best epoch's weights, safetensors.
 
         Raises:
-            UserError: they were not kept; the message ends with the command that makes them.
+            UserError: the weights were not kept; the message ends with the command that produces them.
         """
         path = _weights_file(self.store, self.record.id)
         if path.is_file():
@@ -44,7 +44,7 @@ class KeptRun:
         command = ["python", "-m", "benchmark", "run", "--matrix", str(self.store.matrix)]
         command += ["--results", str(folder.parent), "--set", "keep_weights=best", "--force"]
         command += [word for selector in only for word in ("--only", selector)]
-        raise UserError(f"{path}: the weights of this run were not kept. Make them with:\n{shlex.join(command)}")
+        raise UserError(f"{path}: the weights of this run were not kept. Produce them with:\n{shlex.join(command)}")
 
 
 def _weights_file(store: Store, run_id: str) -> Path:
@@ -52,20 +52,20 @@ def _weights_file(store: Store, run_id: str) -> Path:
 
 
 def find_kept(results: Path, run: str | None, best: str | None, dataset: str | None) -> KeptRun:
-    """Return the run of an id, or the winner of results: the one of the two that is given.
+    """Return the run with id ``run``, or the winner of the results named ``best``.
 
     Raises:
-        UserError: not exactly one of them is given, or the run is missing.
+        UserError: not exactly one of the two is given, or the run is missing.
     """
     if run is not None and best is None:
         return find_run(results, run)
     if best is not None and run is None:
         return find_winner(results, best, dataset)
-    raise UserError("name the network by --run ID, or by --best NAME for the winner of results; one of them.")
+    raise UserError("give exactly one of --run ID and --best NAME (the winner of these results).")
 
 
 def find_run(results: Path, run_id: str) -> KeptRun:
-    """Return the done run of an id from any folder below ``results``, preferably from one with its weights.
+    """Return the done run with an id from any folder below ``results``, preferably one that has its weights.
 
     Raises:
         UserError: the run does not exist, its record is damaged or from another protocol, or it is not done.
@@ -82,9 +82,9 @@ def find_run(results: Path, run_id: str) -> KeptRun:
     if isinstance(record, DamagedRecord):
         raise UserError(f"{record.path}: damaged ({record.reason}). Run it again.")
     if isinstance(record, StaleRecord):
-        raise UserError(f"--run {run_id}: it was made under another protocol. Run it again.")
+        raise UserError(f"--run {run_id}: made under another protocol version. Run it again.")
     if isinstance(record, TunedRun):
-        raise UserError(f"--run {run_id}: {record.spec}: a tuning run, which leaves no weights.")
+        raise UserError(f"--run {run_id}: {record.spec}: this is a tuning run, which keeps no weights.")
     if not isinstance(record, DoneRun):
         raise UserError(f"--run {run_id}: {record.spec} is not done: {record.status}: {record.reason}")
     return KeptRun(record, store, f"run {run_id}")
@@ -95,17 +95,17 @@ def find_winner(results: Path, name: str, dataset: str | None = None) -> KeptRun
 
     Args:
         results: parent of the results folders.
-        name: of the results folder.
-        dataset: label of the dataset, or None for the only one.
+        name: name of the results folder.
+        dataset: label of the dataset, or None if there is only one.
 
     Raises:
-        UserError: there are no such results, several datasets and none is named, or no cell has all its seeds.
+        UserError: the results are missing, there are several datasets and none is named, or no cell has all its seeds.
     """
     store = find_results(results, name)
     matrix = file.load(store.matrix)
     titles = [entry.title for entry in matrix.datasets]
     if dataset is None and len(titles) > 1:
-        raise UserError(f"--best {name}: it has several datasets; name one with --dataset: {', '.join(titles)}.")
+        raise UserError(f"--best {name}: there are several datasets; name one with --dataset: {', '.join(titles)}.")
     wanted = dataset or titles[0]
     if wanted not in titles:
         raise UserError(f"--dataset {wanted}: {name} has no such dataset.{did_you_mean(wanted, titles)}")
@@ -113,7 +113,7 @@ def find_winner(results: Path, name: str, dataset: str | None = None) -> KeptRun
     best = winners(wanted, found)
     if not best:
         raise UserError(
-            f"--best {name}: no cell of {wanted} has all its seeds. Finish it with: python -m benchmark run --matrix "
+            f"--best {name}: no cell of {wanted} has all its seeds. Finish one with: python -m benchmark run --matrix "
             f"{shlex.quote(str(store.matrix))} --results {shlex.quote(str(results))}"
         )
     seed, seeds = best_seed(best[0]), len(best[0].seeds)

@@ -1,4 +1,4 @@
-"""Class probabilities of image files by a trained run; files that are not images are named, the others predicted."""
+"""Class probabilities of image files by a trained run. Files that are not images are reported and skipped."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Prediction:
     """Result for one file.
 
     Attributes:
-        path: as given, or below the folder that was given.
-        probabilities: float32, shape (classes,), or None if the file is bad.
-        problem: the reason why it is bad, or None.
+        path: as given, or below the given folder.
+        probabilities: float32, shape (classes,), or None if the file cannot be used.
+        problem: the reason why it cannot be used, or None.
         clipped: see `restore.Decoded`.
     """
 
@@ -36,13 +36,13 @@ class Prediction:
 
 
 def list_images(given: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files to predict: each file as given, and of a folder everything below it that is not hidden."""
+    """Yield the files to predict: each given file, and all files below a given folder that are not hidden."""
     for path in given:
         yield from (file.path for file in files_below(path)) if path.is_dir() else (path,)
 
 
 def predict(run: TrainedRun, paths: Iterable[Path]) -> Iterator[Prediction]:
-    """Yield one prediction per file, in the order given; a few hundred images are in memory at a time."""
+    """Yield one prediction per file, in the given order, with a few hundred images in memory at a time."""
 
     def decode(path: Path) -> Decoded | str:
         if path.exists() and not path.is_file():

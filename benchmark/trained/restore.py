@@ -1,4 +1,4 @@
-"""A trained network restored from its record and kept weights, with exactly the preprocessing of its training."""
+"""Restoring a trained network from its record and kept weights, with the preprocessing it was trained with."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from benchmark.training.devices import choose_device, resolve_precision
 class Decoded(NamedTuple):
     """One file's pixels: uint8, shape (image_size, image_size, 1 or 3).
 
-    ``clipped`` values of the file lay outside of the window of the run's own images, and were not meant to.
+    ``clipped`` is the number of values outside the window of the run's images, where the file should have none.
     """
 
     pixels: NDArray[np.uint8]
@@ -39,11 +39,10 @@ class TrainedRun:
     """A run's network with its preprocessing.
 
     Attributes:
-        record: of the run.
-        network: in eval mode, on ``device``, channels-last.
-        device: where it computes.
-        precision: ``fp32``, ``fp16`` or ``bf16``: the run's on this device; fp32 on a CPU for a run that was trained on
-            a GPU.
+        record: record of the run.
+        network: the network in eval mode, on ``device``, channels-last.
+        device: device of the computation.
+        precision: ``fp32``, ``fp16`` or ``bf16``, as in the run; fp32 on a CPU if the run was trained on a GPU.
     """
 
     record: DoneRun
@@ -52,10 +51,10 @@ class TrainedRun:
     precision: str
 
     def decode(self, content: bytes) -> Decoded:
-        """Return a file's pixels, decoded and resized like the run's own.
+        """Return a file's pixels, decoded and resized like the images of the run.
 
         Raises:
-            BadImage: it cannot be decoded.
+            BadImage: the file cannot be decoded.
         """
         spec = self.record.spec
         windows, clip, frames = spec.source.reading
@@ -65,7 +64,7 @@ class TrainedRun:
         return Decoded(pixels, 0 if clip else count_clipped(decoded, windows))
 
     def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """Return logits, float32, shape (n, classes), on the CPU, of images treated as in the run's evaluation.
+        """Return logits of images treated as in the run's evaluation: float32, shape (n, classes), on the CPU.
 
         Args:
             pixels: uint8, shape (n, image_size, image_size, 1 or 3), from `decode`.
@@ -81,7 +80,7 @@ class TrainedRun:
             return torch.cat([self.network(images.plain(part.tolist())).float().cpu() for part in parts])
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the classes' probabilities as in a record's predictions: float32, shape (n, classes)."""
+        """Return class probabilities as in a record's predictions: float32, shape (n, classes)."""
         shares: NDArray[np.float32] = self.logits(pixels).double().softmax(dim=1).float().numpy()
         return shares
 
@@ -89,16 +88,16 @@ class TrainedRun:
 def open_run(record: DoneRun, weights: Path, device: torch.device | None = None) -> TrainedRun:
     """Load a done run's network.
 
-    A convolution with a bias in the weights but not in the library's network (the stem of ``grey-1ch-folded``) is given
+    A convolution whose bias is in the weights but not in the library's network (the stem of ``grey-1ch-folded``) gets
     one.
 
     Args:
-        record: of the run.
+        record: record of the run.
         weights: file of its kept weights.
-        device: where to compute, or None for the GPU if there is one.
+        device: device of the computation, or None for the GPU if there is one.
 
     Raises:
-        UserError: the file is not a safetensors file, or not this run's.
+        UserError: the file is not a safetensors file, or does not contain this run's weights.
     """
     try:
         state = load_file(weights)

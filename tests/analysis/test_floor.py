@@ -79,5 +79,5 @@ def test_the_table_of_floor_rows_has_one_line_per_row_done_or_not(tmp_path: Path
 def test_results_refuse_a_floor_row_that_its_predictions_contradict(tmp_path: Path) -> None:
     store, (spec, *_) = Store(tmp_path), floor_specs(RUNS)
     FloorStore(store.folder).save(floor_row(spec, test=0.7), floor_predictions(floor_row(spec, test=0.5)))
-    with pytest.raises(UserError, match=f"{spec.id}.json: says test accuracy"):
+    with pytest.raises(UserError, match=f"{spec.id}.json: test accuracy"):
         factories.results_of(MATRIX, store)

@@ -82,7 +82,7 @@ def test_a_mistake_raises_an_error_with_the_message_of_the_command_line(tmp_path
         benchmark.run(matrix, ray_address="auto", results=tmp_path)
     with pytest.raises(UserError, match="--workers 0: write a positive number"):
         benchmark.run(matrix, workers=0, results=tmp_path)
-    with pytest.raises(UserError, match=r"name the network by --run ID, or by --best NAME"):
+    with pytest.raises(UserError, match=r"give exactly one of --run ID and --best NAME"):
         benchmark.predict("image.png", results=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -124,7 +124,7 @@ def test_a_class_or_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) ->
         ("lost", "cannot be opened"),
         ("x" * 300, "cannot be opened .*File name too long"),
         ("/", "these are all files of the machine"),
-        ("~nobody-of-this-name/d", "home folder is not known"),
+        ("~nobody-of-this-name/d", "home folder is unknown"),
     ],
 )
 def test_what_is_no_folder_is_called_what_it_is(

@@ -1,4 +1,4 @@
-"""Folders of datasets and caches, also where no home folder is known."""
+"""Folders of datasets and caches, with and without a known home folder."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def test_without_a_home_folder_nothing_is_written_to_a_folder_called_tilde(
 
     monkeypatch.delenv("BENCHMARK_CACHE_DIR", raising=False)
     monkeypatch.setattr(platformdirs, "user_cache_dir", folder)
-    with pytest.raises(UserError, match=r"no home folder is known here .* Name a folder by BENCHMARK_CACHE_DIR"):
+    with pytest.raises(UserError, match=r"the home folder is unknown .* Set BENCHMARK_CACHE_DIR to a folder"):
         cache_directory()
 
 
 def test_the_home_of_an_unknown_user_is_named() -> None:
-    with pytest.raises(UserError, match="~no-such-user/images: that home folder is not known"):
+    with pytest.raises(UserError, match="~no-such-user/images: the home folder is unknown"):
         expanded(Path("~no-such-user/images"))

@@ -128,6 +128,6 @@ def test_a_trained_one_is_restored_with_the_predictions_of_its_record_and_is_not
     shares = run.probabilities(data.images[data.test.rows])
     assert np.ptp(shares[:, 0]) > 0.01, "images that all get the same answer would prove nothing"
     np.testing.assert_allclose(shares, outcome.predictions.probabilities, atol=1e-5)
-    with pytest.raises(UserError, match=r"\(truncate\) is half of timm/test_resnet, which cannot be built without"):
+    with pytest.raises(UserError, match=r"\(truncate\) uses half of timm/test_resnet, which cannot be built without"):
         export(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -103,7 +103,7 @@ def test_a_rate_at_which_a_run_diverged_is_out_of_the_choice(tmp_path: Path) -> 
     plan = make_plan(MATRIX, store)
     assert chosen(plan) is None
     assert {run.state for run in plan.runs} == {"waiting"}
-    assert "diverged at each" in plan.choices[0].obstacle
+    assert "diverged at every" in plan.choices[0].obstacle
 
 
 def test_test_scores_of_reported_runs_do_not_move_the_choice(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_record_with_test_scores_is_no_record_of_a_tuning_run_and_the_other_wa
         store.save(record, table)
         found = store.load(store.path(record.id))
         assert isinstance(found, DamagedRecord)
-        assert "its spec is not that of a run that ends as" in found.reason
+        assert "its spec does not fit the status" in found.reason
 
 
 def test_the_record_of_a_tuning_run_has_no_field_for_what_it_must_not_see(tmp_path: Path) -> None:

@@ -124,12 +124,12 @@ DAMAGES: dict[str, tuple[Callable[[FloorStore], object], str]] = {
     "empty": (lambda store: store.path(ROW.id).write_bytes(b""), "file: "),
     "score": (lambda store: changed(store, validation={"accuracy": 75}), "validation.accuracy: "),
     "key": (lambda store: changed(store, spare=1), "spare: "),
-    "name": (lambda store: changed(store, id="0" * 16), "holds another floor row"),
-    "spec": (lambda store: changed(store, spec=json.loads(floor_specs(RUNS)[1].model_dump_json())), "holds another"),
+    "name": (lambda store: changed(store, id="0" * 16), "contains another floor row"),
+    "spec": (lambda store: changed(store, spec=json.loads(floor_specs(RUNS)[1].model_dump_json())), "contains another"),
     "version": (lambda store: changed(store, schema_version=2), "not of schema version 1"),
     "no version": (lambda store: changed(store, protocol_version=None), "not of schema version 1"),
-    "unnamed": (lambda store: changed(store, predictions=None), "does not name its predictions"),
-    "predictions": (other_predictions, "its predictions are others"),
+    "unnamed": (lambda store: changed(store, predictions=None), "names no predictions of its own"),
+    "predictions": (other_predictions, "its predictions have changed"),
     "missing": (
         lambda store: store.path(ROW.id).with_suffix(".parquet").unlink(),
         "its predictions cannot be read: No such file",
@@ -167,7 +167,7 @@ def test_an_accuracy_that_the_predictions_do_not_give_is_refused(store: FloorSto
     read = store.load(ROW.id)
     assert read is not None and not isinstance(read, DamagedRecord)
     with pytest.raises(
-        UserError, match=rf"{ROW.id}\.json: says test accuracy 0\.6.* of 10 images, but 5 of its 10 predictions"
+        UserError, match=rf"{ROW.id}\.json: test accuracy 0\.6.* on 10 images does not match its predictions: 5 of 10"
     ):
         store.answers(read)
 

@@ -52,8 +52,8 @@ def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
     [
         (b"", r"groups\.csv:1: the columns must be fingerprint,image_id,group"),
         (b"fingerprint,image,group\n", r":1: the columns must be"),
-        (b"fingerprint,image_id,group\nrps,a.png\n", r":2: needs the three fields"),
-        (b"fingerprint,image_id,group\nrps,a.png,1\nrps,b,\n", r":3: needs the three fields .*, none of them empty"),
+        (b"fingerprint,image_id,group\nrps,a.png\n", r":2: the three fields"),
+        (b"fingerprint,image_id,group\nrps,a.png,1\nrps,b,\n", r":3: the three fields .* must not be empty"),
         (b"fingerprint,image_id,group\nrps,a.png,1\nrps,a.png,2\n", r":3: a\.png of rps is listed twice"),
         (b"fingerprint,image_id,group\nrps,\xff.png,1\n", r"groups\.csv: cannot be read"),
         (b'fingerprint,image_id,group\nrps,"' + b"a,b,c\n" * 30_000, r"groups\.csv:\d+: field larger than field limit"),

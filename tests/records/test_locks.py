@@ -17,9 +17,9 @@ def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pyt
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(UserError, match="its file system has no locks"):
+    with pytest.raises(UserError, match="the file system does not support locks"):
         Claims(tmp_path).claim("a-run")
-    with pytest.raises(UserError, match="its file system has no locks"), folder_locked(tmp_path):
+    with pytest.raises(UserError, match="the file system does not support locks"), folder_locked(tmp_path):
         raise AssertionError("not reached")
 
 

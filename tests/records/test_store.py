@@ -112,7 +112,7 @@ def test_a_record_under_the_name_of_another_run_is_damaged(store: Store, saved: 
     other = store.path(spec(seeds=[1]).id)
     store.path(saved.id).rename(other)
     (read,) = store.scan()
-    assert read == DamagedRecord(path=other, reason=f"holds the record of another run, {saved.id}")
+    assert read == DamagedRecord(path=other, reason=f"contains the record of another run, {saved.id}")
 
 
 def test_probabilities_of_many_classes_take_two_thirds_of_their_bytes_and_come_back_bit_for_bit() -> None:
@@ -157,7 +157,7 @@ def test_predictions_that_are_missing_or_not_those_of_the_record_are_refused(sto
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"not the predictions that .* names\. Run it again with --force"):
+    with pytest.raises(UserError, match=r"does not match the hash in .*json\. Run it again with --force"):
         store.predictions(saved)
     path.unlink()
     with pytest.raises(UserError, match="predictions cannot be read"):

@@ -156,7 +156,7 @@ def test_a_tuning_run_has_no_weights_to_predict_with(tmp_path: Path) -> None:
     tried = factories.training_spec().model_copy(update={"trial": Trial(lr=1e-3)})
     store = Store(tmp_path / "results" / "tuned")
     store.save(factories.tuned(tried))
-    with pytest.raises(UserError, match="a tuning run, which leaves no weights"):
+    with pytest.raises(UserError, match="a tuning run, which keeps no weights"):
         find_run(tmp_path / "results", tried.id)
 
 
