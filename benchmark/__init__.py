@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from benchmark.api import Results, expand, load_matrix, load_results, plan, predict, run
-
 __version__ = "0.1.0"
 
 __all__ = ["Results", "__version__", "expand", "load_matrix", "load_results", "plan", "predict", "run"]
 
+if TYPE_CHECKING:
+    from benchmark.api import Results, expand, load_matrix, load_results, plan, predict, run
+else:
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from benchmark import api
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from benchmark import api
 
-    return getattr(api, name)
+        return getattr(api, name)
 
 
 def __dir__() -> list[str]:
