@@ -612,7 +612,8 @@ def decided(outcome: Outcome) -> dict[str, Any]:
     whole = dict.fromkeys(("started_at", "finished_at", "environment", "timing", "memory"), True)
     record = outcome.record.model_dump(exclude={**whole, "history": {"__all__": {"train_seconds"}}})
     table = outcome.predictions
-    assert record["status"] == "done" and table is not None, (record["status"], record["reason"], record["log"])
+    assert record["status"] == "done", (record["status"], record["reason"], record["log"])
+    assert table is not None
     numbers = np.concatenate([table.label, table.predicted, table.probabilities.ravel()])
     return {**record, "predictions": (table.image_id, numbers.tobytes()), "shown": outcome.shown}
 

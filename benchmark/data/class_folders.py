@@ -258,10 +258,12 @@ class Layout:
         return bool(self.tree.level(folder).images)
 
     def set_classes(self, names: Iterable[Path | str]) -> str:
+        """Return the option that names the classes."""
         words = sorted(name if isinstance(name, str) else name.name for name in names)
         return "--set " + shlex.quote("datasets.classes=" + json.dumps(words, ensure_ascii=False))
 
     def set_splits(self, splits: Mapping[Path, SplitName]) -> str:
+        """Return the option that names the folders of the splits."""
         named = {split: self.tree.name(folder) for folder, split in splits.items()} or {"train": "NAME", "test": "NAME"}
         words = ", ".join(
             f"{split}: {json.dumps(named[split], ensure_ascii=False)}" for split in SPLITS if split in named
@@ -274,10 +276,12 @@ class Layout:
         return UserError("\n".join([f"{self.place}: can be read in two ways. Say which is meant:", *lines]))
 
     def error(self, message: str) -> UserError:
+        """Return an error with the folder in front."""
         return UserError(f"{self.place}: {message}.")
 
     @property
     def place(self) -> str:
+        """The folder, as a matrix names it."""
         return f"{FOLDER}{as_text(str(self.tree.root))}"
 
 

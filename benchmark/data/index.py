@@ -1,5 +1,8 @@
-"""The split and the group of every image of a dataset, for one ``split_seed``; drawn ones are kept as Parquet in the
-cache folder, under the hash of the files' names and contents, their classes, splits and clips."""
+"""The split and the group of every image of a dataset, for one ``split_seed``.
+
+Drawn ones are kept as Parquet in the cache folder, under the hash of the files' names and contents, their classes,
+splits and clips.
+"""
 
 from __future__ import annotations
 

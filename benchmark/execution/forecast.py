@@ -339,7 +339,6 @@ def _work(spec: RunSpec, images: Images, evaluation: float = EVALUATION) -> floa
     evaluations on them take next to nothing. Validation is also evaluated before the first epoch and at the end, test
     twice at the end.
     """
-
     if not spec.sees_test:
         images = images._replace(test=0)
 

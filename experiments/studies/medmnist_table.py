@@ -39,6 +39,7 @@ def read(source: str) -> dict[str, Any]:
 
 
 def main() -> int:
+    """Compare the catalogue's facts with the package's; return the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("info", type=Path)
     parser.add_argument("--write", action="store_true")

@@ -97,7 +97,8 @@ def test_an_answer_is_the_unweighted_mean_of_the_headlines_that_the_reports_prin
             if difference.contrast.headline and difference.contrast.family == "channels" and not difference.pooled:
                 printed[difference.contrast.dataset] = difference.interval
     channels = found[0]
-    assert channels.pooled is not None and channels.pooled.interval is not None
+    assert channels.pooled is not None
+    assert channels.pooled.interval is not None
     assert {each.dataset: each.difference and each.difference.interval for each in channels.sets} == printed
     own = [printed["beans"], printed["elpv"]]
     assert channels.pooled.interval.mean == pytest.approx(statistics.mean(i.mean for i in own if i is not None))
@@ -120,7 +121,8 @@ def test_a_saturated_test_set_and_one_with_too_few_seeds_are_left_out_and_named(
         record.rename(record.with_suffix(".json"))
     study.read_results.cache_clear()
     assert [each.left_out for each in fewer.sets] == ["", "every compared cell reaches 99 %", "2 seeds done"]
-    assert fewer.pooled is not None and len(fewer.pooled.pooled) == 1
+    assert fewer.pooled is not None
+    assert len(fewer.pooled.pooled) == 1
     assert "rps (every compared cell reaches 99 %) and elpv (2 seeds done)" in study.markdown([fewer], questions, "")
 
 
@@ -134,7 +136,8 @@ def test_heads_that_are_one_function_in_both_modes_are_compared_once_each(found:
     assert {first.input_mode for first, _ in frozen.contrast.pairs} == {"grey-3ch"}
     assert len(frozen.contrast.pairs) == 2
     floor = found[2].sets[0].difference
-    assert floor is not None and floor.contrast.is_against_floor
+    assert floor is not None
+    assert floor.contrast.is_against_floor
 
 
 def test_the_table_has_a_row_for_each_comparison_and_one_for_each_of_its_test_sets(found: list[study.Answer]) -> None:

@@ -41,7 +41,8 @@ def test_all_errors_in_a_class_of_four_hands_leave_three_degrees_of_freedom() ->
     values[:, :60] = RANDOM.integers(0, 2, (3, 60))
     found = images_part(values, Design(labels=labels, groups=hands))
     without = images_part(values, Design(groups=hands))
-    assert found is not None and without is not None
+    assert found is not None
+    assert without is not None
     assert found.df == pytest.approx(3)
     assert without.df == pytest.approx(11)
 
@@ -90,7 +91,8 @@ def test_groups_of_one_size_are_what_their_sums_would_be_as_images(seeds: int) -
     values = (RANDOM.random((seeds, 120)) < 0.3 + 0.4 * RANDOM.random(15)[codes]).astype(np.int64)
     sums = np.stack([np.bincount(codes, weights=row).astype(np.int64) for row in values])
     found, wanted = images_part(values, Design(groups=codes)), images_part(sums, Design())
-    assert found is not None and wanted is not None
+    assert found is not None
+    assert wanted is not None
     assert found == pytest.approx((wanted.variance / 64, wanted.df))
 
 
@@ -115,7 +117,8 @@ def test_showing_every_image_seven_times_adds_no_information(folds: int | None) 
     assert (often.images, often.groups) == (420, 60)
     if folds is None:
         ungrouped = difference_of(repeated, Design(folds, of_repeated))
-        assert ungrouped.standard_error is not None and once.standard_error is not None
+        assert ungrouped.standard_error is not None
+        assert once.standard_error is not None
         assert ungrouped.standard_error < 0.75 * once.standard_error
 
 

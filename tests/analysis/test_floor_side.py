@@ -55,7 +55,8 @@ def test_each_pretrained_policy_is_compared_in_each_grey_mode_and_answers_no_que
     ]
     assert {(each.contrast.second, each.contrast.headline) for each in found} == {(BEST, False)}
     for each, cell in zip(found, cells_of(results, found), strict=True):
-        assert each.interval is not None and cell.accuracy is not None
+        assert each.interval is not None
+        assert cell.accuracy is not None
         assert each.interval.mean == pytest.approx(cell.accuracy.mean - 0.75)
         assert (each.seeds, each.interval.basis) == ((0, 1, 2), "seeds and images")
 
@@ -72,7 +73,9 @@ def test_its_variance_is_that_of_the_images_by_class_and_of_the_cells_runs_alone
         means = cell.correct.mean(axis=0) - floor
         own = [(np.sum(label == k), means[label == k]) for k in range(3)]
         images = math.fsum(n / 100**2 * values.var(ddof=1) for n, values in own)
-        assert each.interval is not None and each.interval.df is not None and cell.runs is not None
+        assert each.interval is not None
+        assert each.interval.df is not None
+        assert cell.runs is not None
         error = math.sqrt(images + cell.runs.excess / 3)
         assert each.interval.standard_error == pytest.approx(error)
         assert each.interval.half_width == pytest.approx(stats.t.ppf(0.975, each.interval.df) * error)

@@ -82,11 +82,13 @@ def test_sixteen_seeds_tell_where_runs_vary_by_one_point_four() -> None:
 
 def test_a_difference_beyond_the_margin_takes_what_shows_it() -> None:
     found = needed(with_parts(0.02, 0.002, mean=0.03), 0.01)
-    assert found is not None and found.seeds is not None
+    assert found is not None
+    assert found.seeds is not None
     error = math.sqrt(0.002 / found.seeds)
     assert 0.03 / error >= stats.norm.ppf(0.975) + stats.norm.ppf(0.8) > 0.03 / math.sqrt(0.002 / (found.seeds - 1))
     stricter = needed(with_parts(0.02, 0.002, mean=0.03), 0.01, level=0.01)
-    assert stricter is not None and stricter.seeds is not None
+    assert stricter is not None
+    assert stricter.seeds is not None
     assert stricter.seeds > found.seeds
 
 

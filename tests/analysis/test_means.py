@@ -70,7 +70,8 @@ def test_the_order_of_seeds_and_images_changes_nothing(values: np.ndarray, rando
 @given(matrices)
 def test_turning_a_difference_round_turns_its_sign_only(values: np.ndarray) -> None:
     there, back = difference_of(values), difference_of(-values)
-    assert there.low is not None and there.high is not None
+    assert there.low is not None
+    assert there.high is not None
     assert (back.low, back.mean, back.high) == (-there.high, -there.mean, -there.low)
 
 
@@ -92,7 +93,8 @@ def test_the_runs_of_two_cells_count_as_independent() -> None:
     random = np.random.default_rng(2)
     first, second = ((random.random((4, 90)) < chance).astype(np.int64) for chance in ([[0.9], [0.6]] * 2, 0.7))
     of_first, of_second = (between_runs(cell, Design()) for cell in (first, second))
-    assert of_first is not None and of_second is not None
+    assert of_first is not None
+    assert of_second is not None
     found = mean_difference(first - second, Design(), combined([(1, of_first), (-1, of_second)]))
     of_images = (first - second).mean(axis=0).var(ddof=1) / 90
     excess = of_first.excess + of_second.excess
@@ -162,7 +164,8 @@ def test_few_errors_of_many_seeds_count_as_no_more_independent_images_than_there
     correct[0, 0] = 0
     found = accuracy_of(correct)
     assert found.floored
-    assert found.low is not None and found.low < 0.98
+    assert found.low is not None
+    assert found.low < 0.98
 
 
 def test_one_image_gives_a_mean_without_an_interval() -> None:
@@ -181,7 +184,8 @@ def test_what_is_no_matrix_of_integers_is_refused(values: np.ndarray) -> None:
 def test_two_seeds_never_give_a_verdict_however_clear_the_difference() -> None:
     clear = np.ones((2, 100), dtype=int)
     found = difference_of(clear)
-    assert found.low is not None and found.low > 0
+    assert found.low is not None
+    assert found.low > 0
     assert found.sign == 0
     assert difference_of(np.ones((3, 100), dtype=int)).sign == 1
     assert difference_of(-np.ones((3, 100), dtype=int)).sign == -1

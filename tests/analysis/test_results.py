@@ -129,7 +129,8 @@ def test_images_that_only_one_cell_has_are_left_out_of_the_pair(tmp_path: Path) 
         second, tests={s: replace(t, images=fewer, correct=t.correct[kept]) for s, t in second.tests.items()}
     )
     values, seeds, design, _ = pair_values([(first, shorter)])
-    assert design.labels is not None and len(design.labels) == 126
+    assert design.labels is not None
+    assert len(design.labels) == 126
     assert values.shape == (3, 126)
     assert seeds == (0, 1, 2)
     assert np.array_equal(values, first.correct[:, kept].astype(int) - second.correct[:, kept])

@@ -101,7 +101,8 @@ def test_a_roc_auc_is_undefined_without_two_classes_and_left_out_of_resamples_wi
     assert 100 < np.count_nonzero(np.isnan(one.resampled[1])) < 300  # (19 / 20)^20 = 36 % of 500
     interval = mean_scores([one], 20, None, 20, None)["roc_auc"]
     assert interval.mean == one.scores[1]
-    assert interval.half_width is not None and 0 < interval.half_width < 1
+    assert interval.half_width is not None
+    assert 0 < interval.half_width < 1
 
 
 def test_the_order_of_the_images_changes_no_bit_of_the_scores() -> None:

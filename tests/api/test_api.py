@@ -138,7 +138,8 @@ def test_report_writes_the_same_files_into_any_folder(quick: benchmark.Results, 
 
 
 def test_print_shows_the_answer_and_the_table_and_a_notebook_one_line(quick: benchmark.Results) -> None:
-    assert "95 % interval" in str(quick) and "grey-1ch" in str(quick)
+    assert "95 % interval" in str(quick)
+    assert "grey-1ch" in str(quick)
     assert repr(quick) == f"Results({str(COMMITTED / 'quick')!r})"
 
 
@@ -208,7 +209,8 @@ def test_predict_gives_the_probability_of_each_class_and_why_a_file_is_not_an_im
     assert list(found.columns) == ["path", "class", "p(lying)", "p(standing)", "problem"]
     assert len(found) == 41
     (bad,) = found[found["problem"].notna()].to_dict("records")
-    assert bad["path"].endswith("broken.png") and pd.isna(bad["class"])
+    assert bad["path"].endswith("broken.png")
+    assert pd.isna(bad["class"])
     good = found[found["problem"].isna()]
     assert (good[["p(lying)", "p(standing)"]].sum(axis=1) - 1).abs().max() < 1e-6
     assert set(good["class"]) <= {"lying", "standing"}

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -136,18 +135,19 @@ def test_a_ray_cluster_that_cannot_be_reached_exits_2_with_one_message_before_an
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tuple[Commands, str]]:
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Commands, str]:
     project = Commands(tmp_path_factory.mktemp("finished"), cache)
     done = project.run("run", "--matrix", project.matrix())
     assert done.returncode == 0, done.stderr
-    yield project, done.stdout
+    return project, done.stdout
 
 
 @pytest.mark.slow
 def test_run_executes_the_matrix_prints_a_table_and_writes_the_report(finished: tuple[Commands, str]) -> None:
     project, printed = finished
     assert [record["status"] for record in project.records().values()] == ["done"] * 4
-    assert "grey-1ch" in printed and "95 % interval" in printed
+    assert "grey-1ch" in printed
+    assert "95 % interval" in printed
     folder = project.folder / "results" / "tiny"
     assert {"matrix.yaml", "records", "report.md", "table.csv", "figures"} <= {path.name for path in folder.iterdir()}
     assert len(list((folder / "figures").glob("*.png"))) >= 3
@@ -412,7 +412,8 @@ def test_a_small_folder_is_evaluated_by_cross_validation_from_matrix_to_report(p
     tested = {}
     for record in project.records().values():
         dataset, spec = record["dataset"], record["spec"]
-        assert isinstance(dataset, dict) and isinstance(spec, dict)
+        assert isinstance(dataset, dict)
+        assert isinstance(spec, dict)
         assert dataset["folds"] == 5
         predictions = pd.read_parquet(project.folder / "results" / "tiny" / "records" / f"{record['id']}.parquet")
         assert len(predictions) == 16

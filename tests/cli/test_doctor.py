@@ -71,7 +71,8 @@ def test_doctor_shows_the_machine_and_what_would_stop_a_run(tmp_path: Path) -> N
     too_small = project.matrix(models=["torchvision/alexnet"], training={**TRAINING, "image_size": 32})
     stopped = project.run("doctor", "--matrix", too_small)
     assert stopped.returncode == 1
-    assert "STOPS  preflight" in stopped.stdout and "tiny.yaml:" in stopped.stdout
+    assert "STOPS  preflight" in stopped.stdout
+    assert "tiny.yaml:" in stopped.stdout
     missing = project.matrix(datasets=["elpv", "hotdog"], models=["timm/test_resnot"])
     stopped = project.run("doctor", "--matrix", missing, "--data-dir", str(tmp_path))
     assert stopped.returncode == 1

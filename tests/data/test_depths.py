@@ -40,8 +40,7 @@ def grey_levels(content: bytes) -> Values:
 
 
 def is_kept(content: bytes, bits: int, *, inverted: bool = False) -> bool:
-    """Return whether a file of a ramp is read, with all its levels that 8 bits can hold, in its order; else it is
-    refused."""
+    """Return whether a file of a ramp is read, with all its levels that 8 bits can hold, in its order, or refused."""
     try:
         levels = grey_levels(content)
     except BadImage:

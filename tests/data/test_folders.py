@@ -118,7 +118,9 @@ def test_a_column_group_keeps_its_images_together_and_makes_them_one_unit(tmp_pa
     for seed in range(5):
         run = opened(tmp_path, seed=seed)
         sides = [{run.test_groups[name] for name in s.image_ids} for s in (run.train, run.validation, run.test)]
-        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+        assert not sides[0] & sides[1]
+        assert not sides[0] & sides[2]
+        assert not sides[1] & sides[2]
         assert set(run.test_groups.values()) == {f"patient {k}" for k in range(20)}
         assert len(run.test_groups) == 60, "of all folds"
 

@@ -121,7 +121,8 @@ def test_datasets_without_splits_have_their_class_folders_in_the_root_and_use_fo
     listing = list_files(DatasetSource(name="neu"), tmp_path)
     assert summary(listing)["rolled-in-scale/1.bmp"] == ("rolled-in-scale", None)
     assert listing.notes == ("12 images in the train split, the original has 1800",)
-    assert listing.uses_folds("split") and DatasetSource(name="neu").uses_folds("split")
+    assert listing.uses_folds("split")
+    assert DatasetSource(name="neu").uses_folds("split")
     (tmp_path / "neu" / "pitted").rename(tmp_path / "neu" / "pitted_surface")
     with pytest.raises(UserError, match=r"'pitted_surface'.*expected.*'pitted',.*Put there: .* neu/<class>/"):
         list_files(DatasetSource(name="neu"), tmp_path)
@@ -143,7 +144,8 @@ def test_pictures_of_one_magnetic_tile_under_several_exposures_are_one_group_and
     write(root, "MT_Free/exp1_num_100.png")
     listing = list_files(DatasetSource(name="magnetic-tile"), tmp_path)
     clips = {file.path.name: file.clip for file in listing.files}
-    assert len(clips) == 10 and all(file.path.suffix == ".jpg" for file in listing.files)
+    assert len(clips) == 10
+    assert all(file.path.suffix == ".jpg" for file in listing.files)
     assert {clips[f"exp{e}_num_{n}.jpg"] for e, n in ((1, 100), (2, 130), (3, 530))} == {"100"}
     assert clips["exp1_num_931.jpg"] == "931", "more than 400 after 530"
     assert len(set(clips.values())) == 8
@@ -171,7 +173,8 @@ def test_the_list_of_the_part_of_pets_names_2888_images_of_37_breeds() -> None:
     assert len(names) == sum(info.images.values()) == 2888
     assert {name.rsplit("_", 1)[0] for name in names} == set(info.classes)
     assert info.classes == CATALOGUE["pets"].classes
-    assert "2,888 of 7,349 images" in info.caution and "160 pixels" in info.caution, "reports name it as a subset"
+    for words in ("2,888 of 7,349 images", "160 pixels"):
+        assert words in info.caution, "reports name it as a subset"
 
 
 @pytest.mark.slow
@@ -190,12 +193,16 @@ def test_elpv_has_2223_images_in_three_drawn_splits_and_five_folds_test_each_onc
         load_dataset(source, split_seed=0, image_size=32, grey=True, evaluation="folds", seed=seed) for seed in range(5)
     ]
     tested = Counter(name for run in runs for name in run.test.image_ids)
-    assert len(tested) == 2223 and set(tested.values()) == {1}
+    assert len(tested) == 2223
+    assert set(tested.values()) == {1}
     groups = runs[0].test_groups
-    assert len(groups) == 2223 and len(set(groups.values())) < 2223
+    assert len(groups) == 2223
+    assert len(set(groups.values())) < 2223
     for run in runs:
         assert (run.folds, run.fingerprint, run.test_groups) == (5, runs[0].fingerprint, groups)
         sides = [{groups[name] for name in split.image_ids} for split in (run.train, run.validation, run.test)]
-        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+        assert not sides[0] & sides[1]
+        assert not sides[0] & sides[2]
+        assert not sides[1] & sides[2]
         assert len(run.train) + len(run.validation) + len(run.test) == 2223
         assert np.bincount(run.test.labels) / len(run.test) == pytest.approx([1508 / 2223, 715 / 2223], abs=0.01)

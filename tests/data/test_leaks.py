@@ -70,9 +70,11 @@ def test_a_copy_of_a_test_image_among_the_training_images_stops_a_run(
     with pytest.raises(UserError) as caught:
         opened(folder)
     message = str(caught.value)
-    assert "datasets check folder:" in message and "--set on_leak=drop-train" in message
+    assert "datasets check folder:" in message
+    assert "--set on_leak=drop-train" in message
     told = errors(folder)
-    assert len(told) == 2 and told[0].startswith("duplicates across splits: test/a/3.png: same as train/a/copy.")
+    assert len(told) == 2
+    assert told[0].startswith("duplicates across splits: test/a/3.png: same as train/a/copy.")
     assert all(line in message for line in told), "check and run say the same"
 
 

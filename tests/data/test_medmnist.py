@@ -91,7 +91,8 @@ def test_the_catalogue_has_the_seven_grey_sets_in_four_sizes_with_the_packages_a
         (download,) = info.downloads
         assert download.file == info.layout.file == name.replace("-", "_") + ".npz"
         assert download.urls[0].startswith("https://zenodo.org/records/10519652/files/")
-        assert not info.colour and info.licence == "CC BY 4.0"
+        assert not info.colour
+        assert info.licence == "CC BY 4.0"
         base, _, side = name.partition("-")
         assert (len(info.classes), *(info.images[split] for split in SPLITS)) == PUBLISHED[base]
         assert info.layout.side == int(side or 28)
@@ -269,4 +270,5 @@ def test_a_file_that_is_there_is_kept_and_not_taken_for_an_archive(server: Serve
     path.write_bytes(b"precious")
     with pytest.raises(UserError, match=r"breastmnist\.npz exists and is kept as it is: move it away first"):
         prepare(info, tmp_path)
-    assert path.read_bytes() == b"precious" and server.requests == []
+    assert path.read_bytes() == b"precious"
+    assert server.requests == []

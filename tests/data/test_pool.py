@@ -73,7 +73,8 @@ def test_ctrl_c_ends_the_work_with_its_threads() -> None:
     )
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", script], stdout=pipe, stderr=pipe, text=True) as process:
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         process.stdout.readline()
         os.kill(process.pid, signal.SIGINT)
         assert "KeyboardInterrupt" in process.stderr.read()

@@ -164,7 +164,8 @@ def test_split_folders_in_the_paths_are_not_overlooked(tmp_path: Path) -> None:
     text = "path,label\ntrain/1.png,a\ntrain/2.png,b\ntest/3.png,a\n"
     table(tmp_path, text, images=images)
     message = refused(tmp_path)
-    assert "can be read in two ways" in message and "lacks a column split" in message
+    assert "can be read in two ways" in message
+    assert "lacks a column split" in message
     empty = text.replace("label", "label,split").replace("a\n", "a,\n").replace("b\n", "b,\n")
     table(tmp_path, empty, images=images)
     assert {split for _, split, _ in read(tmp_path).values()} == {None}

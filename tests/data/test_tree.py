@@ -37,7 +37,8 @@ def test_images_behind_links_are_taken_once(tmp_path: Path) -> None:
     assert of_a == ["a/0.png", "a/1.png", "a/2.png", "a/again/5.png", "a/more/4.png", "a/one.png"]
     assert sorted(file.id for file in listing.files if file.label == 2) == ["c/4.png", "c/deep/5.png"]
     circles = next(remark for remark in listing.remarks if "links" in remark.text)
-    assert circles.names == ("a/more/deep",) and circles.matters
+    assert circles.names == ("a/more/deep",)
+    assert circles.matters
 
 
 def test_links_that_lead_in_circles_are_named_and_not_followed(tmp_path: Path) -> None:

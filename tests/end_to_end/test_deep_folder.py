@@ -64,7 +64,8 @@ def test_deep_files_are_run_predicted_and_exported_as_their_copies_of_8_bits(tmp
     rows = {row["path"]: row for row in csv.DictReader(predicted.stdout.splitlines())}
     assert set(rows) == {images[0], images[1]}
     assert rows[images[0]]["p(lying)"] == rows[images[1]]["p(lying)"]
-    assert f"{images[2]}: " in predicted.stderr and "outside of this dataset's window, 0 to 4095" in predicted.stderr
+    assert f"{images[2]}: " in predicted.stderr
+    assert "outside of this dataset's window, 0 to 4095" in predicted.stderr
     exported = project.run("export", "--run", run, "--output", "exported")
     assert exported.returncode == 0, exported.stderr
     config = json.loads((tmp_path / "exported" / "config.json").read_text())

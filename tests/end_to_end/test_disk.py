@@ -90,7 +90,7 @@ def test_damaged_files_are_named_by_status_and_report_and_run_makes_them_again(
     record.write_bytes(record.read_bytes()[:700])
     for verb in (["status", "--matrix", file], ["report"], ["report", "--check"]):
         told = invoked(*verb)
-        assert told.exit_code == 1 and isinstance(told.exception, SystemExit), verb
+        assert (told.exit_code, type(told.exception)) == (1, SystemExit), verb
         assert record.name in told.output
     assert f"records/{record.name}" in (store.folder / "report.md").read_text()
     table = other.with_suffix(".parquet")
@@ -99,7 +99,8 @@ def test_damaged_files_are_named_by_status_and_report_and_run_makes_them_again(
     assert status.exit_code == 1
     assert table.name in status.stdout
     refused = invoked("report").exception
-    assert isinstance(refused, UserError) and table.name in str(refused)
+    assert isinstance(refused, UserError)
+    assert table.name in str(refused)
     again = commands.run("run", "--matrix", file, "--force")
     assert again.returncode == 0, again.stderr
     assert invoked("status", "--matrix", file).exit_code == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
 
 import pytest
 from markdown_it import MarkdownIt
@@ -25,7 +24,7 @@ LABELS = ("../../x", SCRIPT, "/etc/x", "a|b", "_ % # {", "=two+words", '" onload
 
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     """Return the folder of a command that has run, four levels deep, with its images next to it."""
     top = tmp_path_factory.mktemp("hostile")
     images = top / "images"
@@ -54,7 +53,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     for verb in (["report"], ["report", "--check"], ["status", "--matrix", matrix], ["plan", "--matrix", matrix]):
         ended = made.run(*verb)
         assert ended.returncode == 0, ended.stderr
-    yield made
+    return made
 
 
 LABEL = "<script>alert(1)<script> ../../x _ % # {"

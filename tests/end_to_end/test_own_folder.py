@@ -82,7 +82,8 @@ def test_a_key_of_the_entry_is_followed_and_kept(tmp_path: Path) -> None:
     fitted = own_folder.fit(tmp_path, keys, has_gpu=lambda: False)
     assert "left out: 1 entry, in no class folder: plan.png." in fitted.choices
     (entry,) = file.load(file.find("folder"), [*fitted.overrides, *keys]).datasets
-    assert entry.splits is not None and entry.splits.folders == {"train": "one", "test": "two"}
+    assert entry.splits is not None
+    assert entry.splits.folders == {"train": "one", "test": "two"}
 
 
 @pytest.mark.parametrize(

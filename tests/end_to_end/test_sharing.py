@@ -65,7 +65,8 @@ def test_what_a_killed_command_had_claimed_is_taken_over_and_its_worker_is_gone(
     _, err = second.communicate(timeout=240)
     assert second.returncode == 0, err
     (record,) = commands.records().values()
-    assert record["timing"]["resumed_after"] and record["timing"]["resumed_after"][0] > 0
+    assert record["timing"]["resumed_after"]
+    assert record["timing"]["resumed_after"][0] > 0
 
 
 @pytest.mark.stress

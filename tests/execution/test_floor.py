@@ -107,9 +107,14 @@ def test_a_process_that_is_ended_again_and_again_is_named(tmp_path: Path, monkey
 
 def test_a_command_that_ends_by_an_error_saves_no_row_and_leaves_no_thread(tmp_path: Path) -> None:
     rows = background(tmp_path, planned(tmp_path, "shape-control"))
-    with pytest.raises(UserError, match="a network"), rows:
-        rows.start()
-        raise UserError("a network cannot be built")
+
+    def fail() -> None:
+        with rows:
+            rows.start()
+            raise UserError("a network cannot be built")
+
+    with pytest.raises(UserError, match="a network"):
+        fail()
     assert rows.wait() == []
     assert [row.state for row in planned(tmp_path, "shape-control")] == ["pending"] * 4
 

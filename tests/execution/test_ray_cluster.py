@@ -76,7 +76,8 @@ def test_a_lost_node_costs_no_run_and_changes_no_bit(two_nodes: tuple[Any, Any],
     on_ray, here = context(tmp_path / "ray"), context(tmp_path / "local", workers=2)
     executor = RayExecutor(cluster.address, workers=2, threads=1)
     found = outcomes(executor, runs, on_ray, on_event=kill_when_both_work)
-    assert len(warnings) == 1 and "its node was lost" in warnings[0]
+    assert len(warnings) == 1
+    assert "its node was lost" in warnings[0]
     expected = outcomes(run_locally, runs, here)
     for run in runs:
         assert decided(found[run.id]) == decided(expected[run.id])
@@ -100,7 +101,9 @@ def test_a_killed_worker_costs_its_run_alone(tmp_path: Path) -> None:
     found = outcomes(executor, [first, second], context(tmp_path), on_event=kill_the_first)
     killed = found[first.id].record
     assert (killed.status, found[second.id].record.status) == ("killed", "done")
-    assert killed.reason is not None and "SIGKILL" in killed.reason and killed.log
+    assert killed.reason is not None
+    assert "SIGKILL" in killed.reason
+    assert killed.log
 
 
 def node(name: str, alive: bool = True, **resources: float) -> dict[str, Any]:

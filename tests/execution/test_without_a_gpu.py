@@ -73,7 +73,8 @@ def test_a_batch_goes_through_the_network_to_loss_and_metrics_on_the_gpu(
         images.augment([parse("hflip")], seed=0, epoch=1)
         batch, labels = images.__getitems__(POSITIONS)
         assert batch.device == labels.device == GPU
-        assert batch.shape == (3, built.input_channels, 32, 32) and batch.dtype == torch.float32
+        assert batch.shape == (3, built.input_channels, 32, 32)
+        assert batch.dtype == torch.float32
         assert batch.is_contiguous(memory_format=torch.channels_last)
         logits = network(batch)
         loss = nn.CrossEntropyLoss()(logits, labels)

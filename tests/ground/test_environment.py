@@ -38,7 +38,8 @@ HARMLESS = {
 def names_read(library: str) -> set[str]:
     """Return the names of variables that a library's files read."""
     found = importlib.util.find_spec(library)
-    assert found is not None and found.origin is not None
+    assert found is not None
+    assert found.origin is not None
     root = Path(found.origin).parent
     paths = [path for name in READ[library] for path in ([root / name] if "." in name else (root / name).glob("*.py"))]
     pattern = r"""(?:environ\.get\(|environ\[|getenv\(|_from_env\(|VAR = )\s*["'](\w+)["']"""

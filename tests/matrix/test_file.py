@@ -284,7 +284,8 @@ SPLITS = [
 def test_splits_that_name_no_folders_of_their_own_are_refused_by_the_option(splits: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         matrix_file.read_source("folder:a", [f"datasets.splits={splits}"])
-    assert str(caught.value).startswith(f"--set datasets.splits={splits}: ") and message in str(caught.value)
+    assert str(caught.value).startswith(f"--set datasets.splits={splits}: ")
+    assert message in str(caught.value)
 
 
 def test_the_entry_of_one_dataset_is_read_as_in_a_matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

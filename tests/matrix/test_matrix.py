@@ -229,7 +229,8 @@ def test_a_changed_copy_of_a_spec_does_not_keep_the_id_that_was_read_before(deep
     assert spec.id == spec.model_copy(deep=deep).id
     changed = spec.model_copy(update={"seed": 1}, deep=deep)
     assert changed.id == RunSpec.model_validate(changed.model_dump()).id != spec.id
-    assert "id" not in changed.model_dump() and changed == RunSpec.model_validate(changed.model_dump())
+    assert "id" not in changed.model_dump()
+    assert changed == RunSpec.model_validate(changed.model_dump())
 
 
 @pytest.mark.parametrize(

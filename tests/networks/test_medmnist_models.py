@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional
 
 from benchmark.errors import UserError
 from benchmark.matrix.input_modes import INPUT_MODES
@@ -41,7 +41,7 @@ def by_hand(state: dict[str, Tensor], depths: tuple[int, ...], images: Tensor) -
 
     def convolved(x: Tensor, name: str, stride: int = 1) -> Tensor:
         weight = state[f"{name}.weight"]
-        return F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+        return functional.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
 
     x = normed(convolved(images, "conv1"), "bn1").clamp(min=0)
     for stage, depth in enumerate(depths, start=1):

@@ -83,11 +83,13 @@ def test_runs_of_the_same_images_share_their_files_and_a_run_that_is_not_asked_l
     shown = {"exhibits": store.exhibits, "keep_thumbnails": "all"}
     first = measured(factories.training_spec(seed=0), tmp_path, **shown)
     saved = store.save(first.record, first.predictions, first.shown)
-    assert isinstance(saved, DoneRun) and saved.exhibits is not None
+    assert isinstance(saved, DoneRun)
+    assert saved.exhibits is not None
     names = [path.name for path in store.exhibits.iterdir()]
     assert names == [saved.exhibits.thumbnails]
     second = measured(factories.training_spec(seed=1), tmp_path, **shown)
-    assert isinstance(second.record, DoneRun) and second.record.exhibits == saved.exhibits
+    assert isinstance(second.record, DoneRun)
+    assert second.record.exhibits == saved.exhibits
     assert [exhibit.content for exhibit in second.shown] == [None]
     other = exhibits.thumbnails(
         factories.training_spec(), replace(factories.dataset(), fingerprint="1" * 64), True, tmp_path
@@ -95,7 +97,8 @@ def test_runs_of_the_same_images_share_their_files_and_a_run_that_is_not_asked_l
     assert other.name != names[0]
     not_asked = measured(factories.training_spec(), tmp_path)
     assert not_asked.shown == ()
-    assert isinstance(not_asked.record, DoneRun) and not_asked.record.exhibits is not None
+    assert isinstance(not_asked.record, DoneRun)
+    assert not_asked.record.exhibits is not None
     assert not_asked.record.exhibits.thumbnails is None
 
 

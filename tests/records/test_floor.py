@@ -41,9 +41,11 @@ def test_a_row_reads_back_as_it_was_written_and_names_its_predictions(tmp_path: 
     store = FloorStore(tmp_path)
     store.save(made, floor_predictions(made))
     read = store.load(made.id)
-    assert read is not None and not isinstance(read, DamagedRecord)
+    assert read is not None
+    assert not isinstance(read, DamagedRecord)
     assert read.model_copy(update={"predictions": None}) == made
-    assert read.predictions is not None and read.predictions.rows == 10
+    assert read.predictions is not None
+    assert read.predictions.rows == 10
     store.answers(read)
     assert sorted(path.name for path in store.folder.iterdir()) == [f"{made.id}.json", f"{made.id}.parquet"]
 
@@ -162,10 +164,12 @@ def test_a_writer_killed_before_the_row_itself_leaves_it_pending_and_the_next_on
 
 def test_an_accuracy_that_the_predictions_do_not_give_is_refused(store: FloorStore) -> None:
     row = store.load(ROW.id)
-    assert row is not None and not isinstance(row, DamagedRecord)
+    assert row is not None
+    assert not isinstance(row, DamagedRecord)
     changed(store, test={**row.test.model_dump(), "accuracy": 0.6})
     read = store.load(ROW.id)
-    assert read is not None and not isinstance(read, DamagedRecord)
+    assert read is not None
+    assert not isinstance(read, DamagedRecord)
     with pytest.raises(
         UserError, match=rf"{ROW.id}\.json: test accuracy 0\.6.* on 10 images does not match its predictions: 5 of 10"
     ):

@@ -26,7 +26,8 @@ def test_the_wheel_carries_matrices_templates_and_tables_and_finds_a_matrix_by_n
     assert "benchmark/py.typed" in names, "type checkers read the annotations of an installed package"
     assert wheel.name.split("-")[1] == benchmark.__version__
     data = {path for path in (PROJECT / "benchmark").rglob("*") if path.suffix in {".csv", ".j2", ".json"}}
-    assert data and {str(path.relative_to(PROJECT)) for path in data} <= names
+    assert data
+    assert {str(path.relative_to(PROJECT)) for path in data} <= names
     assert not [name for name in names if "studies" in name]
     assert not [name for name in names if name.split("/")[0] in {"tests", "results", "experiments"}]
     plan = [sys.executable, "-m", "benchmark", "plan", "--matrix", "full"]

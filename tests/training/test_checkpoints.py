@@ -140,7 +140,8 @@ def test_random_numbers_drawn_in_training_go_on_where_they_were(tmp_path: Path) 
     whole = draws(None, None, seed=1)
     first = draws(Checkpoints(tmp_path, spec.id, {}, every=0), 2, seed=1)
     second = draws(Checkpoints(tmp_path, spec.id, {}), None, seed=2)
-    assert first and second
+    assert first
+    assert second
     assert first + second == whole
 
 

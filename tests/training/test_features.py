@@ -149,7 +149,9 @@ def test_the_folds_of_one_set_of_images_share_their_features(tmp_path: Path) -> 
     )
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
     alone = frozen(built.network, whole)
-    assert first is not None and second is not None and alone is not None
+    assert first is not None
+    assert second is not None
+    assert alone is not None
 
     def features_of(source: Source | None, seed: int | None = None) -> Tensor:
         assert source is not None

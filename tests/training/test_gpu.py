@@ -59,7 +59,8 @@ def test_images_streamed_to_the_gpu_give_the_batches_of_images_kept_there(augmen
         images.train.augment(run.augment, seed=0, epoch=1)
         shown.append([(x.cpu(), y.cpu()) for x, y in loader(images.train, batches)])
     for (x, y), (other_x, other_y) in zip(*shown, strict=True):
-        assert torch.equal(x, other_x) and torch.equal(y, other_y)
+        assert torch.equal(x, other_x)
+        assert torch.equal(y, other_y)
 
 
 @pytest.mark.parametrize("name", sorted(set(AUGMENTATIONS) - {"noise"}))
@@ -116,13 +117,16 @@ def test_no_training_step_waits_for_the_gpu(precision: str, resident: bool, monk
 @pytest.mark.parametrize("precision", ["fp16", "auto"])
 def test_a_run_in_half_precision_learns_and_is_recorded(precision: str, tmp_path: Path) -> None:
     record = record_of(factories.training_spec(epochs=6, precision=precision), tmp_path)
-    assert record.status == "done" and record.environment is not None and record.memory is not None
+    assert record.status == "done"
+    assert record.environment is not None
+    assert record.memory is not None
     expected = "fp16" if precision == "fp16" or not has_fast_bf16(GPU) else "bf16"
     assert record.environment.precision == expected
     assert record.environment.device == torch.cuda.get_device_name()
     _, first, *_, last = (epoch.train_loss or math.inf for epoch in record.history)
     assert last < first
-    assert record.memory.peak_device_bytes is not None and record.memory.peak_device_bytes > 0
+    assert record.memory.peak_device_bytes is not None
+    assert record.memory.peak_device_bytes > 0
 
 
 def test_a_half_precision_run_resumes_to_the_same_weights(tmp_path: Path) -> None:

@@ -52,8 +52,11 @@ def test_a_run_leaves_a_whole_record_whose_scores_are_its_predictions(tmp_path: 
 
 def test_a_record_says_what_was_trained_on_what_and_how_long(tmp_path: Path) -> None:
     record = measured(factories.training_spec(policy="finetune"), tmp_path, workers=2, preregistered="c0ffee").record
-    assert record.environment is not None and record.environment.preregistered == "c0ffee"
-    assert record.model is not None and record.timing is not None and record.environment is not None
+    assert record.environment is not None
+    assert record.environment.preregistered == "c0ffee"
+    assert record.model is not None
+    assert record.timing is not None
+    assert record.environment is not None
     assert [stage.trainable for stage in record.model.stages] == ["head", "all"]
     assert record.model.stages[1].trainable_parameters == record.model.parameters
     assert record.model.input_channels == 1
@@ -79,8 +82,10 @@ def test_a_run_that_raises_is_recorded_with_its_traceback(tmp_path: Path) -> Non
     spec = factories.training_spec().model_copy(update={"source": factories.training_spec().source})
     record = run.execute_run(spec, context(tmp_path / "nothing here")).record
     assert record.status == "failed"
-    assert record.reason is not None and "UserError" in record.reason
-    assert record.traceback is not None and "load_dataset" in record.traceback
+    assert record.reason is not None
+    assert "UserError" in record.reason
+    assert record.traceback is not None
+    assert "load_dataset" in record.traceback
     assert record.test is None
 
 
@@ -121,7 +126,8 @@ def test_a_run_whose_loss_is_not_finite_is_recorded_as_diverged(
     monkeypatch.setattr(run, "load_run_images", lambda spec, data_dir: factories.dataset())
     record = run.execute_run(factories.training_spec(lr=1e30), context(tmp_path)).record
     assert record.status == "diverged"
-    assert record.reason is not None and "in epoch 1" in record.reason
+    assert record.reason is not None
+    assert "in epoch 1" in record.reason
 
 
 def test_a_run_out_of_memory_is_recorded_as_oom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

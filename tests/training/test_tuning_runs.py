@@ -47,7 +47,8 @@ def test_a_tuning_run_reaches_the_validation_scores_of_the_reported_run_with_its
     spec = factories.training_spec(seed=5)
     context = RunContext(None, tmp_path)
     reported, tuned = (train_and_score(run, context, factories.dataset).record for run in (spec, trying(spec)))
-    assert isinstance(reported, DoneRun) and isinstance(tuned, TunedRun)
+    assert isinstance(reported, DoneRun)
+    assert isinstance(tuned, TunedRun)
     assert tuned.validation == reported.validation
     assert [epoch.val_loss for epoch in tuned.history] == [epoch.val_loss for epoch in reported.history]
     assert tuned.best_epoch == reported.best_epoch
@@ -62,7 +63,8 @@ def test_test_images_and_labels_do_not_move_what_a_tuning_run_reports(tmp_path: 
     first, second = (
         train_and_score(spec, RunContext(None, tmp_path), partial(replace, d)).record for d in (data, other)
     )
-    assert isinstance(first, TunedRun) and isinstance(second, TunedRun)
+    assert isinstance(first, TunedRun)
+    assert isinstance(second, TunedRun)
     assert first.validation == second.validation
 
 

@@ -388,8 +388,10 @@ _TURNS: Mapping[int, tuple[Image.Transpose, Callable[[Array], Array]]] = {
 
 
 def _upright(decoded: Image.Image | Deep, orientation: int) -> Image.Image | Deep:
-    """Return it turned by EXIF's orientation. Not by Pillow's exif_transpose: that writes EXIF again, and fails on any
-    mistyped tag."""
+    """Return an image turned by EXIF's orientation.
+
+    Pillow's exif_transpose writes EXIF again, and fails on any mistyped tag.
+    """
     if orientation not in _TURNS:
         return decoded
     method, turn = _TURNS[orientation]
@@ -758,8 +760,11 @@ def _tiff_on_white(image: Image.Image, alpha: Array, page: TiffPage) -> Image.Im
 
 
 def _check_segments(page: TiffPage, content: bytes) -> None:
-    """Refuse missing strips and tiles, which tifffile fills with zeros; words of 16 bits that are called packed;
-    lossless JPEG, see `_read_jpeg`; and what claims to be larger than any image."""
+    """Refuse segments that tifffile would misread.
+
+    Missing strips and tiles, which it fills with zeros; words of 16 bits that are called packed; lossless JPEG, see
+    `_read_jpeg`; and what claims to be larger than any image.
+    """
     bits, samples = page.bitspersample, page.samplesperpixel
     width, rows = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
     _check_size(width, rows)

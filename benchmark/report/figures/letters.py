@@ -24,7 +24,7 @@ Data = TypeVar("Data")
 
 
 def legible(data: Data) -> tuple[Data, list[str]]:
-    """Return what a figure shows, and the families of fonts that have all of its letters, in the order of their use.
+    r"""Return what a figure shows, and the families of fonts that have all of its letters, in the order of their use.
 
     Args:
         data: plain JSON types. A letter that no installed font can draw is escaped (``\\u5de5``), as a control
