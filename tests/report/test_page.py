@@ -1,4 +1,4 @@
-"""report.html in Chromium, where there is one: it sorts, filters, asks for nothing, and fits a telephone."""
+"""report.html in Chromium, where there is one: it opens with the answer, sorts, filters, and fits a telephone."""
 
 from __future__ import annotations
 
@@ -37,6 +37,17 @@ window.addEventListener("load", () => {
   found.width = [document.documentElement.scrollWidth, window.innerWidth];
   found.background = getComputedStyle(document.body).backgroundColor;
   found.figures = document.querySelectorAll("figure svg").length;
+  const bottom = (each) => document.querySelector(each).getBoundingClientRect().bottom;
+  found.bottoms = [".first > section p:last-of-type", ".first .table", ".first figure svg"].map(bottom);
+  const lines = (each) => each.getBoundingClientRect().height / parseFloat(getComputedStyle(each).lineHeight);
+  const paragraphs = [...document.querySelectorAll(".first p")];
+  found.lines = paragraphs.filter((p) => p.getBoundingClientRect().top < 768).map(lines);
+  found.contents = [...document.querySelectorAll("nav a")].map((each) => each.getAttribute("href").slice(1));
+  found.anchors = found.contents.filter((each) => document.getElementById(each));
+  found.folded = [...document.querySelectorAll("main > details:not([open])")].map((each) => each.id);
+  window.dispatchEvent(new Event("beforeprint"));
+  found.printed = document.querySelectorAll("details[open]").length - found.folded.length;
+  window.dispatchEvent(new Event("afterprint"));
   const out = document.createElement("pre");
   out.id = "found";
   out.textContent = JSON.stringify(found);
@@ -79,6 +90,28 @@ def test_tables_sort_and_filter_without_a_request_or_an_error(page: str, tmp_pat
     assert found["requests"] == []
     assert found["figures"] == 7
     assert "CONSOLE" not in log
+
+
+@pytest.mark.slow
+def test_a_laptop_shows_answer_table_and_figure_on_its_first_screen_and_contents_at_the_side(
+    page: str, tmp_path: Path
+) -> None:
+    found, log = opened(page, tmp_path, "--window-size=1366,768")
+    assert max(found["bottoms"]) <= 768
+    assert max(found["lines"]) <= 4.1
+    assert found["contents"] == found["anchors"]
+    assert found["contents"][:4] == ["the-answer", "test-accuracy", "recommendation", "paired-differences"]
+    assert found["folded"] == [each for each in found["contents"][4:] if each != "recommendation"]
+    assert found["printed"] == 0
+    assert "CONSOLE" not in log
+
+
+@pytest.mark.slow
+def test_a_link_to_a_folded_section_opens_it(page: str, tmp_path: Path) -> None:
+    linked = page.replace("unfold();\nlet", 'location.hash = "#confusion";\nunfold();\nlet')
+    found, _ = opened(linked, tmp_path)
+    assert "confusion" not in found["folded"]
+    assert "runs" in found["folded"]
 
 
 @pytest.mark.slow

@@ -234,7 +234,7 @@ def test_dependent_test_images_are_reported_under_the_answer_if_a_run_is_done(tm
     matrix = factories.grid(datasets=["beans", "rps", {"name": "rps", "limit": 100, "label": "few"}])
     store = factories.fill(tmp_path, matrix, factories.latent(), keep=lambda spec: spec.dataset != "few")
     made = factories.texts(matrix, store)["report.md"]
-    caution = made.partition("## The answer")[2].partition("### Recommendation")[0]
+    caution = made.partition("## The answer")[2].partition("## Recommendation")[0]
     assert "**Read with care, rps:** the 372 test images are 31 frames each of 12 rendered clips" in caution
     assert "assume independent images: the intervals are too narrow." in caution
     assert caution.count("Read with care") == 1
@@ -265,7 +265,7 @@ def test_a_damaged_record_is_named_on_top_and_left_out(small: Store) -> None:
     made = factories.texts(SMALL, small)["report.md"]
     assert "6 runs asked for: 5 done, 0 failed, 0 stale, 1 damaged, 0 pending." in made
     assert f"- `records/{path.name}`: " in made
-    before = made.partition("### Recommendation")[0]
+    before = made.partition("## Recommendation")[0]
     assert f"**1 damaged record, left out of every number here:** `records/{path.name}` (see Runs)." in before
     assert "(n=2)" in made
     assert "report.md: changed" in build.check(factories.results_of(SMALL, small), small.folder)
@@ -313,7 +313,7 @@ def test_several_sizes_have_figures_rows_and_answers_of_their_own(tmp_path: Path
     kinds = ("accuracy", "differences", "time", "curves-beans", "confusion-beans")
     assert names == {f"{kind}--{size}-px" for kind in kinds for size in (96, 64)}
     shown = factories.texts(two, store)["report.md"]
-    answer = shown.partition("### In detail")[0]
+    answer = shown.partition("## The answer in detail")[0]
     for size in (96, 64):
         assert re.search(rf"finetune is better than scratch by [\d.]+ ± [\d.]+ points on beans at {size} px", answer)
         assert f"### beans, {size} px\n" in shown
@@ -424,7 +424,7 @@ def test_the_latex_table_has_the_same_cells_as_the_report(filled: Store) -> None
     cells = [line.split(" & ") for line in made["table.tex"].splitlines() if line.endswith(r" \\")]
     assert len(cells) == 1 + 6
     in_latex = sorted(re.findall(r"[\d.]+ \([\d.]+--[\d.]+\)", made["table.tex"]))
-    comparison = made["report.md"].partition("## Test accuracy")[2].partition("## Paired")[0]
+    comparison = made["report.md"].partition("## Test accuracy")[2].partition("## Recommendation")[0]
     in_report = sorted(re.findall(r"[\d.]+ \([\d.]+–[\d.]+\)", comparison))
     assert [text.replace("--", "–") for text in in_latex] == in_report
     assert len(in_report) == 15
@@ -488,7 +488,7 @@ def test_claims_get_their_verdicts_in_the_report(filled: Store) -> None:
 
 def recommended(made: Matrix, store: Store) -> tuple[str, dict[str, str]]:
     """Return the sentence and the table of the only recommendation in a report."""
-    shown = factories.texts(made, store)["report.md"].partition("### Recommendation\n\n")[2].partition("## ")[0]
+    shown = factories.texts(made, store)["report.md"].partition("## Recommendation\n\n")[2].partition("## ")[0]
     sentence, *rest = shown.splitlines()
     return sentence, {parts[1].strip(): parts[2].strip() for line in rest if len(parts := line.split("|")) == 4}
 

@@ -78,10 +78,9 @@ def _accuracy(cells: Sequence[Cell], setup: Setup, results: Results) -> Picture:
         name=file_name("accuracy", setup, results),
         section="accuracy",
         title=results.matrix.add_setup("Test accuracy by policy and input mode", setup),
-        caption="Points: means over seeds. Bars: 95 % intervals for crossed seeds and test images; dotted bars are "
-        "over the images alone (one seed). Cells whose bars overlap may still differ: see the paired differences. "
-        "Dashed: the best floor row of the dataset, chosen on validation. Thin: always the most frequent class, where "
-        "the axis reaches it.",
+        caption="Points: means over seeds. Bars: 95 % intervals for seeds and test images (dotted: one seed, images "
+        "alone). Cells whose bars overlap may still differ: see the paired differences. Dashed: the best floor row. "
+        "Thin: the most frequent class.",
         data=_panels(results, [_point(cell) for cell in cells]) | {"floor": _floor_lines(cells, results)},
         draw=draw.accuracy,
     )

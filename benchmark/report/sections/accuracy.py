@@ -10,10 +10,10 @@ from benchmark.report.text import escape, table
 
 FLOOR_NOTE = (
     "Floor rows: simple methods on the same splits, without a network (scikit-learn), on grey thumbnails of 24 x 24 "
-    "pixels, each with mean 0 and standard deviation 1. majority: always the most frequent class in training; 1-nn and "
-    "5-nn: the nearest training image, or a vote of five; logistic: logistic regression, with C chosen on validation. "
-    f"Votes have no ROC AUC. {tables.BEST} the dataset's highest validation accuracy. More columns: "
-    "[floor.csv](floor.csv)."
+    "pixels, each with mean 0 and standard deviation 1. "
+    f"{tables.BEST} the dataset's highest validation accuracy. More columns: [floor.csv](floor.csv).\n\n"
+    "majority: always the most frequent class in training; 1-nn and 5-nn: the nearest training image, or a vote of "
+    "five; logistic: logistic regression, with C chosen on validation. Votes have no ROC AUC."
 )
 
 
