@@ -84,6 +84,24 @@ def test_the_differences_in_the_readme_stand_in_the_committed_reports() -> None:
     assert differences(README) <= set().union(*(differences(report(matrix)) for matrix in SECTIONS))
 
 
+def test_the_comparison_with_the_published_figures_of_breastmnist_stands_in_its_report() -> None:
+    text = " ".join(SECTIONS["medmnist-breast"].split())
+    rows = [[cell.strip() for cell in line.split("|")] for line in report("medmnist-breast").splitlines()]
+    compared = {(row[4], *row[5:6], row[7], row[8], row[9]) for row in rows if len(row) > 12 and row[2] == "grey-3ch"}
+    assert compared == {
+        ("ROC AUC, %", "87.4 ± 1.2", "90.1", "+2.7", "± 2.2"),
+        ("test accuracy, %", "80.6 ± 0.8", "85.8", "+5.2", "± 0.6"),
+        ("ROC AUC, %", "90.1", "90.1", "0.0", "± 2.2"),
+        ("test accuracy, %", "86.3", "85.8", "−0.5", "± 0.6"),
+    }
+    for words in (
+        "85.8 % test accuracy and 90.1 % ROC AUC, its own are 86.3 and 90.1",
+        "(−0.5 and 0.0 points) are within what other seeds alone make of three runs (± 0.6 and ± 2.2)",
+        '80.6 % "outside its tolerance" is outside ours too, by 5.2 points of accuracy (± 0.6) and 2.7 of ROC AUC (± 2.2)',
+    ):
+        assert words in text
+
+
 def test_each_committed_matrix_has_its_section() -> None:
     assert set(SECTIONS) == {path.parent.name for path in (ROOT / "results").glob("*/report.md")}
 
