@@ -1,1 +1,1 @@
-"""Networks ready to train, from a model's name and an input mode."""
+"""Networks ready to train, built from a model name and an input mode."""

@@ -1,4 +1,4 @@
-"""A network by name, with its first convolution adapted to the input mode and a new head for the classes."""
+"""Building a network by name, with its first convolution adapted to the input mode and a new head."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class BuiltModel:
     Attributes:
         network: takes float32 (n, ``input_channels``, h, w), gives logits (n, classes).
         mean, std: per input channel, on the 0..1 pixel scale.
-        weights_origin: in words.
-        weights_sha256: of the three-channel checkpoint, or None for random weights.
-        pretrained_mean, pretrained_std: three of each, of the pretrained weights in every mode.
-        stem: name of the convolution that is executed first, or None if a network has none.
+        weights_origin: source of the weights, in words.
+        weights_sha256: hash of the three-channel checkpoint, or None for random weights.
+        pretrained_mean, pretrained_std: three values each, of the pretrained weights, in every mode.
+        stem: name of the convolution that is executed first, or None if the network has none.
     """
 
     network: nn.Module
@@ -49,14 +49,14 @@ class BuiltModel:
 
 
 def check_forward(network: nn.Module, channels: int, side: int, classes: int, title: str) -> str | None:
-    """Send one image of noise through a network in eval mode.
+    """Run a network in eval mode on one noise image.
 
     Args:
         network: on the CPU; left in train mode.
-        channels: of the mode.
+        channels: number of input channels.
         side: pixels per side.
-        classes: outputs expected.
-        title: the model's, for messages.
+        classes: expected number of outputs.
+        title: name of the model, for messages.
 
     Returns:
         The name of the convolution that was executed first, or None if there was none.
@@ -95,10 +95,10 @@ def check_forward(network: nn.Module, channels: int, side: int, classes: int, ti
 def load_pretrained(
     network: nn.Module, checkpoint: weights.PretrainedWeights, mode: InputMode, known: Architecture
 ) -> None:
-    """Copy a three-channel checkpoint into a network of the mode's channels, in place; the head keeps its own values.
+    """Copy a three-channel checkpoint into a network with the mode's channels, in place; the head is not changed.
 
-    Afterwards everything outside head and stem is compared with the checkpoint, tensor by tensor, and the stem with
-    the mode's formula.
+    The result is checked: every tensor outside head and stem must equal the checkpoint's, and the stem must equal the
+    mode's formula.
 
     Raises:
         UserError: a tensor is missing or has another shape, or the stem cannot be adapted.
@@ -112,7 +112,7 @@ def load_pretrained(
     load_stem(network, stem, checkpoint.state, mode.stem, known)
     for name, tensor in network.state_dict().items():
         if name not in head and name not in adapted and not torch.equal(tensor, checkpoint.state[name]):
-            raise RuntimeError(f"{name} is not the checkpoint's after loading")
+            raise RuntimeError(f"{name} differs from the checkpoint after loading")
     verify_stem(network, stem, checkpoint.state, mode.stem, known)
 
 
@@ -129,36 +129,36 @@ def build(
 ) -> BuiltModel:
     """Build a network for an input mode.
 
-    The head, and with ``none`` every tensor, is drawn from (seed, tensor name). The head is one layer in PyTorch's own
-    initialisation, uniform within 1 / sqrt(inputs), as in any replaced head, unless ``head_init`` says otherwise.
-    (timm's initialisation of a complete EfficientNet scales the head by 1 / sqrt(classes), meant for a thousand of
-    them: with two classes the first loss is 6 instead of 0.7.) Other random tensors follow the library's own scheme;
-    scratch stems are initialised for their own number of channels. Normalisation follows the model's pretrained
-    configuration in every case.
+    The head, and with source ``none`` every tensor, is drawn from (seed, tensor name). Unless ``head_init`` says
+    otherwise, the head has PyTorch's default initialisation, uniform within 1 / sqrt(inputs), like any replaced head.
+    (timm initialises the head of a complete EfficientNet within 1 / sqrt(classes), which suits a thousand classes: with
+    two, the first loss is 6 instead of 0.7.) Other random tensors follow the library's scheme; the stem of a random
+    network is initialised for its number of channels. Normalisation always follows the model's pretrained
+    configuration.
 
     Args:
         model: as for `benchmark.networks.libraries.find.find_architecture`.
-        mode: gives the channels and the stem's adaptation.
+        mode: input mode, for the channels and the adaptation of the stem.
         classes: outputs of the head.
-        source: of the pretrained weights, see `benchmark.networks.weights.load`, or ``none`` for random ones.
-        seed: the run's.
-        backbone: the part of the network that is kept in front of the head, see `benchmark.networks.first_half`.
+        source: source of the pretrained weights, see `benchmark.networks.weights.load`, or ``none`` for random weights.
+        seed: seed of the run.
+        backbone: part of the network before the head, see `benchmark.networks.first_half`.
         head_init: see `benchmark.networks.heads.initialise_head`.
-        image_size: pixels per side of the images, one of which is tried, or None for the weights' own.
+        image_size: pixels per side of the images (one is tried), or None for the size the weights were trained on.
 
     Raises:
-        UserError: unknown model, missing weights, a first convolution that cannot be adapted, a head that
-            cannot be initialised so, a network that cannot be halved, or images that the network does not take.
+        UserError: the model is unknown, its weights are missing, its first convolution cannot be adapted, its head
+            cannot be initialised in this way, it cannot be halved, or it does not take these images.
     """
     known = find_architecture(model)
     side = known.native_side if image_size is None else image_size
     if side < known.minimum_side:
         raise UserError(
-            f"{known.title} needs images of {known.minimum_side} pixels per side or more; these have {side}. "
-            "Raise training.image_size."
+            f"{known.title} needs images of at least {known.minimum_side} pixels per side; these have {side}. "
+            "Increase training.image_size."
         )
     if source == "none" and needs_pretrained_stem(mode.name):
-        raise UserError(f"{mode.name} changes a pretrained stem; random weights have none. Leave it out of scratch.")
+        raise UserError(f"{mode.name} adapts a pretrained stem; these weights are random. Do not use it with scratch.")
     try:
         network = seeded_build(lambda: known.create(classes, mode.channels), seed)
     except (torch.OutOfMemoryError, MemoryError):
@@ -170,8 +170,8 @@ def build(
         ) from error
     if backbone == "first-half" and not hasattr(network, "forward_intermediates"):
         raise UserError(
-            f"{known.title} has no forward_intermediates, timm's way to the activations of its blocks, and so no first "
-            "half. Leave out the policy truncate and others with backbone: first-half, or take a model of timm."
+            f"{known.title} has no forward_intermediates, timm's access to activations of blocks, so its first half "
+            "cannot be used. Leave out truncate and other policies with backbone: first-half, or use a timm model."
         )
     mean, std = mode.normalisation(known.mean, known.std)
     checkpoint = None if source == "none" else weights.load(model, source)

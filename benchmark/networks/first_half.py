@@ -1,4 +1,4 @@
-"""The first half of a network of timm's, under a linear classifier of its own."""
+"""The first half of a timm network with a linear classifier on top."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor, nn
 from benchmark.networks.initialisation import seeded_build
 
 PREFIX = "backbone."
-"""Of the names of the library's own tensors."""
+"""Prefix of the names of the library's tensors."""
 
 
 class FirstHalf(nn.Module):
-    """A linear classifier on the activations at half of a network's blocks, averaged over the image.
+    """A linear classifier on the activations after half of a network's blocks, averaged over the image.
 
     Takes float32 (n, channels, h, w), gives logits (n, classes).
 
     Args:
-        backbone: a complete network with ``forward_intermediates``; what is behind its first half is taken out.
-        classes: outputs of the classifier, whose values are drawn from (seed, tensor name).
-        seed: the run's.
+        backbone: complete network with ``forward_intermediates``; everything after its first half is removed.
+        classes: outputs of the classifier, which is drawn from (seed, tensor name).
+        seed: seed of the run.
     """
 
     def __init__(self, backbone: nn.Module, classes: int, seed: int) -> None:
@@ -32,7 +32,7 @@ class FirstHalf(nn.Module):
         self.head = drawn.get_submodule("head")
 
     def get_classifier(self) -> nn.Module:
-        """Return the head, by the name that timm's networks have for this."""
+        """Return the head; timm networks have a method of this name."""
         return self.head
 
     def forward(self, images: Tensor) -> Tensor:
@@ -44,11 +44,11 @@ class FirstHalf(nn.Module):
 
 
 def _middle(network: nn.Module) -> tuple[int, int]:
-    """Return the position of the block at half of timm's feature blocks, from 0, and the channels that it gives.
+    """Return the index (from 0) of the middle one of timm's feature blocks, and its number of output channels.
 
-    Feature blocks are what ``forward_intermediates`` returns: a ResNet's stem and four stages, five stages of an
-    EfficientNet, every encoder block of a ViT. Of an even number n it is the block n / 2, of an odd one the middle:
-    behind a ResNet's second stage of four, an EfficientNet's third of five, six blocks of a ViT's twelve.
+    Feature blocks are those returned by ``forward_intermediates``: a ResNet's stem and four stages, five stages of an
+    EfficientNet, every encoder block of a ViT. Of an even number n, block n / 2 is the middle. It is the second of a
+    ResNet's four stages, the third of an EfficientNet's five, the sixth of a ViT's twelve blocks.
     """
     blocks: Any = network.feature_info
     middle = (len(blocks) - 1) // 2

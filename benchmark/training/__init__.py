@@ -1,1 +1,1 @@
-"""One run: images through stages to a record."""
+"""Execution of one run: from images through stages to a record."""

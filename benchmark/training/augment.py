@@ -1,7 +1,7 @@
-"""Augmentations of a batch, each image by its own random numbers.
+"""Augmentation of a batch, with separate random numbers per image.
 
-The result for an image depends on its seed and its pixels alone: not on its place in the batch, on the other images,
-or on the device's random state. Random numbers are drawn on the CPU; the pixels may be on any device.
+The result for an image depends only on its seed and its pixels, not on its position in the batch, on other images or on
+the device's random state. Random numbers are drawn on the CPU; the pixels may be on any device.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def augment(images: Tensor, steps: Sequence[Step], seeds: Sequence[int], crop_si
         images: uint8, shape (n, channels, height, width), 1 or 3 channels; not changed.
         steps: from `augmentations.parse`.
         seeds: n seeds; equal image, seed and steps give equal pixels.
-        crop_size: pixels per side of the result of a random crop, or None for the image's own.
+        crop_size: pixels per side after a random crop, or None to keep the image size.
 
     Returns:
-        uint8, the same shape (except after a crop with a ``crop_size``), on the same device.
+        uint8, the same shape (except after a crop with ``crop_size``), on the same device.
 
     Raises:
         ValueError: a step needs colour and the images have one channel, or the shapes do not fit.
@@ -68,7 +68,7 @@ def _to_bytes(values: Tensor) -> Tensor:
 
 
 def _luma(images: Tensor) -> Tensor:
-    """Return Pillow's ``L``, uint8, one channel; one-channel images unchanged."""
+    """Return grey values as in Pillow's ``L``: uint8, one channel; one-channel images are returned unchanged."""
     if images.shape[1] == 1:
         return images
     wide = images.to(torch.int32)
@@ -77,7 +77,7 @@ def _luma(images: Tensor) -> Tensor:
 
 
 def _resampled(images: Tensor, x: Row, y: Row, fill: str = "reflection", size: int | None = None) -> Tensor:
-    """Sample each image at an affine map of the output's points: coordinates are -1..1, x and y the map's rows."""
+    """Sample each image at affinely mapped output points; coordinates are -1..1, x and y are the rows of the map."""
     numbers = [
         number if isinstance(number, Tensor) else images.new_full((len(images), 1, 1, 1), number, dtype=torch.float32)
         for number in (*x, *y)

@@ -1,4 +1,4 @@
-"""Batches: from decoded uint8 images to the input of the first convolution, in an order that the seed decides."""
+"""Batches: decoded uint8 images as input of the first convolution, in an order decided by the seed."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ Batch = tuple[Tensor, Tensor]
 Derive = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 EVALUATION_BATCHES = {"cpu": 64, "cuda": 256}
-"""Images per batch in evaluation, by kind of device; fixed, because the size of a batch can change the last bits of the
-logits. On a CPU, 128 images of EfficientNet-Lite0 at 96 px are 1 % faster than 64, but a run needs 300 MB more."""
+"""Images per evaluation batch, by device type. Fixed, because the batch size can change the last bits of the logits. On
+a CPU, 128 images of EfficientNet-Lite0 at 96 px are 1 % faster than 64, but a run needs 300 MB more."""
 
 
 class Normaliser:
     """Conversion of stored images to the network's input.
 
-    x_c = (v / 255 - mean_c) / std_c for stored value v; one stored channel serves every network channel: it is
-    repeated as a stride-0 view, and becomes memory only in the arithmetic.
+    x_c = (v / 255 - mean_c) / std_c for stored value v. A single stored channel is repeated for every network channel,
+    as a view of stride 0 that needs no memory before the arithmetic.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
@@ -50,19 +50,19 @@ class Normaliser:
         """
         stored = images.shape[1]
         if stored not in (1, self.channels):
-            raise ValueError(f"images of {stored} channels cannot feed a network of {self.channels}")
+            raise ValueError(f"images with {stored} channels do not fit a network with {self.channels}")
         pixels = images.float().expand(-1, self.channels, -1, -1)
         return ((pixels - self._shift) / self._scale).contiguous(memory_format=torch.channels_last)
 
 
 def derive_of(spec: RunSpec) -> Derive | None:
-    """Return the function that makes three channels of a run's grey images, or None if they are shown as stored."""
+    """Return the function that derives three channels from a run's grey images, or None if they are used as stored."""
     how = INPUT_MODES[spec.input_mode].derived
     return None if how is None else derive(how, spec.colormap)
 
 
 class Source(Dataset[Batch], ABC):
-    """A split to train and evaluate on, read in complete batches by list of positions.
+    """A split to train and evaluate on, read one complete batch per list of positions.
 
     Args:
         labels: int64, shape (n,), on the device.
@@ -77,18 +77,18 @@ class Source(Dataset[Batch], ABC):
 
     @property
     def threads(self) -> int:
-        """Threads that prepare batches ahead of time; 0 where a batch takes no time worth it."""
+        """Number of threads that prepare batches ahead of time; 0 if preparing a batch takes almost no time."""
         return 0
 
     def augment(self, steps: Sequence[Step], seed: int, epoch: int) -> None:
-        """Set the augmentations of the batches to come, decided per image by (seed, epoch, position) alone.
+        """Set the augmentations of the following batches, decided per image only by (seed, epoch, position).
 
-        The horizontal flip comes first, drawn for all images at once; the other steps follow in their order. They are
-        the same for an image whatever batch it is in, and in every cell that shares the seed.
+        The horizontal flip is first and drawn for all images at once; the other steps follow in order. They are the
+        same for an image in any batch, and in every cell with the same seed.
 
         Args:
-            steps: of the run; none leaves images as they are.
-            seed: the run's.
+            steps: augmentations of the run; without any, images are not changed.
+            seed: seed of the run.
             epoch: 1-based, over all stages.
         """
         flips = [step["probability"] for step in steps if step.name == "hflip"]
@@ -103,14 +103,14 @@ class SplitImages(Source):
     """A split of the decoded images on a device.
 
     Args:
-        images: uint8, shape (N, h, w, channels): the decoded dataset.
-        split: its rows, with labels.
+        images: the decoded dataset: uint8, shape (N, h, w, channels).
+        split: rows of the split, with labels.
         normaliser: applied to each batch.
-        device: of the batches.
-        crop: pixels per side of the central part that is shown, or None for the complete image. A random crop among the
-            augmentations gives images of this size itself.
-        derive: makes three channels of stored grey ones, before anything else, or None.
-        resident: keep the stored images on the device (`devices.keeps_images`); otherwise each batch is moved there.
+        device: device of the batches.
+        crop: pixels per side of the centre crop, or None for the complete image. A random crop among the augmentations
+            replaces it and has the same size.
+        derive: function that derives three channels from stored grey images, applied first, or None.
+        resident: whether to keep the stored images on the device (`devices.keeps_images`) instead of moving batches.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class SplitImages(Source):
 
     @property
     def threads(self) -> int:
-        """Above 0 where images are augmented one by one, or moved to a GPU batch by batch."""
+        """Above 0 if images are augmented one by one, or moved to a GPU batch by batch."""
         streamed = self._device.type != "cpu" and self._on_device is None
         return preparing_threads(self._device) if self._steps or streamed else 0
 
@@ -149,7 +149,7 @@ class SplitImages(Source):
 
     @staticmethod
     def joined(parts: Sequence[SplitImages]) -> tuple[SplitImages, list[NDArray[np.int64]]]:
-        """Return the images of some splits in the order of their rows, and the positions of each split's among them."""
+        """Join splits; return their images in row order and the positions of each split's images."""
         rows = np.unique(np.concatenate([part.rows for part in parts]))
         positions = [np.searchsorted(rows, part.rows) for part in parts]
         labels = np.zeros(len(rows), dtype=np.int64)
@@ -161,12 +161,12 @@ class SplitImages(Source):
         return every, positions
 
     def plain(self, positions: list[int], *, mirrored: bool = False) -> Tensor:
-        """Return images without augmentation, all of them mirrored or none: float32 (len, channels, h, w)."""
+        """Return images without augmentation, either all mirrored or none: float32 (len, channels, h, w)."""
         stored = self._central(self._stored(positions, to_device(torch.tensor(positions), self._device)))
         return self._normalise(stored.flip(-1) if mirrored else stored)
 
     def _read(self, rows: NDArray[np.int64]) -> Tensor:
-        """Return images as the augmentations take them: uint8, shape (n, h, w, channels), on the CPU."""
+        """Return images before augmentation: uint8, shape (n, h, w, channels), on the CPU."""
         images = self._images[rows]
         return torch.from_numpy(images if self._derive is None else self._derive(images))
 
@@ -202,15 +202,15 @@ class Images:
     test: Source | None
     """Missing (None) in a tuning run."""
     is_fold: bool = field(default=False, kw_only=True)
-    """Whether runs of other seeds split the same images otherwise: features are then computed for all of them."""
+    """Whether runs with other seeds split the same images differently; features are then computed for all images."""
 
 
 class EpochBatches(BatchSampler):
-    """Batches of the training images, in an order that is new in each epoch, decided by (seed, epoch) alone.
+    """Batches of the training images, in an order decided only by (seed, epoch).
 
-    A last batch smaller than half a batch joins the one before: its gradient would be noisier than the others' and
-    count as much, and it would set the running statistics of batch norms. So does a single image, over which batch
-    norm has no variance.
+    A last batch of less than half the batch size, or of a single image, is joined to the previous batch. Its noisier
+    gradient would count as much as the others and its images would dominate the running statistics of batch norms; a
+    single image has no variance for batch norm.
     """
 
     def __init__(self, images: int, batch_size: int, seed: int) -> None:
@@ -232,9 +232,9 @@ class EpochBatches(BatchSampler):
 
 
 def mirrored_positions(images: int, seed: int, epoch: int, probability: float = 0.5) -> Tensor:
-    """Return a mask of the training images that an epoch shows mirrored: bool, shape (images,).
+    """Return the mask of training images that are mirrored in an epoch: bool, shape (images,).
 
-    Drawn per image from (seed, epoch), so that every cell with this seed mirrors the same images.
+    Drawn per image from (seed, epoch), so that every cell with the same seed mirrors the same images.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, "mirror", epoch))
     return torch.rand(images, generator=generator) < probability

@@ -1,4 +1,4 @@
-"""State of a run after one of its last epochs, on disk, so that an interrupted run resumes from there."""
+"""Checkpoints: the state of a run after a recent epoch, from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from benchmark.files import write_atomically
 log = logging.getLogger(__name__)
 
 EVERY = 10.0
-"""Seconds from one kept state to the next, the most that an interrupted run has to repeat beyond an epoch."""
+"""Seconds between checkpoints. An interrupted run repeats at most this time and one epoch."""
 
 
 def snapshot(value: Any) -> Any:
-    """Return a copy of nested dicts, lists and tuples in which every tensor is a copy on the CPU."""
+    """Copy nested dicts, lists and tuples, with every tensor copied to the CPU."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):
@@ -48,7 +48,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Set every global random generator to what `random_state` returned."""
+    """Restore every global random generator to a state returned by `random_state`."""
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -58,18 +58,18 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
 
 
 class Checkpoints:
-    """The last checkpoint of one run: ``<id>.checkpoint``, and the best epoch's weights in ``<id>.best-<epoch>``.
+    """The last checkpoint of one run, ``<id>.checkpoint``, and the best epoch's weights, ``<id>.best-<epoch>``.
 
-    A thread writes them, the best weights before the state that names them; each file completely or not at all. Only
-    what PyTorch loads with ``weights_only=True`` is read. From `load` to `close` they are locked: a worker that
-    outlives its parent by a moment cannot write what its successor reads.
+    A thread writes both atomically, the best weights before the state that names them. Files are read with PyTorch's
+    ``weights_only=True``. They are locked from `load` to `close`, so that a worker that briefly outlives its parent
+    cannot overwrite what its successor reads.
 
     Args:
         folder: created when needed.
-        run_id: the run's.
-        key: all that must be equal for a resumed run to end as if it had never been interrupted (versions, images,
-            weights, device); a checkpoint with another key is not used.
-        every: seconds from one kept state to the next: an epoch may be shorter than the writing.
+        run_id: id of the run.
+        key: everything that must be equal for a resumed run to give the same result as an uninterrupted one (versions,
+            images, weights, device). A checkpoint with another key is not used.
+        every: seconds between checkpoints; an epoch may be shorter than the time to write one.
     """
 
     def __init__(self, folder: Path, run_id: str, key: Mapping[str, str], every: float = EVERY) -> None:
@@ -88,7 +88,7 @@ class Checkpoints:
         return self._folder / f"{self._id}.best-{epoch}"
 
     def load(self) -> dict[str, Any] | None:
-        """Return the kept state, with the best epoch's under ``best``, or None if none can be used."""
+        """Return the saved state, with the best epoch's state under ``best``, or None if there is no usable one."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
@@ -101,25 +101,25 @@ class Checkpoints:
             kept = state["identity"]
             different = sorted(k for k in {*kept, *self._key} if kept.get(k) != self._key.get(k))
             if different:
-                reason = f"was made with another {', '.join(different)}"
+                reason = f"belongs to another {', '.join(different)}"
                 log.warning("the run starts from scratch: its checkpoint %s", reason)
                 return None
             epoch = state["best_epoch"]
             if epoch is not None:
                 state["best"] = _loaded(self._best_file(epoch))
                 self._best_on_disk = epoch
-        except Exception as error:  # damaged bytes make zipfile and unpicklers raise anything
+        except Exception as error:  # damaged files may raise anything in zipfile and unpicklers
             log.warning("the run starts from scratch: its checkpoint cannot be read (%s)", error)
             return None
         return state
 
     def save(self, state: Mapping[str, Any], best_epoch: int | None, best: Mapping[str, Any]) -> None:
-        """Replace the last state unless it is new; return when the new one is copied, before it is written.
+        """Replace the last state, unless it is recent; return once the new state is copied, before it is written.
 
         Args:
             state: nested dicts, lists and tuples of tensors, numbers and text.
             best_epoch: the best epoch so far, or None.
-            best: state of the best epoch; copied only when the epoch is new.
+            best: state of the best epoch; copied only if the epoch is new.
         """
         if time.monotonic() < self._due:
             return
@@ -149,23 +149,23 @@ class Checkpoints:
         self._pending = None
 
     def close(self) -> None:
-        """Wait until the last saved state is on disk, and unlock."""
+        """Wait until the last saved state is on disk, then unlock."""
         self._finish()
         self._thread.shutdown()
         self._lock.release()
 
 
 def _loaded(path: Path) -> Any:
-    """Return the content of a file; nothing but tensors and plain values is unpickled.
+    """Return the content of a file; only tensors and plain values are unpickled.
 
     Raises:
-        BadZipFile: a byte has changed since it was written. PyTorch writes CRC-32 sums and reads tensors without
-            comparing them.
+        BadZipFile: the file has changed since it was written. PyTorch writes CRC-32 sums, but does not check them when
+            it reads tensors.
     """
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
     if damaged is not None:
-        raise zipfile.BadZipFile(f"{path.name}: {damaged} does not have its checksum")
+        raise zipfile.BadZipFile(f"{path.name}: wrong checksum of {damaged}")
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

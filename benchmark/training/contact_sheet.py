@@ -1,4 +1,4 @@
-"""Pictures of a dataset: its images in each input mode, and one image under each augmentation."""
+"""Contact sheets: images of a dataset in each input mode, or one image with each augmentation."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def draw_contact_sheet(
     colormap: str = DEFAULT_MAP,
     seed: int = 0,
 ) -> Image.Image:
-    """Return one picture with a row per class and input mode: images as the network sees them, before normalisation.
+    """Draw images as the network sees them, before normalisation, in one row per class and input mode.
 
     Args:
-        listing: the dataset's files; at most a dozen classes are shown, spread over all.
-        reading: how they become pixels.
-        modes: keys of `INPUT_MODES`; the same images in each.
-        size: sides after resizing, pixels.
+        listing: files of the dataset; at most a dozen classes are shown, evenly spaced among all classes.
+        reading: how files are decoded.
+        modes: keys of `INPUT_MODES`, each shown with the same images.
+        size: side after resizing, pixels.
         columns: images per row.
-        steps: augmentations, applied after greying as in a run.
-        colormap: of the mode ``colormap``.
-        seed: of the choice of images and of the augmentations.
+        steps: augmentations, applied after conversion to grey as in a run.
+        colormap: colormap of the mode ``colormap``.
+        seed: seed of the choice of images and of the augmentations.
 
     Raises:
         UserError: a chosen image cannot be decoded.
@@ -69,10 +69,9 @@ def draw_contact_sheet(
 
 
 def draw_gallery(listing: Listing, *, reading: Reading, size: int, columns: int, seed: int = 0) -> Image.Image:
-    """Return one picture with a row per augmentation, at its defaults: one image unchanged, then under several seeds.
+    """Draw one row per augmentation with its default values: an image unchanged, then augmented with several seeds.
 
-    Probabilities are 1 here, and the captions say so.
-    The arguments are those of `draw_contact_sheet`.
+    Probabilities are set to 1, as the captions say. For the arguments see `draw_contact_sheet`.
 
     Raises:
         UserError: the chosen image cannot be decoded.

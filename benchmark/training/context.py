@@ -1,4 +1,4 @@
-"""The environment and the outcome of a run, for the processes that start runs: no torch is imported."""
+"""The environment and outcome of a run, for the processes that start runs; torch is not imported."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class RunContext:
     """The environment of a run. Nothing in it affects the result.
 
     Attributes:
-        data_dir: as given to ``--data-dir``, or None for the default.
-        weights_folder: folder for the files of ``keep_weights``.
-        checkpoints: folder for the states of unfinished runs, or None to keep and use none.
+        data_dir: value of ``--data-dir``, or None for the default.
+        weights_folder: folder for the weights kept by ``keep_weights``.
+        checkpoints: folder for checkpoints, or None to neither write nor use any.
         keep_weights: ``none``, ``best`` or ``all`` (best and last epoch).
         workers: number of runs that share the machine.
-        exhibits: folder of the files for the report, or None to make none.
-        keep_thumbnails: datasets of which thumbnails are kept, see `benchmark.records.exhibits`.
-        preregistered: SHA-256 of the file with the questions asked before, for the record.
+        exhibits: folder of files for the report, or None to write none.
+        keep_thumbnails: datasets whose thumbnails are kept, see `benchmark.records.exhibits`.
+        preregistered: SHA-256 of the file of questions asked before the run, for the record.
     """
 
     data_dir: Path | None
@@ -45,7 +45,7 @@ class RunContext:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Return value of `execute_run`; only a done run has predictions and files for the report."""
+    """Result of `execute_run`; only done runs have predictions and files for the report."""
 
     record: RunRecord
     predictions: PredictionTable | None = None
@@ -53,12 +53,12 @@ class Outcome:
 
 
 def now() -> str:
-    """Return the time in UTC, ISO 8601, without fractions of a second."""
+    """Return the current time in UTC, ISO 8601, in seconds."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def load_run_images(spec: RunSpec, data_dir: Path | None, progress: Progress | None = None) -> PreparedDataset:
-    """Return the decoded images of a run. Missing ones are fetched and decoded first, once for all processes."""
+    """Return the decoded images of a run; missing images are downloaded and decoded first, once for all processes."""
     data = load_dataset(
         spec.source,
         split_seed=spec.split_seed,
@@ -72,5 +72,5 @@ def load_run_images(spec: RunSpec, data_dir: Path | None, progress: Progress | N
         progress=progress,
     )
     if spec.trial is not None and (data.folds is None) != (spec.fold is None):
-        raise UserError(f"{spec.source.name}: `folds` in the matrix disagrees with its images: take it out there.")
+        raise UserError(f"{spec.source.name}: `folds` in the matrix does not fit its images: remove it.")
     return data

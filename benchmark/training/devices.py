@@ -1,4 +1,4 @@
-"""The device of a run: its precisions, the images it can keep, and copies to it."""
+"""The device of a run: precision, images kept in its memory, and copies to it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from benchmark.errors import UserError
 Precision = Literal["fp32", "fp16", "bf16"]
 
 RESIDENT_SHARE = 0.25
-"""Share of a GPU's free memory that a run's stored images may take to be kept there; activations need the rest. Larger
-sets are streamed in batches."""
+"""Largest share of a GPU's free memory for a run's stored images; activations need the rest. Larger datasets are copied
+batch by batch."""
 
 MOST_THREADS = 4
-"""Most threads that prepare batches for a GPU: more of them wait for each other's turn in the interpreter."""
+"""Maximum number of threads that prepare batches for a GPU; more would wait for the interpreter lock."""
 
 
 def choose_device() -> torch.device:
@@ -26,9 +26,9 @@ def choose_device() -> torch.device:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16: a CPU by AVX512-BF16 or AMX.
+    """Whether a device has instructions for bfloat16 (on a CPU: AVX512-BF16 or AMX).
 
-    Emulated on a CPU, it trains about ten times more slowly than float32.
+    Emulated bfloat16 on a CPU trains about ten times more slowly than float32.
     """
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
@@ -36,24 +36,20 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def check_precision(asked: str, device: torch.device) -> None:
-    """Check that a matrix's ``precision`` (``auto``, ``fp32``, ``fp16`` or ``bf16``) suits a device.
+    """Check that a device supports a matrix's ``precision`` (``auto``, ``fp32``, ``fp16`` or ``bf16``).
 
     Raises:
-        UserError: fp16 without a GPU, or bf16 that would be emulated.
+        UserError: fp16 is requested without a GPU, or bf16 would be emulated.
     """
     if asked == "fp16" and device.type == "cpu":
-        raise UserError("training.precision: fp16 needs a GPU, and here is none: write auto or fp32.")
+        raise UserError("training.precision: fp16 needs a GPU, but this machine has none. Use auto or fp32.")
     if asked == "bf16" and not has_fast_bf16(device):
-        lacking = (
-            "this CPU has neither AVX512-BF16 nor AMX" if device.type == "cpu" else "this GPU does not compute in it"
-        )
-        raise UserError(
-            f"training.precision: bf16 would be many times slower than fp32: {lacking}. Write auto or fp32."
-        )
+        lacking = "this CPU has neither AVX512-BF16 nor AMX" if device.type == "cpu" else "this GPU does not support it"
+        raise UserError(f"training.precision: bf16 would be many times slower than fp32: {lacking}. Use auto or fp32.")
 
 
 def resolve_precision(asked: str, device: torch.device) -> Precision:
-    """Return the precision on a device: ``auto`` is fp32 on a CPU, on a GPU bf16 if that is fast, else fp16."""
+    """Return the precision on a device: ``auto`` is fp32 on a CPU, and on a GPU bf16 if it is fast, else fp16."""
     if asked != "auto":
         return cast(Precision, asked)
     if device.type == "cpu":
@@ -62,17 +58,17 @@ def resolve_precision(asked: str, device: torch.device) -> Precision:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a CPU tensor on the device; a GPU copies it from pinned memory while the caller continues."""
+    """Copy a CPU tensor to the device; copies to a GPU come from pinned memory and do not block the caller."""
     if device.type == "cuda" and torch.cuda.is_available():  # pinning needs a driver
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
 def keeps_images(device: torch.device, wanted: int) -> bool:
-    """Whether a device keeps stored images of that many bytes: a GPU does up to `RESIDENT_SHARE` of its free memory."""
+    """Whether a device keeps stored images of this many bytes: a GPU up to `RESIDENT_SHARE` of its free memory."""
     return device.type == "cuda" and wanted <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def preparing_threads(device: torch.device) -> int:
-    """Return the number of threads that prepare slow batches: one for a CPU, whose other cores have their own runs."""
+    """Return the number of threads that prepare slow batches: one on a CPU, whose other cores run other runs."""
     return 1 if device.type == "cpu" else min(MOST_THREADS, os.cpu_count() or 1)

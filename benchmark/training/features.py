@@ -1,9 +1,9 @@
 """Features of a frozen backbone, computed once for every image and its mirror image.
 
-While only the head is trained and the backbone is in eval mode, the features of an image never change, so
-that a head trained on kept features takes the same steps as one trained behind the running backbone (up to the last
-bits, which depend on the batch that an image was computed in). They are kept on disk and shared by all runs whose
-images, backbone, precision, thread count and library versions are equal, and by all folds of a cross-validation.
+While only the head is trained and the backbone is in eval mode, the features of an image do not change. A head trained
+on cached features therefore takes the same steps as one trained on the running backbone, up to the last bits, which
+depend on the batch in which an image was computed. Features are cached on disk and shared by all runs with the same
+images, backbone, precision, thread count and library versions, and by all folds of a cross-validation.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from benchmark.training.devices import to_device
 Autocast = Callable[[], AbstractContextManager[None]]
 
 LARGEST = 2 << 30
-"""Bytes of features up to which they are kept; more are not, and the backbone runs in every step."""
+"""Maximum size of cached features, bytes. Above it, the backbone runs in every step."""
 
 
 class FeatureImages(Source):
-    """A split as features instead of images. The flip is the only augmentation it can show.
+    """A split as features instead of images. Its only possible augmentation is the flip.
 
     Args:
-        plain: float32, shape (n, …): the features of each image.
-        mirrored: of each mirror image, or None for a split that is only evaluated.
+        plain: features of each image: float32, shape (n, …).
+        mirrored: features of each mirror image, or None for a split that is only evaluated.
         labels: int64, shape (n,).
     """
 
@@ -67,18 +67,18 @@ def compute_features(
     folder: Path | None,
     about: dict[str, object],
 ) -> Images | None:
-    """Return the splits as features of a network's frozen backbone, or None if that cannot be done exactly.
+    """Return the splits as features of a network's frozen backbone, or None if that is not exact.
 
-    It cannot if anything but the classifier's own module is between its input and the logits, if the network drops
-    features at random in front of it, or if the features take more than `LARGEST` bytes.
+    It is not exact if there is another operation between the features and the logits than the classifier, or random
+    dropout of features before it. Features of more than `LARGEST` bytes are not computed either.
 
     Args:
-        network: in the modes of its stage (`freezing.set_modes`), on the device.
+        network: in the train and eval modes of its stage (`freezing.set_modes`), on the device.
         images: the splits.
         augment: the flip, or nothing.
-        autocast: gives the context of the run's precision.
-        folder: where features are kept and looked for, or None.
-        about: what else decides them (dataset, splits, size, mode, precision, threads), as JSON values.
+        autocast: returns the context of the run's precision.
+        folder: folder of cached features, or None.
+        about: everything else that decides them (dataset, splits, size, mode, precision, threads), as JSON values.
     """
     head = classifier(network)
     with torch.inference_mode(), autocast():
@@ -132,7 +132,7 @@ def _in_eval_mode(network: nn.Module) -> Iterator[None]:
 
 
 def _captured(network: nn.Module, head: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what enters the head and what leaves the network for a batch."""
+    """Return the head's input and the network's output for a batch."""
     inputs: list[Tensor] = []
     handle = head.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
     try:
@@ -145,7 +145,7 @@ def _captured(network: nn.Module, head: nn.Module, batch: Tensor) -> tuple[Tenso
 
 
 def _of_split(network: nn.Module, head: nn.Module, images: Source, mirrored: bool, autocast: Autocast) -> Tensor:
-    """Return the features of every image of a split, float32, on the CPU, in batches of a fixed size."""
+    """Return the features of every image of a split, computed in batches of fixed size: float32, on the CPU."""
     assert isinstance(images, SplitImages)
     computed = []
     positions = torch.split(torch.arange(len(images)), EVALUATION_BATCHES[images.labels.device.type])
@@ -179,7 +179,7 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
 
 
 def _shared(path: Path, names: Sequence[str], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return kept features, or compute and keep them; of several processes one computes and the others wait."""
+    """Return cached features, or compute and cache them; one process computes while others wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         kept = _kept(path, names)

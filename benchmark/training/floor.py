@@ -1,7 +1,8 @@
-"""Floor rows: simple methods of scikit-learn on grey thumbnails, fitted and scored. No torch is imported.
+"""Computation of floor rows: simple methods of scikit-learn on grey thumbnails. Torch is not imported.
 
-Each thumbnail has mean 0 and standard deviation 1, so that brightness and contrast count for nothing: nearest
-neighbours of plain pixels find the photographs that are as bright (rps: 36 instead of 63 % of its test images).
+Each thumbnail is standardised to mean 0 and standard deviation 1, so that brightness and contrast do not matter.
+Nearest neighbours of plain pixels are images of the same brightness (on rps, 36 instead of 63 % of the test images are
+right).
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
 
 INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Values of logistic regression's C, of which validation chooses one: |weights|² / 2C + sum of log losses is least."""
+"""Candidates for C of logistic regression, which minimises |weights|² / 2C + sum of log losses."""
 
 TOLERANCE = 1e-6
-"""Largest component of the gradient of the mean loss at which logistic regression has converged."""
+"""Convergence of logistic regression: largest component of the gradient of the mean loss."""
 
 MOST_ITERATIONS = 20_000
-"""Limit of its iterations (L-BFGS); reaching it is an error."""
+"""Maximum number of iterations (L-BFGS); reaching it is an error."""
 
 PACKAGES = ("scikit-learn", "scipy", "numpy", "pillow")
 """Libraries that affect the scores."""
@@ -43,10 +44,10 @@ PACKAGES = ("scikit-learn", "scipy", "numpy", "pillow")
 MODULES = ("sklearn.dummy", "sklearn.linear_model", "sklearn.metrics", "sklearn.neighbors")
 
 STEP = 2.0**-10
-"""Step of standardised pixels, which are at most 24 in 24 x 24 of them: sums of products are below 2**53 steps."""
+"""Rounding step of standardised pixels. In 24 x 24 pixels, values are at most 24 and sums of products are exact."""
 
 LEAST_PROBABILITY = 2.0**-126
-"""Smallest probability in a log loss: that of the smallest normal float32, in which predictions are kept."""
+"""Smallest probability in a log loss: the smallest normal float32, since predictions are stored as float32."""
 
 Floats: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[np.int64]
@@ -56,9 +57,9 @@ class Fitted(NamedTuple):
     """A fitted method.
 
     Attributes:
-        model: with ``predict`` and ``predict_proba``, of standardised images.
-        hyperparameters: by name.
-        gives_probabilities: whether ``predict_proba`` means probabilities, and not votes.
+        model: classifier of standardised images with ``predict`` and ``predict_proba``.
+        hyperparameters: values by name.
+        gives_probabilities: whether ``predict_proba`` returns probabilities rather than votes.
     """
 
     model: ClassifierMixin
@@ -67,11 +68,11 @@ class Fitted(NamedTuple):
 
 
 Fit: TypeAlias = Callable[[Floats, Labels, Callable[[Fitted], FloorScores]], Fitted]
-"""Called with the standardised training images, their labels, and a function that scores on validation."""
+"""Function of the standardised training images, their labels, and a function that scores on validation."""
 
 
 def load_floor_images(spec: FloorSpec, data_dir: Path | None) -> PreparedDataset:
-    """Return the thumbnails of a row with their splits; `FloorSpec.images` says for which rows they are the same."""
+    """Return the thumbnails of a row with their splits; rows with equal `FloorSpec.images` share them."""
     return load_thumbnails(
         spec.source,
         split_seed=spec.split_seed,
@@ -84,10 +85,10 @@ def load_floor_images(spec: FloorSpec, data_dir: Path | None) -> PreparedDataset
 
 
 def compute_row(spec: FloorSpec, data: PreparedDataset) -> tuple[FloorRow, PredictionTable]:
-    """Fit a row's method to the training images, and score it on validation and test.
+    """Fit a row's method to the training images and score it on the validation and test splits.
 
-    One thread, a fixed order of images and exact distances: the same numbers on every machine, but for the last bits of
-    logistic regression.
+    With one thread, a fixed order of images and exact distances, the result is the same on every machine except for the
+    last bits of logistic regression.
 
     Raises:
         sklearn.exceptions.ConvergenceWarning: logistic regression did not converge.
@@ -96,7 +97,7 @@ def compute_row(spec: FloorSpec, data: PreparedDataset) -> tuple[FloorRow, Predi
     from threadpoolctl import threadpool_limits
 
     for name in MODULES:
-        importlib.import_module(name)  # first: the limit holds for libraries that are loaded
+        importlib.import_module(name)  # the thread limit only applies to loaded libraries
     started = time.perf_counter()
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
@@ -139,7 +140,7 @@ def score(labels: Labels, predicted: Labels, probabilities: Floats) -> FloorScor
 
     Args:
         labels, predicted: int64, shape (n,).
-        probabilities: shape (n, classes), or (n, 0) without any.
+        probabilities: shape (n, classes), or (n, 0) without probabilities.
     """
     from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
@@ -160,16 +161,16 @@ def score(labels: Labels, predicted: Labels, probabilities: Floats) -> FloorScor
 
 
 def standardised(images: NDArray[np.uint8]) -> Floats:
-    """Return images with mean 0 and standard deviation 1 each, float64, shape (n, pixels); a constant one is all 0.
+    """Standardise each image to mean 0 and standard deviation 1: float64, shape (n, pixels); constant images become 0.
 
-    Values are multiples of `STEP`, so that sums of their products, and with them distances, are exact in any order.
+    Values are multiples of `STEP`, so that sums of products, and hence distances, are exact in any order.
 
     Args:
         images: shape (n, side, side, 1).
     """
     pixels = images.reshape(len(images), -1).astype(np.int64)
     count = pixels.shape[1]
-    centred = count * pixels - pixels.sum(axis=1, keepdims=True)  # times count, as is the deviation: exact
+    centred = count * pixels - pixels.sum(axis=1, keepdims=True)  # times count, like the deviation: exact
     deviation = np.sqrt((centred**2).sum(axis=1, keepdims=True) / count)
     values = np.divide(centred, deviation, out=np.zeros(pixels.shape), where=deviation > 0)
     result: Floats = np.rint(values / STEP) * STEP
@@ -185,14 +186,14 @@ def _predict(fitted: Fitted, images: Floats, classes: int) -> tuple[Labels, Floa
 
 
 def _majority(train: Floats, labels: Labels, on_validation: Callable[[Fitted], FloorScores]) -> Fitted:
-    """Fit the most frequent class, of several the first; its probabilities are the classes' shares in training."""
+    """Fit the most frequent class, or the first of several; the probabilities are the class shares in training."""
     from sklearn.dummy import DummyClassifier
 
     return Fitted(DummyClassifier(strategy="prior").fit(train, labels), {}, gives_probabilities=True)
 
 
 def _nearest(number: int) -> Fit:
-    """Return a fit of the vote of the nearest training images (Euclidean distance), of equal classes the first."""
+    """Return a fit of the vote of the nearest training images (Euclidean distance); ties go to the first class."""
 
     def fit(train: Floats, labels: Labels, on_validation: Callable[[Fitted], FloorScores]) -> Fitted:
         from sklearn.neighbors import KNeighborsClassifier
@@ -207,7 +208,7 @@ def _nearest(number: int) -> Fit:
 def _logistic(train: Floats, labels: Labels, on_validation: Callable[[Fitted], FloorScores]) -> Fitted:
     """Fit multinomial logistic regression with an L2 penalty; pixels are also standardised over the training images.
 
-    C has the best validation accuracy; ties: the lower validation log loss, then the smaller C.
+    C is chosen by validation accuracy; ties are broken by the lower validation log loss, then the smaller C.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

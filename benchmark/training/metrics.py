@@ -1,4 +1,4 @@
-"""Scores of logits, float, shape (n, classes), against labels, int64, shape (n,)."""
+"""Scores of logits (float, shape (n, classes)) against labels (int64, shape (n,))."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from benchmark.records.record import SplitMetrics
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Return the share of correct images (micro average, 0..1); at a tie of logits the first class counts."""
+    """Return the share of correct images (micro average, 0..1); tied logits count as the first class."""
     share = multiclass_accuracy(logits, labels, num_classes=logits.shape[1], average="micro", validate_args=False)
     return round(float(share) * len(labels)) / len(labels)  # torchmetrics rounds to float32
 
 
 def balanced_accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Return the mean over the classes with an image of the share of their images that are right (0..1).
+    """Return the mean recall (0..1) of the classes that have images.
 
-    As in scikit-learn; torchmetrics' macro average counts a class that is only predicted as one of recall 0.
+    As in scikit-learn; torchmetrics' macro average includes classes that are only predicted, with recall 0.
     """
     images = labels.bincount(minlength=logits.shape[1])
     right = labels[logits.argmax(dim=1) == labels].bincount(minlength=logits.shape[1])
@@ -27,13 +27,13 @@ def balanced_accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 def roc_auc(logits: Tensor, labels: Tensor) -> float | None:
-    """Return the area under the ROC curve (0..1), the mean over the classes of each one against the rest.
+    """Return the area under the ROC curve (0..1), averaged over the classes, each against the rest.
 
-    The area is the share of pairs of an image of the class and one of the rest in which the former has the higher
-    probability of the class, ties counted half. It is computed from midranks (Hanley and McNeil 1982, "The meaning and
-    use of the area under a receiver operating characteristic (ROC) curve"), in float64, of the probabilities as they
-    are kept, float32. Classes without such a pair are left out (torchmetrics counts them as 0). Of two classes both
-    areas are the same: it is the second's.
+    The area is the share of pairs of one image of the class and one of the rest in which the former has the higher
+    probability of the class; ties count half. It is computed in float64 from midranks (Hanley and McNeil 1982, "The
+    meaning and use of the area under a receiver operating characteristic (ROC) curve") of the probabilities as stored,
+    in float32. Classes without such pairs are left out (torchmetrics counts them as 0). With two classes both areas are
+    equal, and the second one's is returned.
 
     Returns:
         The mean, or None if all images are of one class.
@@ -55,7 +55,7 @@ def roc_auc(logits: Tensor, labels: Tensor) -> float | None:
 
 
 def log_loss(logits: Tensor, labels: Tensor) -> float:
-    """Return the mean cross-entropy in nats per image, in float64."""
+    """Return the mean cross-entropy in nats per image, computed in float64."""
     return float(torch.nn.functional.cross_entropy(logits.double(), labels))
 
 

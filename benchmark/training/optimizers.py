@@ -18,14 +18,14 @@ from benchmark.networks.heads import head_parameters
 def make_optimizer(network: nn.Module, stage: Stage, stem: Collection[str] = ()) -> torch.optim.Optimizer:
     """Return an optimizer over exactly the parameters that require gradients.
 
-    Where their factors are not 1, the classifier has a group of its own, at ``lr * head_lr_factor``, and so has the
-    stem, at ``lr * stem_lr_factor`` and ``weight_decay / stem_lr_factor``. The first group is that of the other
-    parameters, at ``lr``, if any of them is trained.
+    If its factor is not 1, the classifier has a separate group with ``lr * head_lr_factor``, and the stem one with
+    ``lr * stem_lr_factor`` and ``weight_decay / stem_lr_factor``. All other trained parameters are in the first group,
+    with ``lr``.
 
     Args:
-        network: to be trained.
-        stage: of the run.
-        stem: names of the stem's weights (`stems.stem_weights`), for a stage with a ``stem_lr_factor``.
+        network: network to train.
+        stage: stage of the run.
+        stem: names of the stem's weights (`stems.stem_weights`), for a stage with ``stem_lr_factor``.
     """
     head = head_parameters(network)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {(stage.lr, stage.weight_decay): []}
@@ -53,7 +53,7 @@ def make_optimizer(network: nn.Module, stage: Stage, stem: Collection[str] = ())
 
 
 def lr_factor(choice: Choice, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """Return the learning rate's factor at a step (0-based) of a stage; for formulas see `choices.SCHEDULES`."""
+    """Return the factor of the learning rate at a step (0-based) of a stage; formulas are in `choices.SCHEDULES`."""
     match choice.name:
         case "cosine":
             steps = steps_per_epoch * epochs

@@ -1,4 +1,4 @@
-"""Recognition and description of out-of-memory errors. Torch is imported when there is an error to look at."""
+"""Recognition and description of out-of-memory errors. Torch is imported only when there is an error."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import psutil
 MEGABYTE = 1 << 20
 
 _SAID_BY_THE_ALLOCATOR = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
-"""Words of a plain RuntimeError of PyTorch's allocator on the CPU, and of an OSError if a library cannot be mapped."""
+"""Texts in a RuntimeError of PyTorch's CPU allocator, and in an OSError if a library cannot be mapped."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on the device or in the process."""
+    """Whether an exception means that the device or the process ran out of memory."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -22,7 +22,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def memory_in_use() -> str:
-    """Return the memory of this process, or of the GPU if there is one, in words."""
+    """Return the memory use of this process, or of the GPU if there is one, in words."""
     import torch
 
     if torch.cuda.is_available():
@@ -34,9 +34,9 @@ def memory_in_use() -> str:
 
 
 def kills() -> int | None:
-    """Return how many processes the kernel's out-of-memory killer has ended since the system's start.
+    """Return the number of processes ended by the kernel's out-of-memory killer since boot, or None if not counted.
 
-    ``oom_kill`` of ``/proc/vmstat`` (Linux 4.13), those of limited groups included; None if the system does not count.
+    Read from ``oom_kill`` in ``/proc/vmstat`` (Linux 4.13), which includes memory-limited groups.
     """
     try:
         lines = Path("/proc/vmstat").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Batches prepared by threads ahead of time: the same batches, in the same order."""
+"""Preparing batches in threads ahead of time, without changing the batches or their order."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from benchmark.training.batches import EVALUATION_BATCHES, Batch, Source
 
 
 class PreparedBatches(BatchSampler):
-    """A sampler whose items are another's batches themselves, prepared ahead of time where the source says so.
+    """A sampler that yields the batches of another sampler, prepared ahead of time if the source has threads for it.
 
-    On a GPU each thread has a stream of its own, so that copies and augmentations run next to the network's kernels.
+    On a GPU each thread has a separate stream, so that copies and augmentations overlap with the network's kernels.
     """
 
     def __init__(self, source: Source, batches: BatchSampler) -> None:
@@ -61,7 +61,7 @@ class _AsSampled(Dataset[Batch]):
 
 
 def loader(images: Source, batches: BatchSampler | None = None) -> DataLoader[Batch]:
-    """Return a loader of these batches, or of those of an evaluation, in the stored order; without worker processes."""
+    """Return a loader of these batches, by default of evaluation batches in stored order; no worker processes."""
     if batches is None:
         size = EVALUATION_BATCHES[images.labels.device.type]
         batches = BatchSampler(SequentialSampler(range(len(images))), size, drop_last=False)

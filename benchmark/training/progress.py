@@ -1,4 +1,4 @@
-"""State of a run: its history, its best weights and its times, as plain data for a checkpoint."""
+"""State of a run: history, best weights and times, as plain data for a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from benchmark.matrix.settings import FEWEST_FOR_ACCURACY, ChooseBy
 from benchmark.records.record import EpochRecord, StageRecord
 
 CONTENDED_SHARE = 0.05
-"""Share of its wall time that work waits for a processor, or does not run, from which it counts as contended."""
+"""Smallest share of wall time spent stopped or waiting for a processor that counts as contended."""
 
 
 class Stopwatch:
-    """A timer of one stretch of work after another, all in one thread.
+    """A timer of successive intervals of work in one thread.
 
-    Two clocks in addition to the wall's: the time in which this thread was ready to run and had no processor, and the
-    processor time of the process. Only the second notices a process that was stopped (Ctrl-Z, a suspended job, a paused
-    container). It is the sum over all threads, so that with several of them only a long stop shows; on a GPU it says
-    nothing.
+    In addition to wall time, it reads the time this thread waited for a processor and the processor time of the
+    process. Only the latter reveals that the process was stopped (Ctrl-Z, a suspended job, a paused container). It is
+    the sum over all threads, so with several threads only a long stop shows. On a GPU it is meaningless.
     """
 
     def __init__(self) -> None:
@@ -32,11 +31,11 @@ class Stopwatch:
         self._begun = (0.0, 0.0, 0.0)
 
     def start(self) -> None:
-        """Begin a stretch of work."""
+        """Begin an interval of work."""
         self._begun = _clocks()
 
     def stop(self) -> float:
-        """End the stretch of work and return its seconds."""
+        """End the interval of work and return its seconds."""
         wall, processor, waited = (now - begun for now, begun in zip(_clocks(), self._begun, strict=True))
         self._total = (self._total[0] + wall, self._total[1] + processor, self._total[2] + waited)
         return wall
@@ -45,7 +44,7 @@ class Stopwatch:
         """Return whether the work so far was contended, or None if waiting cannot be measured (not on Linux).
 
         Args:
-            on_cpu: whether the work computes on the processor all the time, rather than waiting for a GPU.
+            on_cpu: whether the work computes on the processor rather than waiting for a GPU.
         """
         wall, processor, waited = self._total
         allowed = CONTENDED_SHARE * wall
@@ -55,10 +54,10 @@ class Stopwatch:
 
 
 def _clocks() -> tuple[float, float, float]:
-    """Return seconds of wall time, of processor time of the process, and of this thread's waiting for a processor.
+    """Return wall time, processor time of the process, and time this thread waited for a processor, in seconds.
 
-    The last is the second field of ``/proc/thread-self/schedstat``, nanoseconds (Linux,
-    Documentation/scheduler/sched-stats); NaN elsewhere.
+    The last is the second field of ``/proc/thread-self/schedstat`` (Linux, Documentation/scheduler/sched-stats,
+    nanoseconds); NaN on other systems.
     """
     try:
         waited = int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
@@ -68,15 +67,15 @@ def _clocks() -> tuple[float, float, float]:
 
 
 def choice_key(record: EpochRecord, choose_by: ChooseBy, images: int) -> tuple[float, float]:
-    """Return what is compared to choose an epoch: the higher is better, and of equal ones the earlier is taken.
+    """Return the key by which epochs are compared; the highest is chosen, and the earliest of equal ones.
 
-    ``accuracy``: the accuracy, then the lower loss; on fewer than `FEWEST_FOR_ACCURACY` images the loss first.
-    ``loss``: the lower loss, then the accuracy. ``roc_auc``: the area, then the lower loss; if all images are of one
-    class, no epoch has an area.
+    ``accuracy``: accuracy, then the lower loss; with fewer than `FEWEST_FOR_ACCURACY` images, the loss first.
+    ``loss``: the lower loss, then accuracy. ``roc_auc``: the area, then the lower loss; if all images are of one class,
+    no epoch has an area.
 
     Args:
-        record: scores on validation.
-        choose_by: the matrix's ``training.choose_by``.
+        record: scores on the validation split.
+        choose_by: ``training.choose_by`` of the matrix.
         images: number of validation images.
     """
     if choose_by == "roc_auc":
@@ -88,12 +87,12 @@ def choice_key(record: EpochRecord, choose_by: ChooseBy, images: int) -> tuple[f
 
 @dataclass
 class Best:
-    """The best weights so far of the last stage, of its starting point among them.
+    """The best weights of the last stage so far, including its starting point.
 
     Attributes:
-        epoch: epochs trained when they were reached, over all stages.
-        key: what is compared, see `choice_key`.
-        state: the network's tensors, on the device.
+        epoch: number of epochs trained, over all stages.
+        key: key of the comparison, see `choice_key`.
+        state: tensors of the network, on the device.
     """
 
     epoch: int
@@ -103,21 +102,21 @@ class Best:
 
 @dataclass
 class RunState:
-    """State of a run over all of its stages and interruptions. Times are seconds of wall clock.
+    """State of a run over all stages and interruptions. Times are wall-clock seconds.
 
     Attributes:
-        history: epoch 0, before any training, and the trained epochs.
+        history: epoch 0, before training, and the trained epochs.
         stages: one record per finished stage.
-        images_trained: images through training steps.
-        images_evaluated: images through evaluations.
-        whole_network_images: those of ``images_trained`` that went through the whole network and not the head alone.
-        train_seconds: training steps of all epochs.
-        whole_network_seconds: those of ``train_seconds`` that ``whole_network_images`` took.
-        eval_seconds: evaluations.
-        feature_seconds: computing, or reading, the features of a frozen backbone.
-        seconds_before: seconds that the run had taken when it was last interrupted.
-        resumed_after: epochs after which it was resumed from a checkpoint.
-        stopwatch: of training steps and evaluations since the last interruption; not kept.
+        images_trained: number of images in training steps.
+        images_evaluated: number of images in evaluations.
+        whole_network_images: part of ``images_trained`` that went through the whole network, not only the head.
+        train_seconds: time of all training steps.
+        whole_network_seconds: part of ``train_seconds`` for ``whole_network_images``.
+        eval_seconds: time of evaluations.
+        feature_seconds: time to compute or read the features of a frozen backbone.
+        seconds_before: duration of the run before its last interruption.
+        resumed_after: epochs after which the run was resumed from a checkpoint.
+        stopwatch: timer of training steps and evaluations since the last interruption; not saved.
     """
 
     history: list[EpochRecord] = field(default_factory=list)
@@ -140,7 +139,7 @@ class RunState:
         return self.history[-1].epoch if self.history else 0
 
     def seconds(self) -> float:
-        """Return the seconds of the run so far, those before interruptions included."""
+        """Return the duration of the run so far in seconds, including the time before interruptions."""
         return self.seconds_before + time.perf_counter() - self._started
 
     def as_data(self) -> dict[str, Any]:
@@ -156,7 +155,7 @@ class RunState:
 
     @staticmethod
     def from_data(data: Mapping[str, Any]) -> RunState:
-        """Return the state that `as_data` wrote, with the interruption noted."""
+        """Return the state that `as_data` returned, and note the interruption."""
         state = RunState(
             **{
                 **data,

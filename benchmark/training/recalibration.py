@@ -1,4 +1,4 @@
-"""Running statistics of the batch norms, estimated again on the images of a run."""
+"""Recalibration: running statistics of batch norms, estimated again on the images of a run."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ def running_norms(network: nn.Module, spec: RunSpec) -> list[_BatchNorm]:
     """Return the batch norms of a network that have running statistics.
 
     Raises:
-        UserError: it has none.
+        UserError: there are no such batch norms.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         raise UserError(
-            f"{spec.policy}: recalibrate: {spec.model} has no batch norms whose running statistics could be estimated. "
-            "Take recalibrate out of the policy, or another model."
+            f"{spec.policy}: recalibrate: {spec.model} has no batch norms with running statistics. "
+            "Remove recalibrate from the policy, or use another model."
         )
     return norms
 
 
 def recalibrate(network: nn.Module, images: Source, spec: RunSpec, accelerator: Accelerator) -> None:
-    """Replace the running statistics of a network's batch norms by those on training images, in place.
+    """Replace the running statistics of a network's batch norms by those of the training images, in place.
 
-    They become the mean over the batches of each batch's mean and unbiased variance (PyTorch's cumulative average,
-    ``momentum=None``) in one pass over all training images, without augmentation, in batches of the run's size and an
-    order that its seed decides: batches of one class each would give too small a variance. The other modules are in
-    eval mode, and no weight changes.
+    They become the averages of the means and unbiased variances of all batches (PyTorch's cumulative average,
+    ``momentum=None``) in one pass over the training images without augmentation. Batches have the run's size and are
+    shuffled by its seed, since batches of one class would underestimate the variance. All other modules are in eval
+    mode, and no weight changes.
 
     Raises:
         UserError: the network has no batch norms.

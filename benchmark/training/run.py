@@ -1,4 +1,4 @@
-"""One run: a RunSpec in, a record and its predictions out."""
+"""Execution of one run, from its RunSpec to its record and predictions."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ from benchmark.training.stages import Trained, train
 from benchmark.training.trainer import Diverged, Support
 
 SATURATED_EPOCHS = 3
-"""Fewest epochs with a validation accuracy of 1.0 for validation to count as saturated."""
+"""Number of epochs with validation accuracy 1.0 from which validation counts as saturated."""
 
 
 def execute_run(
     spec: RunSpec, context: RunContext, on_epoch: Callable[[EpochRecord], None] = lambda _: None
 ) -> Outcome:
-    """Execute one run; ``on_epoch`` as in `Support`. An error in it is returned as a record, never raised."""
+    """Execute one run; for ``on_epoch`` see `Support`. Errors are returned as a record, never raised."""
     started_at = now()
     try:
         return train_and_score(spec, context, lambda: load_run_images(spec, context.data_dir), on_epoch)
@@ -88,13 +88,13 @@ def train_and_score(
     load_images: Callable[[], PreparedDataset],
     on_epoch: Callable[[EpochRecord], None] = lambda _: None,
 ) -> Outcome:
-    """Train and score one run on the images that ``load_images`` returns; ``on_epoch`` as in `Support`.
+    """Train and score one run on the images that ``load_images`` returns; for ``on_epoch`` see `Support`.
 
-    A tuning run is scored on validation alone: it is given no test image, and leaves nothing but its record.
+    A tuning run is scored only on the validation split. It gets no test images and produces only its record.
 
     Raises:
         Diverged: a loss is not finite.
-        UserError: a model, weights or dataset that cannot be obtained, or a precision that this device does not have.
+        UserError: model, weights or dataset cannot be obtained, or the device does not support the precision.
     """
     if not spec.sees_test:
         context = replace(context, keep_weights="none", exhibits=None)
@@ -234,10 +234,10 @@ def build_network(spec: RunSpec, classes: tuple[str, ...]) -> build.BuiltModel:
 
 
 def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
-    """Return the head's initial values; for rows of a source ``default`` on random weights and on half of a network.
+    """Return the head's initialisation. Rows become ``default`` for random weights and for half of a network.
 
     Raises:
-        UserError: a row is named for a class that the dataset does not have.
+        UserError: a row is given for a class that is not in the dataset.
     """
     if spec.head_init.name != "source-rows":
         return "xavier" if spec.head_init.name == "xavier" else "default"
@@ -253,7 +253,7 @@ def head_init(spec: RunSpec, classes: tuple[str, ...]) -> HeadInit:
 def _about_images(
     spec: RunSpec, data: PreparedDataset, built: build.BuiltModel, derive: Derive | None, device: torch.device
 ) -> dict[str, object]:
-    """Return all that decides the network's inputs, as JSON values."""
+    """Return everything that decides the network's inputs, as JSON values."""
     rows = hashlib.sha256()
     for split in (data.train, data.validation, data.test):
         rows.update(f"{len(split)} ".encode() + split.rows.tobytes())
@@ -271,7 +271,7 @@ def _about_images(
 
 
 def checkpoint_key(spec: RunSpec, about: dict[str, object], built: build.BuiltModel) -> dict[str, str]:
-    """Return all that a run must share with a checkpoint to resume from it with the same bits."""
+    """Return everything that must match a checkpoint for a run to resume from it with the same bits."""
     commit, dirty = environment.git_revision()
     return {
         "run": spec.id,

@@ -1,4 +1,4 @@
-"""A run's training: its network through the stages of its policy."""
+"""Training of a run's network through the stages of its policy."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from benchmark.training.trainer import StageTrainer, Support, make_accelerator
 
 @dataclass(frozen=True)
 class Trained:
-    """The outcome of all stages; the network holds the best weights.
+    """Result of all stages; the network has the best weights.
 
     Attributes:
         run_state: history, stages and times.
-        best: the last stage's best weights.
-        validation_logits: with the best weights, float32, shape (n, classes), on the CPU.
+        best: best weights of the last stage.
+        validation_logits: logits with the best weights: float32, shape (n, classes), on the CPU.
         test_logits: likewise; empty in a tuning run.
-        last_state: the network's tensors after the last epoch.
-        last_test_logits: with these.
+        last_state: tensors of the network after the last epoch.
+        last_test_logits: test logits with these tensors.
     """
 
     run_state: RunState
@@ -42,11 +42,11 @@ class Trained:
 
 
 def train(network: nn.Module, spec: RunSpec, images: Images, precision: str, support: Support | None = None) -> Trained:
-    """Take a network through the stages of its policy, in place, starting from its last checkpoint if there is one.
+    """Train a network through the stages of its policy, in place, resuming from the last checkpoint if there is one.
 
     Args:
         network: on the images' device, channels-last.
-        spec: of the run.
+        spec: definition of the run.
         images: the splits.
         precision: ``fp32``, ``fp16`` or ``bf16``.
         support: see `Support`.
@@ -67,7 +67,7 @@ def train(network: nn.Module, spec: RunSpec, images: Images, precision: str, sup
         for stage in spec.stages[len(state.stages) :]:
             set_trainable(network, stage.trainable)
             features = _as_features(network, stage, spec, images, precision, support, state)
-            # A module around the head, because accelerate changes the forward of what it trains.
+            # A module around the head, because accelerate changes the forward method of the module it trains.
             trained = network if features is None else nn.Sequential(classifier(network))
             shown = features or images
             trainer = StageTrainer(network, trained, stage, spec, shown, state, precision, support, resumed)
@@ -94,7 +94,7 @@ def _as_features(
     support: Support,
     state: RunState,
 ) -> Images | None:
-    """Return the splits as features of the frozen backbone, or None if the stage needs the images themselves."""
+    """Return the splits as features of the frozen backbone, or None if the stage needs the images."""
     if not stage.keeps_features(spec.augment):
         return None
     started = time.perf_counter()

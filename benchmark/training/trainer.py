@@ -1,4 +1,4 @@
-"""A Trainer of pytorch-accelerated per stage, with the library's traps closed."""
+"""A pytorch-accelerated Trainer for one stage, which avoids the library's traps."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ log = logging.getLogger(__name__)
 
 
 class Diverged(Exception):
-    """A loss is no longer finite."""
+    """A loss is not finite."""
 
 
 @dataclass(frozen=True)
 class Support:
-    """The surroundings of a run's training. Nothing in it affects the result.
+    """The environment of a run's training. Nothing in it affects the result.
 
     Attributes:
         on_epoch: called after each epoch, and with epoch 0 before the first.
-        checkpoints: of the state between epochs, or None.
-        features: folder of the features that runs share, or None if each run computes its own.
-        about_images: all that decides the normalised images, as JSON values, to find shared features by.
+        checkpoints: checkpoints between epochs, or None.
+        features: folder of cached features that runs share, or None to compute them in each run.
+        about_images: everything that decides the normalised images, as JSON values, which identifies shared features.
     """
 
     on_epoch: Callable[[EpochRecord], None] = lambda record: None
@@ -58,7 +58,7 @@ class _QuietAccelerator(Accelerator):
         log.info("%s", " ".join(str(arg) for arg in args))
 
     def free_memory(self, *objects: Any) -> Any:
-        """Do nothing: the Trainer calls this on a new one, and collecting garbage takes a quarter of a second."""
+        """Do nothing. The Trainer calls this on a new accelerator, and garbage collection takes 0.25 seconds."""
         return objects
 
 
@@ -70,22 +70,22 @@ def make_accelerator(precision: str) -> Accelerator:
 class StageTrainer(Trainer):
     """The trainer of one stage of a policy; ``train()`` drives every epoch.
 
-    Differs from the library where its defaults corrupt results or cost time: the run's seed is set after the library's
-    own 42, a new optimizer and scheduler belong to each stage, frozen modules are put into eval mode in each epoch,
-    early stopping and the best weights are kept here instead of in callbacks (whose errors are swallowed), the complete
-    state between epochs is kept, and the loss and the logits stay on the device: the host waits for it twice per
-    epoch, at the end of the training steps, whose time is taken there, and at the evaluation's.
+    It differs from the library where the defaults corrupt results or cost time. The run's seed is set after the
+    library's seed of 42. Each stage has a new optimizer and scheduler. Frozen modules are put into eval mode in each
+    epoch. Early stopping and the best weights are handled here instead of in callbacks, whose errors are swallowed.
+    The complete state between epochs is saved. Loss and logits stay on the device, so that the host waits for it only
+    twice per epoch, at the end of the training steps, where their time is measured, and at the end of the evaluation.
 
     Args:
-        network: on the images' device; frozen as the stage says.
-        trained: the network, or its head alone where ``images`` are features.
-        stage: to train.
-        spec: of the run.
+        network: on the images' device, with the stage's parameters frozen.
+        trained: the network, or only its head if ``images`` are features.
+        stage: stage to train.
+        spec: definition of the run.
         images: the splits, or their features.
-        state: of the run; filled in.
+        state: state of the run, which is updated.
         precision: ``fp32``, ``fp16`` or ``bf16``.
         support: see `Support`.
-        resumed: the content of a checkpoint in the middle of this stage, or None.
+        resumed: content of a checkpoint within this stage, or None.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class StageTrainer(Trainer):
         super().__init__(trained, nn.CrossEntropyLoss(), make_optimizer(network, stage, stem), callbacks=())
 
     def run(self) -> None:
-        """Train the stage, or the rest of it; the history, and of the last stage `best`, are filled on return.
+        """Train the stage or the rest of it. On return the history is filled, and in the last stage also `best`.
 
         Raises:
             Diverged: a training or validation loss is not finite.
@@ -199,7 +199,7 @@ class StageTrainer(Trainer):
         self._loss_count += batch_size
 
     def _add_epoch_loss_to_run_history(self, metric_name: str) -> None:
-        """Leave the loss on the device: the history is in `RunState`, and nothing reads the library's."""
+        """Leave the loss on the device; `RunState` has the history, and the library's is not used."""
 
     def train_epoch_end(self) -> None:
         loss = float(self._loss_sum) / self._loss_count
@@ -231,9 +231,9 @@ class StageTrainer(Trainer):
             return torch.cat([self.model(inputs).float() for inputs, _ in loader(images)]).cpu()
 
     def evaluate_split(self, name: Literal["validation", "test"]) -> Tensor:
-        """Return the logits of a split with the weights as they are: float32, shape (n, classes), on the CPU.
+        """Return the logits of a split with the current weights: float32, shape (n, classes), on the CPU.
 
-        A tuning run has no test images, and empty logits of them.
+        In a tuning run, which has no test images, the test logits are empty.
         """
         images: Source | None = getattr(self._images, name)
         if images is None:
@@ -257,12 +257,12 @@ class StageTrainer(Trainer):
         self._keep_checkpoint()
         self._support.on_epoch(record)
         if self.stopped_early:
-            raise StopTrainingError(f"no better validation score for {self._since_best} epochs")
+            raise StopTrainingError(f"the validation score has not improved for {self._since_best} epochs")
 
     def _record(
         self, logits: Tensor, epoch: int, lr: float | None, train_loss: float | None, seconds: float
     ) -> EpochRecord:
-        """Record an evaluation of validation."""
+        """Record an evaluation of the validation split."""
         labels = self._validation_labels
         record = EpochRecord(
             stage=self._stage_number,
@@ -288,13 +288,13 @@ class StageTrainer(Trainer):
         return choice_key(record, self._spec.choose_by, len(self._validation_labels))
 
     def _count_patience(self, record: EpochRecord) -> None:
-        """Count epochs since the first part of the key last rose; call it before `_keep_if_best`."""
+        """Count epochs since the first part of the key last improved; to be called before `_keep_if_best`."""
         rose = self.best is None or self._key(record)[0] > self.best.key[0]
         self._since_best = 0 if rose else self._since_best + 1
         self.stopped_early = self._stage.patience is not None and self._since_best >= self._stage.patience
 
     def _keep_if_best(self, record: EpochRecord) -> None:
-        """Keep the network's weights, of which this is the evaluation, if they are the best so far."""
+        """Keep the network's current weights if their evaluation is the best so far."""
         key = self._key(record)
         if self.best is None or key > self.best.key:
             state = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}

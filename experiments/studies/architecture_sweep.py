@@ -137,7 +137,7 @@ REFUSED = {
     "test_nfnet": r"stem\.conv1 \(ScaledStdConv2d\) is not linear in its weights",
     "tresnet_m": r"this model has body\.conv1\.conv\.weight \(64, 48, 3, 3\)",
     "vit_tiny_r_s16_p8_224": r"patch_embed\.backbone\.conv \(StdConv2dSame\) is not linear in its weights",
-    "volo_d1_224": "aux_head.weight is of 3 classes here and of 1000 in the checkpoint",
+    "volo_d1_224": r"aux_head\.weight, which is not in the head, has 3 classes here and 1000 in the checkpoint",
 }
 """Whose stem is no sum over three channels, or who have more than one head, with the reason."""
 

@@ -60,7 +60,7 @@ def test_each_size_is_checked_and_the_one_that_does_not_fit_is_named(tmp_path: P
     found = checked(specs, tmp_path)
     assert [each.image_size for each in found.checked] == [64]
     (problem,) = found.problems
-    assert "needs images of 63 pixels per side or more; these have 32." in problem.message
+    assert "needs images of at least 63 pixels per side; these have 32." in problem.message
 
 
 RECALIBRATED = {"pretrained": False, "recalibrate": True, "summary": "all", "stages": [{"trainable": "all"}]}
@@ -82,7 +82,7 @@ def test_everything_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
     reported = [(problem.key, problem.message) for problem in found.problems]
     for key, words in (
         ("models", "no_such_net"),
-        ("weights", "no package carries weights for timm/test_resnet"),
+        ("weights", "no package has weights for timm/test_resnet"),
         ("datasets", "beans"),
         ("models", "75"),
         ("models", "torchvision/resnet18 has no forward_intermediates"),

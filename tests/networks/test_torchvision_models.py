@@ -109,7 +109,7 @@ def test_head_backbone_and_grey_modes_of_the_zoo(name: str) -> None:
     assert known.minimum_side == smallest
     assert build.check_forward(three, 3, smallest, CLASSES, known.title) is not None
     if smallest > 1:
-        with pytest.raises(UserError, match=f"needs images of {smallest} pixels per side or more; these have"):
+        with pytest.raises(UserError, match=f"needs images of at least {smallest} pixels per side; these have"):
             build.build(known.title, INPUT_MODES["rgb"], classes=2, source="none", seed=0, image_size=smallest - 1)
         with pytest.raises(UserError, match=f"does not take images of {smallest - 1} x {smallest - 1} pixels"):
             build.check_forward(three, 3, smallest - 1, CLASSES, known.title)

@@ -89,7 +89,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(nested: bool, 
     trace, path = tmp_path / "trace", tmp_path / "weights.pth"
     trap = Trap(trace)
     torch.save({"state_dict": factories.pretrained(MODEL), "extra": trap} if nested else trap, path)
-    with pytest.raises(UserError, match="cannot be read as tensors alone, and nothing else is unpickled"):
+    with pytest.raises(UserError, match="cannot be read: only tensors are unpickled"):
         weights.load(MODEL, f"file:{path}")
     assert not trace.exists()
     torch.load(path, weights_only=False)
@@ -103,25 +103,25 @@ def changed(**tensors: torch.Tensor | None) -> dict[str, torch.Tensor]:
 
 REFUSED: list[tuple[Any, str]] = [
     (changed(**{"bn1.weight": None}), r"is not a checkpoint of timm/test_resnet: it lacks bn1\.weight"),
-    (changed(**{"spare.weight": torch.zeros(1)}), r"has spare\.weight, which the model has not"),
+    (changed(**{"spare.weight": torch.zeros(1)}), r"has spare\.weight, which the model does not have"),
     (
         changed(**{"conv1.0.weight": torch.zeros(16, 2, 3, 3)}),
-        r"for three channels or one: conv1\.0\.weight of",
+        r"for three channels or one: conv1\.0\.weight with",
     ),
-    ({"state_dict": {**changed(), "epoch": 3}}, "holds epoch next to tensors"),
-    ({}, "holds no tensors by name"),
-    ([torch.zeros(1)], "holds no tensors by name"),
+    ({"state_dict": {**changed(), "epoch": 3}}, "contains epoch, not tensors"),
+    ({}, "contains no named tensors"),
+    ([torch.zeros(1)], "contains no named tensors"),
     ({"state_dict": changed(), "state_dict_ema": changed()}, r"several networks: state_dict, state_dict_ema\. Save"),
     (
         {**changed(), **{f"module.{n}": t for n, t in changed().items()}},
-        "several tensors of one name, but for .*module",
+        "contains duplicate names, apart from .*module",
     ),
     (changed(**{"conv1.0.weight": torch.zeros(16, 3, 3, 3, dtype=torch.int8)}), r"conv1\.0\.weight of torch\.int8"),
     (
         changed(**{"bn1.weight": torch.full((32,), torch.nan)}),
-        r"file weights\.pth: bn1\.weight with values .* not finite",
+        r"file weights\.pth: NaN or infinite values in bn1\.weight",
     ),
-    (changed(**{"bn1.weight": torch.full((32,), 1e5).half()}), r"bn1\.weight with values that are not finite"),
+    (changed(**{"bn1.weight": torch.full((32,), 1e5).half()}), r"NaN or infinite values in bn1\.weight"),
 ]
 
 
@@ -135,11 +135,11 @@ def test_a_file_of_something_else_is_refused(content: Any, message: str, tmp_pat
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("weights.pth", b"not weights", "cannot be read as tensors alone"),
-        ("weights.pt", b"so that an unpickler pops from an empty stack", "cannot be read as tensors alone"),
-        ("weights.bin", b"", "cannot be read as tensors alone"),
+        ("weights.pth", b"not weights", "cannot be read: only tensors"),
+        ("weights.pt", b"so that an unpickler pops from an empty stack", "cannot be read: only tensors"),
+        ("weights.bin", b"", "cannot be read: only tensors"),
         ("weights.safetensors", b"not weights", "is not a safetensors file"),
-        ("weights.h5", b"not weights", r"write a file that ends in \.safetensors"),
+        ("weights.h5", b"not weights", r"the file name must end in \.safetensors"),
     ],
 )
 def test_bytes_that_are_not_weights_are_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
@@ -178,5 +178,5 @@ def test_weights_of_one_channel_are_taken_as_they_are_by_grey_1ch_and_refused_by
     assert all(torch.equal(tensor, grey[name]) for name, tensor in own.items() if name not in head)
     assert (built.mean, built.std) == ((average(known.mean),), (average(known.std),))
     for mode in INPUT_MODES.keys() - {"grey-1ch"}:
-        with pytest.raises(UserError, match=r"instead of \(|changes a stem of three channels; these weights have one"):
+        with pytest.raises(UserError, match=r"instead of \(|adapts a three-channel stem; these weights have one"):
             build.build(model, INPUT_MODES[mode], **settings)

@@ -34,7 +34,7 @@ GLOSSARY = {
     r"(?<!-)\bwhole\b(?! (?:number|network|groups))": "complete, entire, valid",
     r"\bparted\b": "split",
     r"\bshall\b": "must, should",
-    r"\b(?:is|are|was|were) no (?!longer\b|more\b|such\b|fewer\b|less\b|other\b|need\b)\w+": "is not a, there is no",
+    r"(?<!there )\b(?:is|are|was|were) no (?!longer\b|more\b|such\b|fewer\b|less\b|other\b|need\b)\w+": "is not a",
     r"\bflatters?\b": "is biased",
     r"\bca(?:me|n come) about\b": "was made, was measured",
     r"\bwithout a word\b": "without a message",

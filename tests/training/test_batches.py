@@ -37,7 +37,7 @@ def test_normalisation_agrees_with_torchvisions() -> None:
 
 
 def test_a_colour_image_cannot_feed_a_network_of_one_channel() -> None:
-    with pytest.raises(ValueError, match="images of 3 channels cannot feed a network of 1"):
+    with pytest.raises(ValueError, match="images with 3 channels do not fit a network with 1"):
         Normaliser((0.5,), (0.5,), torch.device("cpu"))(torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
 
 

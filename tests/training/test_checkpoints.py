@@ -163,7 +163,7 @@ def test_a_checkpoint_of_other_versions_is_not_gone_on_from(tmp_path: Path, capl
     assert loaded(tmp_path, spec, {"code": "1"}) is not None
     with caplog.at_level(logging.WARNING):
         assert loaded(tmp_path, spec, {"code": "2"}) is None
-    assert "the run starts from scratch: its checkpoint was made with another code" in caplog.text
+    assert "the run starts from scratch: its checkpoint belongs to another code" in caplog.text
 
 
 @pytest.mark.parametrize(

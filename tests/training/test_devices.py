@@ -27,7 +27,7 @@ def test_bf16_is_refused_on_a_cpu_without_instructions_for_it(
     if fast:
         check_precision("bf16", CPU)
     else:
-        with pytest.raises(UserError, match=r"neither AVX512-BF16 nor AMX\. Write auto or fp32"):
+        with pytest.raises(UserError, match=r"neither AVX512-BF16 nor AMX\. Use auto or fp32"):
             check_precision("bf16", CPU)
 
 

@@ -97,5 +97,5 @@ def test_a_resumed_run_is_not_recalibrated_again(tmp_path: Path) -> None:
 
 
 def test_a_network_without_batch_norms_is_refused() -> None:
-    with pytest.raises(UserError, match=r"mine: recalibrate: timm/test_vit has no batch norms .* Take recalibrate out"):
+    with pytest.raises(UserError, match=r"mine: recalibrate: timm/test_vit has no batch norms .* Remove recalibrate"):
         trained(spec_of("timm/test_vit"), None)

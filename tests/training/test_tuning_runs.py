@@ -96,5 +96,5 @@ def test_a_tuning_run_is_refused_where_its_matrix_does_not_know_of_the_folds(tmp
     changes = {"datasets": [f"folder:{folder}"], "input_modes": ["grey-1ch"], "tune_seeds": [100]}
     made = identify_folders(factories.matrix(**changes, training={"image_size": 32, "lr": [1e-3, 1e-2]}))
     unaware = made.model_copy(update={"datasets": (made.datasets[0].model_copy(update={"folds": None}),)})
-    with pytest.raises(UserError, match="`folds` in the matrix disagrees with its images"):
+    with pytest.raises(UserError, match="`folds` in the matrix does not fit its images"):
         load_run_images(tuning_runs(unaware)[0], None)

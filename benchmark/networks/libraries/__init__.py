@@ -1,1 +1,1 @@
-"""The classifiers of timm and torchvision, and those of MedMNIST's paper, behind one interface."""
+"""The classifiers of timm, torchvision and the MedMNIST paper, behind one interface."""

@@ -1,4 +1,4 @@
-"""`timm/NAME[.TAG]`, `torchvision/NAME` and `medmnist/NAME`, looked up behind one interface."""
+"""Lookup of `timm/NAME[.TAG]`, `torchvision/NAME` and `medmnist/NAME`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def find_architecture(model: str) -> Architecture:
     """Return the architecture of ``timm/NAME[.TAG]``, ``torchvision/NAME`` or ``medmnist/NAME``.
 
     Raises:
-        UserError: there is no such library, model or tag, or the model has no mean and std to normalise with.
+        UserError: the library, model or tag is unknown, or the model has no mean and std to normalise with.
     """
     library, slash, name = model.partition("/")
     if library not in _LIBRARIES or not slash:

@@ -17,10 +17,10 @@ class Architecture(ABC):
     Attributes:
         title: ``LIBRARY/NAME``, as in a matrix.
         mean: three means that the pretrained weights were trained with, on the 0..1 pixel scale.
-        std: their three standard deviations.
-        minimum_side: pixels per side that the network needs according to the library; 1 if it says nothing.
-        native_side: pixels per side of the images that the weights were trained on.
-        auxiliary: prefixes of tensors of heads that the library uses in training only: checkpoints may have them,
+        std: three standard deviations, likewise.
+        minimum_side: smallest image side in pixels according to the library, or 1.
+        native_side: side in pixels of the images that the weights were trained on.
+        auxiliary: prefixes of the tensors of heads that the library uses only in training; checkpoints may have them,
             the network does not.
     """
 
@@ -33,7 +33,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def __init__(self, name: str) -> None:
-        """Look a name up.
+        """Look up a name.
 
         Raises:
             UserError: the library has no such model.
@@ -41,27 +41,27 @@ class Architecture(ABC):
 
     @abstractmethod
     def create(self, classes: int, channels: int) -> nn.Module:
-        """Return a network with random weights and a new head, in the library's own initialisation.
+        """Return a network with random weights and a new head, in the library's initialisation.
 
-        The head is the last layer alone, in PyTorch's own initialisation of a linear layer or convolution.
+        The head is only the last layer, in PyTorch's initialisation of a linear layer or convolution.
 
         Args:
             classes: outputs of the head.
-            channels: of the first convolution, which is initialised for this number.
+            channels: input channels of the first convolution, which is initialised for this number.
         """
 
     @abstractmethod
     def published(self) -> nn.Module:
-        """Return a network as the library publishes it, three channels and its own classes, with random weights."""
+        """Return the network as published by the library, with three channels and its classes, but random weights."""
 
     @abstractmethod
     def from_hub(self) -> tuple[State, str]:
-        """Return the library's own pretrained weights under the names of `published`, and their origin in words.
+        """Return the library's pretrained weights with the tensor names of `published`, and their origin in words.
 
         Raises:
             UserError: they cannot be loaded.
         """
 
     def renamed(self, state: State) -> State:
-        """Return a checkpoint with names of older files of this library replaced by today's."""
+        """Return a checkpoint with tensor names of older library versions replaced by current ones."""
         return state

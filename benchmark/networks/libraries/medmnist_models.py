@@ -1,4 +1,4 @@
-"""The networks that MedMNIST's paper trains on images of 28 pixels."""
+"""The networks that the MedMNIST paper trains on images of 28 x 28 pixels."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _KNOWN = ("resnet18", "resnet50")
 
 
 class MedmnistModel(Architecture):
-    """``medmnist/resnet18`` and ``medmnist/resnet50``, which nobody publishes weights of; mean and std are 0.5.
+    """``medmnist/resnet18`` and ``medmnist/resnet50``, without published weights; mean and std are 0.5.
 
     Source: Yang et al., "MedMNIST v2", Scientific Data 10:41 (2023), and the authors' code, MedMNIST/experiments,
-    MedMNIST2D/models.py: ResNets with a stem of 3 x 3 at stride 1 and without its max-pooling, every layer in
-    PyTorch's own initialisation. They are torchvision's ResNets (whose bottlenecks have the stride in the 3 x 3, too)
-    with another stem and without torchvision's initialisation; tensors have torchvision's names.
+    MedMNIST2D/models.py: ResNets with a 3 x 3 stem of stride 1, no max-pooling after it, and PyTorch's default
+    initialisation of every layer. They are torchvision's ResNets (whose bottlenecks also have the stride in the 3 x 3
+    convolution) with another stem and without torchvision's initialisation; tensors have torchvision's names.
     """
 
     def __init__(self, name: str) -> None:
         if name not in _KNOWN:
-            raise UserError(f"MedMNIST's paper has no network {name!r} of its own.{did_you_mean(name, _KNOWN)}")
+            raise UserError(f"the MedMNIST paper has no network {name!r}.{did_you_mean(name, _KNOWN)}")
         self.name = name
         self.title = f"medmnist/{name}"
         self.mean, self.std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
@@ -39,8 +39,8 @@ class MedmnistModel(Architecture):
         return network
 
     def published(self) -> nn.Module:
-        """Return a network of two classes: the paper's have as many as each of its datasets."""
+        """Return a network with two classes; in the paper the number depends on the dataset."""
         return self.create(classes=2, channels=3)
 
     def from_hub(self) -> tuple[State, str]:
-        raise UserError(f"hub: {self.title} has no pretrained weights. Train it from random ones: policy scratch.")
+        raise UserError(f"hub: {self.title} has no pretrained weights. Train it from scratch with the policy scratch.")

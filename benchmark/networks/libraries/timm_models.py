@@ -15,7 +15,7 @@ from benchmark.networks.libraries.interface import Architecture, State
 
 
 class TimmModel(Architecture):
-    """``timm/NAME[.TAG]``, without a tag timm's default weights; mean and std of the ``pretrained_cfg``."""
+    """``timm/NAME[.TAG]``, with timm's default weights if there is no tag, and mean and std of ``pretrained_cfg``."""
 
     def __init__(self, name: str) -> None:
         family, _, tag = name.partition(".")
@@ -29,7 +29,7 @@ class TimmModel(Architecture):
         if config is None:
             raise UserError(f"timm/{name} has no pretrained configuration, so no mean and std to normalise with.")
         if config.input_size[0] != 3 or len(config.mean) != 3 or len(config.std) != 3:
-            raise UserError(f"timm/{name} was not pretrained on images of three channels: {config.input_size[0]}.")
+            raise UserError(f"timm/{name} was pretrained on {config.input_size[0]} channels instead of three.")
         self.name = name
         self.title = f"timm/{name}"
         self.mean, self.std = tuple(config.mean), tuple(config.std)
@@ -51,7 +51,7 @@ class TimmModel(Architecture):
         return model
 
     def from_hub(self) -> tuple[State, str]:
-        """Load with timm's own loader: the Hugging Face hub, ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` respected."""
+        """Load with timm's loader from the Hugging Face hub; ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` are respected."""
         try:
             random_state = self._published(pretrained=False, seed=0).state_dict()
             model = self._published(pretrained=True, seed=0)
@@ -59,13 +59,13 @@ class TimmModel(Architecture):
             where = os.environ.get("HF_ENDPOINT", "the Hugging Face hub")
             raise UserError(
                 f"hub: the weights of {self.title} cannot be loaded from {where} ({type(error).__name__}: "
-                f"{str(error).splitlines()[0]}). Check the network, or run once where there is one: they are cached."
+                f"{str(error).splitlines()[0]}). Check the network, or run once on a machine with access to cache them."
             ) from error
         state = model.state_dict()
         unchanged = _still_random(random_state, state, self._published(pretrained=False, seed=1).state_dict())
         if unchanged:
             raise UserError(
-                f"hub: the checkpoint of {self.title} left {len(unchanged)} tensors at random values, "
+                f"hub: the checkpoint of {self.title} leaves {len(unchanged)} tensors at random values, "
                 f"e.g. {unchanged[0]}."
             )
         config = cast(Mapping[str, object], model.pretrained_cfg)
@@ -73,7 +73,7 @@ class TimmModel(Architecture):
 
 
 def _still_random(before: State, loaded: State, other_seed: State) -> list[str]:
-    """Return the names of random tensors that loading did not change."""
+    """Return the names of random tensors that were not changed by loading."""
     return [
         name
         for name, tensor in before.items()

@@ -24,7 +24,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "inception_v3": {"aux_logits": False, "transform_input": False, "init_weights": True},
     "googlenet": {"aux_logits": False, "transform_input": False, "init_weights": True},
 }
-"""Arguments of torchvision's own builders."""
+"""Arguments of torchvision's builders."""
 
 _AUXILIARY = {"inception_v3": ("AuxLogits.",), "googlenet": ("aux1.", "aux2.")}
 _LEGACY_DENSENET = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\..*)")
@@ -33,10 +33,10 @@ _LEGACY_DENSENET = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\..*)")
 class TorchvisionModel(Architecture):
     """``torchvision/NAME``, with torchvision's default weights, and the mean and std of their transforms.
 
-    Inception v3 and GoogLeNet are built without their auxiliary heads (training has one loss, as for every other
-    model) and without ``transform_input``: their pretrained networks take images normalised with ImageNet's triples
-    and turn them, channel by channel, into (v - 0.5) / 0.5. Here images are normalised with 0.5 and 0.5, the same
-    numbers for three channels and the right ones for one.
+    Inception v3 and GoogLeNet are built without auxiliary heads, so that training has one loss as for every other
+    model, and without ``transform_input``. With it, the pretrained networks take images normalised with ImageNet's mean
+    and std and convert each channel to (v - 0.5) / 0.5. Here images are normalised with 0.5 and 0.5, which gives the
+    same values for three channels and the right ones for one.
     """
 
     def __init__(self, name: str) -> None:
@@ -63,9 +63,9 @@ class TorchvisionModel(Architecture):
         return network
 
     def from_hub(self) -> tuple[State, str]:
-        """Load the file at the weights' URL into torch's own cache (``TORCH_HOME``), once.
+        """Load the file at the weights' URL into torch's cache (``TORCH_HOME``), once.
 
-        The digits in its name are the first of its SHA-256; they are checked at the download and again at each use.
+        Its name contains the first digits of its SHA-256, which are checked at the download and at each use.
         """
         url = self._weights.url
         try:
@@ -76,7 +76,7 @@ class TorchvisionModel(Architecture):
         except (URLError, OSError, RuntimeError) as error:
             raise UserError(
                 f"hub: the weights of {self.title} cannot be loaded from {url} ({type(error).__name__}: "
-                f"{str(error).splitlines()[0]}). Check the network, or run once where there is one: they are cached."
+                f"{str(error).splitlines()[0]}). Check the network, or run once on a machine with access to cache them."
             ) from error
         file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
         check_named_digits(file, "Delete it.")
@@ -86,7 +86,7 @@ class TorchvisionModel(Architecture):
         return network.state_dict(), f"torchvision {self._weights}, {file.name}"
 
     def renamed(self, state: State) -> State:
-        """Return a DenseNet's file with ``norm.1`` as ``norm1``: names had dots before PyTorch 0.4."""
+        """Rename ``norm.1`` in DenseNet files to ``norm1``; names had dots before PyTorch 0.4."""
         if not self.name.startswith("densenet"):
             return state
         return {_LEGACY_DENSENET.sub(r"\1\2", name): tensor for name, tensor in state.items()}
@@ -94,10 +94,10 @@ class TorchvisionModel(Architecture):
 
 @contextmanager
 def _image_channels(channels: int) -> Iterator[None]:
-    """Build convolutions that would take three channels with another number of them.
+    """Build convolutions of three input channels with another number of channels.
 
-    torchvision's builders have no such argument. Only a first convolution takes three channels; building it with the
-    right number in the first place leaves its random values to the library's own scheme for that number.
+    torchvision's builders have no argument for this. Only first convolutions have three input channels; building them
+    with the right number lets the library's initialisation apply to that number.
     """
     original: Callable[..., None] = nn.Conv2d.__init__
 
@@ -113,9 +113,9 @@ def _image_channels(channels: int) -> Iterator[None]:
 
 
 def last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """Return the name and the module of a torchvision classifier's last layer, which is registered last.
+    """Return the name and module of a torchvision classifier's last layer, which is registered last.
 
-    It is a linear layer, or SqueezeNet's 1 x 1 convolution, whose outputs are then averaged over the image.
+    It is a linear layer, or SqueezeNet's 1 x 1 convolution, whose outputs are averaged over the image.
     """
     return [(n, m) for n, m in network.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
 
