@@ -1,1 +1,1 @@
-"""Many runs: workers, claims, order, checks before the first epoch."""
+"""Execution of many runs: workers, claims, order, checks before the first epoch."""

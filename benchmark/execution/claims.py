@@ -1,4 +1,4 @@
-"""Runs of a command: claimed against every other command on the same results folder, executed, recorded."""
+"""Runs of a command, claimed so that no other command on the same results folder executes them."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from benchmark.records.store import DamagedRecord, StaleRecord, Store
 from benchmark.training.context import Outcome, RunContext
 
 FINAL = ("done", "tuned", "failed", "diverged")
-"""States after which a run keeps no checkpoint; one that was cut off (killed, timeout, oom) can be resumed."""
+"""States after which checkpoints are deleted. Runs that were stopped (killed, timeout, oom) can resume from them."""
 
 LOOK_AGAIN = 1.0
 """Interval in seconds at which runs of other processes are checked."""
 
 
 class ClaimedRuns:
-    """Runs to execute, each by one process only.
+    """Runs to execute, each in only one process.
 
-    A run is claimed before it starts, and its record is read again then: one that another process has written since
-    this command read it becomes the run's outcome, done or not.
+    A run is claimed before it starts, and its record is then read again. If another process has written a new record in
+    the meantime, it becomes the run's outcome, done or not.
 
     Args:
         store: the records.
         planned: the runs to execute, in this order.
-        from_scratch: ignore checkpoints, and delete them.
+        from_scratch: whether to ignore and delete checkpoints.
     """
 
     def __init__(self, store: Store, planned: Sequence[PlannedRun], *, from_scratch: bool = False) -> None:
@@ -51,7 +51,7 @@ class ClaimedRuns:
 
     @property
     def waiting(self) -> int:
-        """Number of runs that this process has not taken, and that no process has finished."""
+        """Number of runs not taken by this process and not finished by any process."""
         return len(self._waiting)
 
     def take(self) -> RunSpec | None:
@@ -65,7 +65,7 @@ class ClaimedRuns:
                 continue
             del self._waiting[run_id]
             record = self._store.load(self._store.path(run_id))
-            # as text: a loss that is NaN equals no other
+            # as text, because NaN does not equal NaN
             before = run.record.model_dump_json() if run.record else None
             if isinstance(record, DamagedRecord | StaleRecord) or record.model_dump_json() == before:
                 if self._from_scratch:
@@ -76,10 +76,10 @@ class ClaimedRuns:
         return None
 
     def settle(self, outcome: Outcome) -> RunRecord:
-        """Write the record of a run that this process has taken, and release the run.
+        """Write the record of a run taken by this process, and release the run.
 
         Raises:
-            UserError: the record cannot be written; nothing of it is.
+            UserError: the record cannot be written; nothing is written then.
         """
         record = self._store.save(outcome.record, outcome.predictions, outcome.shown)
         if record.status in FINAL:
@@ -88,13 +88,13 @@ class ClaimedRuns:
         return record
 
     def finished_elsewhere(self) -> list[RunRecord]:
-        """Return records of these runs by other processes, each once."""
+        """Return the records of these runs written by other processes since the last call."""
         found, self._elsewhere = self._elsewhere, []
         return found
 
 
 class Watcher(Protocol):
-    """Display of the progress."""
+    """Display of progress."""
 
     def event(self, event: Event) -> None:
         """Handle an event of a worker; called from any thread."""
@@ -103,16 +103,16 @@ class Watcher(Protocol):
         """Handle the end of a run, here or in another process."""
 
     def waiting(self, runs: int) -> None:
-        """Handle that only runs of other processes are left."""
+        """Handle the state in which all remaining runs belong to other processes."""
 
 
 def execute_runs(
     runs: ClaimedRuns, executor: Executor, context: RunContext, timeout: float | None, watcher: Watcher
 ) -> list[RunRecord]:
-    """Execute runs until each has ended here or elsewhere.
+    """Execute runs until each has ended, here or in another process.
 
     Returns:
-        The records of those that are not done.
+        The records of runs that are not done.
 
     Raises:
         UserError: a record cannot be written.
@@ -136,11 +136,11 @@ def execute_runs(
 
 
 def remove_done_checkpoints(store: Store, done: Collection[str]) -> None:
-    """Delete checkpoints of done runs, left by a command that was killed right after writing a record.
+    """Delete checkpoints of done runs, which remain if a command was killed right after writing a record.
 
     Args:
         store: the records.
-        done: ids. A run that another process is executing again keeps its checkpoints.
+        done: ids of done runs. Checkpoints of a run that another process is executing again are kept.
 
     Raises:
         UserError: the results folder cannot be written.

@@ -1,4 +1,4 @@
-"""Progress of runs and of preflight: live bars on a terminal, plain lines elsewhere, or nothing."""
+"""Progress of runs and preflight: bars on a terminal, plain lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def _outcome(record: RunRecord, title: str, elsewhere: bool) -> str:
 
 
 class Display:
-    """One bar for all runs, and one per run under way: epoch, loss, validation accuracy, time left.
+    """One bar for all runs and one per active run, with epoch, loss, validation accuracy and remaining time.
 
-    Where bars are disabled, one line per finished run, with the time left at the pace so far; quiet: warnings alone.
+    Without bars, one line per finished run, with the remaining time at the current pace; if quiet, only warnings.
     """
 
     def __init__(self, bars: Progress, runs: int, title: Callable[[RunSpec], str], *, quiet: bool) -> None:
@@ -45,7 +45,7 @@ class Display:
         self._prepared: dict[str, TaskID] = {}
 
     def preparing(self, what: str, done: int, total: int) -> None:
-        """Update the bar of something that is prepared, which disappears when complete; or print one line."""
+        """Update the bar of a preparation, which disappears when complete, or print one line."""
         with self._lock:
             if what not in self._prepared:
                 self._prepared[what] = self._bars.add_task(what, total=total, detail="")
@@ -62,12 +62,12 @@ class Display:
             self._print(f"{self._total} runs, {workers} at a time")
 
     def left(self, runs: int) -> None:
-        """Set the number of runs still to come."""
+        """Set the number of remaining runs."""
         self._total = self._done + runs
         self._bars.update(self._overall, total=self._total)
 
     def event(self, event: Event) -> None:
-        """Show a run's start, its latest epoch, or a warning; of these, a warning only without bars."""
+        """Show a run's start, latest epoch or warning; without bars only warnings."""
         with self._lock:
             if isinstance(event, Started):
                 title = self._titles[event.run_id] = self._title(event.spec)
@@ -81,7 +81,7 @@ class Display:
                 self._bars.update(self._runs[event.run_id], completed=latest.epoch, detail=detail)
 
     def finished(self, record: RunRecord, *, elsewhere: bool = False) -> None:
-        """Remove the run's bar, and print its outcome above the bars."""
+        """Remove the run's bar and print its outcome above the bars."""
         with self._lock:
             bar = self._runs.pop(record.id, None)
             if bar is not None:
@@ -95,11 +95,11 @@ class Display:
         self._bars.advance(self._overall)
 
     def waiting(self, runs: int) -> None:
-        """Print that other processes execute the rest."""
-        self._print(f"waiting for {count(runs, 'run')} that other processes execute")
+        """Print that other processes execute the remaining runs."""
+        self._print(f"waiting for {count(runs, 'run')} in other processes")
 
     def text(self, text: str) -> None:
-        """Print a text above the bars; from any thread."""
+        """Print text above the bars; may be called from any thread."""
         with self._lock:
             self._print(text)
 
@@ -114,12 +114,12 @@ class Display:
 
 @contextmanager
 def display(runs: int, title: Callable[[RunSpec], str] = str, *, quiet: bool = False) -> Iterator[Display]:
-    """Show progress while the block runs: live on a terminal, plain lines elsewhere.
+    """Show progress during the block: bars on a terminal, plain lines elsewhere.
 
     Args:
         runs: number of runs.
-        title: gives a run in words.
-        quiet: show warnings alone.
+        title: function that describes a run in words.
+        quiet: whether to show only warnings.
     """
     columns = (
         TextColumn("{task.description}", markup=False),

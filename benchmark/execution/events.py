@@ -1,4 +1,4 @@
-"""Events of runs under way."""
+"""Events of active runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Started:
 
     Attributes:
         spec: the run.
-        epochs: of all stages together, at most.
-        at: time in UTC, ISO 8601.
+        epochs: maximum number of epochs over all stages.
+        at: start time in UTC, ISO 8601.
     """
 
     run_id: str
@@ -34,7 +34,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Warned:
-    """The benchmark's own log has a warning about a run, which continues."""
+    """The benchmark logged a warning about a run, which continues."""
 
     run_id: str
     message: str

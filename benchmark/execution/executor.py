@@ -1,4 +1,4 @@
-"""The interface of executors: each takes runs one by one, as it has room for them, and yields their outcomes."""
+"""Interface of executors, which take runs one by one when they can start them, and yield their outcomes."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from benchmark.records.record import Failure, UnfinishedRun
 from benchmark.training.context import Outcome, RunContext, now
 
 Take = Callable[[], RunSpec | None]
-"""Returns the next run to start, claimed for this process, in the caller's order, or None if none can start now."""
+"""Function that claims and returns the next run to start, in the caller's order, or None if none can start now."""
 
 
 class Executor(Protocol):
-    """Executes runs somewhere. The caller writes records, and releases claims and checkpoints.
+    """Executes runs somewhere. The caller writes records, releases claims and deletes checkpoints.
 
-    Each run that is taken comes back exactly once: `training.run.execute_run` records errors of the run itself, and the
-    executor makes the record of a run that ended otherwise (killed, timeout), with the last lines of its log. Only runs
-    that can start at once are taken: no other process can start them. Closing the generator (Ctrl-C) ends the workers
+    Each run taken is returned exactly once. `training.run.execute_run` records errors of the run; the executor creates
+    the record of a run that was stopped (killed, timeout), with the last lines of its log. A run is only taken if it
+    can start immediately, because no other process can start it then. Closing the generator (Ctrl-C) ends the workers
     before it returns.
     """
 
     def __call__(
         self, take: Take, context: RunContext, timeout: float | None, on_event: Callable[[Event], None]
     ) -> Generator[Outcome, None, None]:
-        """Execute runs until ``take`` returns None and none is under way; yield outcomes as runs end.
+        """Execute runs until ``take`` returns None and no run is active; yield outcomes as runs end.
 
         Args:
-            take: the source of runs; called from this generator's thread only.
+            take: the source of runs, called only from this generator's thread.
             context: passed to each run.
             timeout: seconds per run, or None for no limit.
-            on_event: called from any thread of this process, in no fixed order among runs.
+            on_event: called from any thread of this process; events of different runs have no fixed order.
         """
         ...
 
@@ -40,7 +40,7 @@ class Executor(Protocol):
 def not_done(
     spec: RunSpec, started: Started | None, status: Failure, reason: str, traceback: str | None = None
 ) -> Outcome:
-    """Return the outcome of a run whose process ended without one."""
+    """Return the outcome of a run whose process ended without returning one."""
     return Outcome(
         UnfinishedRun(
             id=spec.id,

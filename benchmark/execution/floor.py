@@ -1,4 +1,4 @@
-"""Floor rows of a command, computed in a process of low priority while its runs are prepared and executed."""
+"""Floor rows of a command, computed in a low-priority process while its runs are prepared and executed."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from benchmark.records.floor import FloorRow, FloorStore, PlannedRow
 from benchmark.records.record import PredictionTable
 
 NICENESS = 10
-"""Added to the niceness of the process: where runs need every processor, it takes a tenth of one from them."""
+"""Increase of the process's niceness. If runs need every processor, it takes a tenth of one from them."""
 
 Computed = tuple[FloorRow, PredictionTable]
 
 
 class _OverError(Exception):
-    """Nobody waits for the rows: the command has ended otherwise."""
+    """The rows are not needed any more, because the command has ended."""
 
 
 class FloorRows:
-    """Missing floor rows, computed and saved in the background; at the end of a ``with`` block nothing more is saved.
+    """Missing floor rows, computed and saved in the background until the end of a ``with`` block.
 
     Args:
-        planned: the rows that the command is about.
-        store: the rows of the results folder.
-        data_dir: as given to ``--data-dir``.
-        from_scratch: compute done rows too; otherwise only if their images have changed.
+        planned: rows that the command needs.
+        store: floor rows of the results folder.
+        data_dir: value of ``--data-dir``.
+        from_scratch: whether to compute done rows again even if their images have not changed.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class FloorRows:
         self._thread.start()
 
     def save(self, done: Callable[[], None]) -> None:
-        """Save rows from this call on; call ``done``, in another thread, when all are, if there are any."""
+        """Start saving rows; call ``done`` in another thread when all are saved, if there are any."""
         self._done = done
         self._may_save.set()
 
     def wait(self) -> list[str]:
-        """Wait until the rows are saved, if they were started; return a message for each that is not."""
+        """Wait until the rows are saved, if they were started; return a message for each row that was not saved."""
         if self._thread.ident is not None:
             self._thread.join()
         return self._problems
@@ -102,11 +102,11 @@ class FloorRows:
 def compute_rows(
     planned: Sequence[PlannedRow], data_dir: Path | None, *, progress: Callable[[Computed | str], None]
 ) -> None:
-    """Compute rows at a low priority, except those that are done on the same images.
+    """Compute rows at low priority, except rows already done on the same images.
 
     Args:
         planned: the rows.
-        data_dir: as given to ``--data-dir``.
+        data_dir: value of ``--data-dir``.
         progress: called with each row and its test predictions, or with the reason why it is missing.
     """
     from benchmark.training.floor import compute_row, load_floor_images

@@ -1,4 +1,4 @@
-"""Expected times of runs: as done runs like them, else scaled from others, else by a reference rate."""
+"""Expected times of runs: from similar done runs, else scaled from other runs, else from a reference rate."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from benchmark.words import duration
 Device = Literal["cpu", "gpu"]
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")
-"""One folder per GPU of NVIDIA's driver on Linux; importing torch to count them would take seconds."""
+"""Folder of NVIDIA's driver on Linux with one folder per GPU; importing torch to count GPUs would take seconds."""
 
 STEPS = {"all": 1.0, "later-half": 0.67, "head+norms": 0.67, "head": 0.25}
-"""Time to train one image once, by trained part, relative to a step of the complete network: a backward pass takes
-about twice a forward pass, half of it for the gradients of weights, and ends where no earlier layer is trained."""
+"""Time to train on one image, by trained part, relative to a step of the complete network. A backward pass takes about
+twice the time of a forward pass, half of it for the gradients of weights, and ends at the first trained layer."""
 
 START = 1.0
-"""Seconds in which the process of a run starts and ends."""
+"""Seconds to start and end the process of a run."""
 
 EVALUATION = 0.25
 """Time to evaluate one image, relative to a step of the complete network: 0.18 to 0.29 in `REFERENCE_RATES`."""
@@ -43,14 +43,14 @@ EVALUATION = 0.25
 
 @dataclass(frozen=True)
 class ReferenceRate:
-    """Images per second that one run reaches elsewhere.
+    """Images per second of one run on another machine.
 
     Attributes:
         network: ``timm/NAME`` or ``torchvision/NAME``, without a tag.
-        device: class of the device.
+        device: type of the device.
         size: pixels per side, in training and in evaluation.
-        train: images per second through training steps of the complete network.
-        evaluate: images per second through evaluations.
+        train: images per second in training steps of the complete network.
+        evaluate: images per second in evaluation.
         source: origin of the rates, in words.
     """
 
@@ -67,12 +67,12 @@ REFERENCE_RATES = (
     ReferenceRate("timm/tf_efficientnet_lite0", "cpu", (64, 64), 124.4, 674.2, "a core of an AMD EPYC, our results"),
     ReferenceRate("timm/tf_efficientnet_lite0", "cpu", (96, 96), 74.0, 307.1, "a core of an AMD EPYC, our results"),
 )
-"""timm's rates are those that docs/running.md cites; ours are medians over the undisturbed runs below ``results/`` at
-commit 4034d8e that train the complete network in one stage."""
+"""The source of timm's rates is cited in docs/running.md. Ours are medians over the undisturbed runs below ``results/``
+at commit 4034d8e that train the complete network in one stage."""
 
 
 class Images(NamedTuple):
-    """Number of images of a dataset by split."""
+    """Number of images of a dataset per split."""
 
     train: int
     validation: int
@@ -91,21 +91,21 @@ class Forecast:
     """Expected times on this machine.
 
     Attributes:
-        times: by run id; runs without any basis are missing.
-        workers: runs at a time.
+        times: expected time by run id; runs without a basis are missing.
+        workers: number of concurrent runs.
     """
 
     times: Mapping[str, RunTime]
     workers: int
 
     def summary(self, runs: Iterable[PlannedRun]) -> str:
-        """Return one line: the time until all of these runs are done, with its basis."""
+        """Return one line with the time until all of these runs are done, and its basis."""
         left = [run.spec for run in runs if run.state != "done"]
         if not left:
-            return "forecast: nothing is left to do"
+            return "forecast: nothing to do"
         unknown = list(dict.fromkeys(spec.model for spec in left if spec.id not in self.times))
         if unknown:
-            return f"forecast: none until a run is done; no rate of {', '.join(unknown)} on such a device is known"
+            return f"forecast: unknown until a run is done; no rate of {', '.join(unknown)} is known on this device"
         times = [self.times[spec.id] for spec in left]
         at_a_time = min(self.workers, len(left))
         wall = max(fsum(time.seconds for time in times) / at_a_time, max(time.seconds for time in times))
@@ -116,10 +116,10 @@ class Forecast:
 def forecast(plan: Plan) -> Forecast:
     """Return the expected times of a plan's runs on this machine.
 
-    Its device and its workers are those of the newest run done on a machine with this processor, else the default.
+    Device and number of workers are taken from the newest run done on a machine with this processor, else the defaults.
 
     Raises:
-        UserError: a folder is missing or in none of the layouts.
+        UserError: a folder is missing or has an unknown layout.
     """
     specs, cpu = [run.spec for run in plan.everything], environment.cpu_name()
     here = [record for record in plan.finished if record.environment.cpu == cpu]
@@ -133,7 +133,7 @@ def forecast(plan: Plan) -> Forecast:
 
 
 class ListedRun(NamedTuple):
-    """A run as `plan` lists it."""
+    """A run as listed by `plan`."""
 
     id: str | None
     """None while it waits for its learning rate."""
@@ -144,9 +144,9 @@ class ListedRun(NamedTuple):
     image_size: int
     seed: int
     lr: str | None
-    """Chosen learning rate, or the one that a tuning run tries; None before the choice, or if the matrix gives it."""
+    """Chosen learning rate, or that of a tuning run; None before the choice, or if the matrix gives it."""
     seconds: float | None
-    """Expected wall time in a worker, or None without any basis."""
+    """Expected wall time in a worker, or None if there is no basis."""
     state: State
 
 
@@ -173,16 +173,16 @@ def list_runs(selection: Selection, expected: Forecast) -> list[ListedRun]:
 
 
 def run_times(specs: Sequence[RunSpec], done: Iterable[FinishedRun], device: Device) -> dict[str, RunTime]:
-    """Return the expected time of each run by its id; runs without any basis are missing.
+    """Return the expected time of each run by its id; runs without a basis are missing.
 
-    The median of done runs that differ in the seed only, else the median of other done runs, each scaled by images x
-    pixels through it: of the same network and class of device if there are any, and of these the ones of the nearest
-    size in pixels. Without a done run, the reference rate of the network and class of device, of the nearest size.
+    It is the median of done runs that differ only in the seed, else the median of other done runs, scaled by the number
+    of images x pixels. Runs of the same network and device type are preferred, and among these the nearest image size.
+    Without a done run, it is the reference rate of the network and device type at the nearest size.
 
     Args:
         specs: the runs.
         done: records of this matrix or others.
-        device: class of the device that executes the runs.
+        device: type of the device that executes the runs.
     """
     done = list(done)
     images = _images(specs, done)
@@ -197,7 +197,7 @@ def run_times(specs: Sequence[RunSpec], done: Iterable[FinishedRun], device: Dev
 
     def of_run(spec: RunSpec) -> RunTime | None:
         if same := alike.get((_without_seed(spec), device)):
-            return RunTime(median(same), "runs that differ in the seed only")
+            return RunTime(median(same), "runs that differ only in the seed")
         work = _work(spec, images[spec.source.portable])
         if own := paces.get((spec.model, device)):
             nearest = min(own, key=lambda size: abs(log(size / spec.input_size)))
@@ -217,11 +217,11 @@ def run_times(specs: Sequence[RunSpec], done: Iterable[FinishedRun], device: Dev
 
 
 class Pace(NamedTuple):
-    """Speed at which this machine trains a network, measured with as many runs at a time as it executes.
+    """Speed at which this machine trains a network, measured with the number of concurrent runs it executes.
 
     Attributes:
-        pixels: images x pixels per second through training steps of the whole network, of one run, in later epochs.
-        overhead: seconds that a run takes apart from training and evaluation, and its first such epoch beyond a later.
+        pixels: images x pixels per second in training steps of the whole network, per run, after the first epoch.
+        overhead: seconds of a run outside training and evaluation, plus the extra time of its first epoch.
     """
 
     pixels: float
@@ -229,7 +229,7 @@ class Pace(NamedTuple):
 
     @classmethod
     def of(cls, records: Sequence[FinishedRun]) -> Pace:
-        """Return the median pace of runs whose last stage trained the whole network, of two the slower."""
+        """Return the median pace of runs whose last stage trained the whole network; of two runs, the slower one's."""
         paces = []
         for record in records:
             last = len(record.spec.stages)
@@ -247,10 +247,10 @@ def expected_seconds(specs: Sequence[RunSpec], done: Iterable[FinishedRun], pace
     """Return the expected wall time of runs at a pace, scaled by images x pixels.
 
     Args:
-        specs: the runs, of the network that the pace was measured with.
+        specs: the runs, with the network of the measurement.
         done: records with the images of their datasets.
-        pace: at any size.
-        workers: runs at a time.
+        pace: measured pace, at any image size.
+        workers: number of concurrent runs.
     """
     images = _images(specs, done)
     overhead = pace.overhead + START
@@ -259,10 +259,11 @@ def expected_seconds(specs: Sequence[RunSpec], done: Iterable[FinishedRun], pace
 
 
 def execution_order(runs: Sequence[PlannedRun], done: Iterable[FinishedRun]) -> list[PlannedRun]:
-    """Return runs in the order in which they are best executed; equal ones keep their order.
+    """Return runs in a good order of execution; equal ones keep their order.
 
-    First those that train on kept features alone, which take seconds: seed by seed, because runs that differ in the
-    seed only wait for one another's features. Then by decreasing images x pixels, so that no long one starts last.
+    First runs that only train on cached features, which take seconds, ordered by seed, because runs that differ only in
+    the seed would wait for each other's features. Then by decreasing images x pixels, so that long runs do not start
+    last.
 
     Args:
         runs: the runs to order.
@@ -280,10 +281,10 @@ def execution_order(runs: Sequence[PlannedRun], done: Iterable[FinishedRun]) -> 
 
 
 def estimate_images(source: DatasetSource, evaluation: Evaluation = "split") -> Images:
-    """Return about how many images of a dataset a run uses, by its official splits in the catalogue or in the folder.
+    """Estimate how many images one run uses, from the dataset's official splits in the catalogue or the folder.
 
     Raises:
-        UserError: the folder is missing or in none of the layouts.
+        UserError: the folder is missing or has an unknown layout.
     """
     official: Mapping[SplitName, int]
     if source.is_folder:
@@ -333,11 +334,11 @@ def _without_seed(spec: RunSpec) -> RunSpec:
 
 
 def _work(spec: RunSpec, images: Images, evaluation: float = EVALUATION) -> float:
-    """Return images x pixels through a run that does not stop early, in training steps of the complete network.
+    """Return the work of a run that does not stop early, in images x pixels of training steps of the complete network.
 
-    Kept features are computed once, of training images and their mirror images, validation and test; steps and
-    evaluations on them take next to nothing. Validation is also evaluated before the first epoch and at the end, test
-    twice at the end.
+    Cached features are computed once for training images, their mirror images, validation and test images; steps and
+    evaluations on them take almost no time. The validation split is also evaluated before the first epoch and at the
+    end, the test split twice at the end.
     """
     if not spec.sees_test:
         images = images._replace(test=0)

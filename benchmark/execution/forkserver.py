@@ -1,9 +1,9 @@
-"""Start processes that have the libraries of a run, whose import takes seconds.
+"""Starting processes that have the libraries of a run loaded, whose import takes seconds.
 
-On Linux one process imports them once, and every other is forked from it (the ``forkserver`` of Python's
-multiprocessing). It computes nothing and never uses a GPU, so that its forks are like new processes. Elsewhere,
-where system libraries do not all survive a fork, each process is new and imports them itself; also where the folder of
-temporary files has a name too long for the socket of that one process.
+On Linux one process imports the libraries, and all others are forked from it (the ``forkserver`` of Python's
+multiprocessing). It computes nothing and never uses a GPU, so its forks are like new processes. On other systems, where
+some system libraries do not survive a fork, and if the name of the temporary folder is too long for the fork server's
+socket, each process is new and imports the libraries itself.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from benchmark import environment
 from benchmark.errors import UserError
 
 LONGEST_FOLDER = 70
-"""Longest name of the folder of temporary files, bytes: a socket's may have 107 (unix(7)), and 32 are added to it."""
+"""Maximum length of the temporary folder's name in bytes: a socket name may have 107 (unix(7)), and 32 are added."""
 
 ATTEMPTS = 3
-"""How often a process is started for one purpose, if each ends too early."""
+"""Maximum number of attempts to start a process for one purpose."""
 
-_STARTING = threading.Lock()  # this process does not end in the middle of asking for a fork, which would be printed
+_STARTING = threading.Lock()  # so that this process does not end while it requests a fork, which prints an error
 atexit.register(_STARTING.acquire, timeout=1)
 
-_ENVIRONMENT = threading.Lock()  # of this process: one thread at a time lends it to children
+_ENVIRONMENT = threading.Lock()  # one thread at a time changes the environment for its children
 
 
 def are_shared() -> bool:
-    """Return whether processes are forked from one that has imported everything."""
+    """Return whether processes are forked from one that has imported the libraries."""
     return sys.platform == "linux" and len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER
 
 
 def start_importing() -> None:
-    """Start the process that imports the libraries, which ends with this one; return at once.
+    """Start the process that imports the libraries, if it does not exist yet; do not wait for it.
 
-    If it exists already, nothing happens.
+    It ends with this process.
     """
     if not are_shared():
         return
@@ -56,10 +56,10 @@ def start_importing() -> None:
 
 
 def start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess | SpawnProcess:
-    """Start a process that calls ``target(*arguments)``; wait for the libraries first. Ctrl-C ends the waiting.
+    """Start a process that calls ``target(*arguments)``, after waiting for the libraries; Ctrl-C ends the wait.
 
     Raises:
-        UserError: the process to fork from ended, each time it was tried.
+        UserError: the fork server ended in each attempt.
     """
     if not are_shared():
         spawned = multiprocessing.get_context("spawn").Process(target=target, args=arguments, daemon=True)
@@ -67,21 +67,21 @@ def start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess | S
             spawned.start()
         return spawned
     for _ in range(ATTEMPTS):
-        with suppress(EOFError, ConnectionError):  # the process to fork from ended meanwhile
+        with suppress(EOFError, ConnectionError):  # the fork server has ended
             start_importing()
             forked = multiprocessing.get_context("forkserver").Process(target=target, args=arguments, daemon=True)
             with _STARTING, _without_main():
-                forked.start()  # returns when it is forked, which is after the import
+                forked.start()  # returns after the fork, which follows the import
             return forked
-    raise UserError(f"{ATTEMPTS} times the process that imports the libraries was ended; free some memory.")
+    raise UserError(f"the process that imports the libraries was ended {ATTEMPTS} times. Free some memory.")
 
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Keep a process that is started from executing the main module of this one, none of whose names it needs.
+    """Keep processes started in the block from executing this process's main module, which they do not need.
 
-    A script that calls `benchmark.run` on its first level would call it again there (multiprocessing's "safe importing
-    of main module").
+    A script that calls `benchmark.run` at module level would call it again there (multiprocessing's "safe importing of
+    main module").
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -93,10 +93,10 @@ def _without_main() -> Iterator[None]:
 
 @contextmanager
 def _for_children() -> Iterator[None]:
-    """Give the processes started inside the variables of workers, and keep Ctrl-C, which this process acts on, away.
+    """Give processes started in the block the variables of workers, and let only this process handle Ctrl-C.
 
-    They find modules where this process does, and not in the working folder first, as Python's ``-c`` would (and up to
-    Python 3.10 does).
+    They find modules like this process, and not first in the working folder as with Python's ``-c`` (which Python 3.10
+    and older still do).
     """
     from multiprocessing import resource_tracker
 
@@ -104,7 +104,7 @@ def _for_children() -> Iterator[None]:
     with _ENVIRONMENT:
         before = dict(os.environ)
         os.environ.update(environment.worker_variables() | paths)
-        resource_tracker.ensure_running()  # whose start, up to Python 3.11, lets Ctrl-C through again
+        resource_tracker.ensure_running()  # in Python 3.11 and older, its start unblocks Ctrl-C
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield

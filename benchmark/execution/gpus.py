@@ -1,4 +1,4 @@
-"""GPUs of this machine, how many runs it takes at a time, and which GPU each worker sees."""
+"""GPUs of this machine, the number of concurrent runs, and the GPU of each worker."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ def list_gpus() -> tuple[str, ...]:
 
 
 def visible_gpus(variable: str | None, found: int) -> tuple[str, ...]:
-    """Return the names of the GPUs that a machine offers, as `VISIBLE` takes them.
+    """Return the names of a machine's available GPUs, in the form of `VISIBLE`.
 
     Args:
         variable: the user's `VISIBLE`, numbers or names such as ``GPU-…`` and ``MIG-…``, or None if it is not set.
-        found: GPUs that CUDA finds under it.
+        found: number of GPUs that CUDA finds with it.
     """
     if variable is None:
         return tuple(str(number) for number in range(found))
     names = tuple(name.strip() for name in variable.split(",") if name.strip())
-    if names and names[0].startswith("MIG-"):  # one process sees one slice of a card, however many are named
+    if names and names[0].startswith("MIG-"):  # a process sees only one slice of a card, even if several are named
         return names if found else ()
     return names[:found]
 
 
 def default_workers(gpus: int, threads: int, runs_per_gpu: int = 1) -> int:
-    """Return the meaning of ``--workers auto`` on this machine: runs per GPU on each, or without one a run per core.
+    """Return the number of concurrent runs for ``--workers auto``: all GPUs x runs per GPU, or without GPUs the cores.
 
     Args:
-        gpus: how many it has.
+        gpus: number of GPUs.
         threads: CPU threads per run.
-        runs_per_gpu: as given to ``--runs-per-gpu``.
+        runs_per_gpu: value of ``--runs-per-gpu``.
     """
     return gpus * runs_per_gpu if gpus else max(1, processors() // threads)
 
 
 def variables_of_workers(workers: int, gpus: Sequence[str]) -> tuple[dict[str, str], ...]:
-    """Return variables for each worker's environment, by which it sees one GPU, in turns; none without GPUs."""
+    """Return environment variables for each worker that assign GPUs in turn, one per worker; empty without GPUs."""
     return tuple({VISIBLE: gpus[number % len(gpus)]} if gpus else {} for number in range(workers))

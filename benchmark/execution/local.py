@@ -1,4 +1,4 @@
-"""Runs executed by processes of this machine, one per run."""
+"""Execution of runs in processes of this machine, one per run."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from benchmark.training import out_of_memory
 from benchmark.training.context import Outcome, RunContext
 
 LOOK_AGAIN = 60.0
-"""Longest interval of looks at processes that send nothing, seconds."""
+"""Maximum interval between checks of processes that send nothing, seconds."""
 
 
 @dataclass(frozen=True)
 class LocalExecutor:
     """Execute runs in processes of this machine; see `executor.Executor`.
 
-    Each run has a process of its own, which sees one GPU, in turns, if there are any. One that dies, or exceeds its
-    time, costs its run only, which comes back as ``killed``, ``oom`` or ``timeout``.
+    Each run has a separate process, which sees one GPU if there are any. If the process dies or exceeds its time, only
+    its run is affected and gets the status ``killed``, ``oom`` or ``timeout``.
 
     Attributes:
-        workers: runs at a time.
-        gpus: names of this machine's GPUs, as `gpus.list_gpus` returns them.
+        workers: number of concurrent runs.
+        gpus: names of this machine's GPUs, see `gpus.list_gpus`.
     """
 
     workers: int
@@ -63,7 +63,7 @@ class LocalExecutor:
                     for run, _ in ended:
                         running.remove(run)
                         idle.append(run.variables)
-                    start()  # before the caller takes its time to write the outcomes
+                    start()  # before the caller spends time on writing the outcomes
                     yield from (outcome for _, outcome in ended)
             finally:
                 for run in running:
@@ -91,11 +91,11 @@ class _Run:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until the run exceeds its time; infinite if it has not started, or has no limit."""
+        """Seconds until the run exceeds its time; infinite if it has not started or has no limit."""
         return max(0.0, self._deadline - time.monotonic())
 
     def advance(self, on_event: Callable[[Event], None]) -> Outcome | None:
-        """Pass on the events that have arrived; return the outcome, or None if the run is under way."""
+        """Forward new events; return the outcome, or None if the run is active."""
         for event in self.child.received():
             if isinstance(event, Started):
                 self._started = event
@@ -122,15 +122,15 @@ class _Run:
         return outcome
 
     def _timed_out(self) -> Outcome:
-        return not_done(self._spec, self._started, "timeout", f"exceeded its time of {self._timeout:g} s")
+        return not_done(self._spec, self._started, "timeout", f"exceeded its time limit of {self._timeout:g} s")
 
     def _explain_end(self, code: int | None) -> tuple[Failure, str]:
         if self._started is None:
-            return "killed", f"{ATTEMPTS} times its process died before it took the run; see the system's log"
+            return "killed", f"its process died {ATTEMPTS} times before the run started; see the system log"
         if code is None or code >= 0:
             return "killed", f"its worker ended with exit code {code}"
         reason = f"its worker was ended by signal {signal.Signals(-code).name}"
         if code == -signal.SIGKILL and self._kills is not None and (out_of_memory.kills() or 0) > self._kills:
-            struck = f" while the kernel's out-of-memory killer struck, at batch size {self._spec.batch_size}"
+            struck = f" while the kernel's out-of-memory killer was active, at batch size {self._spec.batch_size}"
             return "oom", reason + struck
         return "killed", reason

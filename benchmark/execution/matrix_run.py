@@ -1,4 +1,4 @@
-"""Execution of the selected runs of a matrix: checked, prepared, executed, recorded, with their floor rows."""
+"""Execution of the selected runs of a matrix: checks, preparation, runs, records and floor rows."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from benchmark.training.context import RunContext
 
 
 class NotDone(NamedTuple):
-    """Records and messages of a command about what it was asked for and is not done.
+    """Runs and floor rows that a command did not complete.
 
     Attributes:
-        runs: records of runs.
-        floor: a message for each floor row.
+        runs: records of the runs.
+        floor: one message per floor row.
     """
 
     runs: list[RunRecord]
@@ -49,18 +49,18 @@ def execute(
     force: bool = False,
     quiet: bool = False,
 ) -> NotDone:
-    """Execute runs, and compute missing floor rows of the selected runs' datasets meanwhile.
+    """Execute runs, and at the same time compute missing floor rows of the selected runs' datasets.
 
     Args:
-        selection: of which the runs are.
+        selection: selection that contains the runs.
         todo: the runs.
-        place: where they are executed.
-        floor_table: gives the floor rows on disk as text, which is shown when all are.
-        force: from scratch, whatever is on disk: checkpoints and floor rows are ignored.
-        quiet: print warnings alone.
+        place: place of the execution.
+        floor_table: returns the floor rows on disk as text, which is shown when all are done.
+        force: whether to start from scratch and ignore checkpoints and floor rows on disk.
+        quiet: whether to print only warnings.
 
     Raises:
-        UserError: the results folder belongs to another matrix or cannot be written, or something would stop a run.
+        UserError: the results folder belongs to another matrix or cannot be written, or a problem would stop a run.
     """
     _refuse_another_matrix(selection)
     if todo and place.on_ray:  # before images are prepared
@@ -92,7 +92,7 @@ def _execute(
     shown: Display,
     force: bool,
 ) -> list[RunRecord]:
-    """Execute runs; return the records of those that are not done. ``checked`` is called before the first starts."""
+    """Execute runs and return the records of those not done; ``checked`` is called before the first run starts."""
     matrix, store = selection.matrix, selection.store
     found = preflight([planned.spec for planned in todo], place.data_dir, shown.preparing, images_ready=images_ready)
     found.raise_problems(selection.place)
@@ -131,17 +131,17 @@ def _execute(
 
 
 def _resolve(todo: Sequence[PlannedRun], plan: Plan, *, from_scratch: bool) -> list[PlannedRun]:
-    """Return the reported runs to do, as they are in a plan that was made after their tuning runs."""
+    """Return the reported runs to execute, from a plan made after their tuning runs."""
     asked = {(run.spec.cell, run.spec.seed) for run in todo if run.spec.trial is None}
     left = [run for run in plan.runs if from_scratch or run.state != "done"]
     return [run for run in left if run.state != "waiting" and (run.spec.cell, run.spec.seed) in asked]
 
 
 def _refuse_another_matrix(selection: Selection) -> None:
-    """Refuse a results folder with runs that this matrix lacks, or may choose to run at another learning rate.
+    """Refuse a results folder with runs that are not in this matrix, or that it may run at another learning rate.
 
     Raises:
-        UserError: it has such runs.
+        UserError: there are such runs.
     """
     path = selection.store.matrix
     if path.is_file():
@@ -149,7 +149,7 @@ def _refuse_another_matrix(selection: Selection) -> None:
         if lost:
             raise UserError(
                 f"{path}: these results belong to another matrix: {len(lost)} of its runs are not in this one. "
-                f"Give this one a folder of its own with --name, e.g. --name {selection.matrix.name}-2."
+                f"Give this matrix a separate folder with --name, e.g. --name {selection.matrix.name}-2."
             )
 
 
@@ -157,7 +157,7 @@ def _keep_matrix(selection: Selection) -> None:
     """Write the effective matrix if the folder lacks it.
 
     Raises:
-        UserError: another command has written another matrix meanwhile, or the folder cannot be written.
+        UserError: another command has written another matrix in the meantime, or the folder cannot be written.
     """
     path = selection.store.matrix
     content = file.dump(selection.matrix).encode()

@@ -1,4 +1,4 @@
-"""The pace of this machine, measured by a short training, from which the time of runs is forecast."""
+"""Measurement of this machine's pace by a short training, from which the time of runs is forecast."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from benchmark.records.record import DoneRun
 from benchmark.training.context import RunContext
 
 IMAGES = 256
-"""Training images of the measurement, if there are as many: eight of the usual batches, seconds per epoch at 96 px."""
+"""Maximum number of training images of the measurement: eight usual batches, which take seconds per epoch at 96 px."""
 
 
 def measure_pace(specs: Sequence[RunSpec], data_dir: Path | None) -> Pace:
-    """Return the pace of runs that are executed at a time on this machine's CPU; nothing of them is kept.
+    """Return the pace of runs executed concurrently on this machine's CPU; their results are discarded.
 
-    Each is shortened to two epochs of its last stage, of which the first is slower, with at most `IMAGES` images.
+    Each run is shortened to two epochs of its last stage, the first of which is slower, with at most `IMAGES` images.
 
     Args:
         specs: runs that train a whole network, with different ids.
-        data_dir: as given to ``--data-dir``.
+        data_dir: value of ``--data-dir``.
 
     Raises:
-        UserError: one of them failed.
+        UserError: one of the runs failed.
     """
     waiting = [_shortened(spec) for spec in specs]
     context = RunContext(data_dir=data_dir, weights_folder=Path(), workers=len(waiting))  # keeps no weights

@@ -1,7 +1,8 @@
 """Checks before the first epoch: datasets, names, weights, and each network with each policy. Trains nothing.
 
-Images are checked in this process, which imports no torch; networks in another one, by `check_networks`. Neither memory
-nor disk is estimated: a run that exceeds its memory is recorded as ``oom``, and a full disk is a message when writing.
+Images are checked in this process, which does not import torch, and networks in another one, by `check_networks`.
+Memory and disk use are not estimated: a run out of memory is recorded as ``oom``, and writing to a full disk is
+reported.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ if TYPE_CHECKING:
     from benchmark.data.dataset import PreparedDataset
     from benchmark.matrix.policies import Stage
 
-_OF_ONE = " Its batches are of one image: raise training.batch_size (or limit, if there is only one training image)."
+_OF_ONE = " Its batches have one image: increase training.batch_size (or limit, if there is only one training image)."
 
 
 class Problem(NamedTuple):
-    """A reason why runs would fail, or be worthless, with the matrix's top-level key to change."""
+    """A reason why runs would fail or be worthless, with the top-level key of the matrix to change."""
 
     key: str
     message: str
 
 
 class Checked(NamedTuple):
-    """A network at a size with a policy that can train it; per stage, the number of parameters that it trains."""
+    """A network at an image size with a policy that can train it, and the number of trained parameters per stage."""
 
     model: str
     image_size: int
@@ -51,9 +52,9 @@ class Preflight:
     """Findings about some runs.
 
     Attributes:
-        problems: to be fixed before the runs start.
+        problems: problems to fix before the runs start.
         checked: networks and policies without a problem.
-        test_groups: per dataset, by fingerprint: image id -> name of its group.
+        test_groups: fingerprint of a dataset -> image id -> name of its group.
         gpus: names of this machine's GPUs.
     """
 
@@ -66,7 +67,7 @@ class Preflight:
         """Return one line per problem.
 
         Args:
-            place: gives the place of a top-level key of the matrix: the line of a file, or a ``--set``.
+            place: returns where a top-level key of the matrix was given: a line of a file, or ``--set``.
         """
         return [f"{place(each.key)}: {each.key}: {each.message}" for each in self.problems]
 
@@ -74,7 +75,7 @@ class Preflight:
         """Raise one error with all `messages`, if there are any.
 
         Raises:
-            UserError: there is a problem.
+            UserError: there are problems.
         """
         if self.problems:
             raise UserError("\n".join(self.messages(place)))
@@ -88,14 +89,14 @@ def preflight(
 ) -> Preflight:
     """Check every distinct dataset, model and policy of some runs.
 
-    Missing images are fetched and decoded, missing weights downloaded, once for all runs. Meanwhile the libraries of
-    the runs are imported, in the process from which workers are forked later.
+    Missing images are downloaded and decoded, and missing weights downloaded, once for all runs. At the same time, the
+    process from which workers are forked imports the libraries.
 
     Args:
         specs: the runs.
-        data_dir: as given to ``--data-dir``.
+        data_dir: value of ``--data-dir``.
         progress: called with (what, done, total).
-        images_ready: called when all images are there, before networks are checked.
+        images_ready: called when all images are available, before networks are checked.
     """
     forkserver.start_importing()
     problems: list[Problem] = []
@@ -117,7 +118,7 @@ def preflight(
 
 
 def images_key(spec: RunSpec) -> Hashable:
-    """Return a key that is equal for runs with the same images in the same splits."""
+    """Return a key shared by all runs with the same images in the same splits."""
     splits = (spec.source, spec.split_seed, spec.evaluation, spec.fold, spec.on_bad_image, spec.on_leak)
     return *splits, spec.image_size, INPUT_MODES[spec.input_mode].grey
 
@@ -129,12 +130,12 @@ def check_networks(
 
     Args:
         specs: the runs.
-        data_dir: as given to ``--data-dir``.
-        classes: per usable dataset, by `images_key`; networks are built for these only.
+        data_dir: value of ``--data-dir``.
+        classes: class names of the usable datasets, by `images_key`; networks are built only for these.
         progress: called with (what, done, total).
 
     Returns:
-        The problems, the networks and policies without one, the names of this machine's GPUs.
+        The problems, the networks and policies without problems, and the names of this machine's GPUs.
     """
     import torch
 
@@ -143,7 +144,7 @@ def check_networks(
     from benchmark.networks.libraries.find import find_architecture
     from benchmark.training.devices import check_precision, choose_device
 
-    torch.set_num_threads(1)  # more are slower for two images
+    torch.set_num_threads(1)  # more threads are slower for two images
     problems: list[Problem] = []
 
     def passes(key: str, check: Callable[[], object]) -> bool:
@@ -184,11 +185,11 @@ def check_networks(
 
 
 def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[Checked]:
-    """Build a network as its runs do, and pass two images, or a batch of one, through each policy's stages.
+    """Build a network as its runs do, and run two images, or a batch of one, through each policy's stages.
 
     Args:
-        runs: one per policy of this network.
-        data: their images.
+        runs: one run of this network per policy.
+        data: images of the runs.
 
     Raises:
         UserError: the network cannot be built for these images and classes, or a stage cannot train it.
@@ -226,11 +227,11 @@ def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[C
                 logits = built.network(images)
             except Exception as error:  # a library's network may raise anything
                 raise UserError(
-                    f"{where}: {run.policy} cannot take {count(len(images), 'image')} through the network in training "
-                    f"({type(error).__name__}: {error}).{_OF_ONE if len(images) == 1 else ''}"
+                    f"{where}: with {run.policy}, {count(len(images), 'image')} cannot be passed through the network "
+                    f"in training ({type(error).__name__}: {error}).{_OF_ONE if len(images) == 1 else ''}"
                 ) from error
             if logits.shape != (len(images), len(data.classes)):
-                raise UserError(f"{where}: gives {tuple(logits.shape)}, not one logit for each image and class.")
+                raise UserError(f"{where}: output of shape {tuple(logits.shape)}, not one logit per image and class.")
         yield Checked(*spec.cell.setup, spec.input_mode, run.policy, len(data.classes), tuple(trainable))
 
 

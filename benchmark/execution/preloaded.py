@@ -1,6 +1,6 @@
-"""Imports of everything that a run needs; `forkserver` makes them once for all processes.
+"""Imports of all libraries of a run, which `forkserver` does once for all processes.
 
-The import takes seconds, in which the process ends with its parent where the system offers that (Linux).
+They take seconds. If its parent ends meanwhile, the process ends too (on Linux, which supports this).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MODULES = (
     "benchmark.execution.worker",
     *("pandas", "pyarrow.parquet", "pyarrow.dataset"),
 )
-"""The last three are imported when a dataset's index is read."""
+"""Libraries to import. The last three are needed to read a dataset's index."""
 
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(SIGNAL_WHEN_PARENT_ENDS, signal.SIGKILL)
@@ -37,4 +37,4 @@ for cached_function in (environment.package_versions, environment.cpu_name, envi
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(SIGNAL_WHEN_PARENT_ENDS, 0)
 
-gc.freeze()  # no collection touches the pages that forks share
+gc.freeze()  # so that garbage collection does not touch the pages that forks share

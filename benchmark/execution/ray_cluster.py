@@ -1,12 +1,12 @@
-"""Execute runs on a Ray cluster, or on a Ray of this machine alone. Needs the extra ``ray``.
+"""Execution of runs on a Ray cluster, or with Ray on this machine only. Needs the extra ``ray``.
 
-One Ray task per run starts the run's process on its node, as `local` does here: a killed process, a time limit and
-memory that runs out end as on this machine. If the task's node is lost, Ray starts the task again; the run has the same
-seed and the same results.
+One Ray task per run starts the run's process on its node, as `local` does on this machine, with the same handling of
+killed processes, time limits and memory. If a node is lost, Ray starts the task again; the run has the same seed and
+gives the same results.
 
-No file has to be shared with the command: records, predictions, kept weights and exhibits come back as the task's
-value, and images are prepared on each node, once for all of its runs. Checkpoints are kept only on nodes that see the
-command's results folder.
+Nodes do not need to share files with the command. Records, predictions, kept weights and exhibits are returned by the
+task, and images are prepared on each node, once for all of its runs. Checkpoints are only written on nodes that can
+access the command's results folder.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ from benchmark.records.record import Failure
 from benchmark.training.context import Outcome, RunContext, load_run_images
 
 MEMORY = 700 << 20
-"""Bytes of main memory reserved per run on nodes without a GPU: Python, torch and what they load."""
+"""Main memory reserved per run on nodes without a GPU, bytes: Python, torch and the libraries they load."""
 
 OBJECT_STORE = 256 << 20
-"""Memory of a Ray started here for values between processes, bytes; the rest goes to the disk."""
+"""Memory for values between processes if Ray is started here, bytes; the rest goes to disk."""
 
 ANSWER = 5.0
-"""Limit for a head to accept a connection, per address of its name, seconds; Ray itself would try for minutes."""
+"""Time limit to connect to a head, per address of its host name, seconds; Ray itself would try for minutes."""
 
 TICK = 0.25
-"""Interval of looks at events, seconds."""
+"""Interval between checks for events, seconds."""
 
 RETRIES = 2
-"""How often a run starts again after the loss of its node."""
+"""Maximum number of restarts of a run after its node was lost."""
 
 WAIT_FOR_NODES = 60.0
-"""Limit for waiting when no node of the cluster takes a run, seconds."""
+"""Time limit to wait for a node that can execute a run, seconds."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class RayExecutor:
     """Execute runs on Ray; see `executor.Executor`.
 
     Attributes:
-        address: of a cluster, or None to start a Ray here, for this command.
-        workers: runs at a time, at most.
+        address: address of a cluster, or None to start Ray on this machine for this command.
+        workers: maximum number of concurrent runs.
         threads: CPU threads per run.
-        runs_per_gpu: runs that share a GPU.
+        runs_per_gpu: number of runs that share a GPU.
     """
 
     address: str | None
@@ -81,10 +81,10 @@ class RayExecutor:
         """Execute runs.
 
         Raises:
-            UserError: no cluster can be reached, no node takes a run, or a node cannot execute runs.
+            UserError: the cluster cannot be reached, no node has room for a run, or a node cannot execute runs.
         """
         first = take()
-        if first is None:  # nothing to start a cluster for
+        if first is None:  # there are no runs
             return
         context = replace(
             context,
@@ -106,7 +106,7 @@ class RayExecutor:
                 num_gpus=share.get("GPU", 0),
                 memory=share.get("memory"),
                 max_retries=RETRIES,
-                max_calls=0,  # also with GPUs: nothing of a run stays in the task's process, and libraries load once
+                max_calls=0,  # also with GPUs: runs leave nothing behind in the task's process, and libraries load once
                 scheduling_strategy="SPREAD",
             )(_work)
             events = _queue(ray)
@@ -123,12 +123,12 @@ class _Command:
     """The runs of one command.
 
     Attributes:
-        share: of a run, see `share_of_a_run`.
-        start: starts a task of a run, given ``fits`` of `_work`; returns the reference of its value.
-        waiting: runs that are taken and not started.
-        running: by the reference of the task's value.
+        share: resources of a run, see `share_of_a_run`.
+        start: starts the task of a run, with the ``fits`` of `_work`; returns the reference of its value.
+        waiting: runs that are taken but not started.
+        running: runs by the reference of their task's value.
         started: latest start by run id.
-        nodes_seen: monotonic time when a node that takes runs was last seen, seconds.
+        nodes_seen: monotonic time when a node with room for runs was last seen, seconds.
     """
 
     ray: Any
@@ -144,7 +144,7 @@ class _Command:
     nodes_seen: float = -math.inf
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Yield the outcomes of runs until none is left to take and none is under way."""
+        """Yield the outcomes of runs until all runs are taken and none is active."""
         while self._start_runs() or self.running:
             ready = []
             if self.running:
@@ -157,22 +157,22 @@ class _Command:
             yield from ended
 
     def stop(self) -> None:
-        """End the runs under way; tasks that do not end by themselves end with the connection."""
+        """End active runs; tasks that do not end by themselves end with the connection."""
         for reference in self.running:
             self.ray.cancel(reference)
         if self.running:
             self.ray.wait(list(self.running), num_returns=len(self.running), timeout=5)
 
     def _start_runs(self) -> bool:
-        """Start as many runs as fit; return whether more may be left."""
+        """Start as many runs as fit; return whether there may be more."""
         fits = room(self.ray.nodes(), self.share)
         if fits:
             self.nodes_seen = time.monotonic()
         elif time.monotonic() - self.nodes_seen > WAIT_FOR_NODES:
             needs = ", ".join(f"{name} {amount:g}" for name, amount in self.share.items())
             raise UserError(
-                f"--executor ray: no node of the cluster takes a run, which needs {needs}. Lower threads, or add "
-                "nodes; what is done is kept."
+                f"--executor ray: no node of the cluster has room for a run, which needs {needs}. Reduce threads or "
+                "add nodes. Finished runs are kept."
             )
         while len(self.running) < min(sum(fits.values()), self.context.workers):
             spec = self.waiting.pop() if self.waiting else self.take()
@@ -185,25 +185,25 @@ class _Command:
         for event in self.events.get_nowait_batch(self.events.qsize()):
             if isinstance(event, Started):
                 if event.run_id in self.started:
-                    self.on_event(Warned(event.run_id, f"{event.spec}: its node was lost; it starts again"))
+                    self.on_event(Warned(event.run_id, f"{event.spec}: its node was lost; the run starts again"))
                 self.started[event.run_id] = event
             self.on_event(event)
 
     def _outcome(self, reference: Any, spec: RunSpec) -> Outcome:
-        """Write a run's kept weights, and return its outcome."""
+        """Write a run's kept weights and return its outcome."""
         errors = self.ray.exceptions
         status: Failure = "killed"
         try:
             outcome, weights = self.ray.get(reference)
-        except errors.RayTaskError as error:  # not of the run itself, whose errors are in its record
+        except errors.RayTaskError as error:  # not an error of the run, which would be in its record
             if isinstance(error.cause, UserError):
                 raise error.cause from None
             why = f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]
-            raise UserError(f"--executor ray: a node cannot execute runs ({why}). What is done is kept.") from error
+            raise UserError(f"--executor ray: a node cannot execute runs ({why}). Finished runs are kept.") from error
         except errors.OutOfMemoryError:
             status, reason = "oom", "Ray ended it because its node's memory was nearly full"
         except errors.RayError as error:
-            reason = f"{RETRIES + 1} times its node was lost: {error}".splitlines()[0]
+            reason = f"its node was lost {RETRIES + 1} times: {error}".splitlines()[0]
         else:
             for name, content in weights.items():
                 write_atomically(self.context.weights_folder / name, content)
@@ -212,7 +212,7 @@ class _Command:
 
 
 def _queue(ray: Any) -> Any:
-    """Return a queue for events, on this node; if Ray ends it to free memory, it starts it again, empty."""
+    """Return a queue for events on this node; if Ray ends it to free memory, it is restarted empty."""
     from ray.util.queue import Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -230,20 +230,20 @@ def _work(
     spec: RunSpec,
     fits: Mapping[str, int],
 ) -> tuple[Outcome, dict[str, bytes]]:
-    """Execute a run on this node; return its outcome, and the files of ``keep_weights`` by name.
+    """Execute a run on this node; return its outcome and the files of ``keep_weights`` by name.
 
     Args:
-        context: with absolute paths; its ``workers`` are the runs at a time on all nodes.
+        context: with absolute paths; its ``workers`` are the concurrent runs on all nodes.
         timeout: seconds per run, or None.
-        cwd: the command's working folder, where relative paths start, on nodes that have it.
-        mark: a file that exists on nodes with the command's results folder.
+        cwd: working folder of the command, for relative paths, on nodes that have it.
+        mark: file that exists on nodes with the command's results folder.
         expected: `_versions` of the command.
         events: queue for the run's events.
         spec: the run.
         fits: see `room`.
 
     Raises:
-        UserError: this node has other versions, whose results are not comparable.
+        UserError: this node has other versions, so its results would not be comparable.
     """
     import ray
 
@@ -255,10 +255,10 @@ def _work(
             f"--executor ray: node {platform.node()} has {', '.join(different)}. Its results would not be comparable "
             "with this machine's: install the same versions on every node."
         )
-    vars(sys.modules["__main__"]).pop("__file__", None)  # Ray's program, which the run's process would import too
+    vars(sys.modules["__main__"]).pop("__file__", None)  # Ray's main program, which the run's process would also import
     with contextlib.suppress(OSError):
         os.chdir(cwd)
-    with contextlib.suppress(Exception):  # before its time counts; the run meets the error again, and records it
+    with contextlib.suppress(Exception):  # before the time limit starts; the run raises the error again and records it
         load_run_images(spec, context.data_dir)
     workers = min(fits.get(ray.get_runtime_context().get_node_id(), 1), context.workers)
     with tempfile.TemporaryDirectory(prefix="benchmark-ray-") as name:
@@ -272,7 +272,7 @@ def _work(
 
 
 def _versions() -> dict[str, str]:
-    """Return the versions that affect results: of the protocol, the libraries and the package."""
+    """Return the versions of the protocol, libraries and package, which affect results."""
     commit, dirty = environment.git_revision()
     return {
         "protocol": str(PROTOCOL_VERSION),
@@ -288,11 +288,11 @@ def share_of_a_run(nodes: Sequence[Mapping[str, Any]], threads: int, runs_per_gp
 
 
 def room(nodes: Sequence[Mapping[str, Any]], share: Mapping[str, float]) -> dict[str, int]:
-    """Return how many runs each living node takes at a time, by its id; nodes that take none are missing.
+    """Return the number of concurrent runs of each living node by its id; nodes without room are left out.
 
     Args:
         nodes: as listed by ``ray.nodes()``.
-        share: of one run.
+        share: resources of one run.
     """
     fits = {
         str(node["NodeID"]): min(int(node["Resources"].get(name, 0) / amount + 1e-6) for name, amount in share.items())
@@ -303,10 +303,10 @@ def room(nodes: Sequence[Mapping[str, Any]], share: Mapping[str, float]) -> dict
 
 
 def import_ray() -> Any:
-    """Return the module ``ray``, with its usage reports and its endless retries of runs out of memory switched off.
+    """Return the module ``ray``, with usage reports and endless retries of runs out of memory disabled.
 
     Raises:
-        UserError: it is not installed.
+        UserError: Ray is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_task_oom_retries", "0")
@@ -321,10 +321,10 @@ def import_ray() -> Any:
 
 
 def require_answer(address: str) -> None:
-    """Connect to a cluster's head once; ``auto`` and other addresses without a port are left to Ray.
+    """Check that a cluster's head accepts a connection; ``auto`` and addresses without a port are left to Ray.
 
     Args:
-        address: ``HOST:PORT``, as given to ``--ray-address``.
+        address: value of ``--ray-address``, ``HOST:PORT``.
 
     Raises:
         UserError: no connection is accepted within `ANSWER` seconds.
@@ -341,15 +341,16 @@ def require_answer(address: str) -> None:
 def _unreachable(where: str, error: Exception) -> UserError:
     why = (str(error).strip() or type(error).__name__).splitlines()[0]
     return UserError(
-        f"{where}: no Ray can be reached there ({why}). Start the head with 'ray start --head', and run this command "
-        "on one of the cluster's nodes. A cluster with a token needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here too."
+        f"{where}: no Ray cluster can be reached there ({why}). Start the head with 'ray start --head', and run this "
+        "command on a node of the cluster. If the cluster uses a token, also set RAY_AUTH_MODE=token and "
+        "RAY_AUTH_TOKEN here."
     )
 
 
 def _job_config(ray: Any) -> Any:
-    """Return a configuration by which Ray's workers find this package, and no modules of the working folder.
+    """Return a configuration with which Ray's workers find this package, but no modules of the working folder.
 
-    Ray would put that folder in front of all others, unless it thinks that it has distributed one itself.
+    Ray would search that folder first, unless it believes that it has distributed a working folder itself.
     """
     checkout = Path(__file__).parents[2]
     places = [str(checkout)] if (checkout / "pyproject.toml").is_file() else []
@@ -360,11 +361,11 @@ def _job_config(ray: Any) -> Any:
 
 @contextlib.contextmanager
 def connected(address: str | None, cpus: int) -> Iterator[Any]:
-    """Join a cluster, or start a Ray on this machine alone, during the block; yield the module ``ray``.
+    """Connect to a cluster, or run Ray only on this machine, during the block; yield the module ``ray``.
 
     Args:
-        address: as given to ``--ray-address``, or None to start a Ray.
-        cpus: processors of a Ray that is started, which may be more than the machine has.
+        address: value of ``--ray-address``, or None to start Ray.
+        cpus: number of processors if Ray is started, which may exceed the machine's.
 
     Raises:
         UserError: Ray is not installed, or no cluster can be reached at the address.
@@ -383,7 +384,7 @@ def connected(address: str | None, cpus: int) -> Iterator[Any]:
         raise _unreachable(f"--ray-address {address}" if address else "--executor ray", error) from error
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray installs its own
+            signal.signal(signal.SIGTERM, handler)  # Ray installs its own handler
     try:
         yield ray
     finally:

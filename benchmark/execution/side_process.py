@@ -1,4 +1,4 @@
-"""Calls in processes that have the libraries of a run, of which this process imports none."""
+"""Calls in processes with the libraries of a run, which this process does not import."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from benchmark.execution import forkserver
 from benchmark.execution.forkserver import ATTEMPTS
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what, done, total)."""
+"""Function called with (what, done, total)."""
 
 Returned = TypeVar("Returned")
 
@@ -33,7 +33,7 @@ class ChildEndedError(Exception):
     """The process ended before its call did.
 
     Attributes:
-        code: its exit code; negative: minus the signal that ended it.
+        code: exit code; a negative value is the signal that ended it.
     """
 
     def __init__(self, code: int | None) -> None:
@@ -42,12 +42,12 @@ class ChildEndedError(Exception):
 
 
 class _ElsewhereError(Exception):
-    """The traceback of an error in the process, shown as its cause."""
+    """The traceback of an error in the other process, shown as its cause."""
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """Return value of a call, or the error that it raised with the text of its traceback."""
+    """Return value of a call, or the error it raised and the text of its traceback."""
 
     returned: Any = None
     error: Exception | None = None
@@ -55,24 +55,24 @@ class _Answer:
 
 
 class Child(Generic[Returned]):
-    """A call in a new process that has a run's libraries, and ends with the call and with this process.
+    """A call in a new process with the libraries of a run, which ends with the call or with this process.
 
     Args:
-        call: called there with a function that sends messages here; pickled, as are the messages.
-        variables: of its environment, in addition to those of this process.
+        call: called there with a function that sends messages here; call and messages are pickled.
+        variables: environment variables in addition to those of this process.
     """
 
     def __init__(self, call: Callable[[Callable[[Any], None]], Returned], variables: Mapping[str, str]) -> None:
         self._reader, writer = multiprocessing.Pipe(duplex=False)
         self._answer: _Answer | None = None
         self.is_over = False
-        """Whether the call or the process has ended, as far as `received` has seen."""
+        """Whether the call or the process has ended, as observed by `received`."""
         with writer:
             self._process = forkserver.start(_work, writer, {**os.environ, **variables}, call)
 
     def received(self) -> Iterator[Any]:
-        """Yield the messages that have arrived; never wait."""
-        ended = self._process.exitcode is not None  # first: what a process has sent arrives before its end
+        """Yield the messages that have arrived, without waiting."""
+        ended = self._process.exitcode is not None  # first, because messages arrive before the process ends
         try:
             while self._answer is None and self._reader.poll():
                 message = self._reader.recv()
@@ -85,7 +85,7 @@ class Child(Generic[Returned]):
         self.is_over = ended or self._answer is not None
 
     def end(self) -> None:
-        """Kill the process, and wait until it has ended."""
+        """Kill the process and wait until it has ended."""
         self._process.kill()
         self._process.join()
         self._reader.close()
@@ -95,7 +95,7 @@ class Child(Generic[Returned]):
 
         Raises:
             ChildEndedError: the process ended before the call did.
-            Exception: what the call raised.
+            Exception: the call raised it.
         """
         if self._answer is None:
             raise ChildEndedError(self._process.exitcode)
@@ -106,24 +106,24 @@ class Child(Generic[Returned]):
 
     @staticmethod
     def wait(children: Collection[Child[Any]], timeout: float | None = None) -> None:
-        """Wait until one of some children has sent something or has ended, at most for ``timeout`` seconds."""
+        """Wait until a child has sent something or ended, at most ``timeout`` seconds."""
         connection.wait([each for child in children for each in (child._reader, child._process.sentinel)], timeout)
 
 
 def call_in_side_process(
     function: Callable[..., Returned], *arguments: Any, progress: Callable[..., None] | None = None
 ) -> Returned:
-    """Call ``function(*arguments)`` in a process of its own; return what it returns, or raise what it raises.
+    """Call ``function(*arguments)`` in a separate process; return its value or raise its error.
 
-    `forkserver.start_importing`, called earlier, saves the time of the import.
+    Calling `forkserver.start_importing` earlier saves the time of the import.
 
     Args:
-        function: pickled, as are its arguments; called with ``progress=...`` if that is given.
-        arguments: of the function.
-        progress: called here, with what the function gives it.
+        function: function to call, with ``progress=...`` if that is given; pickled, like its arguments.
+        arguments: arguments of the function.
+        progress: called here with the arguments with which the function calls it.
 
     Raises:
-        UserError: the process was ended in each of `ATTEMPTS`.
+        UserError: the process was ended in each of `ATTEMPTS` attempts.
     """
     call = partial(function, *arguments)
     for _ in range(ATTEMPTS):
@@ -141,8 +141,8 @@ def call_in_side_process(
         except ChildEndedError as error:
             code = error.code
     raise UserError(
-        f"{ATTEMPTS} times a process of this command was ended (exit code {code}; -9: killed, as the system does "
-        "when memory runs out). Free some memory, or lower training.batch_size."
+        f"a process of this command was ended {ATTEMPTS} times (exit code {code}; -9 means killed, often because "
+        "memory ran out). Free some memory, or reduce training.batch_size."
     )
 
 
@@ -162,9 +162,9 @@ def _work(writer: Connection, variables: Mapping[str, str], call: Callable[[Call
 
 
 def _set_environment(variables: Mapping[str, str]) -> None:
-    """Replace the variables of this process, which may have been forked from one with another environment.
+    """Replace the variables of this process, which may be a fork of one with another environment.
 
-    `WORKER_VARIABLES` are read when a program starts, and stay.
+    `WORKER_VARIABLES` are read when a program starts, so they are not changed.
     """
     kept = {name: value for name, value in os.environ.items() if name in WORKER_VARIABLES}
     os.environ.clear()
@@ -173,15 +173,15 @@ def _set_environment(variables: Mapping[str, str]) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process as soon as the process that started it has ended, or the one that it was forked from.
+    """End this process as soon as the process that started it, or the one it was forked from, has ended.
 
     Only the latter can report its exit code.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
-        raise RuntimeError("only for a process that multiprocessing started")
+        raise RuntimeError("only for a process started by multiprocessing")
     watched = [parent.sentinel]
-    with suppress(AttributeError, OSError):  # not Linux, or one older than 5.3
+    with suppress(AttributeError, OSError):  # not Linux, or Linux before 5.3
         watched.append(os.pidfd_open(os.getppid()))
 
     def watch() -> None:
@@ -193,7 +193,7 @@ def _end_with_parent() -> None:
 
 def _picklable(error: Exception) -> Exception:
     try:
-        copy.copy(error)  # as pickle does it
+        copy.copy(error)  # like pickle
     except Exception:  # a library's error may raise anything there
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error

@@ -1,6 +1,6 @@
-"""Execution of a run in a process that was started for it, which sends events and writes a log.
+"""Execution of a run in its process, which sends events and writes a log.
 
-The import of torch takes seconds, in which the process must already end with its parent: nothing here imports it early.
+Torch is not imported here, because that takes seconds, and the process must first be set up to end with its parent.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from benchmark.training.context import Outcome, RunContext
 
 LAST_LINES = 30
-"""Lines of a log in the record of a run that is not done."""
+"""Number of log lines in the record of a run that is not done."""
 
 LONGEST_TAIL = 20_000
-"""Bytes at the end of a log in which they are searched."""
+"""Bytes read from the end of a log for these lines."""
 
 logger = logging.getLogger(__name__)
 
 
 def work(log: Path, spec: RunSpec, context: RunContext, send: Callable[[Event], None]) -> Outcome:
-    """Execute a run; send, and log, its start, its epochs and its warnings.
+    """Execute a run; send and log its start, epochs and warnings.
 
     Args:
-        log: file for all output of this process, of its libraries too.
+        log: file for all output of this process and its libraries.
         spec: the run.
-        context: of the run.
-        send: called with its events.
+        context: environment of the run.
+        send: called with the run's events.
     """
     _print_into(log)
-    importlib.import_module("benchmark.execution.preloaded")  # now, before the time of the run counts
+    importlib.import_module("benchmark.execution.preloaded")  # before the time limit of the run starts
     from benchmark.training.context import now
     from benchmark.training.run import execute_run
 
@@ -71,7 +71,7 @@ def _print_into(log: Path) -> None:
 
 
 def last_lines(log: Path) -> tuple[str, ...]:
-    """Return the last lines of a log, none if the file is missing."""
+    """Return the last lines of a log; empty if the file is missing."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - LONGEST_TAIL))

@@ -37,7 +37,7 @@ AUGMENTATIONS: Mapping[str, Mapping[str, Parameter]] = {
 }
 
 NEED_COLOUR = ("saturation", "hue", "random-greyscale")
-"""Augmentations that are refused on a grey input mode, on which they would do nothing or add colour."""
+"""Augmentations refused for grey input modes, where they would have no effect or add colour."""
 
 Step = Choice
 """One augmentation with all of its parameters."""
@@ -48,10 +48,10 @@ as_entry = VOCABULARY.entry
 
 
 def describe(step: Step) -> str:
-    """Return a step's name, with its parameters unless it is a flip of the usual probability."""
+    """Return a step's name and its parameters, except for a flip with the default probability."""
     return step.name if isinstance(as_entry(step), str) else str(step)
 
 
 def list_needing_colour(steps: Sequence[Step]) -> list[str]:
-    """Return the names of the steps that a grey input mode must refuse."""
+    """Return the names of the steps that cannot be used with a grey input mode."""
     return [step.name for step in steps if step.name in NEED_COLOUR]

@@ -1,6 +1,7 @@
-"""Words of a matrix that may have parameters: optimizers, learning rate schedules, head initialisations.
+"""Choices in a matrix that may have parameters: optimizers, learning rate schedules, head initialisations.
 
-``NAME``, or ``{NAME: {PARAMETER: VALUE}}``. Augmentations, in `benchmark.matrix.augmentations`, are written likewise.
+They are written as ``NAME`` or ``{NAME: {PARAMETER: VALUE}}``, and so are the augmentations
+(`benchmark.matrix.augmentations`).
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from benchmark.errors import did_you_mean
 
 @dataclass(frozen=True)
 class Parameter:
-    """One number that belongs to a word, or a list of them.
+    """A parameter of a choice: a number or a list of numbers.
 
     Attributes:
         low, high: the smallest and the largest value.
-        default: used if a matrix gives none, or None if it must give one.
-        excluded: one of low and high, if it is not accepted itself.
-        integer: only whole numbers are accepted.
-        several: a list of one or more such numbers is accepted, each larger than the one before it.
+        default: value if the matrix gives none, or None if the parameter is required.
+        excluded: low or high, if that value is not accepted.
+        integer: whether only whole numbers are accepted.
+        several: whether a list of ascending numbers is accepted.
     """
 
     low: float
@@ -35,10 +36,10 @@ class Parameter:
     several: bool = False
 
     def read(self, value: object) -> float | tuple[float, ...]:
-        """Return a value of a matrix as this parameter's number or numbers.
+        """Convert a value in a matrix to this parameter's number or numbers.
 
         Raises:
-            ValueError: it is not a number of this kind, or out of range, or no list of growing ones.
+            ValueError: the value is not such a number, is out of range, or is not an ascending list.
         """
         if not self.several:
             return self._number(value)
@@ -46,7 +47,7 @@ class Parameter:
             raise ValueError(f"{value!r} is not a list of numbers")
         numbers = tuple(self._number(each) for each in value)
         if list(numbers) != sorted(set(numbers)):
-            raise ValueError(f"{list(numbers)} do not grow from each to the next")
+            raise ValueError(f"{list(numbers)} must be in ascending order")
         return numbers
 
     def _number(self, value: object) -> float:
@@ -61,10 +62,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Choice:
-    """A word with all of its parameters; hashable, and equal to another that means the same.
+    """A choice with all of its parameters; hashable, and equal to any choice with the same meaning.
 
     Attributes:
-        name: the word.
+        name: name of the choice.
         parameters: (name, value) pairs in the order of the vocabulary.
     """
 
@@ -86,13 +87,13 @@ def _text(value: float | tuple[float, ...]) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words that one key of a matrix accepts.
+    """Choices accepted by one key of a matrix.
 
     Attributes:
-        what: kind of the words, for messages.
-        words: the parameters of each by name, or one Parameter for any names, at least one.
-        bare: words that are written without parameters if all of these have their defaults. The parameters of all
-            others are written out, so that an entry keeps its meaning if defaults change.
+        what: kind of the choices, for messages.
+        words: parameters per choice, by name; or one Parameter for any number of names, at least one.
+        bare: choices written without parameters if all of these have their defaults. Other choices are written with
+            all parameters, so that an entry keeps its meaning if defaults change.
     """
 
     what: str
@@ -100,10 +101,10 @@ class Vocabulary:
     bare: Collection[str] = ()
 
     def parse(self, entry: object) -> Choice:
-        """Return the choice that an entry of a matrix means; a choice is returned as it is.
+        """Convert an entry of a matrix to a choice; a choice is returned unchanged.
 
         Raises:
-            ValueError: the word or a parameter is unknown or missing, or a value is out of its range.
+            ValueError: the name or a parameter is unknown or missing, or a value is out of range.
         """
         if isinstance(entry, Choice):
             return entry
@@ -136,7 +137,7 @@ class Vocabulary:
         return Choice(name, tuple(values))
 
     def entry(self, choice: Choice) -> str | dict[str, object]:
-        """Return the entry of a matrix that means a choice: the inverse of `parse`."""
+        """Convert a choice to an entry of a matrix; the inverse of `parse`."""
         if not choice.parameters or (choice.name in self.bare and choice == self.parse(choice.name)):
             return choice.name
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in choice.parameters}
@@ -161,21 +162,21 @@ _MULTISTEP = {
     "gamma": Parameter(0, 1, excluded=0),
 }
 SCHEDULES = Vocabulary("schedule", {"cosine": {}, "step": _STEP, "multistep": _MULTISTEP, "constant": {}})
-"""Learning rates over a stage, as a factor on the stage's ``lr``.
+"""Learning rate schedules of a stage, as a factor on its ``lr``.
 
 ``cosine``: per step, (1 + cos(pi step / steps)) / 2, to zero over the stage (Loshchilov and Hutter 2017, without
 restarts or warm-up); ``step``: times ``gamma`` after every ``size`` epochs of the stage; ``multistep``: times ``gamma``
-from the first epoch on before which a share of the stage's epochs is done, for each share in ``milestones`` (PyTorch's
-``MultiStepLR`` at share x epochs, rounded up); ``constant``: 1.
+when each share in ``milestones`` of the stage's epochs is done (PyTorch's ``MultiStepLR`` at share x epochs, rounded
+up); ``constant``: 1.
 """
 
 _ROW = Parameter(0, math.inf, integer=True)
 HEADS = Vocabulary("initialisation", {"default": {}, "xavier": {}, "source-rows": _ROW})
-"""Starting values of the new head.
+"""Initialisations of the new head.
 
 ``default``: PyTorch's own initialisation of the layer; ``xavier``: weights uniform within sqrt(6 / (inputs + outputs))
-(Glorot and Bengio 2010), biases zero; ``source-rows``: for each named class of the dataset, a row of the
-pretrained head, counted from 0; the others as ``default``.
+(Glorot and Bengio 2010), biases zero; ``source-rows``: a row of the pretrained head, counted from 0, for each named
+class of the dataset, and ``default`` for the others.
 """
 
 Optimizer = Annotated[Choice, BeforeValidator(OPTIMIZERS.parse), PlainSerializer(OPTIMIZERS.entry)]

@@ -1,4 +1,4 @@
-"""The runs of a matrix."""
+"""Expansion of a matrix into runs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from benchmark.matrix.run_spec import RunSpec
 def expand(matrix: Matrix) -> list[RunSpec]:
     """Return the runs of a matrix: model x image size x dataset x input mode x policy x seed, in this order.
 
-    Combinations without a meaning are left out (`benchmark.matrix.matrix.list_not_applicable` names them), and so are
-    those of ``exclude``.
+    Combinations that do not make sense (`benchmark.matrix.matrix.list_not_applicable`) and those in ``exclude`` are
+    left out.
 
     Args:
-        matrix: with one learning rate; `benchmark.matrix.tuning` expands one with several.
+        matrix: a matrix with one learning rate; for several see `benchmark.matrix.tuning`.
     """
     training = matrix.training
     stages = {name: resolve_stages(name, matrix.policy(name), training) for name in matrix.policies}

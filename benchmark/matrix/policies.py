@@ -1,4 +1,4 @@
-"""Training policies: the stages of a run, the parameters that each trains, and its learning rate."""
+"""Training policies: the stages of a run, their trained parameters and learning rates."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from benchmark.matrix.settings import TrainingSettings
 
 Trainable = Literal["head", "head+norms", "later-half", "all"]
-"""Which parameters get gradients: the classifier's; those and the scales and shifts of the batch norms (without batch
-norms the classifier's alone); those of the classifier and of the second half of the backbone's blocks; every one."""
+"""Trained parameters: the classifier; the classifier and the scales and shifts of batch norms, if there are any; the
+classifier and the second half of the backbone's blocks; all."""
 
 Backbone = Literal["complete", "first-half"]
-"""The part of the network in front of the head: all of it; or what is in front of the second half of timm's feature
-blocks, whose activations, averaged over the image, a linear head takes."""
+"""Part of the network before the head: all of it, or the first half of timm's feature blocks, whose activations are
+averaged over the image as input of a linear head."""
 
 BatchNorm = Literal["train", "eval", "eval-where-frozen"]
-"""Mode of the batch norms: ``train`` uses each batch's statistics, in frozen layers too, and moves the running ones;
-``eval`` uses the running statistics and leaves them as they are, and puts a completely frozen backbone into eval mode,
-dropout and stochastic depth included; ``eval-where-frozen`` does that in frozen layers and trains the rest."""
+"""Mode of the batch norms. ``train`` uses each batch's statistics, also in frozen layers, and updates the running ones.
+``eval`` uses the running statistics without updating them, and puts a completely frozen backbone into eval mode,
+including dropout and stochastic depth. ``eval-where-frozen`` does so in frozen layers only."""
 
 HEAD_EPOCHS = "head_epochs"
-"""Word for the number under ``training.head_epochs``."""
+"""Word that refers to ``training.head_epochs``."""
 
 
 def _check_epochs(value: object) -> object:
@@ -43,30 +43,30 @@ def _check_epochs(value: object) -> object:
 
 
 class Stage(Frozen):
-    """One stage of a run, with everything that decides its training (all values resolved)."""
+    """One stage of a run: all values that decide its training, resolved."""
 
     trainable: Trainable
     epochs: int = Field(ge=1)
-    """At most."""
+    """Maximum number of epochs."""
     lr: float = Field(gt=0)
     """Learning rate of the first step."""
     head_lr_factor: float = Field(default=1.0, gt=0)
-    """The classifier's learning rate is ``lr`` times this."""
+    """Factor of the classifier's learning rate on ``lr``."""
     stem_lr_factor: float = Field(default=1.0, gt=0)
-    """The learning rate of the stem's weights is ``lr`` times this, their weight decay ``weight_decay`` divided by it.
+    """Factor of the stem's learning rate on ``lr``; the stem's weight decay is divided by it.
 
-    Where mean and std are equal on the channels, ``grey-1ch`` with a factor of 3 is trained as ``grey-3ch`` is: the
-    three channels get the same gradient, so that their sum moves three times as far.
+    If mean and std are equal on all channels, ``grey-1ch`` with a factor of 3 is trained like ``grey-3ch``, whose three
+    channels get the same gradient, so that their sum moves three times as far.
     """
     batch_norm: BatchNorm
     optimizer: Optimizer
     weight_decay: float = Field(ge=0)
     scheduler: Schedule
     patience: int | None = Field(ge=1)
-    """Epochs without a better validation accuracy before the stage ends early, or None if it never does."""
+    """Epochs without a better validation score before the stage ends early, or None if it never does."""
 
     def keeps_features(self, augment: Sequence[Step]) -> bool:
-        """Whether stored features are exact: a frozen backbone in eval mode, and no augmentation but the flip."""
+        """Whether cached features are exact: frozen backbone in eval mode, no augmentation except the flip."""
         return self.trainable == "head" and self.batch_norm == "eval" and all(step.name == "hflip" for step in augment)
 
 
@@ -74,35 +74,35 @@ class StageRule(Frozen):
     """One stage of a policy, relative to the matrix's ``training`` block."""
 
     trainable: Trainable
-    """``head``; ``head+norms``: and the scales and shifts of the batch norms; ``later-half``: the head and the second
+    """``head``; ``head+norms``: also the scales and shifts of the batch norms; ``later-half``: the head and the second
     half of the backbone's blocks; ``all``."""
     epochs: Annotated[int | Literal["head_epochs"] | None, BeforeValidator(_check_epochs)] = None
-    """A number out of ``training.epochs``, or ``head_epochs`` for ``training.head_epochs``, which come on top of them.
-    Without this and ``share``, all of ``training.epochs`` that are left."""
+    """A number of epochs, taken from ``training.epochs``; or ``head_epochs`` for ``training.head_epochs``, in addition
+    to them. Without this and ``share``, the remaining ``training.epochs``."""
     share: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
-    """Share of ``training.epochs``, rounded, at least one epoch."""
+    """Share of ``training.epochs``, rounded, but at least one epoch."""
     lr_factor: Positive = 1.0
-    """On ``training.lr``."""
+    """Factor of the stage's learning rate on ``training.lr``."""
     head_lr_factor: Positive = 1.0
-    """That of the head, on the stage's learning rate."""
+    """Factor of the head's learning rate on the stage's."""
     stem_lr_factor: Positive = 1.0
-    """That of the stem's weights (the convolution that takes the image; not its bias), on the stage's learning rate; it
-    divides their weight decay. With ``trainable: all``, ``adamw`` or ``sgd``, or ``adam`` without weight decay. With 3,
-    ``grey-1ch`` is trained as ``grey-3ch`` is, where mean and std are equal on the channels."""
+    """Factor of the learning rate of the stem's weights (first convolution, without its bias) on the stage's; their
+    weight decay is divided by it. For ``trainable: all`` with ``adamw``, ``sgd``, or ``adam`` without weight decay.
+    With 3, ``grey-1ch`` is trained like ``grey-3ch`` if mean and std are equal on all channels."""
     batch_norm: BatchNorm = "train"
-    """``train``: each batch's statistics; ``eval``: running statistics, which stay as they are; ``eval-where-frozen``:
-    that in frozen layers only."""
+    """``train``: statistics of each batch; ``eval``: running statistics, which are not updated; ``eval-where-frozen``:
+    like ``eval`` in frozen layers, like ``train`` in others."""
     optimizer: Optimizer | None = None
-    """Or ``null`` for that of ``training``."""
+    """``null``: as in ``training``."""
     weight_decay: NotNegative | None = None
-    """Or ``null`` for that of ``training``."""
+    """``null``: as in ``training``."""
     scheduler: Schedule | None = None
-    """Or ``null`` for that of ``training``."""
+    """``null``: as in ``training``."""
 
     @model_validator(mode="after")
     def _one_length(self) -> StageRule:
         if self.epochs is not None and self.share is not None:
-            raise ValueError("a stage has epochs or a share of them, not both")
+            raise ValueError("a stage cannot have both epochs and share")
         return self
 
     @model_validator(mode="after")
@@ -115,30 +115,30 @@ class StageRule(Frozen):
 class Policy(Frozen):
     """A way to train: source of the weights, and stages.
 
-    Early stopping and the choice of the epoch, the starting point among them, belong to the last stage; the others run
+    Early stopping and the choice of the epoch, including the starting point, apply to the last stage; the others run
     all their epochs.
     """
 
     pretrained: bool
-    """Whether the matrix's weights are used, or random ones."""
+    """Whether to use the matrix's weights instead of random ones."""
     backbone: Backbone = "complete"
-    """``first-half``: the network of ``truncate``, what is in front of the second half of the feature blocks of timm's
-    ``forward_intermediates`` (of a ResNet two stages of four, of an EfficientNet three of five, of a ViT half of its
-    encoder blocks), under a new linear head, for which ``source-rows`` is ``default``."""
+    """``first-half``: the network of ``truncate``, the first half of the feature blocks of timm's
+    ``forward_intermediates`` (two of a ResNet's four stages, three of an EfficientNet's five, half of a ViT's encoder
+    blocks) with a new linear head, for which ``source-rows`` means ``default``."""
     choose_start: bool = True
-    """Whether the last stage's starting point, too, can be chosen."""
+    """Whether the last stage's starting point can also be chosen."""
     recalibrate: bool = False
-    """Whether the batch norms' running statistics are replaced, before the first step, by those of the run's training
-    images: one pass without augmentation, the average over its batches. A network without batch norms is refused."""
+    """Whether to replace the batch norms' running statistics before the first step by those of the training images:
+    averages over the batches of one pass without augmentation. Networks without batch norms are refused."""
     summary: Annotated[str, Field(min_length=1, max_length=200)]
-    """One line for people. Not part of the id."""
+    """One-line description. Not part of the id."""
     stages: Annotated[tuple[StageRule, ...], Field(min_length=1)]
-    """One after the other. Early stopping and the choice of the epoch are the last one's."""
+    """Stages in order. Early stopping and the choice of the epoch apply to the last."""
 
     @model_validator(mode="after")
     def _at_most_one_takes_the_rest(self) -> Policy:
         if sum(rule.epochs is None and rule.share is None for rule in self.stages) > 1:
-            raise ValueError("only one stage can take all epochs that are left: give the others epochs or a share")
+            raise ValueError("only one stage can take the remaining epochs: give the others epochs or share")
         return self
 
 
@@ -202,7 +202,7 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
 
 
 def _length(rule: StageRule, settings: TrainingSettings) -> int | None:
-    """Return how many of ``training.epochs`` a stage takes, or None if it takes all that are left."""
+    """Return how many of ``training.epochs`` a stage takes, or None if it takes the remaining ones."""
     if rule.share is not None:
         return max(1, round(rule.share * settings.epochs))
     return 0 if isinstance(rule.epochs, str) else rule.epochs
@@ -226,20 +226,20 @@ def _epochs(name: str, policy: Policy, settings: TrainingSettings) -> list[int]:
 
 
 def _times(lr: float, factor: float) -> float:
-    """Multiply as in decimals: 0.001 x 0.1 is exactly the float 0.0001."""
+    """Multiply as decimals, so that 0.001 x 0.1 is exactly the float 0.0001."""
     return float(Decimal(repr(lr)) * Decimal(repr(factor)))
 
 
 def resolve_stages(name: str, policy: Policy, settings: TrainingSettings) -> tuple[Stage, ...]:
-    """Return the stages of a policy under the matrix's training settings.
+    """Return the stages of a policy with the matrix's training settings.
 
     Args:
-        name: the policy's, for messages.
-        policy: its rules.
-        settings: the matrix's ``training`` block, with one learning rate.
+        name: name of the policy, for messages.
+        policy: the policy.
+        settings: ``training`` block of the matrix, with one learning rate.
 
     Raises:
-        MisplacedValueError: the settings leave a stage without an epoch, or a learning rate that is zero or infinite.
+        MisplacedValueError: a stage would have no epochs, or a learning rate would be zero or infinite.
     """
     (lr,) = (settings.policy_lr[name],) if name in settings.policy_lr else settings.lr
     given = f"training.policy_lr.{name}" if name in settings.policy_lr else "training.lr"
@@ -249,7 +249,7 @@ def resolve_stages(name: str, policy: Policy, settings: TrainingSettings) -> tup
             factor = rule.lr_factor * part
             if not 0 < _times(lr, factor) < math.inf:
                 raise MisplacedValueError(
-                    f"{given} ({lr}) times {factor:g}, as policy {name!r} asks, is not a learning rate",
+                    f"{given} ({lr}) times {factor:g}, the factor of policy {name!r}, is not a valid learning rate",
                     given,
                     f"own_policies.{name}",
                 )

@@ -1,4 +1,4 @@
-"""One run with every value that decides its result, and its id."""
+"""Definition of a run: every value that decides its result, and its id."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from benchmark.matrix.settings import Augmentation, ChooseBy
 
 FILE = "file:"
 CONTENT = "#sha256="
-"""Separator of a weights file's path and the hash of its content, which the kept matrix holds."""
+"""Separator between a weights file's path and its hash in the stored matrix."""
 
 ONE_CHANNEL = ",channels=1"
-"""Behind that hash where the file's first convolution takes one channel; not part of a run's id."""
+"""Suffix after the hash if the file's first convolution takes one channel; not part of a run's id."""
 
 
 def split_hash(weights: str) -> tuple[str, str]:
-    """Return the path in ``file:PATH[#sha256=HASH]``, and the hash or an empty string."""
+    """Split ``file:PATH[#sha256=HASH]`` into the path and the hash, which may be empty."""
     path, marked, content = weights.removeprefix(FILE).rpartition(CONTENT)
     return (path, content.removesuffix(ONE_CHANNEL)) if marked else (content, "")
 
 
 def take_one_channel(weights: str) -> bool:
-    """Whether weights are a file that is known to be of a network of one channel."""
+    """Whether weights are a file known to contain a network for one channel."""
     return CONTENT in weights and weights.endswith(ONE_CHANNEL)
 
 
 class Setup(NamedTuple):
-    """A model and the size of its images: every question is answered for each setup, by differences within it."""
+    """A model and an image size. Every question is answered for each setup, by differences within it."""
 
     model: str
     image_size: int
@@ -44,10 +44,10 @@ class Setup(NamedTuple):
 
 
 class CellKey(NamedTuple):
-    """The names of a cell, whose runs differ in their seed alone."""
+    """Names that identify a cell, whose runs differ only in the seed."""
 
     dataset: str
-    """Its label."""
+    """Label of the dataset."""
     input_mode: str
     policy: str
     model: str
@@ -61,12 +61,12 @@ class CellKey(NamedTuple):
 
 
 class Trial(Frozen):
-    """The purpose of a tuning run, which helps to choose the learning rate of other runs."""
+    """Purpose of a tuning run, which helps to choose the learning rate of other runs."""
 
     lr: float
-    """Candidate for ``training.lr`` that it tries."""
+    """Candidate for ``training.lr``."""
     fold: int | None = None
-    """Under cross-validation: the test fold of the runs that it chooses for, none of whose images it is shown."""
+    """In a cross-validation: the test fold of the runs it chooses for, whose images it does not use."""
 
     def __str__(self) -> str:
         return f"trying lr {self.lr:g}" + ("" if self.fold is None else f" without fold {self.fold}")
@@ -87,11 +87,11 @@ class RunSpec(Frozen):
     """``hub``, ``pypi``, ``file:PATH#sha256=HASH`` (and `ONE_CHANNEL` where that holds); ``none`` if the policy starts
     from random weights."""
     split_seed: int
-    """Draws a missing validation split, and ``limit``."""
+    """Seed for drawing a missing validation split and ``limit``."""
     evaluation: Evaluation = "split"
     on_bad_image: OnBadImage = "refuse"
     on_leak: OnLeak = "refuse"
-    """Always this for datasets of the catalogue, which keep their splits."""
+    """Always ``refuse`` for datasets of the catalogue, which keep their splits."""
     stages: tuple[Stage, ...]
     image_size: int
     batch_size: int
@@ -103,13 +103,13 @@ class RunSpec(Frozen):
     choose_by: ChooseBy = "accuracy"
     backbone: Backbone = "complete"
     choose_start: bool = True
-    """Whether the last stage's starting point can be chosen, and patience counts from it."""
+    """Whether the last stage's starting point can be chosen; if so, patience counts from it."""
     recalibrate: bool = False
     """Whether the batch norms' running statistics are estimated on the training images before the first step."""
     colormap: str = DEFAULT_MAP
-    """Matplotlib's name of the map of the input mode ``colormap``; always this for other modes."""
+    """Matplotlib name of the map for the input mode ``colormap``; always the default for other modes."""
     trial: Trial | None = None
-    """The purpose of a tuning run, which is in no table of scores, or None for a reported run."""
+    """Purpose of a tuning run, which is not in any table of scores, or None for a reported run."""
 
     @property
     def input_size(self) -> int:
@@ -118,24 +118,24 @@ class RunSpec(Frozen):
 
     @property
     def sees_test(self) -> bool:
-        """Whether it is shown test images, and scored on them: a tuning run is not."""
+        """Whether the run is scored on test images; a tuning run is not."""
         return self.trial is None
 
     @property
     def fold(self) -> int | None:
-        """Fold that is the test split, or None where there is one test split for all seeds."""
+        """Number of the test fold, or None if all seeds share one test split."""
         if not self.source.uses_folds(self.evaluation):
             return None
         return self.seed % FOLDS if self.trial is None else self.trial.fold
 
     @cached_property
     def id(self) -> str:
-        """Sixteen hexadecimal digits of the SHA-256 of every value that decides the result (the label does not)."""
+        """First sixteen hexadecimal digits of the SHA-256 of every value that decides the result (not the label)."""
         decisive = {**self.model_dump(mode="json", exclude={"dataset"}), "source": self.source.decisive}
         if self.weights.startswith(FILE):
             _, content = split_hash(self.weights)
             if not content:
-                raise ValueError(f"{self.weights} has no id before its content is identified")
+                raise ValueError(f"{self.weights}: a run has no id before the file's content is identified")
             decisive["weights"] = FILE + CONTENT + content
         for stage, written in zip(self.stages, decisive["stages"], strict=True):
             for key in ("head_lr_factor", "stem_lr_factor"):
@@ -161,7 +161,7 @@ class RunSpec(Frozen):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def __copy__(self) -> RunSpec:
-        """Return a copy without the id, which `model_copy` would keep for a run that it changes."""
+        """Return a copy without the cached id, which `model_copy` would keep for a changed run."""
         copied = super().__copy__()
         copied.__dict__.pop("id", None)
         return copied
@@ -177,7 +177,7 @@ class RunSpec(Frozen):
 
     @property
     def cell(self) -> CellKey:
-        """The cell that the run belongs to."""
+        """The run's cell."""
         return CellKey(self.dataset, self.input_mode, self.policy, self.model, self.image_size)
 
     def __str__(self) -> str:

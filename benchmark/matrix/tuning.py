@@ -1,7 +1,7 @@
-"""The runs of a matrix whose learning rate is to be chosen: those that choose, and those that wait for the choice.
+"""Tuning runs, which choose learning rates, and the reported runs that wait for the choice.
 
-Several rates under ``training.lr`` are candidates. One is chosen for each `Group` of reported runs by tuning runs with
-seeds of their own (``tune_seeds``), on validation images alone; `benchmark.records.choice` has the rule.
+Several values of ``training.lr`` are candidates. For each `Group` of reported runs one is chosen by tuning runs with
+separate seeds (``tune_seeds``), using only validation images; for the rule see `benchmark.records.choice`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmark.matrix.run_spec import RunSpec, Setup, Trial
 
 
 class Group(NamedTuple):
-    """The runs that share one learning rate: a dataset, policy, model and image size in all input modes."""
+    """Runs that share one learning rate: those of a dataset, policy, model and image size in all input modes."""
 
     dataset: str
     policy: str
@@ -34,20 +34,19 @@ class Group(NamedTuple):
 
 
 def group(spec: RunSpec) -> Group:
-    """Return the group of a run; of a tuning run, the one that it chooses for."""
+    """Return the group of a run; for a tuning run, the group it chooses for."""
     return Group(spec.dataset, spec.policy, spec.model, spec.image_size, spec.fold)
 
 
 def candidates(matrix: Matrix) -> list[tuple[RunSpec, ...]]:
-    """Return each reported run of a matrix, in its order, at each rate of ``training.lr``, in their order."""
+    """Return each reported run of a matrix at each rate of ``training.lr``, both in matrix order."""
     return list(zip(*(expand(_at(matrix, lr)) for lr in matrix.training.lr), strict=True))
 
 
 def tuning_runs(matrix: Matrix) -> list[RunSpec]:
-    """Return the runs that choose: each rate in each cell with each tuning seed, none where there is one rate.
+    """Return the tuning runs: each rate in each cell with each tuning seed; none if there is only one rate.
 
-    Under cross-validation they are repeated for each fold that a reported run is tested on, whose images they leave
-    out.
+    In a cross-validation they are repeated for each test fold of a reported run, without the images of that fold.
     """
     if not matrix.tune_seeds:
         return []
@@ -61,14 +60,14 @@ def tuning_runs(matrix: Matrix) -> list[RunSpec]:
 
 
 def every_run(matrix: Matrix) -> list[RunSpec]:
-    """Return every run that a matrix may come to ask for, whatever is chosen."""
+    """Return every run that a matrix may need, for any choice of learning rates."""
     return [*tuning_runs(matrix), *(spec for row in candidates(matrix) for spec in row)]
 
 
 def dependencies(matrix: Matrix) -> set[frozenset[str]]:
-    """Return, for each reported run, the ids of all runs that decide it: itself at each rate, its group's tuning runs.
+    """Return, for each reported run, the ids of the runs that decide it: its own at each rate and its tuning runs.
 
-    Two matrices that have an element in common ask for the same reported run, whatever is chosen.
+    Two matrices with a common element have the same reported run, for any choice of learning rates.
     """
     choosing: dict[Group, set[str]] = {}
     for spec in tuning_runs(matrix):
@@ -77,6 +76,6 @@ def dependencies(matrix: Matrix) -> set[frozenset[str]]:
 
 
 def _at(matrix: Matrix, lr: float) -> Matrix:
-    """Return a matrix with one learning rate, so that nothing is left to choose."""
+    """Return a matrix with one learning rate, so that there is nothing to choose."""
     training = matrix.training.model_copy(update={"lr": (lr,)})
     return matrix.model_copy(update={"training": training, "tune_seeds": ()})

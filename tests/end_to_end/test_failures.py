@@ -108,7 +108,7 @@ def test_five_ways_to_fail_are_told_apart_and_only_those_runs_are_tried_again(tm
     assert "write_atomically" in found["raising"]["traceback"]
     assert found["exploding"]["reason"].startswith("Diverged: the ")
     assert found["killed"]["reason"] == f"its worker was ended by signal {signal.SIGKILL.name}"
-    assert found["slow"]["reason"] == "exceeded its time of 20 s"
+    assert found["slow"]["reason"] == "exceeded its time limit of 20 s"
     assert re.search(r"epoch \d+, stage 1: training loss ", found["slow"]["log"][-1])
     assert found["greedy"]["reason"].startswith("out of memory at batch size 256 (")
     assert " MB mapped" in found["greedy"]["reason"]

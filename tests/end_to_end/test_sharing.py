@@ -59,7 +59,7 @@ def test_what_a_killed_command_had_claimed_is_taken_over_and_its_worker_is_gone(
     first, second = sorted(both, key=lambda process: not workers(process.pid))  # the second has nothing to execute
     assert second.stdout is not None
     lines = iter(second.stdout.readline, "")
-    assert any("waiting for 1 run that other processes execute" in line for line in lines)
+    assert any("waiting for 1 run in other processes" in line for line in lines)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     _, err = second.communicate(timeout=240)

@@ -61,7 +61,7 @@ def test_a_run_takes_the_median_of_the_runs_that_differ_in_the_seed_only_in_what
     records = [took(run, seconds) for run, seconds in zip(runs, (20, 30, 31, 33, 90), strict=True)]
     for seed in range(5):
         shuffled = random.Random(seed).sample(records, len(records))
-        assert only(spec(seeds=[7]), shuffled) == RunTime(31, "runs that differ in the seed only")
+        assert only(spec(seeds=[7]), shuffled) == RunTime(31, "runs that differ only in the seed")
 
 
 @pytest.mark.parametrize(
@@ -218,13 +218,13 @@ def test_the_summary_of_what_is_left_is_shared_by_the_workers_and_says_its_basis
     first, *others = (spec(seeds=[seed]) for seed in range(6))
     plan = plan_of((first, here(first)), *((run, None) for run in others))
     expected = forecast(plan)
-    basis = "Basis: runs that differ in the seed only."
+    basis = "Basis: runs that differ only in the seed."
     assert expected.summary(plan.runs) == f"forecast: 5 runs to do, about 3 s with 2 at a time. {basis}"
     assert expected.summary(plan.runs[:2]) == f"forecast: 1 runs to do, about 1 s with 1 at a time. {basis}"
-    assert expected.summary(plan.runs[:1]) == "forecast: nothing is left to do"
+    assert expected.summary(plan.runs[:1]) == "forecast: nothing to do"
     unknown = plan_of((spec(), None))
     line = forecast(unknown).summary(unknown.runs)
-    assert line.startswith("forecast: none until a run is done; no rate of timm/test_resnet ")
+    assert line.startswith("forecast: unknown until a run is done; no rate of timm/test_resnet ")
 
 
 def test_the_device_is_that_of_the_newest_run_done_here_else_what_the_driver_lists(

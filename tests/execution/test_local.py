@@ -48,7 +48,7 @@ def test_each_run_has_a_process_of_its_own_which_ends_with_it_and_with_an_execut
     with closing(run_locally(lambda: runs.pop(0) if runs else None, context(tmp_path), 1.0, look)) as executor:
         ended = next(executor)
         (of_second,) = workers(os.getpid())  # it has started before the outcome of the first is written
-    assert (ended.record.status, ended.record.reason) == ("timeout", "exceeded its time of 1 s")
+    assert (ended.record.status, ended.record.reason) == ("timeout", "exceeded its time limit of 1 s")
     assert of_second not in of_first
     assert not any(process.is_running() for process in (*of_first, of_second))
 

@@ -144,7 +144,7 @@ def test_a_port_that_is_impossible_or_where_nothing_listens_is_reported_at_once(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(UserError, match=f"--ray-address {address}: no Ray can be reached there .*ray start --head"):
+        with pytest.raises(UserError, match=f"{address}: no Ray cluster can be reached there .*ray start --head"):
             require_answer(address)
 
 
@@ -157,7 +157,7 @@ def test_a_head_that_does_not_answer_is_given_up_after_the_limit(monkeypatch: py
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
         started = time.monotonic()
-        with pytest.raises(UserError, match="no Ray can be reached there"):
+        with pytest.raises(UserError, match="no Ray cluster can be reached there"):
             require_answer(f"127.0.0.1:{full.getsockname()[1]}")
         assert time.monotonic() - started < 5
 

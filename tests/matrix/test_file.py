@@ -173,18 +173,18 @@ HOSTILE = [
     (TEXT + "x: [\n", "m.yaml:10: not valid YAML: "),
     (TEXT.encode("utf-16"), "m.yaml: not a text file in UTF-8"),
     (TEXT + "---\nname: y\n", "m.yaml:9: not valid YAML: expected a single document"),
-    ("[1, 2]", "m.yaml: a matrix is a block of keys, this is a list."),
-    ("hello", "m.yaml: a matrix is a block of keys, this is a single value."),
+    ("[1, 2]", "m.yaml: a matrix must be a block of keys, but this is a list."),
+    ("hello", "m.yaml: a matrix must be a block of keys, but this is a single value."),
     (TEXT + "seeds: [1]\n", "m.yaml:9: key 'seeds' is a duplicate."),
     (TEXT + "  epochs: 31\n", "m.yaml:9: key 'epochs' is a duplicate."),
     (TEXT + "1: 2\n", "m.yaml:9: unknown key '1'."),
     (TEXT + "~: 2\n", "m.yaml:9: unknown key '~'."),
     (TEXT + "? [a, b]\n: 2\n", "m.yaml:9: a key must be a plain word."),
     (TEXT + "  <<: {lr: 1}\n", "m.yaml:9: unknown key 'training.<<'."),
-    ("base: &b {epochs: 3}\n" + TEXT.replace("epochs: 30", "<<: *b"), "m.yaml:9: aliases are not read here"),
-    (TEXT + "spare: &t {a: *t}\n", "m.yaml:9: aliases are not read here"),
-    (TEXT + "threads: !!python/object/apply:os.system ['true']\n", "m.yaml:9: tags are not read here"),
-    (TEXT + "threads: !!int 'x'\n", "m.yaml:9: tags are not read here"),
+    ("base: &b {epochs: 3}\n" + TEXT.replace("epochs: 30", "<<: *b"), "m.yaml:9: aliases are not allowed"),
+    (TEXT + "spare: &t {a: *t}\n", "m.yaml:9: aliases are not allowed"),
+    (TEXT + "threads: !!python/object/apply:os.system ['true']\n", "m.yaml:9: tags are not allowed"),
+    (TEXT + "threads: !!int 'x'\n", "m.yaml:9: tags are not allowed"),
     (TEXT + "spare: " + "[" * 5000 + "]" * 5000, "m.yaml:9: more than 20 levels of nesting."),
     (
         "a: &a [x]\n" + "".join(f"{b}: &{b} [{f'*{a}, ' * 99}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)),
@@ -220,7 +220,7 @@ def test_a_file_with_a_byte_order_mark_is_read(file: Path) -> None:
 def test_a_folder_and_a_missing_file_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
         matrix_file.load(tmp_path)
-    with pytest.raises(UserError, match="there is no such matrix file"):
+    with pytest.raises(UserError, match="this matrix file does not exist"):
         matrix_file.find(str(tmp_path / "none.yaml"))
 
 
@@ -297,7 +297,7 @@ def test_the_entry_of_one_dataset_is_read_as_in_a_matrix(tmp_path: Path, monkeyp
     for name, keys, message in (
         ("../cells", (), r"unknown dataset '\.\./cells'\. Did you mean 'folder:\.\./cells'\?"),
         ("x" * 300, (), "unknown dataset"),
-        ("beans", ("seeds=[0]",), r"--set seeds=\[0\]: here only the keys of a dataset count"),
+        ("beans", ("seeds=[0]",), r"--set seeds=\[0\]: only keys of a dataset can be set here"),
         ("beans", ("datasets.splits={train: a}",), "--set .*: .*splits: only a folder's entry has it"),
         ("beans", ("datasets.limt=3",), "--set datasets.limt=3: unknown key 'datasets.0.limt'. Did you mean 'limit'"),
     ):
@@ -312,11 +312,11 @@ BAD_SETS = [
     ("training..epochs=3", "write KEY=VALUE, e.g. --set training.epochs=3."),
     ("training.epochs=[", "not valid YAML: "),
     ("training={lr: 1, lr: 2}", "key 'lr' is a duplicate."),
-    ("seeds=[&a 1, *a]", "aliases are not read here"),
-    ("seeds=!!python/name:os.system", "tags are not read here"),
-    ("seeds.0=3", "'seeds' is not a block of keys; set all of it."),
-    ("datasets.0.limit=3", "datasets.KEY is a key of every dataset; for one of them set all of datasets."),
-    ("training.epochs.x=3", "'epochs' is not a block of keys; set all of it."),
+    ("seeds=[&a 1, *a]", "aliases are not allowed"),
+    ("seeds=!!python/name:os.system", "tags are not allowed"),
+    ("seeds.0=3", "'seeds' is not a block of keys; set its complete value."),
+    ("datasets.0.limit=3", "datasets.KEY sets a key of every dataset; to change one, set the complete list."),
+    ("training.epochs.x=3", "'epochs' is not a block of keys; set its complete value."),
     ("epochs=3", "unknown key 'epochs'. Did you mean 'training.epochs'?"),
     ("training.epoch=3", "unknown key 'training.epoch'. Did you mean 'epochs'?"),
     ("trainig.epochs=3", "unknown key 'trainig'. Did you mean 'training'?"),
@@ -343,12 +343,12 @@ def test_two_contradicting_values_are_reported_at_the_one_that_was_set(file: Pat
 
 
 def test_a_learning_rate_that_a_policy_makes_zero_or_infinite_is_reported(file: Path) -> None:
-    message = "training.lr ({}) times {}, as policy '{}' asks, is not a learning rate"
+    message = "training.lr ({}) times {}, the factor of policy '{}', is not a valid learning rate"
     text = TEXT.replace("[scratch]", "[finetune]") + "  lr: 5e-324\n"
     assert refusal(file, text).startswith("m.yaml:9: " + message.format("5e-324", "0.1", "finetune"))
     text = TEXT.replace("[scratch]", "[discriminative]") + "  policy_lr: {discriminative: 1e308}\n"
     assert refusal(file, text).startswith(
-        "m.yaml:9: training.policy_lr.discriminative (1e+308) times 10, as policy 'discriminative' asks"
+        "m.yaml:9: training.policy_lr.discriminative (1e+308) times 10, the factor of policy 'discriminative'"
     )
 
 
@@ -369,7 +369,7 @@ def test_a_rate_of_an_unknown_policy_or_beside_rates_to_choose_from_is_refused(f
     text = (
         TEXT.replace("seeds: [0]", "seeds: [0]\ntune_seeds: [9]") + "  lr: [1e-3, 3e-3]\n  policy_lr: {scratch: 3e-3}\n"
     )
-    assert "training.policy_lr gives a policy its rate, so that nothing is left to choose" in refusal(file, text)
+    assert "training.policy_lr sets a policy's rate, so there is nothing to choose" in refusal(file, text)
 
 
 def test_what_is_no_hash_of_a_preregistration_is_refused_and_a_hash_is_kept(file: Path) -> None:

@@ -130,11 +130,11 @@ def test_runs_are_identified_by_the_content_of_their_weights_file(tmp_path: Path
     assert identify_weights(made, verify=True) == made
     assert identify_weights(weighted("hub")).weights == "hub"
     file_of_weights.write_bytes(b"3")
-    with pytest.raises(UserError, match="not the file that the matrix names"):
+    with pytest.raises(UserError, match="has changed since the matrix was written"):
         identify_weights(made, verify=True)
     with pytest.raises(UserError, match=r"none\.pth cannot be read \(No such file"):
         identify_weights(weighted(f"file:{tmp_path / 'none.pth'}"))
-    with pytest.raises(ValueError, match="no id before its content is identified"):
+    with pytest.raises(ValueError, match="no id before the file's content is identified"):
         ids(weighted(f"file:{file_of_weights}"))
 
 

@@ -353,7 +353,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"training": {"early_stopping": {"patience": 0}}}, "training.early_stopping.patience"),
     (
         {"models": ["medmnist/resnet18"], "policies": ["scratch", "finetune"], "weights": "hub"},
-        "policy 'finetune' starts from pretrained weights, which nobody publishes of medmnist/resnet18. Take scratch",
+        "policy 'finetune' needs pretrained weights, but none are published for medmnist/resnet18. Use scratch",
     ),
     ({"exclude": [{}]}, "an item needs one of the keys dataset, input_mode, policy, model, image_size"),
     ({"exclude": [{"policy": "scratch"}]}, "exclude: no combination is left to run"),

@@ -112,10 +112,14 @@ training:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("tune_seeds: [100]\n", "", "m.yaml:9: training.lr: a list has the rates to choose from: name the seeds"),
-        ("[1e-3, 1e-2]", "1e-3", "m.yaml:8: tune_seeds: there is nothing to choose: training.lr is one rate."),
-        ("[1e-3, 1e-2]", "[1e-3]", "m.yaml:8: tune_seeds: there is nothing to choose: training.lr is one rate."),
-        ("[100]", "[100, 1]", "m.yaml:8: tune_seeds: 1 is in seeds, too"),
+        (
+            "tune_seeds: [100]\n",
+            "",
+            "m.yaml:9: training.lr: several rates are candidates to choose from: give",
+        ),
+        ("[1e-3, 1e-2]", "1e-3", "m.yaml:8: tune_seeds: there is nothing to choose, since training.lr is one rate."),
+        ("[1e-3, 1e-2]", "[1e-3]", "m.yaml:8: tune_seeds: there is nothing to choose, since training.lr is one rate."),
+        ("[100]", "[100, 1]", "m.yaml:8: tune_seeds: 1 is also in seeds"),
         ("[100]", "[100, 100]", "m.yaml:8: tune_seeds: 100 is a duplicate"),
         ("[1e-3, 1e-2]", "[1e-3, 0.001]", "m.yaml:10: training.lr: 0.001 is a duplicate"),
         ("[1e-3, 1e-2]", "[1e-3, 0]", "m.yaml:10: training.lr.1: must be above 0 (it is 0)."),

@@ -34,7 +34,7 @@ def test_a_setting_that_only_a_policy_not_asked_for_cannot_take_leaves_it_out_an
     assert selection.matrix.policies == ("finetune-whole", "scratch"), "whatever is asked for, the others are kept"
     (line,) = selection.remarks()
     assert line.startswith(
-        "left out: policy finetune-bn-switch, which --only does not ask for: --set training.epochs=1: "
+        "left out: policy finetune-bn-switch, which --only does not select: --set training.epochs=1: "
     )
     assert "which need 2" in line
     kept = tmp_path / "kept.yaml"
