@@ -34,13 +34,18 @@ GLOSSARY = {
     r"(?<!-)\bwhole\b(?! (?:number|network|groups))": "complete, entire, valid",
     r"\bparted\b": "split",
     r"\bshall\b": "must, should",
-    r"(?<!there )\b(?:is|are|was|were) no (?!longer\b|more\b|such\b|fewer\b|less\b|other\b|need\b)\w+": "is not a",
+    r"(?<![Tt]here )\b(?:is|are|was|were) no (?!longer\b|more\b|such\b|fewer\b|less\b|other\b|need\b)\w+": "is not a",
     r"\bflatters?\b": "is biased",
     r"\bca(?:me|n come) about\b": "was made, was measured",
     r"\bwithout a word\b": "without a message",
     r"\bfrom now on\b": "say since when",
     r"\btwice over\b|\bthere twice\b": "duplicate",
     r"\bby the way\b": "leave it out",
+    r"\bha(?:s|ve) not(?=[.,;:)])": "does not have",
+    r"\bOf several\b": "if there are several",
+    r"\bnobody publishes\b": "not published",
+    r"\btak(?:e|es|ing) (?:\S+ )?away\b": "remove",
+    r"\bholds (?:no|another)\b": "contains",
     r"\bwhereof\b|\bthereof\b|\bwherein\b|\btherein\b": "of which, of it, in which, in it",
 }
 """Expression -> better words."""
@@ -64,15 +69,38 @@ def _strings(path: Path) -> Iterator[tuple[int, str, bool]]:
             yield node.lineno, node.value, id(node) in docstrings
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_is_written_in_english_that_nobody_notices(path: Path) -> None:
+def _problems(path: Path) -> list[str]:
+    """Return one line per expression of the glossary in the strings of a file."""
     found = []
     for line, text, is_docstring in _strings(path):
         for expression, better in GLOSSARY.items():
             found += [f"line {line}: {match.group().strip()!r}: {better}" for match in re.finditer(expression, text)]
         if is_docstring and (match := OPENING.match(text)):
             found.append(f"line {line}: opens with {match.group()!r}: a noun phrase or an imperative")
-    assert not found, "\n".join(found)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_is_written_in_english_that_nobody_notices(path: Path) -> None:
+    problems = _problems(path)
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ('"""Errors, told in one message."""', "line 1: 'told': report, raise, print, say"),
+        ('print("its weights, which the model has not.")', "line 1: 'has not': does not have"),
+        ('"""What a run has reached."""', "line 1: opens with 'What': a noun phrase or an imperative"),
+        ('"""There is no tag, and it would tell."""', None),
+    ],
+)
+def test_a_planted_word_is_found_with_its_line_and_a_better_one(
+    source: str, problem: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(source, encoding="utf-8")
+    assert _problems(path) == ([] if problem is None else [problem])
 
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
