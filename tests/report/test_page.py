@@ -42,6 +42,7 @@ window.addEventListener("load", () => {
   const lines = (each) => each.getBoundingClientRect().height / parseFloat(getComputedStyle(each).lineHeight);
   const paragraphs = [...document.querySelectorAll(".first p")];
   found.lines = paragraphs.filter((p) => p.getBoundingClientRect().top < 768).map(lines);
+  found.rows = [...document.querySelector(".first table").rows].map(lines);
   found.contents = [...document.querySelectorAll("nav a")].map((each) => each.getAttribute("href").slice(1));
   found.anchors = found.contents.filter((each) => document.getElementById(each));
   found.folded = [...document.querySelectorAll("main > details:not([open])")].map((each) => each.id);
@@ -115,10 +116,13 @@ def test_a_link_to_a_folded_section_opens_it(page: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_on_a_telephone_nothing_scrolls_sideways(page: str, tmp_path: Path) -> None:
+def test_on_a_telephone_nothing_scrolls_sideways_and_a_row_of_the_comparison_is_one_line(
+    page: str, tmp_path: Path
+) -> None:
     framed = page.replace("<body>", '<body style="width: 375px">', 1)
     found, _ = opened(framed, tmp_path, "--window-size=500,800")
     assert found["width"][0] <= found["width"][1]
+    assert max(found["rows"]) < 2
 
 
 @pytest.mark.slow
