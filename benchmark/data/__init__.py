@@ -1,1 +1,1 @@
-"""From a dataset's name to decoded arrays with labels, splits and groups."""
+"""Datasets, from a name to decoded arrays with labels, splits and groups."""

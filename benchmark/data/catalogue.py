@@ -124,7 +124,7 @@ class DatasetInfo:
 
     @property
     def origin(self) -> str:
-        """The host that is asked first; if nothing is downloaded `source`, of a folder what is before its colon."""
+        """The host of the first address, or `source` if nothing is downloaded (for a folder, the part before ``:``)."""
         if not self.downloads:
             return self.source.partition(":")[0]
         scheme, _, rest = self.downloads[0].urls[0].partition("://")

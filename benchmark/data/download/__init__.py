@@ -1,1 +1,1 @@
-"""Datasets fetched, verified and unpacked."""
+"""Downloading, verifying and unpacking of datasets."""

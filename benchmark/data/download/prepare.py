@@ -1,4 +1,4 @@
-"""A dataset of the catalogue brought into the data directory: fetched, verified, unpacked, moved into place."""
+"""Preparation of a dataset of the catalogue: download, verify, unpack, move into the data directory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmark.locations import data_directory
 
 
 def prepare(info: DatasetInfo, data_dir: Path | None, progress: Progress | None = None) -> Listing:
-    """Return a dataset's files, fetched if they are missing.
+    """Return a dataset's files, after downloading them if they are missing.
 
     Archives are kept in ``<data>/downloads/<name>/`` until the dataset is complete; a file that the user puts there is
     used like one that was downloaded. They are unpacked next to the dataset's folder, which appears with one rename, or

@@ -1,4 +1,4 @@
-"""Archives from the network, unpacked without trusting their claims."""
+"""Unpacking of untrusted archives from the network."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LARGEST_RATIO = 50
 """Unpacked bytes per byte of the archive; images hardly compress, so honest archives stay near 1."""
 
 SMALLEST_BOUND = 64 * 2**20
-"""Bytes that any archive may unpack to."""
+"""Size to which any archive may unpack, bytes."""
 
 
 class UnsafeArchive(Exception):
-    """The archive is damaged, or holds members that an archive of images does not need."""
+    """The archive is damaged, or contains members that an archive of images does not need."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _in_tar(archive: tarfile.TarFile) -> Iterator[_Member]:
 
 
 def _checked(members: Iterable[_Member], bound: int) -> dict[PurePosixPath, _Member]:
-    """Return the files among some members; each is checked before the next is looked for in the archive."""
+    """Return the files among some members; each member is checked before the next is read."""
     files: dict[PurePosixPath, _Member] = {}
     claimed = 0
     for member in members:

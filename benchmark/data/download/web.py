@@ -20,7 +20,7 @@ from benchmark.data.catalogue import Download
 from benchmark.data.decoding.pool import Progress
 
 ATTEMPTS = 4
-"""Attempts per source that has delivered a part of the file; a source that delivers nothing is asked once."""
+"""Attempts per source that has delivered a part of the file; a source that delivers nothing is tried once."""
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to wait for the next bytes."""

@@ -1,1 +1,1 @@
-"""Train, validation and test images, drawn without separating what belongs together."""
+"""Training, validation and test splits, drawn without separating images that belong together."""

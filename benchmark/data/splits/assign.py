@@ -1,4 +1,4 @@
-"""The split of every image of a dataset: the official one, or one that is drawn here."""
+"""The split of every image of a dataset, official or drawn here."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Assignment:
             self._find_groups(pool, LARGEST_SHARE_OF_TEST)
 
     def _find_groups(self, pool: NDArray[np.int64], largest_share: float = LARGEST_SHARE) -> str:
-        """Find the groups among some images and return in words what they are."""
+        """Find the groups among some images and return a description of them."""
         ids, limit = find_groups(
             self._thumbnails[pool],
             self._labels[pool],

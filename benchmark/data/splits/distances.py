@@ -1,4 +1,4 @@
-"""Distances between small images, in memory that is linear in their number."""
+"""Distances between small images, with memory linear in their number."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _candidates(coarse: Floats, limit: float) -> Iterator[tuple[Integers, Intege
 
 
 class Alike(NamedTuple):
-    """Images that hardly differ from others.
+    """Near-duplicates of each image.
 
     Attributes:
         counts: int64, shape (n,): of each image, the number of others that are nearer than the limit.

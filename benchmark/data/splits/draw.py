@@ -16,7 +16,7 @@ TEST_SEED = 0
 """Draws test splits and folds: the same for every `split_seed`, so that all runs share their test images."""
 
 DRAWS = 25
-"""Random draws, of which the typical one is taken."""
+"""Number of random draws, from which the typical one is chosen."""
 
 _CEILING = 1.2  # times the share of a class
 _PAIRS = 1 << 23  # whose distances are computed at a time, 64 MB
@@ -87,7 +87,7 @@ def _one_draw(
 
 
 def _nearest_neighbour_scores(labels: Integers, thumbnails: Thumbnails, draws: Sequence[Mask]) -> list[float]:
-    """Return each draw's share of images whose nearest image outside of the draw has their label."""
+    """Return, for each draw, the share of its images whose nearest image outside the draw has the same label."""
     correct = np.zeros(len(draws))
     beyond_reach = [np.where(drawn, np.inf, 0.0) for drawn in draws]
     for rows in blocks(len(labels), size=max(1, _PAIRS // max(1, len(labels)))):

@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from benchmark.data.splits.distances import Integers, Thumbnails, blocks, distances, near
 
 QUANTILE = 0.01
-"""Of images, whose distance to the nearest image of another class is below the limit."""
+"""Share of images whose distance to the nearest image of another class is below the limit."""
 
 _SOME = 512  # images, or up to twice as many, whose distances bound the quantile
 _STEP = 0.95
@@ -68,7 +68,7 @@ def _components(count: int, pairs: Sequence[tuple[Integers, Integers]]) -> Integ
 
 
 def _joined_by(keys: Sequence[object]) -> tuple[Integers, Integers]:
-    """Return pairs that join the positions of equal keys; None joins nothing."""
+    """Return pairs of positions with equal keys, except for None."""
     first: dict[object, int] = {}
     pairs = [(first.setdefault(key, index), index) for index, key in enumerate(keys) if key is not None]
     joined = np.array(pairs, dtype=np.int64).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""Splits of a dataset: how many images, and by which rule. Nothing is drawn here."""
+"""Rules and sizes of a dataset's splits. Nothing is drawn here."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Literal
 from benchmark.data.catalogue import SplitName
 
 Evaluation = Literal["split", "folds"]
-"""How a dataset without an official test split is tested: on one that is drawn, or by cross-validation."""
+"""Evaluation of a dataset without an official test split: on a drawn test split, or by cross-validation."""
 
 OnBadImage = Literal["refuse", "drop"]
-"""Images without pixels: are an error, or are left out."""
+"""Treatment of images that cannot be decoded: an error, or left out."""
 
 OnLeak = Literal["refuse", "drop-train", "keep"]
 """Copies of images that are tested (or chosen on) among those trained on, and groups on both sides, in the given splits
@@ -36,7 +36,7 @@ FEWEST = 300
 """Test images below which a dataset without an official test split is evaluated by cross-validation."""
 
 LEAST_VALIDATION = 20
-"""Validation images that ``limit`` leaves at least, where there are as many."""
+"""Minimum number of validation images under ``limit``, if there are that many."""
 
 LEAST_OF_A_CLASS = 2
 """The same per class."""

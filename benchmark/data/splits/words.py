@@ -1,4 +1,4 @@
-"""The words by which people name splits, of folders and in tables."""
+"""Common names of splits, in folders and tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FOLD = re.compile(r"(k?fold|cv|split|part|partition)[\W_]*\d+")
 
 
 def meaning(name: str) -> Word | None:
-    """Return the split that a name means, or None if it means none.
+    """Return the split that a name means, or None if it does not mean a split.
 
     Case, spaces, hyphens and underscores do not matter: ``Test Set`` and ``test_set`` are ``test``.
     """
@@ -33,7 +33,7 @@ def meaning(name: str) -> Word | None:
 
 
 def hints(name: str) -> set[str]:
-    """Return the splits that parts of a name remind of: ``train`` for ``train_2019``, ``fold`` for ``fold1``."""
+    """Return the splits suggested by parts of a name: ``train`` for ``train_2019``, ``fold`` for ``fold1``."""
     text = unicodedata.normalize("NFKC", name)
     parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", text)
     found: set[str] = {_WORDS[part.lower()] for part in parts if part.lower() in _WORDS}
