@@ -67,3 +67,10 @@ def test_each_test_that_the_security_page_names_exists() -> None:
     named = re.findall(r"`(tests/[a-z_/]+\.py)`", text)
     assert len(named) >= 8
     assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+def test_the_forms_of_issues_have_only_keys_that_github_knows() -> None:
+    known = {"label", "description", "placeholder", "value", "render"}
+    for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml"):
+        for field in yaml.safe_load(path.read_text(encoding="utf-8"))["body"]:
+            assert set(field["attributes"]) <= known, path
