@@ -6,7 +6,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmark.data.source import DatasetSource
 from benchmark.data.splits.rules import FOLDS, Evaluation, OnBadImage, OnLeak
@@ -163,6 +163,12 @@ class RunSpec(Frozen):
     def __copy__(self) -> RunSpec:
         """Return a copy without the cached id, which `model_copy` would keep for a changed run."""
         copied = super().__copy__()
+        copied.__dict__.pop("id", None)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> RunSpec:
+        """Return a deep copy, also without the cached id (pydantic up to 2.12 does not make it of a copy)."""
+        copied = super().__deepcopy__(memo)
         copied.__dict__.pop("id", None)
         return copied
 
