@@ -80,7 +80,7 @@ def test_a_mistake_raises_an_error_with_the_message_of_the_command_line(tmp_path
     assert str(selector.value) == message("run", "--only", "policy=scrach", "--results", str(tmp_path))
     with pytest.raises(UserError, match="also give --executor ray"):
         benchmark.run(matrix, ray_address="auto", results=tmp_path)
-    with pytest.raises(UserError, match="--workers 0: write a positive number"):
+    with pytest.raises(UserError, match="--workers 0: give a positive number"):
         benchmark.run(matrix, workers=0, results=tmp_path)
     with pytest.raises(UserError, match=r"give exactly one of --run ID and --best NAME"):
         benchmark.predict("image.png", results=tmp_path)
