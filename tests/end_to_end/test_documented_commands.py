@@ -58,6 +58,7 @@ ELSEWHERE = {
     r"mypy": (".ci/run", "mypy"),
     r"lint-imports": (".ci/run", "lint-imports"),
     r"\.ci/run": (".ci/run", "#!/usr/bin/env bash"),
+    r"pip install pre-commit|pre-commit install": (".pre-commit-config.yaml", "id: codespell"),  # as .ci/run does
     r"pip install -e '\.\[docs\]'": (".ci/run", "pip install --quiet -e '.[dev]'"),
     r"mkdocs build --strict|mkdocs serve": (".ci/run", "mkdocs build --strict"),
     r"python docs/(draw_rooms|write_keys)\.py": (".ci/run", "python docs/draw_rooms.py --check"),
@@ -102,7 +103,12 @@ def words_of(command: str, project: Commands, folder: Path) -> tuple[str, ...]:
     """Return the words after ``python -m benchmark``, with the reader's own and the tiny matrix filled in."""
     words = shlex.split(command)[3:]
     name = "tiny" if words[:2] == ["datasets", "groups"] else "shape-control" if words[0] == "datasets" else "mine.yaml"
-    given = {"DIR": str(project.folder / "data"), "folder:PATH": f"folder:{folder}", "NAME": name}
+    given = {
+        "DIR": str(project.folder / "data"),
+        "folder:PATH": f"folder:{folder}",
+        "NAME": name,
+        "datasets=[breastmnist]": "datasets=[{name: shape-control, limit: 32}]",
+    }
     words = [given.get(word, word) for word in words]
     if "run" in words or words[:2] == ["datasets", "prepare"] or words[0] == "doctor":
         words = [*words, *([] if "--matrix" in words else ["--matrix", ""])]
