@@ -172,6 +172,27 @@ def test_the_questions_share_five_percent_and_all_of_the_error_is_used() -> None
     assert sum(asked.error for asked in study.read().questions) == pytest.approx(0.05)
 
 
+def test_the_rates_of_the_matrices_are_those_of_the_best_validation_accuracy_in_the_matrix_lr() -> None:
+    reached: dict[str, dict[float, dict[str, list[float]]]] = {}
+    for path in (study.RESULTS / "lr" / "records").glob("*.json"):
+        record = json.loads(path.read_text())
+        if (trial := record["spec"]["trial"]) is not None:
+            of_rate = reached.setdefault(record["spec"]["policy"], {}).setdefault(trial["lr"], {})
+            of_rate.setdefault(record["spec"]["dataset"], []).append(record["validation"]["accuracy"])
+    assert {len(runs) for rates in reached.values() for own in rates.values() for runs in own.values()} == {2}
+    chosen = {}
+    for policy, rates in reached.items():
+        means = {lr: statistics.mean(map(statistics.mean, own.values())) for lr, own in rates.items()}
+        chosen[policy] = max(sorted(means), key=lambda lr: round(means[lr], 9))
+        shown = (study.RESULTS / "README.md").read_text(encoding="utf-8")
+        assert f"{100 * means[chosen[policy]]:.1f} %" in shown
+    assert set(chosen) == {"finetune", "finetune-whole", "feature-extract", "scratch"}
+    variants = dict.fromkeys(("stem-third", "stem-threefold"), chosen["finetune-whole"])
+    for name in {name for sets in study.read().test_sets.values() for name in sets} | {"fractions"}:
+        made = file.load(file.find(name))
+        assert made.training.policy_lr == {policy: (chosen | variants)[policy] for policy in made.policies}, name
+
+
 def test_the_questions_are_older_than_every_record_that_answers_them() -> None:
     committed: dict[str, bytes] = {}
     for name in {name for sets in study.read().test_sets.values() for name in sets} | {"lr"}:
