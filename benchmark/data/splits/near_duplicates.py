@@ -49,12 +49,15 @@ def chance_limit(thumbnails: Thumbnails, labels: Integers) -> float:
 
 
 def _forest(thumbnails: Thumbnails, limit: float) -> coo_array:
-    """Return a minimum spanning forest of the links below ``limit``: at any lower limit its components are the same."""
+    """Return a minimum spanning forest of the links below ``limit``: at any lower limit its components are the same.
+
+    Places are int32: up to 1.15, the last version for Python 3.10, SciPy's minimum_spanning_tree takes no others.
+    """
     shape = (len(thumbnails), len(thumbnails))
     forest = coo_array(shape)
     for i, j, apart in near(thumbnails, limit):
         weights = np.concatenate([forest.data, np.maximum(apart, _TOUCHING)])
-        places = np.concatenate([forest.row, i]), np.concatenate([forest.col, j])
+        places = tuple(np.concatenate(each).astype(np.int32) for each in ([forest.row, i], [forest.col, j]))
         forest = coo_array(minimum_spanning_tree(coo_array((weights, places), shape=shape).tocsr()))
     return forest
 
