@@ -205,11 +205,12 @@ def _on(comparison: Comparison, name: str, dataset: str, questions: Preregistere
     floor = None if own is None else best_floor(dataset, own.floor)
     if own is None or (comparison.second == "floor" and floor is None):
         return TestSet(name, dataset, None, "not measured")
+    method = None if floor is None else floor.method
     pairs: dict[tuple[CellKey, CellKey | Method], None] = {}
-    for keys in questions.pairs(comparison, dataset):
-        first, second = (None if key is None else own.repeated.get(key, key) for key in keys)
-        assert first is not None, "a floor row is a second side"
-        pairs[first, second or (floor and floor.method) or "majority"] = None
+    for first, second in questions.pairs(comparison, dataset):
+        other = method if second is None else own.repeated.get(second, second)
+        assert other is not None, "without a floor row nothing is measured"
+        pairs[own.repeated.get(first, first), other] = None
     cells = [own.by_key[side] for pair in pairs for side in pair if isinstance(side, CellKey)]
     first_name, second_name = comparison.name.split(",")[0].split(" - ")
     contrast = Contrast(
