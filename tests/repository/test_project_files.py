@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,24 +24,26 @@ def test_the_constraints_are_the_versions_that_the_committed_results_were_measur
 
 
 @pytest.mark.slow
-def test_a_checkout_with_the_line_endings_of_windows_is_the_same_bytes(tmp_path: Path) -> None:
+def test_in_a_checkout_with_the_line_endings_of_windows_the_committed_reports_agree_with_their_records(
+    tmp_path: Path,
+) -> None:
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    clone = [
-        "git",
-        "-c",
-        "core.autocrlf=true",
-        "clone",
-        "-q",
-        "--depth",
-        "1",
-        f"file://{ROOT}",
-        str(tmp_path / "clone"),
-    ]
-    subprocess.run(clone, check=True, env=own)
-    listed = ["git", "-C", str(tmp_path / "clone"), "ls-files", "--eol"]
-    found = subprocess.run(listed, check=True, capture_output=True, text=True, env=own).stdout.splitlines()
+    clone = tmp_path / "clone"
+
+    def run(*words: str) -> list[str]:
+        done = subprocess.run(
+            words, cwd=tmp_path if "clone" in words else clone, env=own, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.splitlines()
+
+    run("git", "-c", "core.autocrlf=true", "clone", "-q", "--depth", "1", f"file://{ROOT}", str(clone))
+    found = run("git", "ls-files", "--eol")
     assert len(found) > 300
     assert [line for line in found if "w/crlf" in line or "w/mixed" in line] == []
+    committed = sorted(path.parent for path in (clone / "results").glob("*/matrix.yaml"))
+    agreeing = [f"{path.relative_to(clone)}: agrees with its records" for path in committed]
+    assert run(sys.executable, "-m", "benchmark", "report", "--check") == agreeing
 
 
 def test_what_the_workflows_and_the_makefile_run_exists() -> None:
