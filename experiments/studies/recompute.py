@@ -2,9 +2,10 @@
 
 ``python -m experiments.studies.recompute RESULTS...`` reads records, predictions, ``groups.csv`` and ``matrix.yaml``
 of results folders, computes every cell's accuracy, every difference and every mean over test sets with its interval,
-and compares them with the digits of ``table.csv``, ``differences.csv`` and ``report.md``. It prints each disagreement,
-and exits with 1 if there is one. The formulas are those of the docstrings of `benchmark.analysis.uncertainty`; they
-are written down here anew, from the docstrings and not from the code.
+and compares them with the digits of ``table.csv``, ``differences.csv`` and ``report.md``. Of a folder with
+``answers.csv`` it recomputes the answers that `experiments.studies.answers` pools over the results below it. It prints
+each disagreement, and exits with 1 if there is one. The formulas are those of the docstrings of
+`benchmark.analysis.uncertainty`; they are written down here anew, from the docstrings and not from the code.
 """
 
 from __future__ import annotations
@@ -344,17 +345,27 @@ def _signed(share: float) -> str:
     return (text if float(text) else text[1:]).replace("-", "−")
 
 
-def disagreements(folder: Path) -> Iterator[str]:
-    """Yield each printed number of a results folder that is not the recomputed one."""
-    cells = read(folder)
+def read_table(folder: Path) -> pd.DataFrame:
+    """Return the rows of ``table.csv`` that have an accuracy, by the names of their cells."""
     table = pd.read_csv(folder / "table.csv", dtype=str, keep_default_na=False)
     names = ["dataset", "model", "image_size", "input_mode", "policy"]
-    table = table[table["accuracy"] != ""].set_index(names, drop=False)
-    again = {key: cell for key, cell in cells.items() if key not in table.index}
-    cells = {key: cell for key, cell in cells.items() if key in table.index}
+    return table[table["accuracy"] != ""].set_index(names, drop=False)
+
+
+def in_table(cells: dict[tuple[str, ...], Cell], table: pd.DataFrame) -> dict[tuple[str, ...], Cell]:
+    """Return the cells that have a row, with moderated variances; the others repeat one of them by construction."""
+    found = {key: cell for key, cell in cells.items() if key in table.index}
+    moderate(found)
+    return found
+
+
+def disagreements(folder: Path) -> Iterator[str]:
+    """Yield each printed number of a results folder that is not the recomputed one."""
+    every = read(folder)
+    table = read_table(folder)
+    cells = in_table(every, table)
     if len(cells) < len(table):
         yield f"{folder}/table.csv: {len(table)} rows, {len(cells)} cells with done runs"
-    moderate(cells)
     report = (folder / "report.md").read_text().replace("\\", "").replace("*", "").replace("★", "")
     lines = [line.replace(" |", "|") for line in report.splitlines()]
     for key, cell in cells.items():
@@ -368,8 +379,8 @@ def disagreements(folder: Path) -> Iterator[str]:
         text = f"{_percent(found.mean)} ({_percent(low)}–{_percent(high)})"
         if not any(f"| {key[3]}|" in line and text in line for line in lines):
             yield f"{folder}/report.md: {' '.join(key)}: {text} is not there"
-    if again:
-        sys.stderr.write(f"{folder}: not in table.csv, as the same by construction: {len(again)} cells\n")
+    if len(every) > len(cells):
+        sys.stderr.write(f"{folder}: not in table.csv, as the same by construction: {len(every) - len(cells)} cells\n")
     yield from _differences(folder, cells, lines)
 
 
@@ -436,6 +447,110 @@ def _pairs(folder: Path, row: pd.Series, cells: dict[tuple[str, ...], Cell]) -> 
     return found
 
 
+QUESTIONS = Path(__file__).with_name("preregistered.yaml")
+
+AGAIN = {"grey-1ch": "grey-3ch", "grey-3ch": "grey-1ch"}
+"""Input mode -> the one that is the same function where the stem is not trained."""
+
+
+def disagreements_of_answers(folder: Path, questions: Path = QUESTIONS) -> Iterator[str]:
+    """Yield each number and verdict of ``answers.csv`` that is not the recomputed one."""
+    asked = yaml.safe_load(questions.read_text())
+    printed = pd.read_csv(folder / "answers.csv", dtype=str, keep_default_na=False)
+    printed = printed.set_index(["question", "comparison", "matrix", "dataset"])
+    loaded: dict[str, dict[tuple[str, ...], Cell]] = {}
+    for question in asked["questions"]:
+        level = question["error"] / len(question["comparisons"])
+        for comparison in question["comparisons"]:
+            where = f"{folder}/answers.csv: {question['id']} {comparison['name']}"
+            counted = []
+            for name, datasets in asked["test_sets"][comparison["test_sets"]].items():
+                if name not in loaded:
+                    has_report = (folder / name / "table.csv").is_file()
+                    loaded[name] = in_table(read(folder / name), read_table(folder / name)) if has_report else {}
+                for dataset in datasets:
+                    row = printed.loc[(question["id"], comparison["name"], name, dataset)]
+                    pairs = _pairs_of(comparison, asked, dataset, folder / name, loaded[name])
+                    found = answer(pairs) if pairs else None
+                    if found is None:
+                        if row["difference"] or row["note"] not in ("not measured", "0 seeds done"):
+                            yield f"{where} on {dataset}: there is nothing to compute it from"
+                        continue
+                    yield from _compared(f"{where} on {dataset}", row, _ends(found))
+                    cells = [cell for cell, _ in pairs if cell.has_runs]
+                    fewest = min(cell.frame["seed"].nunique() for cell in cells)
+                    ceiling = all(cell.frame.groupby("seed")["right"].mean().mean() >= 0.99 for cell in cells)
+                    if (fewest < 3 or ceiling) != bool(row["note"]):
+                        yield f"{where} on {dataset}: {row['note'] or 'counted'}, with {fewest} seeds"
+                    counted += [] if fewest < 3 or ceiling else [found]
+            row = printed.loc[(question["id"], comparison["name"], "", "")]
+            if not counted:
+                if row["verdict"] != "not measured":
+                    yield f"{where}: {row['verdict']}, without a test set that counts"
+                continue
+            mean = pooled(counted)
+            p = 2 * stats.t.sf(abs(mean.mean / mean.error), mean.df)
+            yield from _compared(where, row, {**_ends(mean), "p": min(1.0, p * 0.05 / level)})
+            first, second = comparison["name"].split(",")[0].split(" - ")
+            wanted = f"{first if mean.mean > 0 else second} is better" if p < level else "inconclusive"
+            if stats.t.cdf((abs(mean.mean) - asked["margin"] / 100) / mean.error, mean.df) < level:
+                wanted = "equivalent"
+            if not row["verdict"].startswith(wanted):
+                yield f"{where}: {row['verdict']}, recomputed as {wanted}"
+
+
+def _ends(found: Answer) -> dict[str, float]:
+    low, high = found.limits or (math.nan, math.nan)
+    return {"difference": found.mean, "low": low, "high": high, "seeds": found.seeds}
+
+
+def _pairs_of(
+    comparison: dict[str, Any], asked: dict[str, Any], dataset: str, folder: Path, cells: dict[tuple[str, ...], Cell]
+) -> list[tuple[Cell, float]]:
+    """Return the cells of a comparison on a data set with their coefficients; empty if one of them has no run."""
+
+    def cells_of(side: dict[str, Any]) -> list[tuple[str, ...]]:
+        setup = (side.get("model", asked["model"]), str(side.get("image_size", asked["image_size"])))
+        modes, policies = (np.atleast_1d(side[name]) for name in ("input_mode", "policy"))
+        keys = [((dataset, *setup), str(mode), str(policy)) for mode in modes for policy in policies]
+        return [
+            (*place, AGAIN.get(mode, mode) if (*place, mode, policy) not in cells else mode, policy)
+            for place, mode, policy in keys
+        ]
+
+    first, second = cells_of(comparison["first"]), comparison["second"]
+    against_floor = second == "floor"
+    pairs = list(dict.fromkeys(zip(first, first if against_floor else cells_of(second), strict=True)))
+    if any(key not in cells for pair in pairs for key in pair):
+        return []
+    found = []
+    for one, other in pairs:
+        reference = cells[other]
+        if against_floor:
+            method = _best_floor(folder, dataset)
+            if method is None:
+                return []
+            reference = read_floor(folder, dataset, method, cells[one])
+        found += [(cells[one], 1 / len(pairs)), (reference, -1 / len(pairs))]
+    return found
+
+
+FLOOR = ("majority", "1-nn", "5-nn", "logistic")
+"""Methods of floor rows, the simplest first."""
+
+
+def _best_floor(folder: Path, dataset: str) -> str | None:
+    """Return the method of the best validation accuracy, in the mean of its splits or folds."""
+    matrix = yaml.safe_load((folder / "matrix.yaml").read_text())
+    found: dict[str, list[float]] = {}
+    for path in (folder / "floor").glob("*.json"):
+        row = json.loads(path.read_text())
+        title = next((_title(entry) for entry in matrix["datasets"] if _is_of(entry, row["spec"]["source"])), None)
+        if title == dataset:
+            found.setdefault(row["spec"]["method"], []).append(row["validation"]["accuracy"])
+    return max(sorted(found, key=FLOOR.index), key=lambda name: float(np.mean(found[name])), default=None)
+
+
 def _compared(where: str, row: pd.Series, wanted: dict[str, float]) -> Iterator[str]:
     for column, value in wanted.items():
         text = row[column]
@@ -447,8 +562,13 @@ def _compared(where: str, row: pd.Series, wanted: dict[str, float]) -> Iterator[
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare the folders and print what disagrees."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("results", nargs="+", type=Path, help="results folders")
-    found = [line for folder in parser.parse_args(arguments).results for line in disagreements(folder)]
+    parser.add_argument("results", nargs="+", type=Path, help="results folders, or the one of the answers")
+    folders = parser.parse_args(arguments).results
+    found = [
+        line
+        for folder in folders
+        for line in (disagreements_of_answers if (folder / "answers.csv").is_file() else disagreements)(folder)
+    ]
     sys.stdout.write("\n".join([*found, f"{len(found)} disagreements"]) + "\n")
     if found:
         raise SystemExit(1)

@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.analysis import frames
 from benchmark.analysis.differences import differences
 from benchmark.matrix import file
 from benchmark.matrix.expand import expand
 from benchmark.matrix.matrix import list_cells
-from benchmark.matrix.run_spec import RunSpec
+from benchmark.matrix.run_spec import CellKey, RunSpec
 from benchmark.records.floor import FloorStore, floor_specs
 from benchmark.records.store import Store
+from benchmark.report import build
 from experiments.studies import answers as study
+from experiments.studies import recompute
 from tests import factories
 
 QUESTIONS = """
@@ -146,6 +149,29 @@ def test_the_table_has_a_row_for_each_comparison_and_one_for_each_of_its_test_se
     pooled = frame[frame["dataset"].isna()]
     assert list(pooled["question"]) == ["Q1", "Q2", "Q2"]
     assert pooled["verdict"].notna().all()
+
+
+def test_a_recomputation_that_shares_no_code_agrees_and_names_what_was_changed(
+    folder: Path,
+) -> None:
+    asked = folder / "questions.yaml"
+    for name in ("photos", "cells"):
+        results = study.read_results(folder, name)
+        assert results is not None
+        cells = [",".join(map(str, key)) + ",1" for key in results.by_key]
+        (folder / name / "table.csv").write_text("\n".join([f"{','.join(CellKey._fields)},accuracy", *cells]))
+        (folder / name / build.RUNS).write_bytes(build.encode_runs(frames.runs(results.plan)))
+    texts, _ = study.make(study.read(asked), folder)
+    table = folder / "answers.csv"
+    table.write_bytes(texts["answers.csv"])
+    assert list(recompute.disagreements_of_answers(folder, asked)) == []
+    head, *rows = table.read_text().splitlines()
+    for row, column in ((0, "high"), (0, "verdict"), (1, "low"), (5, "note")):
+        changed = [row.split(",") for row in rows]
+        changed[row][head.split(",").index(column)] = "0.12345"
+        table.write_text("\n".join([head, *(",".join(cells) for cells in changed)]) + "\n")
+        assert len(list(recompute.disagreements_of_answers(folder, asked))) == 1, (row, column)
+    table.unlink()
 
 
 def test_check_finds_a_changed_file_and_is_silent_about_the_ones_just_written(tmp_path: Path) -> None:
