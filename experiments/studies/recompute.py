@@ -456,8 +456,9 @@ AGAIN = {"grey-1ch": "grey-3ch", "grey-3ch": "grey-1ch"}
 def disagreements_of_answers(folder: Path, questions: Path = QUESTIONS) -> Iterator[str]:
     """Yield each number and verdict of ``answers.csv`` that is not the recomputed one."""
     asked = yaml.safe_load(questions.read_text())
-    printed = pd.read_csv(folder / "answers.csv", dtype=str, keep_default_na=False)
-    printed = printed.set_index(["question", "comparison", "matrix", "dataset"])
+    table = pd.read_csv(folder / "answers.csv", dtype=str, keep_default_na=False)
+    names = ["question", "comparison", "matrix", "dataset"]
+    printed = {tuple(row[names]): row for _, row in table.iterrows()}
     loaded: dict[str, dict[tuple[str, ...], Cell]] = {}
     for question in asked["questions"]:
         level = question["error"] / len(question["comparisons"])
@@ -469,7 +470,7 @@ def disagreements_of_answers(folder: Path, questions: Path = QUESTIONS) -> Itera
                     has_report = (folder / name / "table.csv").is_file()
                     loaded[name] = in_table(read(folder / name), read_table(folder / name)) if has_report else {}
                 for dataset in datasets:
-                    row = printed.loc[(question["id"], comparison["name"], name, dataset)]
+                    row = printed[question["id"], comparison["name"], name, dataset]
                     pairs = _pairs_of(comparison, asked, dataset, folder / name, loaded[name])
                     found = answer(pairs) if pairs else None
                     if found is None:
@@ -483,7 +484,7 @@ def disagreements_of_answers(folder: Path, questions: Path = QUESTIONS) -> Itera
                     if (fewest < 3 or ceiling) != bool(row["note"]):
                         yield f"{where} on {dataset}: {row['note'] or 'counted'}, with {fewest} seeds"
                     counted += [] if fewest < 3 or ceiling else [found]
-            row = printed.loc[(question["id"], comparison["name"], "", "")]
+            row = printed[question["id"], comparison["name"], "", ""]
             if not counted:
                 if row["verdict"] != "not measured":
                     yield f"{where}: {row['verdict']}, without a test set that counts"
