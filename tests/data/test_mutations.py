@@ -176,7 +176,11 @@ def in_a_process(number: int, first: int) -> dict[str, Any]:
 
 
 def test_a_sound_file_of_each_kind_is_read() -> None:
-    for name, content in seeds().items():
+    found = seeds()
+    if sys.version_info < (3, 11):
+        with pytest.raises(BadImage, match="fax"):
+            read_file(found.pop("tiff fax"), frames="first")
+    for name, content in found.items():
         assert read_file(content, frames="first"), name
 
 

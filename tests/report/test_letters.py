@@ -12,7 +12,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib import font_manager, rc_context
+from matplotlib import font_manager, rc_context, rcParams
 
 from benchmark.report.figures import draw, letters
 from benchmark.report.figures.letters import columns_of, legible, shortened
@@ -103,8 +103,9 @@ HOSTILE: Any = {
     "axes.formatter.use_locale": True,
     "lines.linewidth": 9,
     "image.interpolation": "bilinear",
-    "font.enable_last_resort": False,
 }
+if "font.enable_last_resort" in rcParams:  # since Matplotlib 3.11
+    HOSTILE["font.enable_last_resort"] = False
 
 
 def test_a_users_settings_of_matplotlib_change_no_byte_of_a_figure() -> None:

@@ -22,6 +22,7 @@ import itertools
 import logging
 import re
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -626,7 +627,10 @@ _TIFF_COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
 _PREDICTED = (5, 8, 32946, 34925, 50000)
 """Compressions with which every reader looks at the predictor: LZW, Deflate, LZMA, Zstandard."""
 
-_COMPRESSED = (1, 2, 3, 4, 7, 32773, 34712, *_PREDICTED)
+_FAX = (2, 3, 4)
+"""Compressions of CCITT: run lengths, and faxes of groups 3 and 4. The last imagecodecs for Python 3.10 lacks them."""
+
+_COMPRESSED = (1, *_FAX, 7, 32773, 34712, *_PREDICTED)
 """Those that are read: these, none, CCITT, JPEG, PackBits, JPEG 2000."""
 
 
@@ -700,13 +704,15 @@ def _tiff_samples(page: TiffPage) -> tuple[str, int]:
     kind, colours = _SAMPLES.get(int(page.sampleformat)), _TIFF_COLOURS.get(photometric)
     if kind is None or bits not in _TIFF_BITS[kind]:
         raise BadImage(f"a TIFF file of {bits}-bit {kind or 'complex'} samples, which are not read")
-    if 262 not in page.tags and page.compression not in (2, 3, 4):
+    if 262 not in page.tags and page.compression not in _FAX:
         raise BadImage(
             "a TIFF file without PhotometricInterpretation: black may be 0 or the highest value. Save it again with a "
             "program that writes this tag"
         )
     if page.compression not in _COMPRESSED:
         raise BadImage(f"a TIFF file of compression {page.compression:d}, which is not read")
+    if page.compression in _FAX and sys.version_info < (3, 11):
+        raise BadImage("a TIFF file compressed as a fax (CCITT), which is read with Python 3.11 or later")
     is_small, is_jpeg = kind == "unsigned" and bits <= 8, page.compression == 7
     if colours is None or page.samplesperpixel < colours or (photometric > 2 and not is_small):
         raise BadImage(
