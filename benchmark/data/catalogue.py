@@ -16,7 +16,7 @@ SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 FOLDER = "folder:"
-"""Start of the name of a user's own dataset; a path follows."""
+"""Prefix of the name of a user's own dataset; a path follows."""
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -26,18 +26,19 @@ class Layout:
     """The files of a dataset on disk; `benchmark.data.layouts` reads each kind.
 
     Attributes:
-        kind: ``folders`` is one folder per split, each with one folder per class, or without official splits the
-            latter alone; ``medmnist`` one archive; the others are the datasets' own.
-        roots: folders under the data directory to look in, the first that fits is taken, ``"."`` for the directory;
-            empty if the images come from elsewhere.
-        splits: of ``folders``, the folder of each official split, below the root.
-        clip: of ``folders``, a regular expression of file names whose first group names the clip that an image was
-            taken from; used only if it fits every name.
-        apart: of ``folders`` whose clips are named by numbers, the largest difference between neighbours of one clip.
-        names: of ``folders``, a regular expression of the names of its images; other files are not of the dataset.
-        part: of ``pets``, a file next to the catalogue that lists the images of a subset.
-        file: of ``medmnist``, the archive's name.
-        side: of ``medmnist``, pixels of both sides; of a part of ``pets``, of the shorter side at most.
+        kind: ``folders``: one folder per split with one folder per class in each, or only class folders if there are no
+            official splits; ``medmnist``: one archive; the others: layouts of single datasets.
+        roots: candidate folders below the data directory, of which the first that fits is used; ``"."`` is the
+            directory itself; empty if the images come from elsewhere.
+        splits: for ``folders``, the folder of each official split, below the root.
+        clip: for ``folders``, a regular expression for file names, whose first group is the clip that an image was
+            taken from; used only if it matches every name.
+        apart: for ``folders`` with numbered clips, the largest difference between neighbouring numbers of one clip.
+        names: for ``folders``, a regular expression for the names of the images; other files are ignored.
+        part: for ``pets``, a file next to the catalogue that lists the images of a subset.
+        file: for ``medmnist``, the name of the archive.
+        side: for ``medmnist``, pixels per side; for a subset of ``pets``, the largest length of the shorter side,
+            pixels.
     """
 
     kind: Literal["folders", "elpv", "generated", "pets", "flowers", "medmnist"]
@@ -53,11 +54,11 @@ class Layout:
 
 @dataclass(frozen=True, config=_STRICT)
 class Download:
-    """One file of a dataset's origin: an archive (.zip, .tgz, .tar.gz) to unpack, or a file to take as it is.
+    """One file to download: an archive (.zip, .tgz, .tar.gz) to unpack, or another file, which is kept as it is.
 
     Attributes:
-        urls: its addresses, in the order in which they are tried; ``hf://datasets/…`` is the Hugging Face hub.
-        hash: ``sha256:…``, ``sha1:…`` or ``md5:…``, or None if its publisher names no hash.
+        urls: addresses, in the order in which they are tried; ``hf://datasets/…`` is the Hugging Face hub.
+        hash: ``sha256:…``, ``sha1:…`` or ``md5:…``, or None if the publisher gives no hash.
     """
 
     urls: tuple[str, ...]
@@ -74,9 +75,9 @@ class CopyingTerms:
     """Terms of the licence for keeping small copies of test images with the results and showing them in a report.
 
     Attributes:
-        allowed: whether a run keeps them, see `benchmark.records.exhibits`.
-        reason: why, or why not, from the licence.
-        credit: the names that the licence asks for next to the copies.
+        allowed: whether runs keep copies, see `benchmark.records.exhibits`.
+        reason: the reason for this, from the licence.
+        credit: the names that the licence requires next to the copies.
     """
 
     allowed: bool
@@ -89,19 +90,19 @@ class DatasetInfo:
     """One catalogue entry.
 
     Attributes:
-        name: the word in a matrix's ``datasets`` list.
+        name: the name in a matrix's ``datasets`` list.
         classes: class names in label order: label ``k`` is ``classes[k]``.
         colour: False if the images have no colour, so that ``rgb`` is not applicable.
-        licence: of the images.
-        thumbnails: whether the licence lets a report show them.
-        source: where the images come from, for messages.
-        layout: of the files on disk.
-        images: number of images in each official split; ``train`` alone if the splits are drawn here.
-        megabytes: approximate size of the download or package (of MedMNIST's, before compression); 0 for generated
+        licence: the licence of the images.
+        thumbnails: the terms for showing small copies in a report.
+        source: the origin of the images, for messages.
+        layout: the layout of the files on disk.
+        images: number of images per official split; only ``train`` if the splits are drawn here.
+        megabytes: approximate size of the download or package (for MedMNIST, before compression); 0 for generated
             images.
-        downloads: the files of its origin.
-        caution: why accuracies and intervals mean less than on independent images, which a report says under its
-            answer; empty if nothing is known.
+        downloads: the files to download.
+        caution: the reason why accuracies and intervals are less reliable than on independent images, printed under a
+            report's answer; empty if none is known.
     """
 
     name: str
@@ -132,10 +133,10 @@ class DatasetInfo:
 
 
 MEDMNIST = Path(__file__).with_name("medmnist.json")
-"""The natively grey sets in the table of the package medmnist 3.0.2: `experiments.studies.medmnist_table` compares."""
+"""The natively grey sets, as in the package medmnist 3.0.2; `experiments.studies.medmnist_table` compares them."""
 
 SIDES = (28, 64, 128, 224)
-"""Pixels per side of each MedMNIST set's archives."""
+"""Image sizes in which each MedMNIST set is published, pixels per side."""
 
 
 def _medmnist() -> Iterator[DatasetInfo]:

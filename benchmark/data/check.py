@@ -1,7 +1,7 @@
-"""Everything wrong, or worth knowing, about a dataset's images, from what opening them found.
+"""Errors, warnings and notes about a dataset's images, from a scan of its files.
 
-An error of a folder stops its runs (`usable`), so that `datasets check` and `run` say the same, in the same words. The
-splits of the catalogue's datasets are their makers': their errors are counted in the notes of records instead.
+An error in a folder prevents its runs (`usable`), and `datasets check` and `run` print the same message. The splits of
+catalogue datasets are official ones, so leaks between them are only counted in the notes of records.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Severity = Literal["error", "warning", "note"]
 
 KINDS: Mapping[str, tuple[Severity, str]] = {
     "unreadable": ("error", "cannot be decoded"),
-    "truncated": ("error", "ends before its last pixel"),
+    "truncated": ("error", "incomplete: ends before its last pixel"),
     "zero-byte": ("error", "empty file"),
     "non-image": ("error", "not an image"),
     "enormous": ("error", "too many pixels, refused"),
@@ -35,44 +35,44 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
     "not 8-bit": ("note", "scaled to 8 bits"),
     "palette": ("note", "palette replaced by its colours"),
     "RGBA": ("note", "alpha composited on white"),
-    "EXIF-rotated": ("note", "turned as the camera says"),
+    "EXIF-rotated": ("note", "rotated as EXIF states"),
 }
-"""Everything that can be unusual about one file: its severity, and what happens to it."""
+"""Unusual properties of a file: the severity, and a meaning or the file's treatment."""
 
 COPIES = "duplicates across splits"
 GROUPS = "group across splits"
 LEAKS = (COPIES, GROUPS)
-"""Kinds of findings that ``on_leak`` is about."""
+"""Kinds of findings to which ``on_leak`` applies."""
 
 NEAR = 0.15
-"""Largest distance between near-duplicates: `near_duplicates.distances` of thumbnails with mean 0 and standard
-deviation 1, so that one scene under two exposures counts. A fixed limit, below what unrelated images reach: a needless
-link is a false alarm here, while it costs nothing where splits are drawn, with a limit that follows the dataset
+"""Largest distance between near-duplicates: `distances` of thumbnails normalised to mean 0 and standard deviation 1, so
+that one scene at two exposures counts. The limit is fixed, and smaller than distances of unrelated images: a false link
+would be a false alarm here, while it does no harm when splits are drawn, where the limit follows the dataset
 (`near_duplicates.chance_limit`)."""
 
 FEWEST_TO_TRAIN = 10
-"""Images of a class in the training split, below which it is reported."""
+"""Number of training images of a class, below which the class is reported."""
 
 LARGEST_IMBALANCE = 10.0
-"""Images of the largest class per image of the smallest, above which it is reported."""
+"""Ratio of the largest class to the smallest, above which the imbalance is reported."""
 
 MOST_NAMED = 3
-"""Limit of the images that one is said to be the same as."""
+"""Maximum number of duplicates listed for one image."""
 
 MOST_SHOWN = 20
-"""Limit of the images of one finding in the message that ends a run."""
+"""Maximum number of images per finding in the message that ends a run."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Images with one thing in common.
+    """One finding and the images that it concerns.
 
     Attributes:
         kind: a short name.
         severity: ``error`` if results would be wrong, ``warning`` if they may mislead, else ``note``.
-        meaning: one line for people.
-        images: ids of the images concerned, sorted; empty if it concerns the dataset in general.
-        details: more about single images, by id.
+        meaning: an explanation of one line.
+        images: ids of these images, sorted; empty if it concerns the entire dataset.
+        details: image id -> more about this image.
     """
 
     kind: str
@@ -82,7 +82,7 @@ class Finding:
     details: Mapping[str, str] = field(default_factory=dict)
 
     def lines(self, most: int | None = None) -> list[str]:
-        """Return one line per image, at most so many, or one about the dataset."""
+        """Return one line per image, at most ``most``, or one line about the dataset."""
         if not self.images:
             return [f"{self.kind}: {self.meaning}"]
         details = ((image, self.details.get(image, self.meaning)) for image in self.images[:most])
@@ -91,7 +91,7 @@ class Finding:
 
 
 def check(scanned: Scan) -> list[Finding]:
-    """Return everything found, errors first."""
+    """Return all findings, errors first."""
     found = [
         *_windows(scanned),
         *_unusual_files(scanned),
@@ -111,12 +111,13 @@ def usable(scanned: Scan, on_bad_image: OnBadImage, on_leak: OnLeak, classes: Co
 
     Args:
         scanned: a dataset's images.
-        on_bad_image: what those without pixels do.
-        on_leak: what copies of test images among the training images of a folder do, and groups on both sides.
-        classes: those that are used, or None for all.
+        on_bad_image: treatment of images that cannot be decoded.
+        on_leak: treatment of training images of a folder with a copy, or another image of the group, among the test
+            images.
+        classes: the classes that are used, or None for all.
 
     Raises:
-        UserError: an image cannot be used, or the images of a folder have another error; a class has no image left.
+        UserError: an image cannot be used, a folder has another error, or a class has no images left.
     """
     listing = scanned.listing
     readable = [each.problem is None for each in scanned.facts]
@@ -126,10 +127,10 @@ def usable(scanned: Scan, on_bad_image: OnBadImage, on_leak: OnLeak, classes: Co
     is_folder = listing.source.startswith(FOLDER)
     leaked = _leaked(scanned)
     many = count(sum(leaked), "training or validation image")
-    leaks = f"{many} with a copy, or with another of the group, in a later split"
+    leaks = f"{many} with a copy, or another image of the group, in a later split"
     if any(leaked) and (on_leak != "refuse" or not is_folder):
         is_dropped = is_folder and on_leak == "drop-train"
-        how = "left out" if is_dropped else "kept" if is_folder else "kept, as the original has them"
+        how = "left out" if is_dropped else "kept" if is_folder else "kept, as in the original"
         scanned = scanned.part([not (each and is_dropped) for each in leaked], f"{leaks}: {how}")
     found = [*_unusual_files(scanned)]
     if is_folder:
@@ -149,8 +150,8 @@ def _message(scanned: Scan, errors: Sequence[Finding]) -> str:
         remedies.append("`--set on_bad_image=drop` leaves out those that cannot be decoded")
     if any(each.kind in LEAKS for each in errors):
         remedies.append(
-            "`--set on_leak=drop-train` leaves the leaked ones out of training and validation, `--set on_leak=keep` "
-            "trains on them all the same"
+            "`--set on_leak=drop-train` leaves the leaked images out of training and validation, `--set on_leak=keep` "
+            "keeps them"
         )
     lines = [line for each in errors for line in each.lines(MOST_SHOWN)]
     return "\n".join(
@@ -163,10 +164,11 @@ def _message(scanned: Scan, errors: Sequence[Finding]) -> str:
 
 
 def is_safe_to_draw(scanned: Scan) -> bool:
-    """Return whether no draw of the splits that a dataset lacks can leave a split without an image of a class.
+    """Return whether every possible draw of a dataset's missing splits leaves images of every class in every split.
 
-    It cannot where no image has a clip, each class has `FEWEST_OF_A_CLASS` images to draw from, and no set of copies
-    holds more than `LARGEST_SHARE` of a class, which near-duplicates cannot hold either: a test draws from such.
+    This holds if no image has a clip, the existing splits have every class, each class has `FEWEST_OF_A_CLASS` images
+    to draw from, and no set of copies makes up more than `LARGEST_SHARE` of a class (groups of near-duplicates never
+    do). A test draws from such datasets.
     """
     files = scanned.listing.files
     splits = {file.split for file in files}
@@ -193,7 +195,7 @@ def _unusual_files(scanned: Scan) -> Iterator[Finding]:
 
 
 def _windows(scanned: Scan) -> Iterator[Finding]:
-    """Report which values of deep files are black and white, and the files with values beyond."""
+    """Report the black and the white value of deep files, and the files with values outside of them."""
     if scanned.unclear is not None:
         yield Finding("value range", "error", scanned.unclear)
         return
@@ -206,15 +208,15 @@ def _windows(scanned: Scan) -> Iterator[Finding]:
     }
     if dim := scanned.dim:
         meaning = (
-            f"fewer than {FEWEST_LEVELS} grey levels are left of more values: dark, or of fewer bits than the others"
+            f"fewer than {FEWEST_LEVELS} grey levels are left of more values: dark, or with fewer bits than the others"
         )
         yield Finding("few grey levels", "warning", meaning, dim)
     if clipped:
-        yield Finding("clipped", "note", "values beyond black and white", sorted(clipped), clipped)
+        yield Finding("clipped", "note", "values outside of the window", sorted(clipped), clipped)
 
 
 def _sets(keys: Sequence[Hashable | None]) -> list[list[int]]:
-    """Return the positions of equal keys, where there are several; None is equal to nothing."""
+    """Return the positions of each key that occurs more than once; None does not count."""
     members: dict[Hashable, list[int]] = defaultdict(list)
     for position, key in enumerate(keys):
         if key is not None:
@@ -223,7 +225,7 @@ def _sets(keys: Sequence[Hashable | None]) -> list[list[int]]:
 
 
 def _leaked(scanned: Scan) -> list[bool]:
-    """Return for each image whether a copy of it, or an image of its clip, is in a later split: of SPLITS' order."""
+    """Return for each image whether a copy of it, or an image of its clip, is in a later one of `SPLITS`."""
     files = scanned.listing.files
     leaked = [False] * len(files)
     for members in (*_sets([each.pixels for each in scanned.facts]), *_sets([file.clip for file in files])):
@@ -234,11 +236,11 @@ def _leaked(scanned: Scan) -> list[bool]:
 
 
 def _copies(scanned: Scan) -> Iterator[Finding]:
-    """Report sets of images of equal pixels: the worst things that are true of each set."""
+    """Report sets of images with equal pixels, as conflict or leakage (or both), otherwise as plain duplicates."""
     files = scanned.listing.files
     kinds: dict[str, tuple[Severity, str]] = {
         "duplicates with conflicting labels": ("error", "one of the labels is wrong"),
-        COPIES: ("error", "leakage: what is tested was trained on"),
+        COPIES: ("error", "leakage: tested on what was trained on"),
         "duplicates": ("warning", "counted more than once"),
     }
     images: dict[str, dict[str, str]] = {kind: {} for kind in kinds}
@@ -259,13 +261,13 @@ def _listed(names: Sequence[str], number: int) -> str:
 
 
 def _near_duplicates(scanned: Scan) -> Iterator[Finding]:
-    """Report images that look the same and are not copies."""
+    """Report images that look the same but are not copies."""
     readable = [i for i, each in enumerate(scanned.facts) if each.problem is None]
     if not readable:
         return
     pixels = scanned.thumbnails.reshape(len(readable), -1).astype(np.float32)
     pixels -= pixels.mean(axis=1, keepdims=True)
-    pixels /= np.maximum(pixels.std(axis=1, keepdims=True), 1)  # images of one even grey are near each other
+    pixels /= np.maximum(pixels.std(axis=1, keepdims=True), 1)  # uniformly grey images are near each other
     files = [scanned.listing.files[i] for i in readable]
     copies, labels, splits = (
         _equal(values)
@@ -276,9 +278,9 @@ def _near_duplicates(scanned: Scan) -> Iterator[Finding]:
         )
     )
     kinds: dict[str, tuple[Severity, str]] = {
-        "near-duplicates with conflicting labels": ("warning", "look at them"),
-        "near-duplicates across splits": ("warning", "leakage, if they are"),
-        "near-duplicates": ("note", "hardly differ"),
+        "near-duplicates with conflicting labels": ("warning", "check these images"),
+        "near-duplicates across splits": ("warning", "leakage, if they are duplicates"),
+        "near-duplicates": ("note", "almost identical"),
     }
     found = find_alike(
         pixels,
@@ -299,7 +301,7 @@ def _near_duplicates(scanned: Scan) -> Iterator[Finding]:
 
 
 def _equal(values: Sequence[Hashable]) -> Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]:
-    """Return a function that says of pairs of positions whether the values there are equal."""
+    """Return a function that compares the values at pairs of positions."""
     numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
     codes = np.array([numbers[value] for value in values])
     return lambda i, j: codes[i] == codes[j]
@@ -317,7 +319,7 @@ def _groups(scanned: Scan) -> Iterator[Finding]:
         if file.clip is not None and len(splits[file.clip]) > 1
     }
     if images:
-        yield Finding(GROUPS, "error", "leakage: what is tested was trained on", sorted(images), images)
+        yield Finding(GROUPS, "error", "leakage: tested on what was trained on", sorted(images), images)
 
 
 def _classes(scanned: Scan, classes: Collection[str] | None) -> Iterator[Finding]:
@@ -328,20 +330,20 @@ def _classes(scanned: Scan, classes: Collection[str] | None) -> Iterator[Finding
     few = [f"{name} ({in_all[label]})" for label, name in wanted if in_all[label] < FEWEST_OF_A_CLASS]
     if few and listing.source.startswith(FOLDER):
         meaning = (
-            f"{', '.join(few)}: a class needs {FEWEST_OF_A_CLASS} to be trained, chosen and tested on, and some fifty "
-            "to learn anything from"
+            f"{', '.join(few)}: a class needs {FEWEST_OF_A_CLASS} for training, validation and testing, and about "
+            "fifty to be learned at all"
         )
         yield Finding("too few images", "error", meaning)
     counts = Counter(file.label for file in readable if file.split in (None, "train"))
     sizes = {name: counts[label] for label, name in wanted}
     few = [f"{name} ({size})" for name, size in sizes.items() if size < FEWEST_TO_TRAIN]
     if few:
-        meaning = f"classes with under {FEWEST_TO_TRAIN} to train on: {', '.join(few)}"
+        meaning = f"classes with fewer than {FEWEST_TO_TRAIN} training images: {', '.join(few)}"
         yield Finding("few images", "warning", meaning)
     largest, smallest = max(sizes, key=sizes.__getitem__), min(sizes, key=sizes.__getitem__)
     if sizes[smallest] and sizes[largest] / sizes[smallest] > LARGEST_IMBALANCE:
         meaning = (
-            f"{largest} has {sizes[largest]} images to train on, {smallest} {sizes[smallest]}: "
+            f"{largest} has {sizes[largest]} training images, {smallest} {sizes[smallest]}: "
             "accuracy hides the small class"
         )
         yield Finding("class imbalance", "warning", meaning)
@@ -351,12 +353,12 @@ def _colours(scanned: Scan) -> Iterator[Finding]:
     known = [(file.id, each.colour) for file, each in zip(scanned.listing.files, scanned.facts, strict=True)]
     grey, coloured = (sorted(image for image, colour in known if colour is wanted) for wanted in (False, True))
     if grey and not coloured:
-        meaning = "no image has colour: rgb would be grey-3ch under another name, do not compare them"
+        meaning = "no image has colour: rgb would be grey-3ch under another name, so do not compare them"
         yield Finding("no colour", "note", meaning)
     elif grey and len(grey) <= len(coloured):
         yield Finding("greyscale in a colour set", "warning", "rgb and grey are the same for these", grey)
     elif grey:
-        yield Finding("colour in a greyscale set", "warning", "colour may give their class away", coloured)
+        yield Finding("colour in a greyscale set", "warning", "colour may reveal their class", coloured)
 
 
 def _notes(scanned: Scan) -> Iterator[Finding]:

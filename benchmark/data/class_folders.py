@@ -1,4 +1,4 @@
-"""The layouts of folders: which folders are classes, which are splits; where it can be read in two ways, a refusal."""
+"""Layouts of image folders: class folders and split folders. What can be read in two ways is refused."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from benchmark.errors import UserError
 from benchmark.words import listed
 
 _OF_IMAGES = ("images", "image", "imgs", "img", "jpegimages", "pictures", "photos")
-"""Names of a folder with the images of all classes."""
+"""Names of folders that contain the images of all classes."""
 
-_MOST_NAMED = 8  # names in a sentence
+_MOST_NAMED = 8  # maximum number of names in a sentence
 
 
 class ClassFolder(NamedTuple):
-    """A folder of images of one class, and of one split or of none."""
+    """A folder with images of one class, and of one split if it is known."""
 
     name: str
     split: SplitName | None
@@ -38,7 +38,7 @@ class Layout:
 
     Args:
         tree: the folder.
-        source: its entry; ``splits`` and ``classes`` say how the folder is meant, where it can be read in two ways.
+        source: its entry in the matrix; ``splits`` and ``classes`` decide where the folder can be read in two ways.
     """
 
     def __init__(self, tree: Tree, source: DatasetSource) -> None:
@@ -48,7 +48,7 @@ class Layout:
 
     @cached_property
     def base(self) -> Path:
-        """The folder itself, or the only one in it with images, if it has a table, or these are in its own folders."""
+        """The folder with the table, the splits or the classes: the root, unless one subfolder contains everything."""
         base = self.tree.root
         while find_table(self.tree.level(base)) is None:
             folders = self.tree.level(base).folders
@@ -64,10 +64,10 @@ class Layout:
 
     @cached_property
     def splits(self) -> dict[Path, SplitName]:
-        """The folders that are splits, as the entry names them, or by their names; may be empty.
+        """The split folders, as listed in the entry or recognised by name; may be empty.
 
         Raises:
-            UserError: one that the entry names is missing, or the names can be read in two ways.
+            UserError: a folder that the entry lists is missing, or the names can be read in two ways.
         """
         return self.worded_splits() if self.source.splits is None else self.named_splits()
 
@@ -75,7 +75,7 @@ class Layout:
         """Return the class folders.
 
         Raises:
-            UserError: the folder is in none of the layouts, or can be read in two ways.
+            UserError: the folder has none of the layouts, or can be read in two ways.
         """
         if self.splits:
             return self.of_splits(self.splits)
@@ -92,15 +92,15 @@ class Layout:
         named = {self.tree.root / folder: split for split, folder in self.source.splits.folders.items()}
         for folder in named:
             if not folder.is_dir():
-                raise self.error(f"splits names {self.tree.name(folder)}, and there is no such folder")
+                raise self.error(f"splits names {self.tree.name(folder)}, but there is no such folder")
         return named
 
     def are_classes(self, folders: Iterable[Path]) -> bool:
-        """Whether ``classes`` says that some folders are classes, whatever they are called."""
+        """Whether the entry's ``classes`` says that these folders are classes, whatever their names."""
         return bool(self.wanted) and self.wanted <= {folder.name for folder in folders}
 
     def worded_splits(self) -> dict[Path, SplitName]:
-        """Return the folders that are called like splits, by split; empty if none is, or they are classes."""
+        """Return folder -> split, for folders with names of splits; empty if these are missing, or classes."""
         folders = self.tree.level(self.base).folders
         if self.are_classes(folders):
             return {}
@@ -118,16 +118,16 @@ class Layout:
         if others:
             rest = _names(others)
             as_splits = (
-                f"as the splits {_names(words)}, {rest} left out"
+                f"as the splits {_names(words)}, without {rest}"
                 if meant
-                else f"as splits, of which some lack a name ({rest})"
+                else f"as splits, some of them with unknown names ({rest})"
             )
             raise self.ambiguous(
                 (as_splits, self.set_splits(splits)),
                 (f"as the classes {_names([*words, *others])}", self.set_classes([*words, *others])),
             )
         if len(set(splits.values())) < len(splits):
-            raise self.error(f"the split folders are {_names(words)}: each split may be there only once")
+            raise self.error(f"the split folders are {_names(words)}: each split may occur only once")
         return splits
 
     def of_splits(self, splits: Mapping[Path, SplitName]) -> Sequence[ClassFolder]:
@@ -144,7 +144,7 @@ class Layout:
         return self.complete(found, {split: self.tree.name(folder) for folder, split in splits.items()})
 
     def splits_below_classes(self, folders: Sequence[Path]) -> Sequence[ClassFolder]:
-        """Return the class folders of a layout ``class/split``; empty if it is another one."""
+        """Return the class folders of the layout ``class/split``; empty if the layout is another one."""
         full = self.full(folders)
         inner = {folder: self.full(self.tree.level(folder).folders) for folder in full}
         below = [folder for folders in inner.values() for folder in folders]
@@ -165,11 +165,11 @@ class Layout:
         ]
         twice = [key for key, number in Counter((each.name, each.split) for each in found).items() if number > 1]
         if twice:
-            raise self.error(f"{twice[0][0]} has two folders for {twice[0][1]}: each split may be there only once")
+            raise self.error(f"{twice[0][0]} has two folders for {twice[0][1]}: each split may occur only once")
         return self.complete(found, {split: split for split in meant.values()})
 
     def refuse_hints(self, folders: Sequence[Path]) -> None:
-        """Refuse folders that are called like no classes: unclear words for splits or folds, images next to masks."""
+        """Refuse folders with names unlike classes: possible splits or folds, or images next to masks."""
         found = {folder: hints(folder.name) for folder in self.full(folders)}
         if len(found) > 1 and (images := [folder for folder in found if folder.name.lower() in _OF_IMAGES]):
             raise self.ambiguous(
@@ -186,7 +186,7 @@ class Layout:
             )
 
     def classes(self, tops: Sequence[tuple[SplitName | None, Path]]) -> Sequence[ClassFolder]:
-        """Return the class folders among folders that are classes, or have classes below them."""
+        """Return the class folders: the given folders, or the folders in them."""
         outer = sorted({folder.name for _, folder in tops})
         inside = [
             (folder.name, ClassFolder(child.name, split, child))
@@ -198,7 +198,9 @@ class Layout:
         if self.wanted:
             is_outer, is_inner = self.wanted <= set(outer), self.wanted <= set(inner)
             if is_outer and is_inner:
-                raise self.error(f"{listed(sorted(self.wanted))} are folders on two levels. Rename those of one level")
+                raise self.error(
+                    f"{listed(sorted(self.wanted))} are folders on two levels. Rename the folders of one level"
+                )
             if is_inner:
                 return [each for _, each in inside]
             if is_outer:
@@ -207,21 +209,21 @@ class Layout:
         are_shared = len(inner) > 1 and max(owners.values()) > 1
         if are_shared or any(each.name in outer and each.name != owner for owner, each in inside):
             raise self.ambiguous(
-                (f"as the classes {listed_names(outer)}, all images below each", self.set_classes(outer)),
+                (f"as the classes {listed_names(outer)}, each with all images below it", self.set_classes(outer)),
                 (f"as the classes {listed_names(inner)}, found in several folders", self.set_classes(inner)),
-                (f"as splits, if some of {listed_names(outer)} are", self.set_splits({})),
+                (f"as splits, if some of {listed_names(outer)} are splits", self.set_splits({})),
             )
         return as_outer
 
     def checked(self, found: Sequence[ClassFolder]) -> Sequence[ClassFolder]:
-        """Return class folders whose names are text, differ to a reader, and hold no folders called like splits."""
+        """Return class folders after checks: names are text and look different, and no folder in them is a split."""
         names = sorted({each.name for each in found})
         if unreadable := [name for name in names if not is_text(name)]:
-            raise self.error(f"the name of class {unreadable[0]!a} is not one line of text in UTF-8. Rename the folder")
+            raise self.error(f"the name of class {unreadable[0]!a} is not one line of UTF-8 text. Rename the folder")
         for one, other, *_ in list_alike(names):
             raise self.error(
-                f"{quoted(one)} and {quoted(other)} are two classes with one name to a reader. Join the folders, or "
-                "give them names that differ more"
+                f"{quoted(one)} and {quoted(other)} are two classes whose names look the same. Merge the folders, or "
+                "give them more distinct names"
             )
         called = {
             child
@@ -232,13 +234,13 @@ class Layout:
         worded = [self.tree.name(folder) for folder in self.full(sorted(called))]
         if worded and not self.wanted:
             raise self.ambiguous(
-                (f"as the classes {listed_names(names)}, with all images below each", self.set_classes(names)),
-                (f"as splits ({listed_names(worded)}), which belong above the classes, or in the folder of each", ""),
+                (f"as the classes {listed_names(names)}, each with all images below it", self.set_classes(names)),
+                (f"as splits ({listed_names(worded)}), which belong above the classes, or in each class folder", ""),
             )
         return found
 
     def complete(self, found: Sequence[ClassFolder], folders: Mapping[SplitName, str]) -> Sequence[ClassFolder]:
-        """Return class folders of splits, each of which has a folder for every class."""
+        """Return class folders, after a check that each split has a folder for every class."""
         self.checked(found)
         names = {split: {each.name for each in found if each.split == split} for split in folders}
         every = sorted(set().union(*names.values()))
@@ -248,13 +250,13 @@ class Layout:
         return found
 
     def full(self, folders: Iterable[Path]) -> list[Path]:
-        """Return the folders with images, in them or below."""
+        """Return the folders that contain images, directly or further below."""
         return [
             folder for folder in folders if any(not file.is_sidecar for file in self.tree.walk(folder, notes=False))
         ]
 
     def has_own(self, folder: Path) -> bool:
-        """Whether images lie in a folder itself."""
+        """Whether a folder directly contains images."""
         return bool(self.tree.level(folder).images)
 
     def set_classes(self, names: Iterable[Path | str]) -> str:
@@ -271,12 +273,12 @@ class Layout:
         return "--set " + shlex.quote(f"datasets.splits={{{words}}}")
 
     def ambiguous(self, *readings: tuple[str, str]) -> UserError:
-        """Return an error that names what a folder can be read as, and the options that say which is meant."""
+        """Return an error with the possible readings of a folder, and the option that selects each of them."""
         lines = (f"  {reading}: {option}" if option else f"  {reading}" for reading, option in readings)
         return UserError("\n".join([f"{self.place}: can be read in two ways. Say which is meant:", *lines]))
 
     def error(self, message: str) -> UserError:
-        """Return an error with the folder in front."""
+        """Return an error that starts with the folder."""
         return UserError(f"{self.place}: {message}.")
 
     @property
@@ -286,7 +288,7 @@ class Layout:
 
 
 def listed_names(names: Sequence[str]) -> str:
-    """Return some names in a sentence, the first of many."""
+    """Return names as part of a sentence; of many, only the first ones."""
     words = [as_text(name) for name in names[:_MOST_NAMED]]
     more = len(names) - len(words)
     return f"{', '.join(words)} and {more} more" if more else listed(words)

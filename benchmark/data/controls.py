@@ -1,11 +1,11 @@
 """Two generated datasets with known answers: PNG files in the cache folder, the same bytes on every machine.
 
 ``hue-control``: classes differ only in hue. Every pattern of luma exists once in each class of the same split, tinted
-red or blue so that Pillow's ``L`` of both files is the same, byte for byte: whatever is done to the grey images, a
-network answers both alike, so its accuracy in a grey mode is exactly one half.
+red or blue so that Pillow's ``L`` of both files is the same, byte for byte. In a grey mode a network gives both the
+same answer, so its accuracy is exactly one half.
 
-``shape-control``: classes differ only in shape (a horizontal or a vertical bar), brighter than its ground, with
-colours, places and sizes drawn alike for both.
+``shape-control``: classes differ only in shape (a horizontal or a vertical bar, brighter than its background); colours,
+positions and sizes are drawn alike for both.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from benchmark.locations import cache_directory
 from benchmark.seeding import derive_seed
 
 SIDE = 96
-"""Sides of a generated image, pixels."""
+"""Side length of a generated image, pixels."""
 
 PER_CLASS: Mapping[str, int] = {"train": 240, "validation": 60, "test": 200}
-"""Images of each class in each split."""
+"""Number of images per class, by split."""
 
 _VERSION = 2
 _Image = tuple[str, str, NDArray[np.uint8]]
@@ -54,7 +54,7 @@ def _tints(direction: tuple[float, float, float]) -> NDArray[np.uint8]:
     return table
 
 
-# Steps that leave luma as it is (0.299 R + 0.587 G + 0.114 B = 0), towards red and towards blue.
+# Steps that leave luma unchanged (0.299 R + 0.587 G + 0.114 B = 0), towards red and towards blue.
 _RED = (70.1, -29.9, -29.9)
 _BLUE = (-11.4, -11.4, 88.6)
 
@@ -107,7 +107,7 @@ _GENERATORS: Mapping[str, Callable[[str], Iterator[_Image]]] = {"hue-control": _
 def encode_png(rgb: NDArray[np.uint8]) -> bytes:
     """Return an uncompressed RGB PNG of uint8 pixels, shape (height, width, 3).
 
-    Written without a compression library: its output differs between versions, and the dataset's fingerprint with it.
+    No compression library is used: its output, and thus the dataset's fingerprint, would differ between versions.
     """
     height, width, _ = rgb.shape
     raw = b"".join(b"\x00" + row.tobytes() for row in rgb)
@@ -127,7 +127,7 @@ def encode_png(rgb: NDArray[np.uint8]) -> bytes:
 
 
 def control_folder(name: str) -> Path:
-    """Return the folder of a generated dataset, ``<split>/<class>/<number>.png``; make it if it does not exist."""
+    """Return the folder of a generated dataset, ``<split>/<class>/<number>.png``, made if it does not exist."""
     target = cache_directory() / "generated" / f"{name}-{_VERSION}"
     with building_folder(target) as temporary:
         if temporary is not None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmark.errors import UserError
 
 MOST_NAMED = 5
-"""Limit of classes in one message."""
+"""Maximum number of classes named in one message."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Split:
     Attributes:
         rows: int64, shape (n,): rows of `PreparedDataset.images`.
         labels: int64, shape (n,): positions in `PreparedDataset.classes`.
-        image_ids: n names, unique within the dataset and free of any machine's paths.
+        image_ids: n names, unique within the dataset and without paths of a machine.
     """
 
     rows: NDArray[np.int64]
@@ -40,11 +40,12 @@ class PreparedDataset:
         images: uint8, shape (N, size, size, channels), read-only and memory-mapped; channels is 1 for grey (luma), 3
             for colour (RGB).
         classes: names in label order.
-        fingerprint: 64 hexadecimal digits, see `benchmark.data.index.Index`; before ``limit`` and ``classes``.
-        train, validation, test: the splits, ``limit`` and ``classes`` applied.
-        notes: how missing splits were drawn, in words for the report.
-        test_groups: image id -> name of its group, of every test image, under cross-validation of all folds: images of
-            one clip, near-duplicates or equal files, which are one unit of a test.
+        fingerprint: 64 hexadecimal digits, see `benchmark.data.index.Index`; ``limit`` and ``classes`` do not change
+            it.
+        train, validation, test: the splits, after ``limit`` and ``classes``.
+        notes: sentences for the report, e.g. how missing splits were drawn.
+        test_groups: image id -> name of its group, for every test image (of all folds, under cross-validation). A group
+            is one clip, or near-duplicates or equal files, and counts as one unit of a test set.
         folds: number of folds if the test split is one fold of a cross-validation, or None if it is fixed.
     """
 
@@ -63,16 +64,16 @@ def check_splits(dataset: str, data: PreparedDataset) -> None:
     """Refuse a dataset with a split that is empty or lacks a class.
 
     Raises:
-        UserError: it has one.
+        UserError: a split is empty or lacks a class.
     """
     for name, split in (("training", data.train), ("validation", data.validation), ("test", data.test)):
         if not len(split):
-            raise UserError(f"{dataset}: its {name} split is empty.")
+            raise UserError(f"{dataset}: the {name} split is empty.")
         absent = [data.classes[k] for k in sorted(set(range(len(data.classes))) - set(split.labels.tolist()))]
         if absent:
             named = ", ".join(absent[:MOST_NAMED])
             more = f" and {len(absent) - MOST_NAMED} more classes" if len(absent) > MOST_NAMED else ""
             raise UserError(
-                f"{dataset}: its {name} split of {len(split)} images has none of {named}{more}; "
+                f"{dataset}: the {name} split of {len(split)} images has no images of {named}{more}; "
                 "leave these classes out with classes, or raise limit."
             )

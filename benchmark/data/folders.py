@@ -1,12 +1,13 @@
 """A user's own images: ``folder:PATH`` in a matrix.
 
-PATH is a folder with one folder per class; or the same below split folders (train, validation, test, or other words
-for these), or with split folders below each class folder; or a table of images (`benchmark.data.table_file`), or a
-folder with one, or with one in each split folder. Of two splits the second is the test split. One folder around all of
-these is looked into. Images of one group (a patient, a clip, a part seen twice) stay on one side of every split drawn
-here. A small folder without a test split is evaluated by cross-validation (`benchmark.data.splits.rules`).
+PATH is a folder with one folder per class, with split folders (train, validation, test, or synonyms of these) and class
+folders in each, or with class folders and split folders in each; or a table of images (`benchmark.data.table_file`), a
+folder with a table, or split folders with a table in each. With two splits, the second one is the test split. One more
+folder around any of these does not matter. Images of one group (a patient, a clip, a part photographed twice) are never
+separated by a split drawn here. A small folder without a test split is evaluated by cross-validation
+(`benchmark.data.splits.rules`).
 
-A folder that can be read in two ways is refused; the keys ``splits`` and ``classes`` of its entry say which is meant.
+A folder that can be read in two ways is refused; the keys ``splits`` and ``classes`` of its entry say what is meant.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def list_folder(source: DatasetSource) -> Listing:
-    """Return the files of a user's folder, or of a table, of all its classes.
+    """Return the files of all classes of a user's folder or table.
 
     Raises:
-        UserError: it is missing, in none of the layouts, or in one that can be read in two ways.
+        UserError: it is missing, has none of the layouts, or can be read in two ways.
     """
     path = _path(source.name.removeprefix(FOLDER))
     is_table = path.is_file()
@@ -49,7 +50,7 @@ def list_folder(source: DatasetSource) -> Listing:
     nested: list[Path] = []
     if tables:
         if source.splits is not None and not splits:
-            raise UserError(f"folder:{path}: splits names folders; a table says it in its column split.")
+            raise UserError(f"folder:{path}: splits names folders, but a table needs a column split instead.")
         classes, files = list_rows(tables, tree.root, splits)
     else:
         found = layout.class_folders()
@@ -57,8 +58,8 @@ def list_folder(source: DatasetSource) -> Listing:
         nested = [child for each in found for child in layout.full(tree.level(each.folder).folders)]
     if len(classes) < 2:
         named = [file.path.name for file in tree.level(tree.root).files if file.path.suffix.lower() in ENDINGS]
-        hint = f" A table of another name is given itself: folder:{path / named[0]}." if named and not tables else ""
-        raise UserError(f"folder:{path}: {len(classes)} class found, a classifier needs two; {_LAYOUTS}.{hint}")
+        hint = f" To use a table with another name, write folder:{path / named[0]}." if named and not tables else ""
+        raise UserError(f"folder:{path}: {len(classes)} class found, but a classifier needs two; {_LAYOUTS}.{hint}")
     for wanted in source.classes or ():
         if wanted not in classes:
             raise UserError(f"folder:{path}: no class {wanted!r}.{did_you_mean(wanted, classes)}")
@@ -69,13 +70,13 @@ def list_folder(source: DatasetSource) -> Listing:
 
 
 def _path(place: str) -> Path:
-    """Return the folder, or the table, at a place.
+    """Return the path of a folder or a table.
 
     Raises:
-        UserError: there is neither.
+        UserError: it is neither.
     """
     if place != as_text(place):
-        raise UserError(f"folder:{as_text(place)}: this name is not text in UTF-8. Rename the folder.")
+        raise UserError(f"folder:{as_text(place)}: this name is not UTF-8 text. Rename the folder.")
     try:
         path = expanded(Path(place))
         found = look_at(path)
@@ -85,19 +86,19 @@ def _path(place: str) -> Path:
         raise UserError(f"folder:{place}: {why}; {_LAYOUTS}.") from None
     if path.is_dir():
         if path.resolve() == Path(path.anchor).resolve():
-            raise UserError(f"folder:{place}: these are all files of the machine. Name the folder of the images.")
+            raise UserError(f"folder:{place}: this is the root of the file system. Name the folder of the images.")
         return path
     if found.problem is not None:
         raise UserError(f"folder:{place}: this is {found.problem}. Name the folder of the images.")
     if path.suffix.lower() in _ARCHIVES:
-        raise UserError(f"folder:{place}: this is an archive. Unpack it, and name the folder.")
+        raise UserError(f"folder:{place}: this is an archive. Unpack it and name the folder.")
     if path.suffix.lower() not in ENDINGS:
-        raise UserError(f"folder:{place}: this is a file. Name the folder that holds one folder of images per class.")
+        raise UserError(f"folder:{place}: this is a file. Name the folder that has one folder of images per class.")
     return path
 
 
 def _tables(layout: Layout) -> tuple[Mapping[Path, Table], Mapping[Path, SplitName]]:
-    """Return the tables of a folder, or of its split folders, each by its folder; and the folders that are splits."""
+    """Return the tables of a folder, or of its split folders, by folder; and the split folders."""
     own = find_table(layout.tree.level(layout.base))
     if own is not None:
         return {layout.base: read_table(own)}, {}
@@ -106,12 +107,12 @@ def _tables(layout: Layout) -> tuple[Mapping[Path, Table], Mapping[Path, SplitNa
         return {}, {}
     for folder, table in found.items():
         if table is None:
-            raise layout.error(f"{layout.tree.name(folder)} has no table of its images, and other splits have")
+            raise layout.error(f"{layout.tree.name(folder)} has no table of its images, but other splits have one")
     return {folder: read_table(table) for folder, table in found.items() if table}, layout.splits
 
 
 def _images(tree: Tree, found: Sequence[ClassFolder]) -> tuple[tuple[str, ...], list[ListedFile]]:
-    """Return the classes in the order of their names, and the images of class folders."""
+    """Return the classes, sorted by name, and the images of class folders."""
     classes = tuple(sorted({each.name for each in found}))
     files = [
         list_found(file, tree.root, classes.index(each.name), each.split)
@@ -125,7 +126,7 @@ def _images(tree: Tree, found: Sequence[ClassFolder]) -> tuple[tuple[str, ...], 
 def _taken(tree: Tree, nested: Iterable[Path]) -> Iterator[Remark]:
     names = tuple(sorted({*map(tree.name, nested)} - {*tree.left_out.get(CIRCLES, ())}))
     if names:
-        text = f"taken: the images of {count(len(names), 'folder')} inside of class folders, as of these classes"
+        text = f"taken: the images of {count(len(names), 'folder')} inside class folders, as images of these classes"
         yield Remark(text, names, matters=True)
 
 
@@ -136,22 +137,22 @@ def _unused(tables: Iterable[Table]) -> Iterator[Remark]:
 
 
 def _left_out(tree: Tree, files: Iterable[ListedFile], tables: Iterable[Path]) -> Iterator[Remark]:
-    """Yield what is below a folder and is not among its images.
+    """Yield a remark about each kind of file below a folder that is not among its images.
 
     Raises:
-        UserError: a broken link is in the place where a class, or its images, may have been.
+        UserError: there is a broken link, which may have led to a class or its images.
     """
     named = {*(file.path for file in files), *tables}
-    loose, others = "not in the table" if tables else "in no class folder", f"tables that are not called {LABELS}"
+    loose, others = "not in the table" if tables else "in no class folder", f"tables that are not named {LABELS}"
     left = [file for file in tree.walk(tree.root, notes=False) if file.path not in named]
-    taken = {tree.key(path) for path in named} if left else set()  # what is behind a link has another path here
+    taken = {tree.key(path) for path in named} if left else set()  # a file reached by a link has another path here
     for file in left:
         if tree.key(file.path) not in taken:
             ending = file.path.suffix.lower()
             if ending in ENDINGS:
                 tree.leave_out(others, file.path)
             elif file.is_sidecar:
-                tree.leave_out(f"no images by their names (*{ending})", file.path)
+                tree.leave_out(f"not images by their names (*{ending})", file.path)
             elif file.problem and file.path.is_symlink() and not tables:
                 raise UserError(f"folder:{tree.root}: {tree.name(file.path)} is {file.problem}. Remove or restore it.")
             else:

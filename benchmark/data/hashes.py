@@ -1,8 +1,8 @@
-"""The SHA-256 of every file of a dataset: its content decides everything else that is kept about it.
+"""SHA-256 of every file of a dataset, by which everything else about the files is cached.
 
-Hashes are kept in the cache folder, and a file is hashed again when its inode, its size, or its time of change
-(of the content or, on POSIX, of anything: no program can set that one back) is another. A file that changed just before
-it was hashed may change again within the resolution of its times; its hash is not kept (git calls such entries racy).
+Hashes are cached. A file is hashed again if its inode, size, modification time or, on POSIX, status change time differs
+(no program can set the latter back). A file that changed just before it was hashed may change again within the
+resolution of its times; its hash is not kept (git calls such entries racy).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SETTLED = 2_000_000_000
-"""Nanoseconds between the last change of a file and its hashing from which the hash is kept: FAT's times have a
-resolution of two seconds, the coarsest of all file systems."""
+"""Minimum time between a file's last change and its hashing for the hash to be kept, nanoseconds: two seconds is the
+resolution of times on FAT, the coarsest of all file systems."""
 
 _VERSION = 1
 _BLOCK = 1 << 20
@@ -33,11 +33,11 @@ _SIGNATURE = ("inode", "size", "modified", "changed")
 
 
 class Hashed(NamedTuple):
-    """A file's content.
+    """Hash of a file's content.
 
     Attributes:
-        sha256: 64 hexadecimal digits, or empty if it cannot be read.
-        problem: why it cannot be read, or None.
+        sha256: 64 hexadecimal digits, or empty if the file cannot be read.
+        problem: the reason why it cannot be read, or None.
     """
 
     sha256: str
@@ -46,7 +46,7 @@ class Hashed(NamedTuple):
 
 class _Entry(NamedTuple):
     signature: tuple[int, ...]
-    """Values of `_SIGNATURE`."""
+    """The values of `_SIGNATURE`."""
     sha256: str
 
 
@@ -54,12 +54,13 @@ _NOTHING = _Entry((-1,), "")
 
 
 def hash_files(name: str, paths: Sequence[Path], progress: Progress | None = None) -> list[Hashed]:
-    """Return the content of every file of a dataset, in the order of the paths.
+    """Return the hash of every file of a dataset, in the order of the paths.
 
     Args:
-        name: of the dataset, for the file of its hashes, of which there is one per common folder of the paths.
-        paths: of the files.
-        progress: called with "hashing", if files are hashed.
+        name: the dataset's name, used in the name of the file of hashes; there is one such file per common folder of
+            the paths.
+        paths: the files.
+        progress: called with "hashing" if there are files to hash.
 
     Raises:
         UserError: the cache folder cannot be written.
@@ -89,7 +90,7 @@ def hash_files(name: str, paths: Sequence[Path], progress: Progress | None = Non
 
 
 def _sign(path: Path) -> tuple[int, ...]:
-    """Return values of `_SIGNATURE`, or nothing if it cannot be looked at."""
+    """Return the values of `_SIGNATURE`, empty if the file cannot be accessed."""
     try:
         status = path.stat()
     except OSError:
@@ -100,7 +101,7 @@ def _sign(path: Path) -> tuple[int, ...]:
 def _hash(path: Path) -> Hashed:
     digest = hashlib.sha256()
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for what is never written
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait forever
             return Hashed("", "cannot be read: not a regular file")
         with path.open("rb", buffering=0) as file:
             while block := file.read(_BLOCK):
@@ -125,18 +126,18 @@ def _write(entries: dict[str, _Entry], path: Path) -> None:
 
     signed = zip(*(entry.signature for entry in entries.values()), strict=True) if entries else [()] * len(_SIGNATURE)
     columns = {name: pa.array(values, pa.uint64()) for name, values in zip(_SIGNATURE, signed, strict=True)}
-    columns["path"] = pa.array([os.fsencode(place) for place in entries], pa.binary())  # a name may be no text
+    columns["path"] = pa.array([os.fsencode(place) for place in entries], pa.binary())  # a name may not be valid text
     columns["sha256"] = pa.array([entry.sha256 for entry in entries.values()], pa.string())
     write_table(pa.table(columns), path, compression="zstd")
 
 
 def read_table(path: Path) -> pa.Table | None:
-    """Return a Parquet file of the cache, or None if it is missing or damaged."""
-    from pyarrow import BufferReader  # not needed to plan runs on datasets of the catalogue
+    """Return the table in a Parquet file of the cache, or None if it is missing or damaged."""
+    from pyarrow import BufferReader  # not needed to plan runs on catalogue datasets
     from pyarrow.parquet import ParquetFile
 
     try:
-        # in this thread: pyarrow's own could end the process in which others are started or end
+        # in this thread: pyarrow's threads can crash a process in which others start or end
         return ParquetFile(BufferReader(path.read_bytes())).read(use_threads=False)
     except (OSError, ValueError):  # pyarrow's ArrowInvalid is a ValueError
         return None

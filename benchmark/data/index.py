@@ -1,7 +1,6 @@
 """The split and the group of every image of a dataset, for one ``split_seed``.
 
-Drawn ones are kept as Parquet in the cache folder, under the hash of the files' names and contents, their classes,
-splits and clips.
+They are cached as Parquet, by a hash of the files' names, contents, classes, splits and clips.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ class Index:
     """A dataset's images in the order of their ids.
 
     Attributes:
-        scanned: the images, without bad ones.
+        scanned: the images, without unusable ones.
         labels: int64, shape (n,).
-        splits: n words of `SPLITS`.
-        groups: int64, shape (n,): images of one group are of one clip, or near-duplicates; -1 for training and
-            validation images of official splits.
-        fingerprint: 64 hexadecimal digits over every image's name, content, class, and official split, drawn test split
-            or fold, and over windows. A drawn validation split is not in it: runs that differ in it alone are
-            comparable.
-        content: 64 hexadecimal digits over names, contents and windows alone.
-        fold: of a cross-validation, the test split, or None where there is one test split.
-        notes: what is left out, and how missing splits were drawn, in words.
+        splits: n names from `SPLITS`.
+        groups: int64, shape (n,): equal for images of one clip and for near-duplicates; -1 for training and validation
+            images of official splits.
+        fingerprint: hash of every image's name, content, class, and official split, drawn test split or fold, and of
+            the windows, 64 hexadecimal digits. A drawn validation split is not included: runs that differ only in it
+            are comparable.
+        content: hash of only the names, contents and windows, 64 hexadecimal digits.
+        fold: the fold of a cross-validation that is the test split, or None if there is one test split.
+        notes: sentences on what is left out and how missing splits were drawn.
     """
 
     scanned: Scan
@@ -54,12 +53,12 @@ class Index:
 
 
 def open_index(scanned: Scan, split_seed: int, *, fold: int | None = None) -> Index:
-    """Return a dataset's index, made if the cache does not hold it; see `assign.assign` for the splits.
+    """Return a dataset's index, from the cache or newly made; see `assign.assign` for the splits.
 
     Args:
-        scanned: the dataset's images, all of which have pixels.
-        split_seed: draws a missing validation split.
-        fold: of a cross-validation, the one that is the test split, or None for one test split, its own or drawn.
+        scanned: the dataset's images, all of which can be decoded.
+        split_seed: seed of a missing validation split.
+        fold: the fold of a cross-validation that is the test split, or None for one test split, official or drawn.
 
     Raises:
         UserError: a split would be empty.
@@ -85,7 +84,7 @@ def open_index(scanned: Scan, split_seed: int, *, fold: int | None = None) -> In
 def _make(scanned: Scan, split_seed: int, fold: int | None) -> pa.Table:
     import pyarrow as pa
 
-    from benchmark.data.splits.assign import assign  # with scipy, which planning does not need
+    from benchmark.data.splits.assign import assign  # imports scipy, which planning does not need
 
     listing, sha256 = scanned.listing, [each.sha256 for each in scanned.facts]
     copies = [each.pixels for each in scanned.facts]
@@ -103,5 +102,5 @@ def _make(scanned: Scan, split_seed: int, fold: int | None) -> pa.Table:
 
 
 def _windows(scanned: Scan) -> list[Reading]:
-    """Return how deep files become pixels, as a row of a digest, or no row without such files."""
+    """Return the reading of deep files as a row of a digest, or no row without such files."""
     return [scanned.reading] if scanned.reading.windows else []

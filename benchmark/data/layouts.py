@@ -28,10 +28,10 @@ def list_dataset(info: DatasetInfo, data_dir: Path | None) -> Listing:
 
     Args:
         info: the catalogue's entry.
-        data_dir: see `data_directory`; used only for datasets that are there.
+        data_dir: see `data_directory`; used only for datasets that are stored there.
 
     Raises:
-        UserError: the dataset is missing, or not in its layout.
+        UserError: the dataset is missing or does not have its layout.
     """
     readers = {
         "folders": _class_folders,
@@ -55,7 +55,7 @@ def _incomplete(info: DatasetInfo, files: Sequence[ListedFile]) -> tuple[str, ..
 
 
 def unpack_dataset(info: DatasetInfo, data_dir: Path | None, progress: Progress | None = None) -> None:
-    """Write the files that `list_dataset` names and does not read: those of an archive's images.
+    """Write the image files of an archive, which `list_dataset` lists without writing them.
 
     Raises:
         UserError: the dataset is missing or not the original, or the cache folder cannot be written.
@@ -68,7 +68,7 @@ def _root(info: DatasetInfo, data: Path) -> Path:
     """Return the first of a layout's roots below the data directory that exists.
 
     Raises:
-        UserError: none does; the message names the folders, the layout, and the command if it can be fetched.
+        UserError: none does; the message names the folders, the layout, and the download command, if any.
     """
     file, folders = info.layout.file, info.layout.splits.values() or [""]
     for root in info.layout.roots:
@@ -88,7 +88,7 @@ def _class_folders(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
     for split, folder in folders:
         if folders_in(root / folder) != sorted(info.classes):
             raise UserError(
-                f"dataset {info.name}: {root / folder} holds the class folders {folders_in(root / folder)}, "
+                f"dataset {info.name}: {root / folder} has the class folders {folders_in(root / folder)}, "
                 f"expected {sorted(info.classes)}. {_fetch_again(info)}"
             )
         found = [
@@ -103,9 +103,9 @@ def _class_folders(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
 
 
 def _clips(layout: Layout, names: list[str]) -> list[str | None]:
-    """Return each name's clip, or None for all names if one of them does not name its clip.
+    """Return each name's clip, or None for all names if one of them does not contain its clip.
 
-    Where clips are numbers, in the order in which pictures were taken, one is called by its first number.
+    If clips are ranges of numbers, in the order in which pictures were taken, a clip is named by its first number.
     """
     matches = [re.fullmatch(layout.clip, name) if layout.clip else None for name in names]
     clips = [match.group(1) if match else None for match in matches]
@@ -123,13 +123,13 @@ def _elpv(_: DatasetInfo, __: Path) -> Iterator[ListedFile]:
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or spec.origin is None:
         raise UserError(
-            "dataset elpv: the PyPI package elpv-dataset is not installed, which holds the images. "
-            "Install it with `pip install elpv-dataset` (or the extra `quick`)."
+            "dataset elpv: the PyPI package elpv-dataset, which contains the images, "
+            "is not installed. Install it with `pip install elpv-dataset` (or the extra `quick`)."
         )
     root = Path(spec.origin).parent / "data"
     table = root / "labels.csv"
     if not table.is_file():
-        raise UserError(f"dataset elpv: {table} is missing. Install the package again: `pip install -I elpv-dataset`.")
+        raise UserError(f"dataset elpv: {table} is missing. Reinstall the package: `pip install -I elpv-dataset`.")
     with table.open(encoding="utf-8", newline="") as lines:
         for number, row in enumerate(csv.reader(lines, delimiter=" ", skipinitialspace=True), start=1):
             try:
@@ -139,7 +139,7 @@ def _elpv(_: DatasetInfo, __: Path) -> Iterator[ListedFile]:
             if probability not in (0.0, 1.0):
                 continue
             if not (root / name).is_file():
-                raise UserError(f"dataset elpv: {root / name} is missing, which {table}:{number} names.")
+                raise UserError(f"dataset elpv: {root / name}, which {table}:{number} names, is missing.")
             yield list_file(root / name, root, int(probability), None)
 
 
@@ -147,7 +147,7 @@ def _generated(info: DatasetInfo, _: Path) -> Iterator[ListedFile]:
     root = control_folder(info.name)
     for split in SPLITS:
         for label, name in enumerate(info.classes):
-            for file in files_below(root / split / name):  # drawn independently: each is a clip of its own
+            for file in files_below(root / split / name):  # drawn independently: each is its own clip
                 yield list_found(file, root, label, split, clip=file.path.relative_to(root).as_posix())
 
 
@@ -158,11 +158,11 @@ def _medmnist(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
 def _pets(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
     """Yield the pets: ``annotations/{trainval,test}.txt`` with lines ``name class-id species breed-id``.
 
-    Of a subset its list names the images, one class a line: ``Abyssinian 1 10 100-104``.
+    Of a subset, a list names the images, one line per class: ``Abyssinian 1 10 100-104``.
 
     Raises:
-        UserError: a list or an image is missing, a line's class is not the one in the image's name, or an image is
-            larger than those of a subset.
+        UserError: a list or an image is missing, a line's class differs from the image's name, or an image is too large
+            for a subset.
     """
     root = _root(info, data)
     part = _part(Path(__file__).with_name(info.layout.part)) if info.layout.part else None
@@ -200,16 +200,16 @@ def _part(path: Path) -> frozenset[str]:
 
 
 def _check_small(info: DatasetInfo, path: Path) -> None:
-    """Refuse an image that is larger than those of a subset: of the same name, but with other pixels."""
+    """Refuse an image that is too large for a subset: it has the right name, but other pixels."""
     try:
         with open_image(path.read_bytes()) as image:
             width, height = image.size
     except BadImage:
-        return  # reported with all that is wrong
+        return  # reported by `check`
     if min(width, height) > info.layout.side:
         raise UserError(
-            f"dataset {info.name}: {path} has {width} x {height} pixels. It is a subset of copies whose shorter side "
-            f"has at most {info.layout.side} pixels, and this may be an image of the original, which is the dataset "
+            f"dataset {info.name}: {path} has {width} x {height} pixels. This dataset is a subset of copies whose "
+            f"shorter side has at most {info.layout.side} pixels; this image may be from the original, the dataset "
             f"pets. Expected: {info.source}."
         )
 
@@ -231,7 +231,7 @@ def _flowers(info: DatasetInfo, data: Path) -> Iterator[ListedFile]:
 
 
 def _numbers(info: DatasetInfo, path: Path, key: str) -> list[int]:
-    import scipy.io  # 0.2 s, for one dataset
+    import scipy.io  # takes 0.2 s, and only one dataset needs it
 
     return _read(info, path, lambda path: [int(value) for value in scipy.io.loadmat(path)[key].ravel()])
 
@@ -251,5 +251,5 @@ def _image(info: DatasetInfo, root: Path, name: str, label: int, split: SplitNam
 
 def _fetch_again(info: DatasetInfo) -> str:
     if not info.downloads:
-        return f"Put there: {info.source}."
+        return f"Expected there: {info.source}."
     return f"Move the folder away and fetch it again with `python -m benchmark datasets prepare {info.name}`."

@@ -1,4 +1,4 @@
-"""A list of unopened image files: the common result of all layouts."""
+"""List of unopened image files, the common result of all layouts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class ListedFile:
         path: the file.
         label: position in the classes.
         split: the official split, or None if the dataset has no splits.
-        clip: the clip, patient or other group it was taken from, by its name or its table, or None if neither says.
-        problem: why it cannot be opened, known without trying (`benchmark.data.tree.Found`), or None.
+        clip: the clip, patient or other group, from the file's name or a table, or None if unknown.
+        problem: the reason why it cannot be opened, if known without trying (`benchmark.data.tree.Found`), else None.
     """
 
     id: str
@@ -37,12 +37,12 @@ class ListedFile:
 
 @dataclass(frozen=True)
 class Remark:
-    """Something below a dataset's folder that its owner should know how it is taken.
+    """Something in a user's folder that was left out, or read in a way that the user should know.
 
     Attributes:
-        text: one line, which begins with ``left out`` or ``taken``.
-        names: of the files or folders, sorted.
-        matters: whether images may be missed by it: every run prints it, and its record notes it.
+        text: one line, which starts with ``left out`` or ``taken``.
+        names: names of the files or folders, sorted.
+        matters: whether images may be missing because of it; every run then prints it, and its record notes it.
     """
 
     text: str
@@ -58,12 +58,12 @@ class Listing:
     """A dataset's files in the order of their ids.
 
     Attributes:
-        name: the dataset's name, fit for a file name.
+        name: the dataset's name, usable in file names.
         source: a catalogue name, or ``folder:PATH``.
         classes: names in label order.
-        files: all of them.
-        notes: facts that a reader of results must know, e.g. that images are missing.
-        remarks: what of a user's folder is left out, or taken in a way that may surprise.
+        files: all files.
+        notes: facts that readers of results must know, e.g. that images are missing.
+        remarks: parts of a user's folder that are left out, or read in a way that may surprise.
     """
 
     name: str
@@ -80,11 +80,11 @@ class Listing:
 
     @property
     def important(self) -> tuple[Remark, ...]:
-        """The remarks by which images may be missed."""
+        """The remarks that may mean missing images."""
         return tuple(remark for remark in self.remarks if remark.matters)
 
     def part(self, keep: Iterable[bool], note: str) -> Listing:
-        """Return some of the files; the note says why the others are left out.
+        """Return a listing of some files; the note says why the others are left out.
 
         Raises:
             UserError: a class has no file left.
@@ -94,7 +94,7 @@ class Listing:
         return make_listing(self.name, self.source, self.classes, files, notes=notes, remarks=self.remarks)
 
     def uses_folds(self, evaluation: Evaluation) -> bool:
-        """Whether it is evaluated by cross-validation, see `rules.uses_folds`: if incomplete as if complete."""
+        """Whether it is evaluated by cross-validation, see `rules.uses_folds`; missing images do not change that."""
         images = CATALOGUE[self.source].images if self.source in CATALOGUE else self.sizes
         return uses_folds(images, evaluation)
 
@@ -111,12 +111,12 @@ def make_listing(
     """Return a listing, its files sorted by id.
 
     Raises:
-        UserError: a class has no image, or two files have one id.
+        UserError: a class has no image, or two files have the same id.
     """
     ordered = tuple(sorted(files, key=lambda file: file.id))
     for one, other in itertools.pairwise(ordered):
         if one.id == other.id:
-            raise UserError(f"dataset {source}: two files are called {one.id}, written as text. Rename one of them.")
+            raise UserError(f"dataset {source}: two file names are the same as text, {one.id}. Rename one of them.")
     present = {file.label for file in ordered}
     empty = [word for label, word in enumerate(classes) if label not in present]
     if empty:
@@ -130,13 +130,13 @@ def list_file(path: Path, root: Path, label: int, split: SplitName | None, clip:
 
 
 def list_found(found: Found, root: Path, label: int, split: SplitName | None, clip: str | None = None) -> ListedFile:
-    """Return the entry of a file below a root, or of what lies in the place of one."""
+    """Return the entry of a file below a root, or of something else found in its place."""
     name = as_text(found.path.relative_to(root).as_posix())
     return ListedFile(name, found.path, label, split, clip, found.problem)
 
 
 def files_below(folder: Path) -> Iterator[Found]:
-    """Yield the files of a folder and its subfolders; hidden files and those of systems are left out."""
+    """Yield the files of a folder and its subfolders, except for hidden files and system files."""
     return Tree(folder).walk(folder, notes=False)
 
 

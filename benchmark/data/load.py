@@ -1,4 +1,4 @@
-"""From a matrix's dataset entry to decoded images with splits."""
+"""Loading of a matrix's dataset entry: decoded images with splits."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ Labels = NDArray[np.int64]
 
 
 def list_files(source: DatasetSource, data_dir: Path | None = None) -> Listing:
-    """Return the files of a dataset, of all its classes.
+    """Return the files of all classes of a dataset.
 
     Raises:
-        UserError: it is missing, or not in its layout.
+        UserError: it is missing or does not have its layout.
     """
     return list_folder(source) if source.is_folder else list_dataset(CATALOGUE[source.name], data_dir)
 
 
 def list_unpacked(source: DatasetSource, data_dir: Path | None = None, progress: Progress | None = None) -> Listing:
-    """Return `list_files`, of an archive with every file written; ``progress`` is called with "unpacking"."""
+    """Return `list_files`, with the files of an archive written; ``progress`` is called with "unpacking"."""
     listing = list_files(source, data_dir)
     if not source.is_folder:
         unpack_dataset(CATALOGUE[source.name], data_dir, progress)
@@ -64,26 +64,26 @@ def load_dataset(
     on_leak: OnLeak = "refuse",
     progress: Progress | None = None,
 ) -> PreparedDataset:
-    """Return a dataset decoded at one size, its splits complete, ``limit`` and ``classes`` applied.
+    """Return a dataset decoded at one size, with complete splits, after ``limit`` and ``classes``.
 
-    Whatever is missing is made first, once for all processes: the index, the drawn splits, the decoded images. If they
-    exist, this only lists the files and maps the images into memory.
+    The index, the drawn splits and the decoded images are made first if they are missing, once for all processes. If
+    they exist, the files are only listed, and the images mapped into memory.
 
     Args:
         source: the images.
-        split_seed: draws a missing validation split and chooses the images under ``limit``.
+        split_seed: seed of a missing validation split, and of the images under ``limit``.
         image_size: both sides after resizing, pixels.
-        grey: one channel of luma, taken before resizing, instead of three of colour.
+        grey: whether to return one channel of luma, computed before resizing, instead of three of colour.
         data_dir: see `data_directory`.
-        evaluation: how a dataset without a test split of its own is tested, see `rules.uses_folds`.
-        seed: of the run; chooses the fold (seed modulo 5) of a cross-validation, nothing else.
-        on_bad_image: refuse images that cannot be decoded, or leave them out and say how many in the notes.
+        evaluation: how a dataset without an official test split is tested, see `rules.uses_folds`.
+        seed: the run's seed; here it only chooses the fold (seed modulo 5) of a cross-validation.
+        on_bad_image: whether images that cannot be decoded are refused, or left out and counted in the notes.
         on_leak: see `rules.OnLeak`.
-        progress: called with (what is being done, items done, items in all).
+        progress: called with (stage, items done, items in total).
 
     Raises:
-        UserError: the dataset is missing or not in its layout, has images that cannot be decoded, has no colour and is
-            asked for it, or the cache folder cannot be written.
+        UserError: the dataset is missing or does not have its layout, has images that cannot be decoded, has no colour
+            but is to be loaded in colour, or the cache folder cannot be written.
     """
     colourless = f"dataset {source.name} has no colour: rgb would be grey-3ch under another name. Use a grey mode."
     if not grey and not source.has_colour:
@@ -124,7 +124,7 @@ def load_thumbnails(
     on_bad_image: OnBadImage = "refuse",
     on_leak: OnLeak = "refuse",
 ) -> PreparedDataset:
-    """Return what `load_dataset` does for grey images of `THUMBNAIL` pixels; the index has them, nothing is decoded.
+    """Return `load_dataset` for grey images of `THUMBNAIL` pixels; they are in the scan, so nothing is decoded.
 
     Raises:
         UserError: as `load_dataset`.
@@ -148,14 +148,14 @@ def _prepared(
     images: NDArray[np.uint8],
     index: Index,
 ) -> PreparedDataset:
-    """Return the dataset of images in the listing's order, ``limit`` and ``classes`` applied."""
+    """Return the dataset of images in the listing's order, after ``limit`` and ``classes``."""
     listing = index.scanned.listing
     classes, new_label = source.classes or listing.classes, _new_labels(source, listing.classes)
     train, validation = _split(index, "train", new_label), _split(index, "validation", new_label)
     if source.limit is not None and source.limit < len(train):
         of_validation = count_limited_validation(source.limit, len(train), len(validation), len(classes))
         groups = index.groups[validation.rows]
-        groups[groups < 0] = -1 - np.arange((groups < 0).sum())  # unknown: each image by itself
+        groups[groups < 0] = -1 - np.arange((groups < 0).sum())  # unknown: each image is its own group
         kept = limited(validation.labels, groups, of_validation, classes, split_seed, least_of_a_class=LEAST_OF_A_CLASS)
         validation = _part(validation, kept)
         train = _part(train, limited(train.labels, np.arange(len(train)), source.limit, classes, split_seed))
@@ -185,7 +185,7 @@ def test_groups(
     on_bad_image: OnBadImage = "refuse",
     on_leak: OnLeak = "refuse",
 ) -> tuple[dict[str, str], str]:
-    """Return `PreparedDataset.test_groups` of a dataset, and its fingerprint; nothing is decoded beyond its index.
+    """Return `PreparedDataset.test_groups` of a dataset, and its fingerprint; only its index is made.
 
     Raises:
         UserError: as `load_dataset`.
@@ -234,9 +234,9 @@ def _new_labels(source: DatasetSource, classes: Sequence[str]) -> Labels:
 
 
 def _test_groups(index: Index) -> dict[str, str]:
-    """Return the name of each test image's group: its clip if it is exactly one clip, else its first image's id.
+    """Return the name of each test image's group: its clip if it is exactly one clip, else the id of its first image.
 
-    No two groups share a name, whatever clips are called.
+    No two groups share a name, whatever the names of clips.
     """
     files = index.scanned.listing.files
     tested = [row for row, split in enumerate(index.splits) if split == "test" or index.fold is not None]
@@ -258,10 +258,12 @@ def _test_groups(index: Index) -> dict[str, str]:
 
 
 def _own_tests(listing: Listing, evaluation: Evaluation) -> tuple[str, ...]:
-    """Return a note where an official test split is kept that is small, or that folds could have replaced."""
+    """Return a note if an official test split is kept although it is small, or although folds were requested."""
     tests = listing.sizes["test"]
     small = listing.source.startswith(FOLDER) and tests < FEWEST
-    return (f"test split: its own, {tests} images, is kept",) if tests and (small or evaluation == "folds") else ()
+    return (
+        (f"test split: the given one of {tests} images is kept",) if tests and (small or evaluation == "folds") else ()
+    )
 
 
 def _split(index: Index, split: SplitName, new_label: Labels) -> Split:
@@ -280,10 +282,10 @@ def _part(split: Split, kept: Labels) -> Split:
 def check_dataset(
     source: DatasetSource, data_dir: Path | None = None, progress: Progress | None = None
 ) -> tuple[Listing, list[Finding]]:
-    """Return a dataset's files and everything found about them, errors first.
+    """Return a dataset's files and all findings about them, errors first.
 
     Raises:
-        UserError: the dataset is missing, or not in its layout.
+        UserError: the dataset is missing or does not have its layout.
     """
     scanned = scan(list_unpacked(source, data_dir, progress), source, progress)
     found = check(scanned)

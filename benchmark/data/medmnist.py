@@ -1,8 +1,8 @@
-"""An archive of MedMNIST: six arrays in one .npz file, taken apart once into a file per image in the cache folder.
+"""MedMNIST archives: six arrays in one .npz file, unpacked once into one file per image in the cache folder.
 
-Each split has ``images``, uint8, shape (n, side, side), and ``labels``, whole numbers, shape (n, 1). The files are PGM:
-a header before the very bytes of the array, without an encoder whose version would decide their hashes. They take a
-byte a pixel, and at least one block of the disk each.
+Each split has ``images``, uint8, shape (n, side, side), and ``labels``, whole numbers, shape (n, 1). The files are PGM,
+a header followed by the bytes of the array, so that their hashes do not depend on the version of an encoder. They take
+one byte per pixel, and at least one disk block each.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from benchmark.locations import cache_directory
 
 _WORDS: Mapping[SplitName, str] = {"train": "train", "validation": "val", "test": "test"}
 _MEMBERS = sorted(f"{word}_{what}.npy" for word in _WORDS.values() for what in ("images", "labels"))
-_REPORTED = 1000  # images between two reports of progress
+_REPORTED = 1000  # images between two progress reports
 
 
 def list_archive(info: DatasetInfo, path: Path) -> Iterator[ListedFile]:
     """Yield the images of an archive by split and position in its array, ``test/00012``; `unpack_archive` writes them.
 
-    Only headers and labels are read, and the archive's hash, which is kept.
+    Only headers and labels are read, and the entire archive once for its hash.
 
     Raises:
-        UserError: the archive cannot be read, or is not as the catalogue describes it.
+        UserError: the archive cannot be read, or does not match the catalogue.
     """
     labels, folder = _labels(info, path), _folder(info, path)
     for split, of_split in labels.items():
@@ -51,13 +51,13 @@ def unpack_archive(info: DatasetInfo, path: Path, progress: Progress | None = No
 
     Args:
         info: the catalogue's entry.
-        path: the archive, which `list_archive` has read.
+        path: the archive, which has passed `list_archive`.
         progress: called with "unpacking".
 
     Raises:
         UserError: it is not the original, or the cache folder cannot be written.
     """
-    from benchmark.data.download.web import matches  # with clients, which nothing else needs here
+    from benchmark.data.download.web import matches  # imports HTTP clients, which nothing else here needs
 
     with building_folder(_folder(info, path)) as temporary:
         if temporary is None:
@@ -82,7 +82,7 @@ def unpack_archive(info: DatasetInfo, path: Path, progress: Progress | None = No
 
 
 def _name(info: DatasetInfo, split: SplitName, position: int) -> str:
-    """Return an image's id; numbers of one split have as many digits, so that ids sort as the array does."""
+    """Return an image's id; all ids of a split have equally many digits, and so sort in the order of the array."""
     digits = max(5, len(str(info.images[split] - 1)))
     return f"{split}/{position:0{digits}d}"
 
@@ -95,12 +95,12 @@ def _folder(info: DatasetInfo, path: Path) -> Path:
 
 
 def _labels(info: DatasetInfo, path: Path) -> dict[SplitName, NDArray[Any]]:
-    """Return the labels of each split, shape (n,), everything else about the archive checked but its pixels."""
+    """Return the labels of each split, shape (n,), after a check of everything in the archive except the pixels."""
     found = {}
     try:
         with zipfile.ZipFile(path) as archive:
             if sorted(archive.namelist()) != _MEMBERS:
-                raise _refused(info, path, f"holds {', '.join(archive.namelist())} and not {', '.join(_MEMBERS)}")
+                raise _refused(info, path, f"contains {', '.join(archive.namelist())} instead of {', '.join(_MEMBERS)}")
             for split, number in info.images.items():
                 for what, shape in (("images", (number, info.layout.side, info.layout.side)), ("labels", (number, 1))):
                     member = f"{_WORDS[split]}_{what}.npy"
@@ -108,31 +108,31 @@ def _labels(info: DatasetInfo, path: Path) -> dict[SplitName, NDArray[Any]]:
                         shape_found, by_columns, kind = _read_header(file)
                         length = archive.getinfo(member).file_size - file.tell()
                     if kind.hasobject:
-                        raise _refused(info, path, f"holds Python objects in {member}, which are not read: pickle")
+                        raise _refused(info, path, f"contains pickled Python objects in {member}, which are not read")
                     wanted = kind == np.uint8 and not by_columns if what == "images" else kind.kind in "iu"
                     if shape_found != shape or not wanted:
                         meant = f"{'uint8' if what == 'images' else 'whole numbers'} of shape {shape}"
-                        raise _refused(info, path, f"has {kind} of shape {shape_found} as {member} and not {meant}")
+                        raise _refused(info, path, f"has {kind} of shape {shape_found} as {member} instead of {meant}")
                     if length != kind.itemsize * math.prod(shape):
-                        raise _refused(info, path, f"is damaged: {member} is shorter or longer than it says")
+                        raise _refused(info, path, f"is damaged: the length of {member} differs from its header")
                 with archive.open(member) as file:
                     found[split] = npy.read_array(file, allow_pickle=False).ravel()
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise _refused(info, path, f"is damaged or cut short ({error})") from None
+        raise _refused(info, path, f"is damaged or truncated ({error})") from None
     except OSError as error:
         raise UserError(f"dataset {info.name}: {path} cannot be read ({error.strerror}).") from None
     for split, labels in found.items():
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(info.classes):
-            raise _refused(info, path, f"has labels in {split} that are none of 0 to {len(info.classes) - 1}")
+            raise _refused(info, path, f"has labels in {split} that are not from 0 to {len(info.classes) - 1}")
     return found
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return shape, whether columns come first, and type of the array that follows."""
+    """Return shape, whether the order is Fortran's, and type of the array that follows."""
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     version = npy.read_magic(file)
     if version not in readers:
-        raise ValueError(f"an array of version {version} of NumPy's format")
+        raise ValueError(f"unknown version {version} of NumPy's array format")
     found: tuple[tuple[int, ...], bool, np.dtype[Any]] = readers[version](file)
     return found
 
@@ -140,5 +140,5 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
 def _refused(info: DatasetInfo, path: Path, why: str) -> UserError:
     return UserError(
         f"dataset {info.name}: {path} {why}. Move it away and fetch the original with "
-        f"`python -m benchmark datasets prepare {info.name}`; images of your own are read as folder:PATH."
+        f"`python -m benchmark datasets prepare {info.name}`; your own images are read as folder:PATH."
     )

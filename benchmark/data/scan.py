@@ -1,8 +1,8 @@
-"""The one pass over the files of a dataset: what opening each of them found, on which `check` and every run rest.
+"""The single pass over the files of a dataset, whose results `check` and every run use.
 
-It is kept as Parquet in the cache folder under the hash of the files' contents: files which were only touched or moved,
-and copies of a dataset, are not opened again. Deep files, of more than 8 bits a sample, are opened twice: for their
-values, from which the windows follow, and then for the pixels that the windows make of them.
+Results are cached as Parquet, by a hash of the files' contents: files that were only touched or moved, and copies of a
+dataset, are not opened again. Deep files, with more than 8 bits per sample, are opened twice: for their values, which
+determine the windows, and then for the pixels that result from the windows.
 """
 
 from __future__ import annotations
@@ -60,26 +60,26 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VERSION = 7
-"""Version of the files of scans and indexes; raised whenever their columns, or the way splits are drawn, change."""
+"""Version of cached scans and indexes; increased whenever their columns, or the way splits are drawn, change."""
 
 MOST_BYTES = 1 << 30
-"""Size of the largest file that is read: `MAX_PIXELS` in four channels of 16 bits are smaller, and a film is larger."""
+"""Largest file that is read, bytes: more than `MAX_PIXELS` with four channels of 16 bits, less than a film."""
 
 
 class Facts(NamedTuple):
-    """One file.
+    """Facts about one file.
 
     Attributes:
-        sha256: of its content, 64 hexadecimal digits, or empty if it cannot be read.
-        problem: why it has no pixels, or None.
-        kinds: what is unusual about it, words of `benchmark.data.check.KINDS`.
-        pixels: a hash that is equal for copies: files of equal pixels, whatever their names, containers and metadata.
-            This and the next two are None without pixels.
+        sha256: hash of its content, 64 hexadecimal digits, or empty if it cannot be read.
+        problem: the reason why it has no pixels, or None.
+        kinds: what is unusual about it, keys of `benchmark.data.check.KINDS`.
+        pixels: a hash that is equal for copies, i.e. files with equal pixels, whatever their names, containers and
+            metadata. This and the next two are None if there are no pixels.
         colour: see `pixels.has_colour`.
         thumbnail: see `pixels.thumbnail`.
-        clipped: number of its values outside of its window, 0 for a file of at most 8 bits a sample.
-        container, holds, stated: see `pixels.Deep`; None for a file of at most 8 bits a sample.
-        low, high: a deep file's smallest and largest value, else None.
+        clipped: number of values outside of its window; 0 for a file with at most 8 bits per sample.
+        container, holds, stated: see `pixels.Deep`; None for a file with at most 8 bits per sample.
+        low, high: smallest and largest value of a deep file, else None.
     """
 
     sha256: str
@@ -98,14 +98,15 @@ class Facts(NamedTuple):
 
 @dataclass(frozen=True)
 class Scan:
-    """The files of a dataset, and what opening each found.
+    """The files of a dataset and the facts about each.
 
     Attributes:
         listing: the files.
-        facts: of each of them, in the same order.
-        reading: how they become pixels.
-        described: the windows in words, one line for each.
-        unclear: why the windows are not known, or None. Those in ``reading`` are good enough to look at the images.
+        facts: facts about each file, in the same order.
+        reading: the way from files to pixels.
+        described: the windows in words, one line per window.
+        unclear: the reason why the windows are unknown, or None. Those in ``reading`` are then only good enough for
+            looking at the images.
     """
 
     listing: Listing
@@ -127,7 +128,7 @@ class Scan:
 
     @cached_property
     def identity(self) -> str:
-        """64 hexadecimal digits over every file's name, content, class, official split and clip."""
+        """Hash of every file's name, content, class, official split and clip, 64 hexadecimal digits."""
         rows = [
             [file.id, each.sha256, self.listing.classes[file.label], file.split, *([file.clip] if file.clip else [])]
             for file, each in zip(self.listing.files, self.facts, strict=True)
@@ -136,7 +137,7 @@ class Scan:
 
     @property
     def dim(self) -> list[str]:
-        """The ids of deep images that keep fewer than `FEWEST_LEVELS` of more values, dark ones or of fewer bits."""
+        """The ids of deep images that keep fewer than `FEWEST_LEVELS` of more values: dark, or with fewer bits."""
         found = []
         for file, each in zip(self.listing.files, self.facts, strict=True):
             window = self.reading.windows.get(each.container or "")
@@ -148,7 +149,7 @@ class Scan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The windows in words, and how many images lose values to them."""
+        """The windows in words, and the number of images that lose values or grey levels in them."""
         notes, images = [*self.described], len(self.facts)
         clipped = sum(each.clipped > 0 for each in self.facts)
         if clipped and not self.reading.clip:
@@ -159,28 +160,28 @@ class Scan:
 
     @property
     def windows(self) -> tuple[tuple[str, Window], ...] | None:
-        """The windows as a matrix keeps them, or None without deep files."""
+        """The windows as a matrix stores them, or None if there are no deep files."""
         return tuple(sorted(self.reading.windows.items())) or None
 
     def require(self, content: str | None) -> None:
-        """Refuse other files than those of a matrix, and files whose values can be read in two ways.
+        """Refuse files that differ from those of a matrix, and files whose values can be read in two ways.
 
         Args:
-            content: their `identity`, or None if the matrix does not know it yet.
+            content: the `identity` in the matrix, or None if it is not known yet.
 
         Raises:
-            UserError: these are others, or it is not clear which of their values are black and white.
+            UserError: the files differ, or it is unclear which values are black and white.
         """
         if self.unclear is not None:
             raise UserError(self.unclear)
         if content not in (None, self.identity):
             raise UserError(
                 f"{self.listing.source}: its images, classes, splits or groups have changed since the matrix was made. "
-                "Give the new ones results of their own with --name, and take `content` out of the matrix."
+                "Give the new ones separate results with --name, and remove `content` from the matrix."
             )
 
     def part(self, keep: Iterable[bool], note: str) -> Scan:
-        """Return some of the files; the note says why the others are left out, and is added to the listing's.
+        """Return a scan of some files; the note says why the others are left out, and is added to the listing's.
 
         Raises:
             UserError: a class has no image left.
@@ -191,15 +192,15 @@ class Scan:
 
 
 def scan(listing: Listing, source: DatasetSource, progress: Progress | None = None) -> Scan:
-    """Open every file of a dataset, unless the cache says what that found.
+    """Return the scan of a dataset, from the cache or by opening every file.
 
     Args:
         listing: the files.
-        source: says how they are read; windows that it has are taken as they are.
-        progress: called with "hashing", "reading" and "scaling", where there is something to hash, read and scale.
+        source: entry of the matrix, which says how files are read; its windows, if any, are used as they are.
+        progress: called with "hashing", "reading" and "scaling", if there is something to hash, read or scale.
 
     Raises:
-        UserError: a file changes meanwhile, or the cache folder cannot be written.
+        UserError: a file changes during the scan, or the cache folder cannot be written.
     """
     paths = [file.path for file in listing.files]
     hashed = [
@@ -238,7 +239,7 @@ def scan(listing: Listing, source: DatasetSource, progress: Progress | None = No
 
 
 def _with_windows(scanned: Scan, source: DatasetSource, pools: Mapping[str, Pool]) -> Scan:
-    """Return a scan with the windows of its deep files, or with the reason why they are not clear."""
+    """Return a scan with the windows of its deep files, or with the reason why they are unclear."""
     listing = scanned.listing
     values = [
         Values(
@@ -259,7 +260,7 @@ def _with_windows(scanned: Scan, source: DatasetSource, pools: Mapping[str, Pool
 
 
 def cached(name: str, key: str, make: Callable[[], pa.Table]) -> pa.Table:
-    """Return a table of the cache, made first if it is missing or damaged; see `locations.cache_file`."""
+    """Return a table from the cache, made first if it is missing or damaged; see `locations.cache_file`."""
     from pyarrow.parquet import write_table
 
     target = cache_file("index", name, key)
@@ -274,7 +275,7 @@ def cached(name: str, key: str, make: Callable[[], pa.Table]) -> pa.Table:
 
 
 def digest(rows: Iterable[Sequence[object]]) -> str:
-    """Return 64 hexadecimal digits over rows of texts and numbers."""
+    """Return the SHA-256 of rows of strings and numbers, 64 hexadecimal digits."""
     found = hashlib.sha256()
     for row in rows:
         found.update(json.dumps(row).encode() + b"\n")
@@ -334,7 +335,7 @@ def _rows(table: pa.Table) -> list[Facts]:
 
 
 def _read(file: tuple[Path, Hashed]) -> bytes | Facts:
-    """Return a file's bytes, or what is known of one that is not read."""
+    """Return a file's bytes, or the facts about a file that is not read."""
     path, (sha256, problem) = file
     if problem is not None:
         return Facts(sha256, problem, ["unreadable"])
@@ -343,14 +344,14 @@ def _read(file: tuple[Path, Hashed]) -> bytes | Facts:
             return Facts(sha256, f"larger than {MOST_BYTES >> 30} GiB", ["enormous"])
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read any more ({error.strerror}). Run the command again.") from None
+        raise UserError(f"{path}: can no longer be read ({error.strerror}). Run the command again.") from None
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(f"{path}: its content changes while it is read. Run the command again when it is complete.")
+        raise UserError(f"{path}: its content changed while it was read. Run the command again once it is complete.")
     return content
 
 
 def _inspect(file: tuple[Path, Hashed], frames: Frames) -> tuple[Facts, Pool | None]:
-    """Return what is known of a file before windows are, and the values of a deep one."""
+    """Return the facts about a file that need no windows, and the values of a deep file."""
     content, sha256 = _read(file), file[1].sha256
     if isinstance(content, Facts):
         return content, None
@@ -376,7 +377,7 @@ def _inspect(file: tuple[Path, Hashed], frames: Frames) -> tuple[Facts, Pool | N
 
 
 def _look(file: tuple[Path, Hashed], reading: Reading) -> Facts:
-    """Return what a deep file is, seen through its window."""
+    """Return the facts about a deep file, seen through its window."""
     content, sha256 = _read(file), file[1].sha256
     if isinstance(content, Facts):
         return content
@@ -394,7 +395,7 @@ def _seen(facts: Facts, image: Image.Image) -> Facts:
 
 
 def _hash_pixels(image: Image.Image) -> str:
-    """Return a hash of the size and the channels, of which equal ones count once: grey saved in colour is grey."""
+    """Return a hash of the size and the channels; grey saved as colour counts as grey."""
     channels = [channel.tobytes() for channel in image.split()]
     is_grey = all(channel == channels[0] for channel in channels)
     found = hashlib.sha256(repr(image.size).encode())
@@ -415,6 +416,6 @@ def _container(content: bytes) -> list[str]:
                 "RGBA": image.has_transparency_data and image.mode != "P",
                 "EXIF-rotated": has_exif and image.getexif().get(ORIENTATION, 1) != 1,
             }
-    except Exception:  # not Pillow's, or damaged: `read_file` says it
+    except Exception:  # not for Pillow, or damaged: `read_file` reports it
         return []
     return [kind for kind, applies in kinds.items() if applies]

@@ -1,4 +1,4 @@
-"""The images that a matrix asks for: a name, a number of images, a choice of classes, the folders of the splits."""
+"""Entry of a dataset in a matrix: name, number of images, choice of classes, folders of the splits."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from benchmark.words import listed
 
 
 def check_name(name: str) -> str:
-    """Return a dataset's name; of a folder that has none of its own in it (``folder:.``) the complete path.
+    """Return a dataset's name; for a path without a folder's name (``folder:.``), with the absolute path.
 
     Raises:
-        ValueError: it is neither in the catalogue nor a folder's.
+        ValueError: it is neither in the catalogue nor a folder.
     """
     if name.startswith(FOLDER) and name != FOLDER:
         path = Path(name.removeprefix(FOLDER))
@@ -34,52 +34,52 @@ def check_name(name: str) -> str:
 def _is_there(name: str) -> bool:
     try:
         return Path(name).expanduser().exists()
-    except (OSError, RuntimeError):  # no name of a file, or of an unknown user's home
+    except (OSError, RuntimeError):  # not a valid file name, or the home of an unknown user
         return False
 
 
 DatasetName = Annotated[str, AfterValidator(check_name)]
 
 _OF_FOLDERS = ("splits", "value_range", "frames", "content", "colour", "folds", "windows")
-"""Keys of a folder's entry alone."""
+"""Keys that only a folder's entry may have."""
 
 _NOT_DECISIVE = {"splits", "colour", "folds"}
-"""Keys that follow from others: a folder's content has the splits, its images decide colour and folds."""
+"""Keys that follow from others: a folder's content includes the splits, its images decide colour and folds."""
 
 _USUAL = ("value_range", "frames", "windows")
-"""Keys whose default keeps out of hashes."""
+"""Keys that enter hashes only if they differ from their default."""
 
 
 class Splits(Frozen):
     """The folders of the splits of a user's own images: paths below the folder, with ``/``.
 
-    Without a test folder the test images are drawn from the training images, and so are those of validation.
+    Without a test folder the test images are drawn from the training images, and so are the validation images.
     """
 
     train: NonEmpty
     """The folder of the training images."""
     validation: NonEmpty | None = None
-    """That of the validation images; not without ``test``."""
+    """The folder of the validation images; not without ``test``."""
     test: NonEmpty | None = None
-    """That of the test images."""
+    """The folder of the test images."""
 
     @property
     def folders(self) -> dict[SplitName, str]:
-        """The folder of each split that is named."""
+        """Split -> its folder, for the splits that are named."""
         named = {split: getattr(self, split) for split in SPLITS}
         return {split: folder for split, folder in named.items() if folder is not None}
 
     @model_validator(mode="after")
     def _folders_of_their_own(self) -> Splits:
         if self.test is None and self.validation is not None:
-            raise ValueError("validation is named, and test is not: of two folders the second is the test split")
+            raise ValueError("validation is named, but test is not: of two folders the second is the test split")
         folders = [PurePosixPath(folder) for folder in self.folders.values()]
         for folder in folders:
             if folder.is_absolute() or ".." in folder.parts or not folder.parts:
-                raise ValueError(f"{str(folder)!r} is not a folder below the dataset's: name it as it is called there")
+                raise ValueError(f"{str(folder)!r} is not a folder below the dataset's folder")
         distinct(tuple(map(str, folders)))
         if any(one != other and one.is_relative_to(other) for one in folders for other in folders):
-            raise ValueError("one of the folders lies in another one: its images would be in both splits")
+            raise ValueError("one of the folders is inside another one: its images would be in both splits")
         return self
 
 
@@ -87,31 +87,31 @@ class DatasetSource(Frozen):
     """A dataset as a matrix names it: a catalogue name or ``folder:PATH``, and the part of it that is used."""
 
     name: DatasetName
-    """A name of the catalogue (``python -m benchmark datasets list``), or ``folder:PATH``: images of your own, which
-    enter the id by their content."""
+    """A name of the catalogue (``python -m benchmark datasets list``), or ``folder:PATH``: your own images, which enter
+    the id by their content."""
     limit: Count | None = None
-    """Training images, stratified, drawn from ``split_seed``, or ``null`` for all. Validation images are limited in
-    proportion (to no fewer than 20 and 2 per class, group by group), test images never."""
+    """Number of training images, a stratified draw from ``split_seed``, or ``null`` for all. Validation images are
+    limited in proportion (to at least 20 and 2 per class, group by group), test images never."""
     classes: tuple[NonEmpty, ...] | None = None
-    """Two or more of the dataset's classes, in label order, or ``null`` for all. Of a folder that can be read in two
-    ways they also say which folders are the classes."""
+    """Two or more of the dataset's classes, in label order, or ``null`` for all. For a folder that can be read in two
+    ways, they also say which folders are the classes."""
     splits: Splits | None = None
-    """Of a folder: the folders of the splits below it, if their names do not say it. Without ``test`` it is drawn from
-    ``train``. Part of the id by the content."""
+    """For a folder: the folders of the splits below it, if their names do not say it. Without ``test``, the test split
+    is drawn from ``train``. Part of the id through the content."""
     value_range: ValueRange = "auto"
-    """Of a folder with files of more than 8 bits per sample: which value is black and which white."""
+    """For a folder with files of more than 8 bits per sample: which value is black and which white."""
     frames: Frames = "refuse"
-    """Of a folder with animations, stacks of pages or slices: ``refuse`` names them as bad images, ``first`` takes the
-    first one of each."""
+    """For a folder with animations, stacks of pages or slices: ``refuse`` reports them as bad images, ``first`` uses
+    the first image of each."""
     content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """Hash of a folder's images, classes and splits, filled in by ``run`` in ``results/<name>/matrix.yaml``."""
     colour: bool | None = None
-    """Whether a folder's images have colour, filled in likewise. Not part of the id."""
+    """Whether a folder's images have colour, also filled in by ``run``. Not part of the id."""
     folds: bool | None = None
-    """Whether a folder is evaluated by folds, filled in likewise. Not part of the id."""
+    """Whether a folder is evaluated by folds, also filled in by ``run``. Not part of the id."""
     windows: Windows | None = None
-    """Which values are black and white in a folder's files of more than 8 bits per sample, by their type; filled in
-    likewise, or ``null`` without such files."""
+    """Which values are black and white in a folder's files of more than 8 bits per sample, by their type; also filled
+    in by ``run``, or ``null`` if there are no such files."""
 
     @property
     def is_folder(self) -> bool:
@@ -129,7 +129,7 @@ class DatasetSource(Frozen):
 
     @property
     def unread(self) -> DatasetSource:
-        """The same as before its images were read."""
+        """This entry as it was before its images were read."""
         return self.model_copy(update={"content": None, "windows": None})
 
     @property
@@ -139,7 +139,7 @@ class DatasetSource(Frozen):
 
     @property
     def portable(self) -> DatasetSource:
-        """The same without a path of this machine: a folder is named by its last part and identified by its content."""
+        """This entry without paths of this machine: a folder by its last part, identified by its content."""
         if not self.is_folder:
             return self
         return self.model_copy(update={"name": FOLDER + (PurePath(self.name.removeprefix(FOLDER)).name or "folder")})
@@ -149,7 +149,7 @@ class DatasetSource(Frozen):
         """Values that decide the images, for hashes: a folder by its content, without its path.
 
         Raises:
-            ValueError: a folder whose content is not known yet.
+            ValueError: the content of a folder is not known yet.
         """
         usual = {key for key in _USUAL if getattr(self, key) == _default(key)}
         if not self.is_folder:
@@ -162,7 +162,7 @@ class DatasetSource(Frozen):
     def _classes_of_the_dataset(self) -> DatasetSource:
         of_folders = [key for key in _OF_FOLDERS if getattr(self, key) != _default(key)]
         if of_folders and not self.is_folder:
-            raise ValueError(f"{listed(of_folders)}: only a folder's entry has it; {self.name} is known")
+            raise ValueError(f"{listed(of_folders)}: only for a folder; {self.name} is in the catalogue")
         if self.classes is not None:
             known = self.classes if self.is_folder else CATALOGUE[self.name].classes
             for wanted in self.classes:

@@ -1,4 +1,4 @@
-"""Names that are one to a reader, whatever their characters."""
+"""Names that look the same to a reader although their characters differ."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import unicodedata
 from collections.abc import Iterable
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII)
-_MOST_DIGITS = 15  # characters of a number; longer ones are names, of which a float would lose the last digits
+_MOST_DIGITS = 15  # longest number; longer ones are names, whose last digits a float would lose
 
 _LIKE_LATIN = str.maketrans("\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u04bb\u03bf", "aeopcyxijsho")
-"""Small letters of the Cyrillic and Greek scripts that look like Latin ones."""
+"""Lower-case Cyrillic and Greek letters that look like Latin ones."""
 
 
 def as_read(name: str) -> str:
-    """Return what a reader takes a name for: equal for names that differ in nothing that is seen, or hardly.
+    """Return a normal form of a name, equal for names that look the same, or nearly the same.
 
-    Equal are upper and lower case, the forms of Unicode (NFC, NFD, full width), invisible characters, spaces
-    of any number and kind, letters of three scripts that look alike, and spellings of one number (1, 01, 1.0).
+    Differences are ignored in case, Unicode form (NFC, NFD, full width), invisible characters, number and kind of
+    spaces, letters of three scripts that look alike, and the spelling of a number (1, 01, 1.0).
     """
     text = unicodedata.normalize("NFKC", name).lower()
     seen = "".join(letter for letter in text if not _is_invisible(letter))
@@ -31,12 +31,12 @@ def _is_invisible(letter: str) -> bool:
 
 
 def is_text(name: str) -> bool:
-    """Return whether a name is one line of text: without control characters and bytes that are not UTF-8."""
+    """Return whether a name is one line of text, without control characters and bytes that are not UTF-8."""
     return all(unicodedata.category(letter) not in ("Cc", "Cs") for letter in name)
 
 
 def list_alike(names: Iterable[str]) -> list[list[str]]:
-    """Return the sets of different names that are one to a reader, each in the order given."""
+    """Return the sets of different names that look the same, each in the given order."""
     sets: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
         sets.setdefault(as_read(name), []).append(name)
@@ -44,5 +44,5 @@ def list_alike(names: Iterable[str]) -> list[list[str]]:
 
 
 def quoted(name: str) -> str:
-    """Return a name in quotes, and with the numbers of its characters where these say more."""
+    """Return a name in quotes, followed by its escaped form if it is not ASCII."""
     return repr(name) if name.isascii() else f"{name!r} ({name!a})"

@@ -1,9 +1,9 @@
 """Tables of a user's images.
 
 ``labels.csv`` has the columns path, label and optionally split and group; ``metadata.csv`` and ``metadata.jsonl`` are
-those of Hugging Face's imagefolder: file_name, label, and columns that are not used. Text is UTF-8, or has the mark
-(BOM) of another encoding of Unicode; cells are separated by commas, semicolons or tabs, as those of the first line are.
-A row that could be read in another way is refused.
+those of Hugging Face's imagefolder: file_name, label, optionally split and group, and columns that are not used. Text
+is UTF-8, or another Unicode encoding with a byte order mark (BOM); cells are separated by commas, semicolons or tabs,
+whichever the first line has. A row that can be read in two ways is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from benchmark.words import listed
 
 LABELS, METADATA = "labels.csv", ("metadata.csv", "metadata.jsonl")
 ENDINGS = (".csv", ".tsv", ".jsonl")
-"""Endings of files that are read as tables."""
+"""Suffixes of files that are read as tables."""
 
 COLUMNS = "path,label[,split][,group]"
 
@@ -38,11 +38,11 @@ _SYNONYMS = {
     **dict.fromkeys(("patient", "subject", "person", "case", "clip", "video", "session", "module", "unit"), "group"),
     **dict.fromkeys(("patientid", "subjectid", "caseid", "groupid"), "group"),
 }
-"""Other names of the columns, too different in spelling to be recognised by it."""
+"""Synonyms of the columns, too different to be recognised as misspellings."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like the one of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32"),  # starts like that of UTF-16
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -55,8 +55,8 @@ class Row:
     """One image of a table.
 
     Attributes:
-        line: in the file, from 1.
-        path, label: as written, without spaces around them; not empty.
+        line: number of the line in the file, from 1.
+        path, label: as written, without surrounding spaces; not empty.
         split, group: likewise, or None if the table, or the row, has none.
     """
 
@@ -69,7 +69,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a table, whether it has a column of splits, and the names of columns that are not used."""
+    """The rows of a table, whether it has a column of splits, and the names of unused columns."""
 
     file: Path
     rows: tuple[Row, ...]
@@ -82,7 +82,7 @@ class Table:
         return _is_metadata(self.file)
 
     def error(self, line: int, message: str) -> UserError:
-        """Return an error with its place."""
+        """Return an error that starts with the file and the line."""
         return _error(self.file, line, message)
 
 
@@ -90,16 +90,16 @@ def find_table(level: Level) -> Path | None:
     """Return the table among the files of a folder, or None.
 
     Raises:
-        UserError: there are several, or one that must be read to know cannot be.
+        UserError: there are several, or one that must be looked into cannot be read.
     """
     named = [file for file in level.files if file.path.name.lower() in (LABELS, *METADATA)]
     for file in named:
-        if file.problem is not None:  # a pipe would be waited for
+        if file.problem is not None:  # reading a pipe would wait forever
             raise UserError(f"{FOLDER}{file.path}: this is {file.problem}.")
     tables = [file.path for file in named if not _is_metadata(file.path) or "file_name" in _columns(file.path)]
     if len(tables) > 1:
         names = listed([path.name for path in tables])
-        raise UserError(f"{FOLDER}{tables[0].parent}: {names} are tables of the images, and may disagree. Keep one.")
+        raise UserError(f"{FOLDER}{tables[0].parent}: {names} are tables of the images, which may disagree. Keep one.")
     return tables[0] if tables else None
 
 
@@ -107,7 +107,7 @@ def read_table(file: Path) -> Table:
     """Read a table.
 
     Raises:
-        UserError: something in it is wrong, or can be read in two ways; the message names the line.
+        UserError: it has an error, or can be read in two ways; the message names the line.
     """
     if file.suffix.lower() == ".jsonl":
         records = [(line, _as_cells(file, line, row)) for line, row in _json(file)]
@@ -156,7 +156,7 @@ def _text(file: Path) -> str:
     """Return the text of a table.
 
     Raises:
-        UserError: it cannot be read, is in an unknown encoding, or holds what no text holds.
+        UserError: it cannot be read, has an unknown encoding, or contains characters that no text has.
     """
     try:
         content = file.read_bytes()
@@ -165,7 +165,7 @@ def _text(file: Path) -> str:
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     if encoding.startswith("utf-8") and b"\0" in content:
         line = content.count(b"\n", 0, content.index(b"\0")) + 1
-        raise _error(file, line, "byte 0 is in no text: the table is damaged, or UTF-16. Save it as UTF-8.")
+        raise _error(file, line, "byte 0 does not occur in text: the table is damaged, or UTF-16. Save it as UTF-8.")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -174,25 +174,25 @@ def _text(file: Path) -> str:
             file,
             line,
             f"byte {content[error.start]:#04x} is not {encoding.upper()}. Save the table as UTF-8, "
-            "e.g. by `iconv -f LATIN1 -t UTF-8` from the encoding that it has.",
+            "e.g. with `iconv -f LATIN1 -t UTF-8`, from its encoding.",
         ) from None
     if found := _NO_TEXT.search(text):
         line = text.count("\n", 0, found.start()) + 1
         raise _error(
             file,
             line,
-            f"the character {found.group()!a} is in no text: the table is damaged, or was saved in another "
+            f"the character {found.group()!a} does not occur in text: the table is damaged, or was saved in another "
             "encoding. Save it as UTF-8.",
         )
     return text
 
 
 def _csv(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the first line's cells, and those of the others that are not empty, each with its line."""
+    """Return the cells of the first line, and those of the other non-empty lines, each with its line number."""
     lines = io.StringIO(_text(file), newline="").readlines()
     marks = _marks(lines[0] if lines else "")
     if len(marks) > 1:
-        raise _error(file, 1, f"{' and '.join(map(repr, marks))} both separate cells: use one of them.")
+        raise _error(file, 1, f"{' and '.join(map(repr, marks))} both separate cells: use only one of them.")
     cell = rf'(?:[^"{marks[0]}\r\n]*|"(?:[^"]|"")*")'
     strict = re.compile(rf"{cell}(?:{marks[0]}{cell})*[\r\n]*")
     rows: list[tuple[int, list[str]]] = []
@@ -202,34 +202,36 @@ def _csv(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         for row in reader:
             written = "".join(lines[line - 1 : reader.line_num])
             if any("\n" in cell or "\r" in cell for cell in row):
-                raise _error(file, line, "a cell goes over several lines: a quote that begins here does not end here.")
+                raise _error(file, line, "a cell spans several lines: a quote that starts here does not end here.")
             if '"' in written and not strict.fullmatch(written):
-                raise _error(file, line, "a quote is inside a cell: quote the entire cell, and double quotes in it.")
+                raise _error(
+                    file, line, "a quote is inside a cell: quote the entire cell, and double the quotes in it."
+                )
             if row:
                 rows.append((line, row))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise _error(file, line, f"{error}: a quote begins or ends in the wrong place, here or above.") from None
+        raise _error(file, line, f"{error}: a quote starts or ends in the wrong place, here or above.") from None
     columns = rows[0][1] if rows and rows[0][0] == 1 else []
     for line, row in rows[1:]:
         if len(row) != len(columns):
             raise _error(
                 file,
                 line,
-                f"{len(row)} cells, the first line has {len(columns)}. Quote a cell that holds {marks[0]!r}.",
+                f"{len(row)} cells, but the first line has {len(columns)}. Quote a cell that contains {marks[0]!r}.",
             )
     return columns, rows[1:]
 
 
 def _marks(first: str) -> list[str]:
-    """Return what may separate the cells of a table with this first line."""
+    """Return the possible separators of a table with this first line."""
     return [mark for mark in ",;\t" if mark in first] or [","]
 
 
 def _json(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     def distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) != len(pairs):
-            raise ValueError("a key is a duplicate")
+            raise ValueError("duplicate key")
         return dict(pairs)
 
     for number, line in enumerate(io.StringIO(_text(file), newline=None), start=1):
@@ -245,7 +247,7 @@ def _json(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _as_cells(file: Path, line: int, row: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values of a JSON object as cells: text or whole numbers in the columns that are used."""
+    """Return the values of a JSON object as cells; those of the used columns must be text or whole numbers."""
     for key in ("file_name", "label", "split", "group"):
         value = row.get(key)
         if isinstance(value, bool) or not isinstance(value, str | int | None):
@@ -254,7 +256,7 @@ def _as_cells(file: Path, line: int, row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _check_header(file: Path, columns: list[str]) -> None:
-    """Raise UserError if the first line is not path,label[,split][,group] in any order, with the names meant."""
+    """Refuse a first line other than path,label[,split][,group] in any order, and suggest names."""
     problems = [f"{word!r} is listed {count} times" for word, count in Counter(columns).items() if count > 1]
     known = ("path", "label", "split", "group")
     free = {word for word in known if word not in columns}

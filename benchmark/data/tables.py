@@ -1,4 +1,4 @@
-"""From the rows of tables to image files, each with its class and split; no image is opened."""
+"""Image files listed in tables, each with its class and split; no image is opened."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from benchmark.words import listed
 def list_rows(
     tables: Mapping[Path, Table], root: Path, splits: Mapping[Path, SplitName]
 ) -> tuple[tuple[str, ...], list[ListedFile]]:
-    """Return the classes, in the order of their names, and the files that tables name.
+    """Return the classes, sorted by name, and the files that tables list.
 
     Args:
-        tables: by the folder that their paths are relative to.
-        root: the dataset's folder, with all of these.
-        splits: of folders that are splits.
+        tables: folder that paths are relative to -> table.
+        root: the dataset's folder, which contains all of these.
+        splits: folder -> split, for split folders.
 
     Raises:
-        UserError: a row is wrong, or can be read in two ways; the message names its line.
+        UserError: a row has an error, or can be read in two ways; the message names its line.
     """
     rows = [(table, row) for table in tables.values() for row in table.rows]
     for column in ("label", "group"):
@@ -42,12 +42,14 @@ def list_rows(
             files.append(list_found(file, root, labels[row.label], split, row.group))
             other, first = found.setdefault(file.path, (table, row))
             if first is not row:
-                raise table.error(row.line, f"{row.path} is named more than once: {other.file.name}:{first.line} too.")
+                raise table.error(
+                    row.line, f"{row.path} is listed more than once: also in {other.file.name}:{first.line}."
+                )
     return classes, files
 
 
 def _refuse_alike(column: str, rows: Sequence[tuple[Table, Row]]) -> None:
-    """Raise UserError if two labels, or two groups, are one to a reader."""
+    """Refuse two labels, or two groups, that look the same."""
     first: dict[str, tuple[Table, Row]] = {}
     for table, row in rows:
         if value := getattr(row, column):
@@ -58,8 +60,8 @@ def _refuse_alike(column: str, rows: Sequence[tuple[Table, Row]]) -> None:
         (table, row), (elsewhere, second) = first[one], first[other]
         raise elsewhere.error(
             second.line,
-            f"{column} {quoted(other)} is {quoted(one)} of {table.file.name}:{row.line} to a reader. "
-            "Write one of them everywhere, or names that differ more.",
+            f"{column} {quoted(other)} looks the same as {quoted(one)} of {table.file.name}:{row.line}. "
+            "Write one of them everywhere, or use more distinct names.",
         )
 
 
@@ -67,7 +69,7 @@ def _locate(table: Table, row: Row, folder: Path, root: Path) -> Found:
     """Return the file that a row names, by its path below the root."""
     name = row.path
     if "://" in name:
-        raise table.error(row.line, f"{name} is an address, not a file. Fetch the images, and name their files.")
+        raise table.error(row.line, f"{name} is a URL, not a file. Download the images, and name their files.")
     found, reasons = [], []
     for text in dict.fromkeys((name, name.replace("\\", "/"))):
         try:
@@ -86,12 +88,12 @@ def _locate(table: Table, row: Row, folder: Path, root: Path) -> Found:
         return found[0]
     real, place = path.parent.resolve() / path.name, root.resolve()
     if not real.is_relative_to(place):
-        raise table.error(row.line, f"{name} lies outside of {root}, the folder of the dataset. Copy the images there.")
+        raise table.error(row.line, f"{name} is outside of {root}, the folder of the dataset. Copy the images there.")
     return replace(found[0], path=root / real.relative_to(place))
 
 
 def _advice(missing: Path) -> str:
-    """Return what may have been meant by a path that does not exist, to follow the message."""
+    """Return a hint about a path that does not exist, to append to the message."""
     if str(missing.name).startswith("~") or any(part.startswith("~") for part in missing.parts):
         return "; ~ is not the home folder here: write the path relative to the table"
     try:
@@ -102,17 +104,17 @@ def _advice(missing: Path) -> str:
 
 
 def _splits(table: Table, paths: Sequence[Path], given: SplitName | None) -> Sequence[SplitName | None]:
-    """Return the split of each row: its folder's, its own, or that of the folder in its path (of metadata)."""
+    """Return the split of each row: of the table's folder, of the row, or (metadata only) of a folder in its path."""
     filled = [row for row in table.rows if row.split]
     if given is not None and filled:
-        raise table.error(filled[0].line, f"split is {filled[0].split!r}, and the table lies in a folder of a split.")
+        raise table.error(filled[0].line, f"split is {filled[0].split!r}, but the table is in the folder of a split.")
     if given is not None:
         return [given] * len(paths)
     if not filled:
         return [None] * len(paths) if table.has_splits else _splits_of_paths(table, paths)
     for row in table.rows:
         if not row.split:
-            raise table.error(row.line, "split is empty, and in other rows it is not.")
+            raise table.error(row.line, "split is empty, but not in other rows.")
         if meaning(row.split) is None:
             raise table.error(row.line, f"split {row.split!r} is not one of train, validation, test.")
     words = [row.split for row in table.rows if row.split]
@@ -126,13 +128,13 @@ def _splits_of_paths(table: Table, paths: Sequence[Path]) -> Sequence[SplitName 
     kinds = {meaning(word) for word in words}
     if "train" not in kinds or len(kinds) < 2:
         return [None] * len(paths)
-    if table.is_metadata and len(words) == len(names):  # as the convention has it
+    if table.is_metadata and len(words) == len(names):  # as in the imagefolder convention
         meant = _resolved(table, words)
         return [meant[word] for word in words]
     raise table.error(
         1,
-        f"can be read in two ways: images lie in folders that are called like splits, {listed(sorted(set(words)))}, "
-        "and the table lacks a column split. Add it: with train, validation and test, or empty to draw them.",
+        f"can be read in two ways: images are in folders with names of splits, {listed(sorted(set(words)))}, "
+        "but the table has no column split. Add one: with train, validation and test, or empty to draw the splits.",
     )
 
 

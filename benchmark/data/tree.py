@@ -1,4 +1,4 @@
-"""Folders as they are on disk: files, links, folders, and what is none of these; nothing is opened."""
+"""Folders on disk: their files, folders, links and special files. Nothing is opened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_SYSTEMS = frozenset(
         *("$recycle.bin", "#recycle", "@recycle", "@eadir"),
     )
 )
-"""Names that systems and file servers leave in folders, in addition to those that start with a dot."""
+"""Names that operating systems and file servers leave in folders, in addition to those that start with a dot."""
 
 _SIDECARS = frozenset(
     (
@@ -26,24 +26,24 @@ _SIDECARS = frozenset(
         *(".ini", ".cfg", ".html", ".htm", ".py", ".ipynb", ".sh", ".bat", ".xls", ".xlsx", ".doc", ".docx", ".lnk"),
     )
 )
-"""Endings of files that are not images, and often accompany them."""
+"""Suffixes of files that are not images, but often accompany them."""
 
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 _Identity = tuple[int, int]  # device and inode of a folder
 
-HIDDEN = "hidden, or of the system"
-CIRCLES = "links to folders that are taken already, or lie above"
-"""Reasons why entries are left out."""
+HIDDEN = "hidden or system files"
+CIRCLES = "links to folders that are already included, or above"
+"""Reasons for leaving entries out."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A file, or what lies in the place of one.
+    """A file, or something else found in its place.
 
     Attributes:
-        path: as it was reached, through links.
-        problem: why it cannot be opened, known without trying (a broken link, a pipe), or None.
+        path: the path by which it was reached, through links.
+        problem: the reason why it cannot be opened, if known without trying (a broken link, a pipe), else None.
     """
 
     path: Path
@@ -56,10 +56,10 @@ class Found:
 
 
 def look_at(path: Path) -> Found:
-    """Return what lies at a path; nothing is opened.
+    """Return what is at a path; nothing is opened.
 
     Raises:
-        OSError: nothing is there, or the system does not let it be seen.
+        OSError: nothing is there, or access is denied.
     """
     return _as_found(path, path.stat())
 
@@ -80,16 +80,16 @@ class Level:
 
     @property
     def images(self) -> list[Found]:
-        """The files whose names may be those of images."""
+        """The files that may be images, by their names."""
         return [file for file in self.files if not file.is_sidecar]
 
 
 class Tree:
-    """A folder and those below it: each is read once, links are followed, and what is left out is noted.
+    """A folder and its subfolders: each is read once, links are followed, and what is left out is noted.
 
     Attributes:
         root: the folder.
-        left_out: reason -> names of the entries, below the root, that were left out so far.
+        left_out: reason -> names, below the root, of the entries left out so far.
     """
 
     def __init__(self, root: Path) -> None:
@@ -109,20 +109,20 @@ class Tree:
         return self._levels[folder]
 
     def walk(self, folder: Path, *, notes: bool) -> Iterator[Found]:
-        """Yield the files of a folder and of those below it; one that is reached twice is walked once.
+        """Yield the files of a folder and its subfolders; a folder that is reached twice is walked once.
 
         Args:
-            folder: the root, or one below it.
+            folder: the root or a subfolder.
             notes: whether a folder that is reached again is noted as left out.
 
         Raises:
-            UserError: one of the folders cannot be read.
+            UserError: a folder cannot be read.
         """
         for current in self.folders(folder, notes=notes):
             yield from self.level(current).files
 
     def folders(self, folder: Path, *, notes: bool) -> Iterator[Path]:
-        """Yield a folder and those below it; the arguments and errors are those of `walk`."""
+        """Yield a folder and its subfolders; the arguments and errors are those of `walk`."""
         taken: set[_Identity] = set()
         left = [folder]
         while left:
@@ -139,7 +139,7 @@ class Tree:
         return as_text(path.relative_to(self.root).as_posix())
 
     def key(self, path: Path) -> Hashable:
-        """Return what is equal for two paths of one entry of one folder, however it was reached."""
+        """Return a key that is equal for two paths of the same entry, however it was reached."""
         return self._identity(path.parent), path.name
 
     def leave_out(self, reason: str, path: Path) -> None:
@@ -190,7 +190,7 @@ def _identity_of(status: os.stat_result) -> _Identity:
 
 
 def explain(path: Path, error: OSError) -> str:
-    """Return in words why nothing can be read at a path."""
+    """Return the reason, in words, why a path cannot be read."""
     if error.errno == errno.ENOENT and path.is_symlink():
         return f"a link to {as_text(str(path.readlink()))}, which does not exist"
     if error.errno == errno.ENOENT:

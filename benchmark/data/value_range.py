@@ -1,4 +1,4 @@
-"""``value_range`` of a folder: which value of files with more than 8 bits a sample is black, and which white."""
+"""``value_range`` of a folder: which value is black and which white in files with more than 8 bits per sample."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from benchmark.fields import Frozen
 
 Frames: TypeAlias = Literal["refuse", "first"]
-"""Files of several images: refused, or read as their first; see `benchmark.data.decoding.pixels.read_file`."""
+"""Treatment of files with several images: refused, or only the first one is read; see
+`benchmark.data.decoding.pixels.read_file`."""
 
 Window: TypeAlias = tuple[float, float]
 """The value that becomes black, 0, and the one that becomes white, 255."""
@@ -28,7 +29,7 @@ class Bits(Frozen):
 
 
 class Percentile(Frozen):
-    """The values below which these percents of all values of a container's files are."""
+    """Two percentiles of all values in the files of a container."""
 
     percentile: Window
 
@@ -42,7 +43,7 @@ def _is_ascending(value: Any) -> bool:
 
 
 def _read(value: Any) -> Any:
-    """Return a value as one of the types below; one message is clearer than one for each of the types."""
+    """Return a value as one of the types below; one message is clearer than one per type."""
     match value:
         case "auto" | "container" | Bits() | Percentile():
             return value
@@ -65,8 +66,8 @@ ValueRange: TypeAlias = Annotated[
     Literal["auto", "container"] | Bits | Percentile | Window,
     BeforeValidator(_read),
 ]
-"""``auto``: by what the files state and hold, see `benchmark.data.decoding.window`; ``container``: all values that the
-files' type can hold; the others say which values are black and white."""
+"""``auto``: from what the files state and contain, see `benchmark.data.decoding.window`; ``container``: all values that
+the files' type can hold; the others say which values are black and white."""
 
 
 def _as_items(value: Any) -> Any:
@@ -78,16 +79,16 @@ Windows: TypeAlias = Annotated[
     BeforeValidator(_as_items),
     PlainSerializer(lambda items: {container: list(window) for container, window in items}),
 ]
-"""The window of each container, a mapping in files; a tuple here, so that it can be a key."""
+"""The window of each container: a mapping in files, a tuple here, so that it is hashable."""
 
 
 class Reading(NamedTuple):
     """The way from a dataset's files to pixels: arguments of `pixels.read_file` and `pixels.to_image`."""
 
     windows: Mapping[str, Window]
-    """By container."""
+    """Container -> window."""
     clip: bool = False
-    """Whether values outside of a window are meant to be cut off."""
+    """Whether values outside of a window are to be clipped."""
     frames: Frames = "refuse"
 
 
@@ -97,11 +98,11 @@ def clips(value_range: ValueRange) -> bool:
 
 
 def in_words(window: Iterable[float]) -> str:
-    """Return a window as ``LOW to HIGH``, whole numbers without a point."""
+    """Return a window as ``LOW to HIGH``, whole numbers without a decimal point."""
     low, high = (number(value) for value in window)
     return f"{low} to {high}"
 
 
 def number(value: float) -> str:
-    """Return a value of a pixel in words: a whole number without a point."""
+    """Return a pixel's value as text: whole numbers without a decimal point."""
     return str(int(value)) if float(value).is_integer() else f"{value:.6g}"

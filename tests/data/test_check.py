@@ -186,7 +186,7 @@ def test_a_class_of_fewer_than_ten_images_is_an_error_of_a_folder(tmp_path: Path
         (tmp_path / "b" / f"good{index:02d}.png").unlink()
     found = findings(tmp_path)["too few images"]
     assert (found.severity, found.meaning.partition(":")[0]) == ("error", "b (9)")
-    with pytest.raises(UserError, match=r"too few images: b \(9\): a class needs 10 to be trained"):
+    with pytest.raises(UserError, match=r"too few images: b \(9\): a class needs 10 for training"):
         load_thumbnails(DatasetSource(name=f"folder:{tmp_path}"), split_seed=0)
     chosen = DatasetSource.model_construct(name=f"folder:{tmp_path}", classes=("a",))
     load_thumbnails(chosen, split_seed=0)
@@ -198,7 +198,7 @@ def test_a_class_without_test_images_and_too_few_groups_are_errors_in_the_words_
     (tmp_path / "d" / "test" / "b").mkdir()
     _, found = check_dataset(DatasetSource(name=f"folder:{tmp_path / 'd'}"))
     assert [each.meaning.partition(": ")[2] for each in found if each.severity == "error"] == [
-        "its test split of 5 images has none of b; leave these classes out with classes, or raise limit."
+        "the test split of 5 images has no images of b; leave these classes out with classes, or raise limit."
     ]
     write(tmp_path / "e", *(f"{index:02}.png" for index in range(60)))
     rows = [f"{k:02}.png,{'ab'[k % 2]},patient {k % 3}" for k in range(60)]

@@ -104,18 +104,21 @@ def test_a_site_above_the_classes_is_refused_and_either_reading_can_be_chosen(tm
     [
         (
             [*of_classes("train", "val", "test"), "unlabelled/1.png"],
-            ("splits test, train and val, unlabelled left out",),
+            ("splits test, train and val, without unlabelled",),
         ),
-        (of_classes("train", "test", "extra"), ("as the splits test and train, extra left out",)),
+        (of_classes("train", "test", "extra"), ("as the splits test and train, without extra",)),
         (["train/1.png", "test/1.png"], ("as the classes test and train", "need one folder per class in each")),
         (["train_1/1.png", "test_1/1.png"], ("as the classes test_1 and train_1", "need one folder per class")),
         (["images/1.png", "masks/1.png"], ("as the classes images and masks", "as images without labels in images")),
         (["fold1/1.png", "fold2/1.png"], ("as the classes fold1 and fold2", "need one folder per class")),
         (
             ["bus/1.png", "car/1.png", "train/1.png"],
-            ("splits train, bus and car left out", "the classes train, bus and car"),
+            ("splits train, without bus and car", "the classes train, bus and car"),
         ),
-        (["good/1.png", "bad/1.png", "test/1.png"], ("some lack a name", "as the classes test, bad and good")),
+        (
+            ["good/1.png", "bad/1.png", "test/1.png"],
+            ("some of them with unknown names", "as the classes test, bad and good"),
+        ),
         (of_classes("fold1", "fold2", "fold3"), ("as the classes fold1, fold2 and fold3", "as the classes a and b")),
         (
             of_classes("train_2019", "test_2019"),
@@ -141,17 +144,17 @@ def test_what_can_be_read_in_two_ways_is_refused_with_both(
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (of_classes("train", "training", "test"), "each split may be there only once"),
+        (of_classes("train", "training", "test"), "each split may occur only once"),
         (of_classes("val", "test"), "the split folders are test and val; one must be train"),
         (of_classes("train", "val", "eval", "test"), "are more than train, validation and test"),
         ([*of_classes("train"), "test/"], "test has no folder for class a and b"),
         (["a/1.png", "b/1.png", "c/"], "no image of class c"),
         (["1.png", "2.png"], "0 class found"),
         ([], "0 class found"),
-        (["a/1.png", "A/1.png"], "'A' and 'a' are two classes with one name to a reader"),
+        (["a/1.png", "A/1.png"], "'A' and 'a' are two classes whose names look the same"),
         (["1/1.png", "01/1.png", "2/1.png"], "'01' and '1' are two classes"),
         (["caf\u00e9/1.png", "cafe\u0301/1.png"], re.escape("'caf\\xe9'")),
-        (["a\n/1.png", "b/1.png"], r"the name of class 'a.n' is not one line of text"),
+        (["a\n/1.png", "b/1.png"], r"the name of class 'a.n' is not one line of UTF-8 text"),
         (["a/1.png", "a /1.png"], "'a' and 'a ' are two classes"),
         (["train/a/1.png", "train/b/1.png", "test/A/1.png", "test/b/1.png"], "'A' and 'a' are two classes"),
     ],
@@ -170,7 +173,7 @@ def test_what_systems_and_file_servers_leave_does_not_count(tmp_path: Path) -> N
     touch(tmp_path, *of_classes("train", "test"), *left, "train/a/._0.png", "test/b/Thumbs.db", ".DS_Store")
     assert read(tmp_path) == both("train", "test")
     (remark,) = listed(tmp_path).remarks
-    assert str(remark).startswith("left out: 7 entries, hidden, or of the system: .DS_Store, .git")
+    assert str(remark).startswith("left out: 7 entries, hidden or system files: .DS_Store, .git")
     assert not remark.matters
 
 
@@ -180,10 +183,10 @@ def test_images_in_no_class_folder_and_other_files_are_counted(tmp_path: Path) -
     found = {str(remark): remark.matters for remark in listed(tmp_path).remarks}
     assert found == {
         "left out: 2 entries, in no class folder: 1.png, train/2.png": True,
-        "left out: 1 entry, tables that are not called labels.csv: train.csv": True,
-        "left out: 1 entry, no images by their names (*.json): train/a/0.json": False,
-        "left out: 1 entry, no images by their names (*.md): train/notes.md": False,
-        "left out: 1 entry, no images by their names (*.txt): README.txt": False,
+        "left out: 1 entry, tables that are not named labels.csv: train.csv": True,
+        "left out: 1 entry, not images by their names (*.json): train/a/0.json": False,
+        "left out: 1 entry, not images by their names (*.md): train/notes.md": False,
+        "left out: 1 entry, not images by their names (*.txt): README.txt": False,
     }
     touch(tmp_path, "more/1.png")
     (remark, *_) = listed(tmp_path, splits={"train": "train", "test": "test"}).remarks
@@ -195,7 +198,9 @@ def test_folders_inside_of_class_folders_belong_to_the_class_and_it_is_said(tmp_
     touch(tmp_path, "a/1.png", "a/day/1.png", "a/night/deep/1.png", "b/1.png")
     assert read(tmp_path) == {("a", None): 3, ("b", None): 1}
     (remark,) = listed(tmp_path).remarks
-    assert str(remark) == "taken: the images of 2 folders inside of class folders, as of these classes: a/day, a/night"
+    assert (
+        str(remark) == "taken: the images of 2 folders inside class folders, as images of these classes: a/day, a/night"
+    )
     assert remark.matters
 
 

@@ -152,7 +152,7 @@ def test_compressed_values_are_those_that_were_compressed(syntax: str, encode: A
 
 def test_several_frames_are_refused_unless_the_first_is_asked_for() -> None:
     content = dicom(RAMP, stored=12, frames=3)
-    with pytest.raises(BadImage, match="holds 3 DICOM frames, not one image; `frames: first` takes the first"):
+    with pytest.raises(BadImage, match="contains 3 DICOM frames instead of one image; `frames: first` uses the first"):
         read_file(content)
     decoded = read_file(content, frames="first")
     assert isinstance(decoded, Deep)

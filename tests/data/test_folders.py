@@ -67,7 +67,7 @@ def test_the_folders_of_the_splits_can_be_named(tmp_path: Path) -> None:
         for split, folder in (("train", "site 1"), ("test", "deep/site 2"))
         for c in ("a", "b")
     }
-    with pytest.raises(UserError, match="splits names site 3, and there is no such folder"):
+    with pytest.raises(UserError, match="splits names site 3, but there is no such folder"):
         listed(tmp_path, splits={"train": "site 1", "test": "site 3"})
 
 
@@ -92,7 +92,7 @@ def test_a_table_of_paths_and_labels(tmp_path: Path, named: str) -> None:
         ("path,label,label\n1.png,cat,cat\n", r":1: 'label' is listed 2 times; expected"),
         ("", r":1: column label is missing; column path is missing; expected"),
         ("path,label\n1.png,cat\n2.png,dog\n", r"labels\.csv:3: .*2\.png does not exist"),
-        ("path,label\n1.png,cat\n1.png,dog\n", r"csv:3: 1\.png is named more than once: labels\.csv:2 too"),
+        ("path,label\n1.png,cat\n1.png,dog\n", r"csv:3: 1\.png is listed more than once: also in labels\.csv:2"),
         ("path,label,split\n1.png,cat,trian\n", "split 'trian'"),
         ("path,label\n1.png,\n", r"labels\.csv:2: path or label is empty"),
         ("path,label\n1.png,cat\n", "1 class found"),
@@ -214,7 +214,7 @@ def test_a_test_split_of_its_own_is_kept_however_small_and_a_note_says_so(
     assert {run.test.image_ids for run in runs} == {tuple(f"test/{c}/{k}.png" for c in "ab" for k in range(3))}
     assert [len(runs[0].train), len(runs[0].validation)] == [34, 6]
     assert runs[0].folds is None
-    assert "test split: its own, 6 images, is kept" in runs[0].notes
+    assert "test split: the given one of 6 images is kept" in runs[0].notes
     assert not any("cross-validation" in note for note in runs[0].notes)
 
 

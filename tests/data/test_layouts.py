@@ -124,7 +124,7 @@ def test_datasets_without_splits_have_their_class_folders_in_the_root_and_use_fo
     assert listing.uses_folds("split")
     assert DatasetSource(name="neu").uses_folds("split")
     (tmp_path / "neu" / "pitted").rename(tmp_path / "neu" / "pitted_surface")
-    with pytest.raises(UserError, match=r"'pitted_surface'.*expected.*'pitted',.*Put there: .* neu/<class>/"):
+    with pytest.raises(UserError, match=r"'pitted_surface'.*expected.*'pitted',.*Expected there: .* neu/<class>/"):
         list_files(DatasetSource(name="neu"), tmp_path)
 
 
@@ -163,7 +163,7 @@ def test_the_part_of_pets_is_the_shipped_list_of_small_images_and_pets_stays_com
     assert not {"images/american_bulldog_1.jpg", "images/american_bulldog_4.jpg"} & set(found)
     assert len(summary(list_files(DatasetSource(name="pets"), tmp_path))) == 76
     save(picture(0, side=161), root / "images" / "Abyssinian_1.jpg")
-    with pytest.raises(UserError, match=r"Abyssinian_1\.jpg has 161 x 161 pixels.*may be an image of the original"):
+    with pytest.raises(UserError, match=r"Abyssinian_1\.jpg has 161 x 161 pixels.*may be from the original"):
         list_files(DatasetSource(name="pets-part"), tmp_path)
 
 

@@ -100,7 +100,7 @@ def test_leaked_copies_are_left_out_of_training_and_of_validation_and_counted(fo
     after = opened(folder, "drop-train")
     for split in ("train", "validation", "test"):
         assert getattr(after, split).image_ids == getattr(before, split).image_ids
-    assert "3 training or validation images with a copy, or with another of the group, in a later split: left out" in (
+    assert "3 training or validation images with a copy, or another image of the group, in a later split: left out" in (
         after.notes
     )
 

@@ -129,7 +129,7 @@ def test_an_archive_of_the_published_size_is_listed_with_its_splits_and_one_imag
     train = [file.label for file in listing.files if file.split == "train"]
     assert train == [place % classes for place in range(numbers[0])], "ids sort as the array does"
     write([*numbers[:2], numbers[2] - 1])
-    with pytest.raises(UserError, match=r"as test_images\.npy and not uint8 of shape"):
+    with pytest.raises(UserError, match=r"as test_images\.npy instead of uint8 of shape"):
         list_dataset(CATALOGUE[name], tmp_path)
 
 
@@ -148,11 +148,11 @@ def test_pickled_objects_are_refused_and_never_loaded(tmp_path: Path) -> None:
     objects[:] = Trap(tmp_path / "executed")
     for key in ("train_labels", "train_images"):
         info = small(tmp_path, arrays(**{key: objects}))
-        with pytest.raises(UserError, match=rf"breastmnist\.npz holds Python objects in {key}\.npy"):
+        with pytest.raises(UserError, match=rf"breastmnist\.npz contains pickled Python objects in {key}\.npy"):
             list_dataset(info, tmp_path)
     path = tmp_path / "medmnist" / "breastmnist.npz"
     path.write_bytes(pickle.dumps(Trap(tmp_path / "executed")))
-    with pytest.raises(UserError, match=r"breastmnist\.npz is damaged or cut short"):
+    with pytest.raises(UserError, match=r"breastmnist\.npz is damaged or truncated"):
         list_dataset(original(path), tmp_path)
     assert not (tmp_path / "executed").exists()
 
@@ -163,7 +163,7 @@ def test_a_cut_archive_is_named(part: float, tmp_path: Path, cache: Path) -> Non
     path = tmp_path / "medmnist" / "breastmnist.npz"
     content = path.read_bytes()
     path.write_bytes(content[: int(part * len(content))])
-    with pytest.raises(UserError, match=r"breastmnist\.npz is damaged or cut short .*datasets prepare breastmnist"):
+    with pytest.raises(UserError, match=r"breastmnist\.npz is damaged or truncated .*datasets prepare breastmnist"):
         list_dataset(original(path), tmp_path)
     assert not (cache / "generated").exists()
 
@@ -178,9 +178,9 @@ WRONG: dict[str, tuple[Arrays, str]] = {
     "order": ({"val_images": np.asfortranarray(np.zeros((4, 28, 28), np.uint8))}, "uint8 of shape"),
     "several labels": ({"test_labels": np.zeros((6, 14), np.uint8)}, r"shape \(6, 14\) as test_labels"),
     "fractions": ({"test_labels": np.zeros((6, 1), np.float32)}, "has float32 of shape"),
-    "unknown class": ({"test_labels": np.full((6, 1), 2)}, "has labels in test that are none of 0 to 1"),
-    "negative": ({"test_labels": np.full((6, 1), -1)}, "has labels in test that are none of 0 to 1"),
-    "one more": ({"note": np.zeros(1)}, "holds .*note.npy and not test_images.npy"),
+    "unknown class": ({"test_labels": np.full((6, 1), 2)}, "has labels in test that are not from 0 to 1"),
+    "negative": ({"test_labels": np.full((6, 1), -1)}, "has labels in test that are not from 0 to 1"),
+    "one more": ({"note": np.zeros(1)}, "contains .*note.npy instead of test_images.npy"),
 }
 
 
@@ -195,7 +195,7 @@ def test_arrays_that_are_not_the_catalogues_are_refused_by_name(kind: str, tmp_p
 def test_a_missing_array_and_one_shorter_than_it_says_are_refused(tmp_path: Path) -> None:
     made = arrays()
     info = small(tmp_path, {key: array for key, array in made.items() if key != "val_labels"})
-    with pytest.raises(UserError, match=r"and not test_images\.npy, .*val_labels\.npy"):
+    with pytest.raises(UserError, match=r"instead of test_images\.npy, .*val_labels\.npy"):
         list_dataset(info, tmp_path)
     path = tmp_path / "medmnist" / "breastmnist.npz"
     with zipfile.ZipFile(path, "w") as archive:
@@ -203,7 +203,7 @@ def test_a_missing_array_and_one_shorter_than_it_says_are_refused(tmp_path: Path
             with archive.open(f"{key}.npy", "w") as file:
                 npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
                 file.write(array.tobytes()[: -1 if key == "test_images" else None])
-    with pytest.raises(UserError, match=r"test_images\.npy is shorter or longer than it says"):
+    with pytest.raises(UserError, match=r"the length of test_images\.npy differs from its header"):
         list_dataset(original(path), tmp_path)
 
 

@@ -110,7 +110,7 @@ def test_cmyk_is_converted_to_rgb() -> None:
 def test_a_file_of_several_images_is_refused_unless_the_first_is_asked_for(file_format: str) -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     content = encoded(frames[0], file_format, save_all=True, append_images=frames[1:])
-    with pytest.raises(BadImage, match="not one image; `frames: first` takes the first"):
+    with pytest.raises(BadImage, match="instead of one image; `frames: first` uses the first"):
         read_file(content)
     first = to_image(read_file(content, frames="first"), WHOLE)
     assert first.getpixel((0, 0)) == pytest.approx((255, 0, 0), abs=3)
@@ -123,7 +123,7 @@ def test_a_file_of_several_images_is_refused_unless_the_first_is_asked_for(file_
         (b"hello, I am a text file", "not an image"),
         (encoded(picture(3, 200), "JPEG")[:-900], "cannot be decoded"),
         (encoded(picture(3, 200), "PNG")[:-900], "cannot be decoded"),
-        (encoded(Image.new("F", (4, 4), 0.5), "TIFF"), "float samples, of which the dataset has no file"),
+        (encoded(Image.new("F", (4, 4), 0.5), "TIFF"), "float samples, unlike any file of the dataset"),
         (encoded(Image.fromarray(np.full((4, 4), 1 << 20, np.int32)), "TIFF"), "signed 32-bit samples"),
         (encoded(Image.new("1", (9500, 9500))), "more than"),
     ],
@@ -175,7 +175,7 @@ def test_an_orientation_without_meaning_turns_nothing(value: object) -> None:
     ],
 )
 def test_files_of_other_formats_are_named_and_never_run(content: bytes, name: str) -> None:
-    with pytest.raises(BadImage, match=f"not an image that is read here, but a.* {name}") as caught:
+    with pytest.raises(BadImage, match=f"not an image in a supported format, but a.* {name}") as caught:
         read_file(content)
     assert caught.value.kind == "non-image"
 

@@ -98,7 +98,7 @@ def test_a_file_that_changes_between_its_hash_and_its_decoding_is_named_and_noth
         return found
 
     monkeypatch.setattr(scans, "hash_files", and_then_changed)
-    with pytest.raises(UserError, match=r"b/3\.png: its content changes while it is read. Run the command again"):
+    with pytest.raises(UserError, match=r"b/3\.png: its content changed while it was read. Run the command again"):
         scanned(folder)
     assert not list((cache / "index").glob("*.scan.parquet"))
 

@@ -1,4 +1,4 @@
-"""Names that are one to a reader."""
+"""Names that look the same to a reader."""
 
 from __future__ import annotations
 

@@ -90,44 +90,47 @@ def test_quotes_hold_separators_and_quotes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\n1.png,crack, long\n", "csv:2: 3 cells, the first line has 2. Quote a cell that holds ','"),
-        ("path,label,split\n1.png,cat\n", "csv:2: 2 cells, the first line has 3"),
+        ("path,label\n1.png,crack, long\n", "csv:2: 3 cells, but the first line has 2. Quote a cell that contains ','"),
+        ("path,label,split\n1.png,cat\n", "csv:2: 2 cells, but the first line has 3"),
         ("path,label\n1.png,cat,\n", "csv:2: 3 cells"),
         ("path;label,split\n1.png;cat,train\n", "csv:1: ',' and ';' both separate cells"),
-        ('path,label\n1.png,"cat\n2.png,dog\n', "csv:2: unexpected end of data: a quote begins or ends"),
-        ('path,label\n1.png,"cat\n2.png,dog"\n3.png,dog\n', "csv:2: a cell goes over several lines"),
+        ('path,label\n1.png,"cat\n2.png,dog\n', "csv:2: unexpected end of data: a quote starts or ends"),
+        ('path,label\n1.png,"cat\n2.png,dog"\n3.png,dog\n', "csv:2: a cell spans several lines"),
         ('path,label\n1.png,5" pipe\n', "csv:2: a quote is inside a cell"),
         ('path,label\n1.png, "cat"\n', "csv:2: a quote is inside a cell"),
         ('path,label\n1.png,"ca"t\n', "csv:2: ',' expected after '\"'"),
-        ("path,label\n1.png,c\0t\n", "csv:2: byte 0 is in no text"),
-        ("path,label\n1.png,c\x07t\n", r"csv:2: the character '\x07' is in no text"),
-        ("path,label\n1.png,c�t\n", r"csv:2: the character '\ufffd' is in no text"),
+        ("path,label\n1.png,c\0t\n", "csv:2: byte 0 does not occur in text"),
+        ("path,label\n1.png,c\x07t\n", r"csv:2: the character '\x07' does not occur in text"),
+        ("path,label\n1.png,c�t\n", r"csv:2: the character '\ufffd' does not occur in text"),
         (GOOD.encode("latin-1"), "csv:2: byte 0xe4 is not UTF-8. Save the table as UTF-8"),
-        (GOOD.encode("utf-16-le"), "csv:1: byte 0 is in no text: the table is damaged, or UTF-16"),
+        (GOOD.encode("utf-16-le"), "csv:1: byte 0 does not occur in text: the table is damaged, or UTF-16"),
         (codecs.BOM_UTF16_LE + GOOD.encode("utf-16-le")[:-1], "is not UTF-16"),
         ("1.png,cat\n2.png,dog\n", "csv:1: unknown column '1.png'"),
         ("path,label,\n1.png,cat,\n", "csv:1: unknown column ''"),
-        ("path,label\n1.png,cat\n2.png,Cat\n", "csv:3: label 'Cat' is 'cat' of labels.csv:2 to a reader"),
-        ("path,label\n1.png,1\n2.png,1.0\n", "csv:3: label '1.0' is '1' of labels.csv:2 to a reader"),
-        ("path,label\n1.png,01\n2.png,1\n", "csv:3: label '1' is '01' of labels.csv:2 to a reader"),
-        ("path,label\n1.png,café\n2.png,cafe\u0301\n", r"'cafe\u0301') is 'café' ('caf\xe9') of labels.csv:2"),
+        ("path,label\n1.png,cat\n2.png,Cat\n", "csv:3: label 'Cat' looks the same as 'cat' of labels.csv:2"),
+        ("path,label\n1.png,1\n2.png,1.0\n", "csv:3: label '1.0' looks the same as '1' of labels.csv:2"),
+        ("path,label\n1.png,01\n2.png,1\n", "csv:3: label '1' looks the same as '01' of labels.csv:2"),
+        (
+            "path,label\n1.png,café\n2.png,cafe\u0301\n",
+            r"'cafe\u0301') looks the same as 'café' ('caf\xe9') of labels.csv:2",
+        ),
         ("path,label\n1.png,cat\n2.png,cat\u200b\n", r"'cat\u200b'"),
         ("path,label\n1.png,\u200b\n2.png,cat\n", r"csv:2: label '\u200b' ('\u200b') has no visible character"),
-        ("path,label,group\n1.png,a,P1\n2.png,b,p1\n", "csv:3: group 'p1' is 'P1' of labels.csv:2 to a reader"),
-        ("path,label\n1.png,a\n./1.png,b\n", "csv:3: ./1.png is named more than once: labels.csv:2 too"),
-        ("path,label\n1.png,a\nim/../1.png,b\n", "csv:3: im/../1.png is named more than once"),
-        ("path,label\nim\\4.png,a\nim/4.png,b\n", "csv:3: im/4.png is named more than once"),
+        ("path,label,group\n1.png,a,P1\n2.png,b,p1\n", "csv:3: group 'p1' looks the same as 'P1' of labels.csv:2"),
+        ("path,label\n1.png,a\n./1.png,b\n", "csv:3: ./1.png is listed more than once: also in labels.csv:2"),
+        ("path,label\n1.png,a\nim/../1.png,b\n", "csv:3: im/../1.png is listed more than once"),
+        ("path,label\nim\\4.png,a\nim/4.png,b\n", "csv:3: im/4.png is listed more than once"),
         ("path,label\nim,a\n2.png,b\n", "csv:2: im is a folder, not a file"),
         ("path,label\n../1.png,a\n2.png,b\n", "1.png does not exist"),
         ("path,label\n1.PNG,a\n2.png,b\n", "1.PNG does not exist; there is '1.png'"),
         ("path,label\nno\\1.png,a\n2.png,b\n", r"does not exist, nor with / instead of \."),
         ("path,label\n~/1.png,a\n2.png,b\n", "~ is not the home folder here"),
-        ("path,label\nhttps://x.org/1.png,a\n2.png,b\n", "is an address, not a file"),
-        ("path,label\n/etc/hostname,a\n2.png,b\n", "csv:2: /etc/hostname lies outside of"),
+        ("path,label\nhttps://x.org/1.png,a\n2.png,b\n", "is a URL, not a file"),
+        ("path,label\n/etc/hostname,a\n2.png,b\n", "csv:2: /etc/hostname is outside of"),
         (f"path,label\n{'x' * 300}.png,a\n", "File name too long"),
         ("path,label\ngone.png,a\n2.png,b\n", "gone.png a link to lost.png, which does not exist"),
         ("path,label\nlive.png,a\n2.png,b\n", "live.png is a pipe, not a file"),
-        ("path,label,split\n1.png,a,train\n2.png,b,\n", "csv:3: split is empty, and in other rows it is not"),
+        ("path,label,split\n1.png,a,train\n2.png,b,\n", "csv:3: split is empty, but not in other rows"),
         ("path,label,split\n1.png,a,val\n2.png,b,test\n", "csv:1: the splits are test and val; one must be train"),
         ("path,label,split\n1.png,a,1\n2.png,b,2\n", "csv:2: split '1' is not one of train, validation, test"),
     ],
@@ -165,7 +168,7 @@ def test_split_folders_in_the_paths_are_not_overlooked(tmp_path: Path) -> None:
     table(tmp_path, text, images=images)
     message = refused(tmp_path)
     assert "can be read in two ways" in message
-    assert "lacks a column split" in message
+    assert "has no column split" in message
     empty = text.replace("label", "label,split").replace("a\n", "a,\n").replace("b\n", "b,\n")
     table(tmp_path, empty, images=images)
     assert {split for _, split, _ in read(tmp_path).values()} == {None}
@@ -181,7 +184,7 @@ def test_images_that_the_table_does_not_name_are_counted(tmp_path: Path) -> None
 
 def test_a_table_of_another_name_can_be_given(tmp_path: Path) -> None:
     table(tmp_path, GOOD, "train.csv")
-    assert f"A table of another name is given itself: folder:{tmp_path / 'train.csv'}" in refused(tmp_path)
+    assert f"To use a table with another name, write folder:{tmp_path / 'train.csv'}" in refused(tmp_path)
     assert set(read(tmp_path / "train.csv")) == {"1.png", "2.png"}
 
 
@@ -228,7 +231,7 @@ def test_metadata_takes_its_splits_from_the_folders(tmp_path: Path) -> None:
         found = Counter((label, split) for label, split, _ in read(tmp_path / folder).values())
         assert found == {(label, split): 1 for label in "ab" for split in ("train", "validation", "test")}
     (tmp_path / "2" / "test" / "metadata.csv").unlink()
-    assert "test has no table of its images, and other splits have" in refused(tmp_path / "2")
+    assert "test has no table of its images, but other splits have one" in refused(tmp_path / "2")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +239,7 @@ def test_metadata_takes_its_splits_from_the_folders(tmp_path: Path) -> None:
     [
         ("metadata.csv", "file_name,text\n1.png,a\n", "csv:1: column label is missing"),
         ("metadata.jsonl", '{"file_name": "1.png", "label": "a"}\n{', "jsonl:2: not a JSON object"),
-        ("metadata.jsonl", '{"file_name": "1.png", "label": "a", "label": "b"}', "a key is a duplicate"),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": "a", "label": "b"}', "duplicate key"),
         ("metadata.jsonl", '{"file_name": "1.png", "label": 0.5}', "jsonl:1: label is 0.5, neither text nor a whole"),
         ("metadata.jsonl", '{"file_name": "1.png", "label": ["a"]}', 'jsonl:1: label is ["a"], neither text nor'),
         ("metadata.jsonl", '{"file_name": "1.png", "label": true}', "jsonl:1: label is true, neither text nor"),

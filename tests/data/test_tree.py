@@ -99,17 +99,17 @@ def test_a_name_that_is_no_text_is_written_as_text_and_the_file_is_read(tmp_path
     assert r"a/r\xf6ntgen.png" in {file.id for file in listing.files}
     assert not errors(tmp_path)
     touch(tmp_path, r"a/r\xf6ntgen.png")
-    with pytest.raises(UserError, match=r"two files are called a/r\\xf6ntgen.png, written as text"):
+    with pytest.raises(UserError, match=r"two file names are the same as text, a/r\\xf6ntgen.png"):
         listed(tmp_path)
 
 
 def test_a_class_or_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
     folder(tmp_path / "1")
     (tmp_path / "1" / "b").rename(tmp_path / "1" / os.fsdecode(b"\xf6"))
-    with pytest.raises(UserError, match=r"the name of class '\\udcf6' is not one line of text in UTF-8"):
+    with pytest.raises(UserError, match=r"the name of class '\\udcf6' is not one line of UTF-8 text"):
         listed(tmp_path / "1")
     no_text = (tmp_path / "1").rename(tmp_path / os.fsdecode(b"\xf6"))
-    with pytest.raises(UserError, match=r"\\xf6: this name is not text in UTF-8. Rename the folder"):
+    with pytest.raises(UserError, match=r"\\xf6: this name is not UTF-8 text. Rename the folder"):
         listed(no_text)
 
 
@@ -124,7 +124,7 @@ def test_a_class_or_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) ->
         ("round", "cannot be opened"),
         ("lost", "cannot be opened"),
         ("x" * 300, "cannot be opened .*File name too long"),
-        ("/", "these are all files of the machine"),
+        ("/", "this is the root of the file system"),
         ("~nobody-of-this-name/d", "home folder is unknown"),
     ],
 )

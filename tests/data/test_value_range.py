@@ -1,4 +1,4 @@
-"""Folders of files with more than 8 bits a sample, from the files to the pixels that a network is shown."""
+"""Folders of files with more than 8 bits per sample, from the files to the pixels that a network sees."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_the_own_test_split_decides_nothing_and_its_brighter_images_are_clipped_
     assert [each.clipped for each in index.scanned.facts if each.clipped] == [1]
     assert "1 of 48 images have values outside of the window, clipped" in load(root).notes
     save(Image.fromarray((brighter * 2).astype(np.uint16)), root / "test" / "a" / "1.png")
-    with pytest.raises(UserError, match=r"test/a/1.png: .* lie outside of this dataset's window.*bits: 16"):
+    with pytest.raises(UserError, match=r"test/a/1.png: .* are outside of this dataset's window.*bits: 16"):
         load(root)
     assert load(root, value_range=[0, 4095]).test.image_ids[1] == "test/a/1.png"
 
@@ -188,7 +188,7 @@ def test_files_of_several_frames_are_refused_or_their_first_is_taken(tmp_path: P
     root = write(tmp_path / "usual", "8")
     frames = [picture(900), picture(901)]
     frames[0].save(root / "a" / "0.gif", save_all=True, append_images=frames[1:])
-    with pytest.raises(UserError, match=r"a/0.gif.*`frames: first` takes the first"):
+    with pytest.raises(UserError, match=r"a/0.gif.*`frames: first` uses the first"):
         load(root)
     assert "a/0.gif" in {*load(root, frames="first").train.image_ids, *load(root, frames="first").test.image_ids}
     assert "frames: first" in file.dump(identify_folders(matrix(root, "datasets.frames=first")))
@@ -225,5 +225,5 @@ def test_a_wrong_value_range_is_one_message_with_what_is_right(value: str, probl
 
 
 def test_only_folders_have_a_value_range() -> None:
-    with pytest.raises(UserError, match="value_range: only a folder's entry has it; beans is known"):
+    with pytest.raises(UserError, match="value_range: only for a folder; beans is in the catalogue"):
         file.load(file.find("cpu"), ["datasets=[{name: beans, value_range: container}]"])

@@ -118,7 +118,7 @@ def test_a_type_of_file_that_tells_the_class_is_refused_and_a_mixture_in_every_c
         ]
         return find_windows(values, {"16-bit": count(ramp(4095))}, "auto", "folder:cells")
 
-    with pytest.raises(UserError, match="class a are 16-bit, those of class b 8-bit"):
+    with pytest.raises(UserError, match="class a are 16-bit, those of class b are 8-bit"):
         found(("a", "16-bit"), ("b", EIGHT_BITS))
     assert found(("a", "16-bit"), ("b", EIGHT_BITS), ("a", EIGHT_BITS)) == {"16-bit": (0, 4095)}
     assert found(("a", EIGHT_BITS), ("b", EIGHT_BITS)) == {}
@@ -157,7 +157,7 @@ def test_values_of_the_own_test_split_decide_nothing() -> None:
     files = [("a", ramp(1023)), ("b", ramp(1000)), ("a", ramp(60000)), ("b", ramp(1023))]
     assert windows(files, tests=[2, 3]) == {"16-bit": (0, 1023)}
     assert windows(files, Percentile(percentile=(0, 100)), tests=[2, 3]) == {"16-bit": (0, 1023)}
-    with pytest.raises(UserError, match="all are of the test split"):
+    with pytest.raises(UserError, match="all are in the test split"):
         windows([("a", ramp(1023))], Percentile(percentile=(1, 99)), tests=[0])
 
 
@@ -172,10 +172,10 @@ def test_types_without_a_meaning_of_white_need_a_value_range(container: str) -> 
     percents = windows(files, Percentile(percentile=(1, 99)), container=container)
     assert np.abs(np.array(percents[container]) - (300, 29700)).max() < 20
     signed = [("a", ramp(30000, kind=kind)), ("b", ramp(3000).astype(np.int16) - 1024)]
-    with pytest.raises(UserError, match=r"start at 0 or at -2048, and 1.png has values below 0"):
+    with pytest.raises(UserError, match=r"start at 0 or at -2048, but 1.png has values below 0"):
         windows(signed, Bits(bits=12), container=container)
     if container == "float":
-        with pytest.raises(UserError, match="no range of its own"):
+        with pytest.raises(UserError, match="no fixed range"):
             windows(files, "container", container=container)
 
 
@@ -195,7 +195,7 @@ def test_dicom_values_are_read_by_what_they_state_else_by_their_depth() -> None:
 def test_percentiles_of_one_value_are_refused() -> None:
     values = np.zeros((40, 40), np.uint16)
     values[0, 0] = 4095
-    with pytest.raises(UserError, match="1 and 99 percent of their values are below the same value, 0"):
+    with pytest.raises(UserError, match="the percentiles 1 and 99 of their values are the same, 0"):
         windows(both(values), Percentile(percentile=(1, 99)))
 
 

@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_used_is_told_with_what_to_do(tmp_path: Path, mo
         (tmp_path / "missing", "no such folder"),
         (tmp_path / "file.txt", "this is a file"),
         (tmp_path / "empty", "0 class found"),
-        (folder_of(tmp_path / "one", only=20), "1 class found, a classifier needs two"),
+        (folder_of(tmp_path / "one", only=20), "1 class found, but a classifier needs two"),
     ):
         with pytest.raises(UserError, match=words):
             own_folder.fit(path, (), has_gpu=lambda: False)

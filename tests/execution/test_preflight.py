@@ -149,11 +149,11 @@ def test_a_split_without_a_class_or_without_an_image_is_refused() -> None:
     kept = data.test.labels != 1
     ids = tuple(name for name, keep in zip(data.test.image_ids, kept, strict=True) if keep)
     test = replace(data.test, rows=data.test.rows[kept], labels=data.test.labels[kept], image_ids=ids)
-    with pytest.raises(UserError, match=r"its test split of \d+ images has none of class 1; leave"):
+    with pytest.raises(UserError, match=r"the test split of \d+ images has no images of class 1; leave"):
         check_splits("shapes", replace(data, test=test))
     nothing = np.zeros(0, dtype=np.int64)
     validation = replace(data.validation, rows=nothing, labels=nothing, image_ids=())
-    with pytest.raises(UserError, match="its validation split is empty"):
+    with pytest.raises(UserError, match="the validation split is empty"):
         check_splits("shapes", replace(data, validation=validation))
 
 

@@ -272,8 +272,8 @@ SPLITS = [
     ("{train: a, test: b/../c}", "'b/../c' is not a folder below the dataset's"),
     ("{train: a, test: /b}", "'/b' is not a folder below the dataset's"),
     ("{train: a, test: a}", "'a' is a duplicate"),
-    ("{train: a, test: a/b}", "one of the folders lies in another one"),
-    ("{train: a, validation: b}", "validation is named, and test is not"),
+    ("{train: a, test: a/b}", "one of the folders is inside another one"),
+    ("{train: a, validation: b}", "validation is named, but test is not"),
     ("{test: a}", "key 'datasets.0.splits.train' is missing"),
     ("{train: a, tets: b}", "unknown key 'datasets.0.splits.tets'. Did you mean 'test'?"),
     ("train", "datasets.0.splits: must be a block of keys"),
@@ -298,7 +298,7 @@ def test_the_entry_of_one_dataset_is_read_as_in_a_matrix(tmp_path: Path, monkeyp
         ("../cells", (), r"unknown dataset '\.\./cells'\. Did you mean 'folder:\.\./cells'\?"),
         ("x" * 300, (), "unknown dataset"),
         ("beans", ("seeds=[0]",), r"--set seeds=\[0\]: only keys of a dataset can be set here"),
-        ("beans", ("datasets.splits={train: a}",), "--set .*: .*splits: only a folder's entry has it"),
+        ("beans", ("datasets.splits={train: a}",), "--set .*: .*splits: only for a folder"),
         ("beans", ("datasets.limt=3",), "--set datasets.limt=3: unknown key 'datasets.0.limt'. Did you mean 'limit'"),
     ):
         with pytest.raises(UserError, match=message):

@@ -1,8 +1,8 @@
 """The decode cache: a dataset's images at one size, decoded once, as one memory-mapped file shared by all processes.
 
-``NAME.npy`` holds the pixels, uint8, shape (N, size, size, channels); ``NAME.json`` next to it what they must be: the
-format, the shape, a CRC-32 of the pixels. The JSON is written first and the pixels are on disk before they get their
-name, so images with their final name are complete. Opening checks format and shape, `is_undamaged` the checksum too.
+``NAME.npy`` holds the pixels, uint8, shape (N, size, size, channels); ``NAME.json`` next to it describes them: the
+format, the shape, a CRC-32 of the pixels. The JSON is written first, and the pixels get their final name once they are
+on disk, so a file with the final name is complete. Opening checks format and shape, `is_undamaged` also the checksum.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _FORMAT = "greyscale-benchmark-images-4"
 
 
 def pixels_file(name: str, content: str, size: int, grey: bool) -> Path:
-    """Return the file of the pixels of a dataset's content.
+    """Return the path of a dataset's decoded pixels.
 
-    Its name hashes the format, the content, the size, the resize rule, colour or grey, and the decoders.
+    Its name includes a hash of the format, the content, the size, the resize rule, colour or grey, and the decoders.
     """
     decisive = json.dumps([_FORMAT, content, size, RULE, grey, decoder_versions()])
     key = hashlib.sha256(decisive.encode()).hexdigest()[:16]
@@ -48,15 +48,15 @@ def decoded_images(
     reading: Reading,
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
-    """Return the decoded images, built if the cache does not hold them.
+    """Return the decoded images, from the cache or newly decoded.
 
     Args:
-        name: of the dataset, for the file's name.
-        content: hash over all files' contents, and over the windows of ``reading``.
+        name: the dataset's name, used in the file's name.
+        content: hash of all files' contents and of the windows of ``reading``.
         files: (path, SHA-256) of every image, in the order of the rows.
         size: both sides after resizing, pixels.
-        grey: one channel of luma instead of three of colour.
-        reading: how files become pixels.
+        grey: whether to return one channel of luma instead of three of colour.
+        reading: the way from files to pixels.
         progress: called with "decoding".
 
     Returns:
@@ -87,7 +87,7 @@ def _build(
     reading: Reading,
     progress: Progress | None,
 ) -> int:
-    """Write the pixels and return their CRC-32. Not through a memory map: there a full disk is a bus error."""
+    """Write the pixels and return their CRC-32. No memory map is used: with one, a full disk is a bus error."""
     _, size, _, channels = shape
     checksum, bad = 0, []
     work = functools.partial(_decode, size=size, grey=channels == 1, reading=reading)
@@ -120,7 +120,7 @@ def _decode(file: tuple[Path, str], size: int, grey: bool, reading: Reading) -> 
 
 
 def _stored(path: Path) -> NDArray[np.uint8] | None:
-    """Return the images of a cache file, or None if it is missing, cut short or not what its JSON describes."""
+    """Return the images of a cache file, or None if it is missing, truncated or not what its JSON describes."""
     try:
         facts = json.loads(path.with_suffix(".json").read_bytes())
         images = np.lib.format.open_memmap(path, mode="r")

@@ -1,4 +1,4 @@
-"""Three channels made of a grey image: the colours of a map, or three views. `export` copies this file."""
+"""Three channels made from a grey image: the colours of a map, or three views. `export` copies this file."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Pixels = NDArray[np.uint8]
 CLIP_LIMIT = 2.0
 MOST_TILES = 8
 SMALLEST_TILE = 12
-"""Pixels per side. On fewer than 128 pixels OpenCV cannot hold a clip limit of 2: no bin gets less than one pixel."""
+"""Pixels per side. With fewer than 128 pixels OpenCV cannot keep to a clip limit of 2: a bin gets one or more."""
 
 
 def derive(how: Literal["map", "views"], name: str) -> Callable[[Pixels], Pixels]:
-    """Return the function from grey images, uint8, shape (n, h, w, 1), to images of three channels, (n, h, w, 3).
+    """Return a function from grey images, uint8, shape (n, h, w, 1), to images with three channels, (n, h, w, 3).
 
     Args:
-        how: ``map``: the colours of a map; ``views``: see `three_views`.
-        name: the map's.
+        how: ``map`` for the colours of a map, ``views`` for `three_views`.
+        name: name of the map.
     """
     if how == "views":
         import cv2
 
-        cv2.setNumThreads(1)  # an image is too small for more
+        cv2.setNumThreads(1)  # images are too small for more
         return lambda images: np.stack([three_views(image) for image in images])
     rows = map_rows(name)
     return lambda images: rows[images[..., 0]]

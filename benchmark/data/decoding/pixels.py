@@ -1,18 +1,18 @@
 """One image file to pixels: the only place where files are decoded.
 
-This file imports nothing of the package: `export` copies it, so that an exported network is shown the same pixels.
+This file imports nothing from the package: `export` copies it, so that an exported network sees the same pixels.
 
-The rule, in this order: a file of several images is refused, unless the first is asked for; what is not 8 bits becomes
-8 bits through a window, (v - low) * 255 / (high - low), clipped and rounded, and what the file calls white-is-zero is
-inverted; the turn that EXIF or TIFF state is made; alpha is composited on white; CMYK and other spaces are converted to
-RGB by Pillow; grey is Pillow's ``L`` (ITU-R 601 luma, (19595 R + 38470 G + 7471 B + 32768) >> 16); and only then both
-sides are resized with Pillow's BILINEAR, which widens its filter when it shrinks, so it is antialiased. Ignored are
-colour profiles, gamma, transfer functions, display windows (DICOM's VOI) and overlays.
+The rule, in this order: a file with several images is refused, unless the first is requested; samples that are not 8
+bits become 8 bits through a window, (v - low) * 255 / (high - low), clipped and rounded, and white-is-zero images are
+inverted; the rotation that EXIF or TIFF states is applied; alpha is composited on white; CMYK and other colour spaces
+are converted to RGB by Pillow; grey is Pillow's ``L`` (ITU-R 601 luma, (19595 R + 38470 G + 7471 B + 32768) >> 16); and
+only then are both sides resized with Pillow's BILINEAR, which widens its filter when shrinking, so it is antialiased.
+Colour profiles, gamma, transfer functions, display windows (DICOM's VOI) and overlays are ignored.
 
-Samples of 1 to 8 unsigned bits are always read as their container says, 0 black and all ones white (`Image`). Deeper,
-signed and floating-point samples keep their values (`Deep`), for which a dataset has a window. Who reads what: tifffile
-and imagecodecs TIFF and what is deeper; pydicom DICOM; Pillow the rest, in a fixed list of formats (no PostScript, no
-other program, no format without a signature).
+Samples of 1 to 8 unsigned bits are always read with 0 as black and all ones as white (`Image`). Deeper, signed and
+floating-point samples keep their values (`Deep`), for which a dataset has a window. The readers: tifffile and
+imagecodecs for TIFF and deeper samples; pydicom for DICOM; Pillow for the rest, in a fixed list of formats (no
+PostScript, no external program, no format without a signature).
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 RULE = "bilinear-antialiased-2"
-"""Name of the rule above; a change of the rule changes it, and with it every decode cache."""
+"""Name of the rule above; it changes with the rule, and with it every decode cache."""
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats that Pillow may open, by its names; JPEG includes MPO. Of TIFF it reads the header alone."""
+"""Formats that Pillow may open, by its names; JPEG includes MPO. Of TIFF it reads only the header."""
 
 MAX_PIXELS = 89_478_485
-"""Pixels of the largest image that is not refused: Pillow's own limit against attacks."""
+"""Maximum number of pixels of an image: Pillow's own limit against decompression bombs."""
 
 THUMBNAIL = 24
-"""Sides of the grey thumbnails by which near-duplicates are found and floor rows are computed, pixels."""
+"""Side length of the grey thumbnails by which near-duplicates are found and floor rows are computed, pixels."""
 
 MOST_OUTSIDE = 0.001
-"""Part of an image's values that may lie outside of a window that was derived from other images."""
+"""Largest share of an image's values outside of a window that was derived from other images."""
 
 GREY_TOLERANCE = 3
-"""Largest difference between channels, grey levels, of an image that counts as grey."""
+"""Largest difference between the channels of an image that counts as grey, grey levels."""
 
 _COLOUR_SIDE = 64
 
@@ -67,14 +67,14 @@ Kind = Literal["zero-byte", "non-image", "truncated", "enormous", "several", "un
 Frames = Literal["refuse", "first"]
 Array = NDArray[Any]
 
-for _library in ("PIL", "pydicom", "tifffile"):  # filters and loggers belong to no thread; what matters is refused
+for _library in ("PIL", "pydicom", "tifffile"):  # filters and loggers are global; what matters is refused
     warnings.filterwarnings("ignore", module=rf"{_library}\b")
     logging.getLogger(_library).setLevel(logging.CRITICAL + 1)
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 class BadImage(Exception):
-    """The file cannot be turned into pixels; the message, one short line, says why, ``kind`` in one word."""
+    """The file cannot be turned into pixels; the message gives the reason in one short line, ``kind`` in one word."""
 
     def __init__(self, message: str, kind: Kind = "unreadable") -> None:
         line = "".join(letter if letter.isprintable() else "�" for letter in " ".join(message.split()))
@@ -89,14 +89,14 @@ class Deep:
     Attributes:
         values: shape (h, w) or (h, w, 3); uint16, uint32, int16, int32, float32 or float64, after DICOM's modality
             LUT; finite.
-        container: what one sample lies in, whatever is used of it: ``16-bit``, ``signed 16-bit``, ``signed 8-bit``,
+        container: the type of a sample, however much of it is used: ``16-bit``, ``signed 16-bit``, ``signed 8-bit``,
             ``32-bit``, ``signed 32-bit``, ``float``, or ``dicom``.
-        holds: lowest and highest value that the container can hold (DICOM: after the modality LUT); None for floats.
-        stated: the range that the file itself states where that is narrower than the container: BitsPerSample of a
-            TIFF, BitsStored of a DICOM file, maxval of a PGM, the precision of a JPEG, sBIT of a PNG that is not
-            scaled; or None.
+        holds: lowest and highest value that the container can hold (DICOM: after the modality LUT), or None for floats.
+        stated: the range that the file itself states, if that is narrower than the container: BitsPerSample of a TIFF,
+            BitsStored of a DICOM file, maxval of a PGM, the precision of a JPEG, sBIT of a PNG that is not scaled; or
+            None.
         inverted: whether the highest value is black (WhiteIsZero, MONOCHROME1).
-        alpha: opacity, uint8, shape (h, w), or None where all is opaque.
+        alpha: opacity, uint8, shape (h, w), or None if all is opaque.
     """
 
     values: Array
@@ -108,17 +108,17 @@ class Deep:
 
 
 def read_file(content: bytes, *, frames: Frames = "refuse") -> Image.Image | Deep:
-    """Return a file's image, upright, at its own size: opaque ``L`` or ``RGB`` for 8 bits a sample or fewer, else deep.
+    """Return a file's image, upright, at its own size: opaque ``L`` or ``RGB`` for up to 8 bits per sample, else deep.
 
     Args:
         content: the file's bytes.
-        frames: whether a file of several images (an animation, a TIFF stack, a DICOM series) is refused, or its first
-            is taken. Thumbnails, masks and levels of a pyramid that a TIFF marks as such do not count;
-            an MPO is its first.
+        frames: whether a file with several images (an animation, a TIFF stack, a DICOM series) is refused, or its first
+            image is read. Thumbnails, masks and pyramid levels that a TIFF marks as such do not count; of an MPO, the
+            first image is read.
 
     Raises:
-        BadImage: empty, not an image of a format that is read, truncated, too large, several images, or of samples
-            whose meaning the file leaves open. No other exception leaves this function.
+        BadImage: the file is empty, not an image in a supported format, truncated or too large, or has several images,
+            or samples whose meaning it does not state. No other exception leaves this function.
     """
     if not content:
         raise BadImage("the file is empty", "zero-byte")
@@ -131,7 +131,7 @@ def read_file(content: bytes, *, frames: Frames = "refuse") -> Image.Image | Dee
     except ImportError as error:
         raise BadImage(f"needs {error.name}: pip install {error.name}") from None
     except MemoryError:
-        raise BadImage("needs more memory than there is", "enormous") from None
+        raise BadImage("needs more memory than is available", "enormous") from None
     except Exception as error:  # decoders raise anything: struct.error, KeyError, RecursionError
         words = str(error)
         if not words or not isinstance(error, (OSError, ValueError, SyntaxError, RuntimeError)):
@@ -146,28 +146,28 @@ def to_image(decoded: Image.Image | Deep, windows: Mapping[str, Window], *, clip
     Args:
         decoded: an image of 8 bits is returned as it is.
         windows: by container; see `Deep`.
-        clip: whether values outside of the window are meant to be cut off (a window that a person gave, percentiles).
-            Otherwise more than `MOST_OUTSIDE` of an image is an error: the window does not fit the image.
+        clip: whether values outside of the window are to be clipped (an explicit window, percentiles). Otherwise a
+            share above `MOST_OUTSIDE` is an error: the window does not fit the image.
 
     Raises:
-        BadImage: no window for its container, or too much of it lies outside.
+        BadImage: there is no window for its container, or too many values are outside of it.
     """
     if isinstance(decoded, Image.Image):
         return decoded
     values, window = decoded.values, windows.get(decoded.container)
     if window is None:
         raise BadImage(
-            f"{decoded.container} samples, of which the dataset has no file: which value is white is not known. Bring "
-            "it into the type of the dataset's files"
+            f"{decoded.container} samples, unlike any file of the dataset: which value is white is unknown. Convert "
+            "it to the type of the dataset's files"
         )
     low, high = window
     outside = count_clipped(decoded, windows)
     if outside > MOST_OUTSIDE * values.size and not clip:
-        found = f"{outside / values.size:.1%} of its values lie outside of this dataset's window, {low:g} to {high:g}: "
-        found += f"they go from {values.min():g} to {values.max():g}. "
+        found = f"{outside / values.size:.1%} of its values are outside of this dataset's window, {low:g} to {high:g}: "
+        found += f"they range from {values.min():g} to {values.max():g}. "
         bits = next((bits for bits in (8, 10, 12, 14, 16) if values.max() < 2**bits), None)
         fits = f"`value_range: {{bits: {bits}}}`" if bits and values.min() >= 0 else "`value_range: [low, high]`"
-        raise BadImage(f"{found}{fits} takes them in")
+        raise BadImage(f"{found}{fits} includes them")
     if values.dtype.kind in "iu" and float(low).is_integer() and float(high).is_integer():
         first, span = int(low), int(high) - int(low)
         above = np.clip(values.astype(np.int64), first, first + span) - first
@@ -184,7 +184,7 @@ def to_image(decoded: Image.Image | Deep, windows: Mapping[str, Window], *, clip
 
 
 def count_clipped(decoded: Image.Image | Deep, windows: Mapping[str, Window]) -> int:
-    """Return how many of the values of an image of `read_file` lie outside of its window."""
+    """Return the number of values outside of the window, for an image of `read_file`."""
     if isinstance(decoded, Image.Image):
         return 0
     low, high = windows[decoded.container]
@@ -192,12 +192,12 @@ def count_clipped(decoded: Image.Image | Deep, windows: Mapping[str, Window]) ->
 
 
 def open_image(content: bytes) -> Image.Image:
-    """Return Pillow's image of a file of one of `FORMATS`, its pixels not yet decoded.
+    """Open a file in one of `FORMATS` with Pillow, without decoding its pixels.
 
     Raises:
-        BadImage: another file, or too many pixels.
+        BadImage: it has another format, or too many pixels.
     """
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # others may have set them; neither may decide what is read here
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # other code may have set these, which must not affect what is read here
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
@@ -210,7 +210,7 @@ def open_image(content: bytes) -> Image.Image:
 def has_colour(image: Image.Image) -> bool:
     """Return whether an image of `to_image` has colour: red, green and blue differ by more than `GREY_TOLERANCE`.
 
-    They are compared on `_COLOUR_SIDE` pixels per side: lossy formats change grey by single levels, pixel by pixel.
+    They are compared at `_COLOUR_SIDE` pixels per side: lossy formats change single grey pixels by a few levels.
     """
     if image.mode == "L":
         return False
@@ -235,7 +235,7 @@ def to_array(image: Image.Image, size: int, grey: bool) -> NDArray[np.uint8]:
     return pixels[:, :, None] if grey else pixels
 
 
-# Which reader a file is for
+# Choice of a file's reader
 
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -277,11 +277,11 @@ def _reader(content: bytes) -> Callable[[bytes, Frames], Image.Image | Deep]:
 def _unknown(content: bytes) -> BadImage:
     for start, name in _OWN:
         if content.startswith(start):
-            return BadImage(f"cannot be decoded: it begins as a {name} file does, and its header is damaged")
+            return BadImage(f"cannot be decoded: it starts like a {name} file, but its header is damaged")
     for pattern, name in _BEGINNINGS:
         if re.match(pattern, content, re.S):
-            return BadImage(f"not an image that is read here, but a {name} file; these are read: {_READ}", "non-image")
-    return BadImage(f"not an image of a format that is read here: {_READ}", "non-image")
+            return BadImage(f"not an image in a supported format, but a {name} file; supported: {_READ}", "non-image")
+    return BadImage(f"not an image in a supported format: {_READ}", "non-image")
 
 
 def _check_size(width: int, height: int) -> None:
@@ -292,10 +292,10 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _several(what: str) -> BadImage:
-    return BadImage(f"holds {what}, not one image; `frames: first` takes the first", "several")
+    return BadImage(f"contains {what} instead of one image; `frames: first` uses the first", "several")
 
 
-# 8 bits a sample, by Pillow
+# 8 bits per sample, by Pillow
 
 
 def _read_plain(content: bytes, frames: Frames) -> Image.Image | Deep:
@@ -314,10 +314,10 @@ def _check_frames(image: Image.Image, frames: Frames) -> None:
 
 
 def _orientation(read: Callable[[], Image.Exif]) -> int:
-    """Return EXIF's orientation, or 1, upright, without one that can be read."""
+    """Return EXIF's orientation, or 1 (upright) if none can be read."""
     try:
         return int(read().get(ORIENTATION, 1))
-    except Exception:  # any damage to it; the pixels are there
+    except Exception:  # EXIF data may be damaged in any way; the pixels are not
         return 1
 
 
@@ -327,7 +327,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "RGB"):
         return image
     if image.mode[0] in "IF":
-        raise BadImage(f"{image.format} file of samples that are not 8 bits (Pillow's {image.mode})")
+        raise BadImage(f"{image.format} file with samples that are not 8 bits (Pillow's {image.mode})")
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
@@ -339,12 +339,12 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _integers(bits: int, *, signed: bool = False) -> Window:
-    """Return the lowest and the highest number of so many bits."""
+    """Return the lowest and the highest integer with a number of bits."""
     return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
 
 
 def _deep(values: Array, bits: int, *, signed: bool = False, stated: Window | None = None) -> Deep:
-    """Return integers as they lie in the smallest container of 8, 16 or 32 bits that has ``bits``."""
+    """Return integers in the smallest container of 8, 16 or 32 bits that has ``bits``."""
     size = next(size for size in (8, 16, 32) if size >= bits and (signed or size > 8))
     if bits < size and stated is None:
         stated = _integers(bits, signed=signed)
@@ -359,7 +359,7 @@ def _deep(values: Array, bits: int, *, signed: bool = False, stated: Window | No
 
 def _float(values: Array) -> Deep:
     if not np.isfinite(values).all():
-        raise BadImage("holds values that are not numbers or infinite")
+        raise BadImage("contains values that are infinite or not numbers")
     return Deep(values.astype(np.float64 if values.itemsize > 4 else np.float32), "float", None)
 
 
@@ -370,7 +370,7 @@ def _eight_bits(values: Array, bits: int) -> Image.Image:
 
 
 def _with_alpha(decoded: Deep, alpha: Array) -> Deep:
-    """Return it with an opacity that has its container's range."""
+    """Return an image with an opacity that has the range of the image's container."""
     assert decoded.holds is not None
     most = int(decoded.holds[1])
     small = ((alpha.astype(np.int64) * 255 + most // 2) // most).astype(np.uint8)
@@ -389,9 +389,9 @@ _TURNS: Mapping[int, tuple[Image.Transpose, Callable[[Array], Array]]] = {
 
 
 def _upright(decoded: Image.Image | Deep, orientation: int) -> Image.Image | Deep:
-    """Return an image turned by EXIF's orientation.
+    """Return an image rotated by EXIF's orientation.
 
-    Pillow's exif_transpose writes EXIF again, and fails on any mistyped tag.
+    Pillow's exif_transpose also writes EXIF again, and fails if any tag has a wrong type.
     """
     if orientation not in _TURNS:
         return decoded
@@ -406,7 +406,7 @@ def _upright(decoded: Image.Image | Deep, orientation: int) -> Image.Image | Dee
 
 
 def _read_deep_png(content: bytes, frames: Frames) -> Image.Image | Deep:
-    """Return 16-bit PNG. Pillow keeps 16 bits of grey alone; of colour and alpha it keeps the high bytes."""
+    """Read a 16-bit PNG. Pillow keeps 16 bits only for grey; for colour and alpha, only the high bytes."""
     image = open_image(content)
     _check_frames(image, frames)
     image.load()
@@ -435,16 +435,16 @@ def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _deep_colours(image: Image.Image, chunks: Sequence[tuple[bytes, bytes]]) -> Array:
-    """Return the samples of a 16-bit PNG of colours, uint16, shape (h, w, samples).
+    """Return the samples of a 16-bit PNG with several channels, uint16, shape (h, w, samples).
 
-    libpng, which prints what it dislikes, is given the header and the pixels alone, packed again.
+    libpng prints warnings about other data, so it is given only the header and the pixels, packed again.
     """
     import imagecodecs
 
     header = next(data for name, data in chunks if name == b"IHDR")
     samples = {2: 3, 4: 2, 6: 4}[header[9]]
     if header[12]:
-        raise BadImage("a 16-bit PNG file of colours that is interlaced; save it without")
+        raise BadImage("an interlaced 16-bit PNG file in colour; save it without interlacing")
     size = image.height * (1 + 2 * samples * image.width)
     pixels = zlib.decompressobj().decompress(b"".join(data for name, data in chunks if name == b"IDAT"), size)
     if len(pixels) < size:
@@ -457,11 +457,11 @@ def _deep_colours(image: Image.Image, chunks: Sequence[tuple[bytes, bytes]]) -> 
 
 
 def _significant(bits_of_channels: bytes, values: Array) -> Window | None:
-    """Return the range that a PNG's sBIT states, if it states one.
+    """Return the range that a PNG's sBIT states, or None.
 
-    Its number of bits b says how many there were before the writer scaled the samples to 16 bits, as it must: then the
-    range is the container's. A writer that did not scale leaves values under 2 ** b that are not multiples of
-    2 ** (16 - b) (PNG, third edition, 11.3.2.7 and 13.12).
+    Its number of bits b is that before the writer scaled the samples to 16 bits, as it must: the range is then the
+    container's. A writer that did not scale leaves values below 2 ** b that are not all multiples of 2 ** (16 - b)
+    (PNG, third edition, 11.3.2.7 and 13.12).
     """
     bits = max(bits_of_channels[: 3 if values.ndim == 3 else 1], default=16)
     if 8 < bits < 16 and values.max() < 2**bits and (values % 2 ** (16 - bits)).any():
@@ -476,9 +476,9 @@ _PNM = re.compile(rb"P([2356])" + rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})" * 3 + rb"
 
 
 def _read_pnm(content: bytes, frames: Frames) -> Image.Image | Deep:
-    """Return Netpbm's formats. Pillow rescales values of more than 8 bits, and is slow unless maxval is 255."""
+    """Read a Netpbm file. Pillow rescales values of more than 8 bits, and is slow unless maxval is 255."""
     header = _PNM.match(content)
-    if header is None:  # PFM, and what is damaged
+    if header is None:  # PFM, or damaged
         image = open_image(content)
         if image.mode != "F":
             return _opened(image, frames)
@@ -487,7 +487,7 @@ def _read_pnm(content: bytes, frames: Frames) -> Image.Image | Deep:
     form, (width, height, most) = header[1], (int(header[k]) for k in (2, 3, 4))
     _check_size(width, height)
     if not 0 < most < 65536:
-        raise BadImage(f"its maxval is {most}, not from 1 to 65535")
+        raise BadImage(f"its maxval is {most} instead of 1 to 65535")
     count, size = width * height * (3 if form in b"36" else 1), 1 if most < 256 else 2
     start, end = header.end(), header.end() + count * size
     if form in b"23":
@@ -500,7 +500,7 @@ def _read_pnm(content: bytes, frames: Frames) -> Image.Image | Deep:
     if len(values) < count:
         raise BadImage(f"truncated: {len(values)} of {count} samples", "truncated")
     if values.min() < 0 or values.max() > most:
-        raise BadImage(f"holds {values.max()}, above the maxval that it states, {most}")
+        raise BadImage(f"contains {values.max()}, which is above its maxval, {most}")
     values = values.reshape((height, width, 3) if form in b"36" else (height, width))
     if most < 256:
         return Image.fromarray(np.array([round(k / most * 255) for k in range(most + 1)], np.uint8)[values])
@@ -528,7 +528,7 @@ class _Frame:
 
     @property
     def is_deep(self) -> bool:
-        """Whether `_decode_jpeg` reads it."""
+        """Whether `_decode_jpeg` can read it."""
         return self.is_lossy and self.precision == 12 and self.components == 1
 
 
@@ -550,17 +550,18 @@ def _jpeg_frame(content: bytes) -> _Frame:
 
 
 def _read_jpeg(content: bytes, frames: Frames) -> Image.Image | Deep:
-    """Return a JPEG file: of 8 bits as Pillow reads it, of 12 bits if it is grey.
+    """Read a JPEG file: with 8 bits by Pillow, with 12 bits only if it is grey.
 
-    Other sorts are for DICOM: imagecodecs' decoders of lossless JPEG and JPEG-LS crash on damaged files, or do not end.
+    Other kinds are only read in DICOM files: imagecodecs' decoders of lossless JPEG and JPEG-LS crash on damaged files,
+    or never end.
     """
     frame = _jpeg_frame(content)
     if frame.precision == 8 and frame.marker != 0xF7:
         return _opened(open_image(content), frames)
     if not frame.is_deep:
         raise BadImage(
-            f"a JPEG file of {frame.components} components of {frame.precision} bits, or lossless, which is not read: "
-            "save it as PNG or TIFF"
+            f"a JPEG file with {frame.components} components of {frame.precision} bits, or lossless, which is not "
+            "supported: save it as PNG or TIFF"
         )
 
     def read() -> Image.Exif:
@@ -578,12 +579,12 @@ def _decode_jpeg(content: bytes, frame: _Frame) -> Array:
     _check_size(frame.width, frame.height)
     values = np.asarray(imagecodecs.jpeg_decode(content))
     if values.shape != (frame.height, frame.width):
-        raise BadImage("cannot be decoded: its samples are not those that its header states")
+        raise BadImage("cannot be decoded: its samples do not match its header")
     return values
 
 
 def _read_jpeg2000(content: bytes, frames: Frames) -> Image.Image | Deep:
-    """Return a JPEG 2000 file: of 8 unsigned bits as Pillow reads it, of others if it is grey or RGB."""
+    """Read a JPEG 2000 file: with 8 unsigned bits by Pillow, with others if it is grey or RGB."""
     import imagecodecs
 
     start, components = _jpeg2000_components(content)
@@ -591,14 +592,18 @@ def _read_jpeg2000(content: bytes, frames: Frames) -> Image.Image | Deep:
     if depths <= {7}:
         return _opened(open_image(content), frames)
     if len(components) not in (1, 3) or len(set(components)) != 1 or b"pclr" in content[:start]:
-        raise BadImage(f"a JPEG 2000 file of {len(components)} components of other than 8 bits, which is not read")
+        raise BadImage(
+            f"a JPEG 2000 file with {len(components)} components of other than 8 bits, which is not supported"
+        )
     colours = re.search(rb"colr\x01..(.{4})", content[:start], re.S)
     if colours and int.from_bytes(colours[1], "big") not in (16, 17):
-        raise BadImage("a JPEG 2000 file of other than 8 bits whose colours are not sRGB or grey, which is not read")
+        raise BadImage(
+            "a JPEG 2000 file with other than 8 bits whose colours are not sRGB or grey, which is not supported"
+        )
     (depth,) = depths
     bits, signed = (depth & 127) + 1, depth > 127
     if bits > 16:
-        raise BadImage(f"a JPEG 2000 file of {bits} bits, which is not read")
+        raise BadImage(f"a JPEG 2000 file with {bits} bits, which is not supported")
     values = np.asarray(imagecodecs.jpeg2k_decode(content))
     return _deep(values, bits, signed=signed) if bits > 8 or signed else _eight_bits(values, bits)
 
@@ -625,20 +630,20 @@ _TIFF_COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
 """Samples of PhotometricInterpretation: WhiteIsZero, BlackIsZero, RGB, palette, CMYK, YCbCr (which JPEG makes RGB)."""
 
 _PREDICTED = (5, 8, 32946, 34925, 50000)
-"""Compressions with which every reader looks at the predictor: LZW, Deflate, LZMA, Zstandard."""
+"""Compressions with which every reader applies the predictor: LZW, Deflate, LZMA, Zstandard."""
 
 _FAX = (2, 3, 4)
 """Compressions of CCITT: run lengths, and faxes of groups 3 and 4. The last imagecodecs for Python 3.10 lacks them."""
 
 _COMPRESSED = (1, *_FAX, 7, 32773, 34712, *_PREDICTED)
-"""Those that are read: these, none, CCITT, JPEG, PackBits, JPEG 2000."""
+"""Compressions that are read: these, none, CCITT, JPEG, PackBits, JPEG 2000."""
 
 
 def _read_tiff(content: bytes, frames: Frames) -> Image.Image | Deep:
-    """Return the one image of a TIFF file.
+    """Read the one image of a TIFF file.
 
-    tifffile reads 8 bits, too: the libtiff behind Pillow gives the same pixels, but prints what it thinks of a file,
-    and does not know big-endian BigTIFF and some orders of samples.
+    tifffile also reads 8 bits: Pillow's libtiff gives the same pixels, but prints warnings, and does not support
+    big-endian BigTIFF and some orders of samples.
     """
     from tifffile import TiffFile
 
@@ -652,7 +657,7 @@ def _read_tiff(content: bytes, frames: Frames) -> Image.Image | Deep:
     if page.planarconfig == 2 and samples > 1:
         values = np.moveaxis(values, 0, -1)
     if values.shape != (page.imagelength, page.imagewidth, samples)[: values.ndim]:
-        raise BadImage("cannot be decoded: its samples are not those that its header states")
+        raise BadImage("cannot be decoded: its samples do not match its header")
     alpha = None
     if samples > colours and extra != 0:
         alpha = values[:, :, colours]
@@ -662,7 +667,9 @@ def _read_tiff(content: bytes, frames: Frames) -> Image.Image | Deep:
         values = values[:, :, 0] if colours == 1 else values[:, :, :colours]
     known = (1, 2) if bits <= 8 else (2,)
     if alpha is not None and (extra not in known or kind != "unsigned" or bits not in (1, 2, 4, 8, 16, 32)):
-        raise BadImage(f"a TIFF file with a further sample of {bits} bits, ExtraSamples {extra}, which is not read")
+        raise BadImage(
+            f"a TIFF file with a further sample of {bits} bits, ExtraSamples {extra}, which is not supported"
+        )
     if kind == "unsigned" and bits <= 8:
         image = _small_tiff(values, page)
         return _upright(image if alpha is None else _tiff_on_white(image, alpha, page), _tiff_orientation(page))
@@ -674,7 +681,7 @@ def _read_tiff(content: bytes, frames: Frames) -> Image.Image | Deep:
 
 
 def _page(file: TiffFile, frames: Frames) -> TiffPage:
-    """Return the page of the one image of a file, or of its first.
+    """Return the page of a file's only or first image.
 
     Reduced images and masks (NewSubfileType) belong to another page: thumbnails, levels of a pyramid, transparency.
     """
@@ -686,49 +693,49 @@ def _page(file: TiffFile, frames: Frames) -> TiffPage:
     if page is None:
         alone = file.pages[0]
         if len(file.pages) > 1 or not isinstance(alone, TiffPage) or 330 in alone.tags:
-            raise BadImage("a TIFF file of thumbnails or masks alone; its image may lie in a sub-IFD (camera raw)")
+            raise BadImage("a TIFF file with only thumbnails or masks; its image may be in a sub-IFD (camera raw)")
         page = alone
     described = re.search(r"^images=(\d+)", page.description, re.M) if page.description.startswith("ImageJ=") else None
     planes = page.tags.get(33629)  # of a MetaMorph stack
     stacked = (described and int(described[1]) > 1) or (planes is not None and planes.count > 1)
     if page.imagedepth > 1:
-        raise BadImage("a TIFF file of a volume, not of an image")
+        raise BadImage("a TIFF file with a volume instead of an image")
     if frames == "refuse" and (stacked or next(images, None) is not None):
         raise _several("several TIFF pages")
     return page
 
 
 def _tiff_samples(page: TiffPage) -> tuple[str, int]:
-    """Return a word of `_SAMPLES`, and how many samples are colours; refuse what readers understand differently."""
+    """Return a word of `_SAMPLES` and the number of colour samples; refuse what readers interpret differently."""
     bits, photometric = page.bitspersample, int(page.photometric)
     kind, colours = _SAMPLES.get(int(page.sampleformat)), _TIFF_COLOURS.get(photometric)
     if kind is None or bits not in _TIFF_BITS[kind]:
-        raise BadImage(f"a TIFF file of {bits}-bit {kind or 'complex'} samples, which are not read")
+        raise BadImage(f"a TIFF file with {bits}-bit {kind or 'complex'} samples, which are not supported")
     if 262 not in page.tags and page.compression not in _FAX:
         raise BadImage(
             "a TIFF file without PhotometricInterpretation: black may be 0 or the highest value. Save it again with a "
             "program that writes this tag"
         )
     if page.compression not in _COMPRESSED:
-        raise BadImage(f"a TIFF file of compression {page.compression:d}, which is not read")
+        raise BadImage(f"a TIFF file with compression {page.compression:d}, which is not supported")
     if page.compression in _FAX and sys.version_info < (3, 11):
-        raise BadImage("a TIFF file compressed as a fax (CCITT), which is read with Python 3.11 or later")
+        raise BadImage("a TIFF file compressed as a fax (CCITT), which needs Python 3.11 or later")
     is_small, is_jpeg = kind == "unsigned" and bits <= 8, page.compression == 7
     if colours is None or page.samplesperpixel < colours or (photometric > 2 and not is_small):
         raise BadImage(
-            f"a TIFF file of {page.samplesperpixel} samples a pixel, {bits} bits each, PhotometricInterpretation "
-            f"{photometric}, which is not read"
+            f"a TIFF file with {page.samplesperpixel} samples per pixel, {bits} bits each, PhotometricInterpretation "
+            f"{photometric}, which is not supported"
         )
     if page.samplesperpixel > min(8, colours + max(1, len(page.extrasamples))):
-        raise BadImage(f"a TIFF file of {page.samplesperpixel} samples a pixel, whose meaning it does not state")
+        raise BadImage(f"a TIFF file with {page.samplesperpixel} samples per pixel, whose meaning it does not state")
     if (photometric == 6 and not is_jpeg) or (photometric == 5 and page.tags.valueof(332, 1) != 1):
-        raise BadImage("a TIFF file of YCbCr without JPEG, or of inks other than CMYK, which is not read")
+        raise BadImage("a TIFF file in YCbCr without JPEG, or with inks other than CMYK, which is not supported")
     if page.fillorder != 1 and not is_small:
-        raise BadImage(f"a TIFF file of {bits}-bit samples of FillOrder {page.fillorder}, which is not read")
+        raise BadImage(f"a TIFF file with {bits}-bit samples of FillOrder {page.fillorder}, which is not supported")
     if page.predictor != 1 and page.compression not in _PREDICTED:
         raise BadImage(
-            f"a TIFF file with a predictor and compression {page.compression:d}: some programs apply the predictor and "
-            "some do not. Save it again without"
+            f"a TIFF file with a predictor and compression {page.compression:d}: some programs apply the predictor, "
+            "others do not. Save it again without one"
         )
     return kind, colours
 
@@ -755,7 +762,7 @@ def _small_tiff(values: Array, page: TiffPage) -> Image.Image:
 
 
 def _tiff_on_white(image: Image.Image, alpha: Array, page: TiffPage) -> Image.Image:
-    """Return it with an opacity of its bits, premultiplied where ExtraSamples is 1."""
+    """Return an image on white, with an opacity of as many bits, premultiplied if ExtraSamples is 1."""
     opacity = _eight_bits(alpha, page.bitspersample)
     if page.extrasamples[0] == 2:
         image = image.convert("RGBA")
@@ -768,8 +775,8 @@ def _tiff_on_white(image: Image.Image, alpha: Array, page: TiffPage) -> Image.Im
 def _check_segments(page: TiffPage, content: bytes) -> None:
     """Refuse segments that tifffile would misread.
 
-    Missing strips and tiles, which it fills with zeros; words of 16 bits that are called packed; lossless JPEG, see
-    `_read_jpeg`; and what claims to be larger than any image.
+    These are missing strips and tiles, which it fills with zeros; words of 16 bits that are declared as packed;
+    lossless JPEG, see `_read_jpeg`; and segments that claim to be larger than any image.
     """
     bits, samples = page.bitspersample, page.samplesperpixel
     width, rows = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
@@ -788,7 +795,7 @@ def _check_segments(page: TiffPage, content: bytes) -> None:
             frame = _jpeg_frame(content[offset : offset + count])
             _check_size(frame.width, frame.height)
             if not frame.is_lossy:
-                raise BadImage("a TIFF file of lossless JPEG, which is not read")
+                raise BadImage("a TIFF file with lossless JPEG, which is not supported")
     if page.compression == 1:
 
         def needed(size: int, height: int) -> int:
@@ -798,11 +805,13 @@ def _check_segments(page: TiffPage, content: bytes) -> None:
         height = full if page.is_tiled else page.imagelength
         packed, words = needed(bits, height), needed(-(-bits // 8) * 8, height)
         if sum(there) < packed:
-            raise BadImage(f"truncated: a TIFF file of {sum(there)} bytes of samples, which need {packed}", "truncated")
+            raise BadImage(
+                f"truncated: a TIFF file with {sum(there)} bytes of samples instead of {packed}", "truncated"
+            )
         if packed < words <= sum(there) != needed(bits, full):
             raise BadImage(
-                f"a TIFF file of {bits}-bit samples, {packed} bytes if they are packed and {words} if each has "
-                f"bytes of its own: it has {sum(there)}. Save it again with {-(-bits // 8) * 8} bits a sample"
+                f"a TIFF file with {bits}-bit samples, {packed} bytes if they are packed and {words} if each has "
+                f"its own bytes, but it has {sum(there)}. Save it again with {-(-bits // 8) * 8} bits per sample"
             )
 
 
@@ -814,7 +823,7 @@ _NEEDED = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "B
 
 
 def _read_dicom(content: bytes, frames: Frames) -> Image.Image | Deep:
-    """Return the image of a DICOM file (PS3.3 C.7.6.3): stored values, then the modality LUT, no VOI LUT."""
+    """Read the image of a DICOM file (PS3.3 C.7.6.3): stored values, then the modality LUT, no VOI LUT."""
     try:
         from pydicom import dcmread
     except ImportError:
@@ -822,7 +831,7 @@ def _read_dicom(content: bytes, frames: Frames) -> Image.Image | Deep:
             "a DICOM file, which needs pydicom: pip install pydicom (in the benchmark: pip install -e '.[dicom]')"
         ) from None
     if _DEFLATED in content[:1024]:
-        raise BadImage("a deflated DICOM file, of unknown size before it is unpacked: save it with another syntax")
+        raise BadImage("a deflated DICOM file, whose size is unknown until it is unpacked: save it with another syntax")
     data = dcmread(io.BytesIO(content), force=True)
     if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         what = getattr(data.get("SOPClassUID"), "name", "of no stated class")
@@ -831,16 +840,16 @@ def _read_dicom(content: bytes, frames: Frames) -> Image.Image | Deep:
     if missing:
         raise BadImage(f"a DICOM file without {' and '.join(missing)}")
     if data.SamplesPerPixel not in (1, 3):
-        raise BadImage(f"a DICOM file of {data.SamplesPerPixel} samples a pixel, which is not read")
+        raise BadImage(f"a DICOM file with {data.SamplesPerPixel} samples per pixel, which is not supported")
     number = int(data.get("NumberOfFrames") or 1)
     if number > 1 and frames == "refuse":
         raise _several(f"{number} DICOM frames")
     _check_size(int(data.Columns), int(data.Rows))
     values, photometric = _stored_values(data, number)
     if photometric not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"):
-        raise BadImage(f"a DICOM file of PhotometricInterpretation {photometric}, which is not read")
+        raise BadImage(f"a DICOM file with PhotometricInterpretation {photometric}, which is not supported")
     if (values.ndim == 3) != (photometric == "RGB"):
-        raise BadImage(f"a DICOM file of {photometric} with {data.SamplesPerPixel} samples a pixel")
+        raise BadImage(f"a DICOM file in {photometric} with {data.SamplesPerPixel} samples per pixel")
     if photometric == "PALETTE COLOR":
         return _dicom_palette(values, data)
     if values.dtype.kind == "f":
@@ -849,7 +858,7 @@ def _read_dicom(content: bytes, frames: Frames) -> Image.Image | Deep:
 
 
 def _stored_values(data: Dataset, frames: int) -> tuple[Array, str]:
-    """Return the first frame as it is stored, (h, w) or (h, w, 3), and its photometric interpretation, YBR made RGB."""
+    """Return the first frame as stored, (h, w) or (h, w, 3), and its photometric interpretation; YBR becomes RGB."""
     from pydicom.encaps import get_frame
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
@@ -882,12 +891,12 @@ def _dicom_palette(values: Array, data: Dataset) -> Image.Image:
     if coloured.dtype != np.uint8:
         return to_image(_deep(coloured, 16), {"16-bit": _integers(16)})
     if values.max() > 255:
-        raise BadImage("a DICOM file with a palette of more than 256 colours of 8 bits, which is not read")
+        raise BadImage("a DICOM file with a palette of more than 256 colours of 8 bits, which is not supported")
     return Image.fromarray(coloured)
 
 
 def _dicom_integers(raw: Array, data: Dataset, photometric: str) -> Image.Image | Deep:
-    """Return grey or RGB after BitsStored, padding and modality LUT; an image where that leaves 8 unsigned bits."""
+    """Return grey or RGB after BitsStored, padding and modality LUT; an image if that leaves 8 unsigned bits."""
     allocated, stored = int(data.BitsAllocated), int(data.BitsStored)
     signed, inverted = bool(data.get("PixelRepresentation", 0)), photometric == "MONOCHROME1"
     values = _used_bits(raw, data)
@@ -916,21 +925,21 @@ def _dicom_integers(raw: Array, data: Dataset, photometric: str) -> Image.Image 
 
 
 def _looked_up(values: Array, data: Dataset) -> tuple[Array, int]:
-    """Return the values of the modality LUT (PS3.3 C.11.1), and their bits. pydicom's takes 8 and 16 bits alone."""
+    """Return the values of the modality LUT (PS3.3 C.11.1), and their bits. pydicom supports only 8 and 16 bits."""
     table = data.ModalityLUTSequence[0]
     entries, first, bits = map(int, table.LUTDescriptor)
     found = table.LUTData
     if isinstance(found, bytes):
         found = np.frombuffer(found, "<u2" if data.original_encoding[1] else ">u2")
     if not 8 <= bits <= 16 or len(found) != (entries or 65536) or max(found) >= 2**bits:
-        raise BadImage(f"a DICOM file whose modality LUT has {len(found)} entries of {bits} bits; its header differs")
+        raise BadImage(f"a DICOM file whose modality LUT has {len(found)} entries of {bits} bits, unlike its header")
     return np.asarray(found, np.int32)[np.clip(values - first, 0, len(found) - 1)], bits
 
 
 def _used_bits(raw: Array, data: Dataset) -> Array:
     """Return the BitsStored bits below HighBit as int32 or int64 numbers (PS3.5 8.1.1).
 
-    Other bits may hold overlays of old; where the file has none of these, other bits that are set say that BitsStored
+    Other bits may hold old-style overlays; if the file has none of these, other bits that are set mean that BitsStored
     is wrong.
     """
     allocated, stored, high = int(data.BitsAllocated), int(data.BitsStored), int(data.HighBit)
@@ -941,16 +950,18 @@ def _used_bits(raw: Array, data: Dataset) -> Array:
     beyond = pattern >> (high + 1)
     if data.get("PixelRepresentation", 0):
         negative = values >= 2 ** (stored - 1)
-        beyond = np.where(negative & (beyond == 2 ** (allocated - high - 1) - 1), 0, beyond)  # the sign, repeated
+        beyond = np.where(negative & (beyond == 2 ** (allocated - high - 1) - 1), 0, beyond)  # sign extension
         values[negative] -= 2**stored
     overlays = any(data.get((group, 0x0100)) is not None for group in range(0x6000, 0x6020, 2))
     if (beyond != 0).any() and not overlays and not _padding(raw, data)[beyond != 0].all():
-        raise BadImage(f"a DICOM file of values beyond the {stored} bits that BitsStored states: one of them is wrong")
+        raise BadImage(
+            f"a DICOM file with values beyond the {stored} bits that BitsStored states: one of them is wrong"
+        )
     return values
 
 
 def _padding(values: Array, data: Dataset) -> NDArray[np.bool_]:
-    """Return where the values are padding around the image (PS3.3 C.7.5.1.1.2), which is shown black."""
+    """Return a mask of the padding around the image (PS3.3 C.7.5.1.1.2), which is shown black."""
     first = data.get("PixelPaddingValue")
     if first is None or values.ndim == 3:
         return np.zeros(values.shape, bool)
@@ -959,7 +970,7 @@ def _padding(values: Array, data: Dataset) -> NDArray[np.bool_]:
 
 
 def _rescale(data: Dataset) -> tuple[float, float]:
-    """Return slope and intercept, of the image or of its first frame; 1 and 0 where it has none."""
+    """Return slope and intercept of the image or its first frame; 1 and 0 if it has none."""
     holder = data
     for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for group in (data.get(name) or [])[:1]:

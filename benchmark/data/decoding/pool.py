@@ -1,7 +1,7 @@
-"""Work on image files in threads, one per processor.
+"""Parallel work on image files, with one thread per processor.
 
-Pillow and hashlib release the interpreter's lock while they decode, resize and hash, so that threads share the work as
-processes would, without their start, their pipes and their crashes.
+Pillow and hashlib release the interpreter's lock while they decode, resize and hash, so threads run in parallel as
+processes would, without the costs of starting processes, of pipes and of crashes.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what is being done, items done, items in all)."""
+"""Called with (stage, items done, items in total)."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AHEAD = 4  # files per thread that are read before their turn: no thread waits for a slow file of another
-_REPORTED = 32  # items between two reports of progress
+_AHEAD = 4  # files per thread read before their turn, so that no thread waits for a slow file of another
+_REPORTED = 32  # items between two progress reports
 
 
 def processors() -> int:
@@ -32,17 +32,17 @@ def processors() -> int:
 def map_ahead(
     work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int, name: str
 ) -> Generator[Result, None, None]:
-    """Yield ``work(item)`` for every item, in order, prepared by threads before it is asked for.
+    """Yield ``work(item)`` for every item, in order, computed by threads ahead of time.
 
-    An error of ``work`` is raised in place of its result. When the generator is closed or raises, work that was not
-    begun is dropped and no thread is left.
+    An error of ``work`` is raised instead of its result. When the generator is closed or raises, work that has not
+    started is dropped and no thread is left.
 
     Args:
         work: called in the threads.
-        items: taken one by one, at most ``ahead`` before their turn.
-        threads: their number.
-        ahead: largest number of results that wait to be taken, or are in progress.
-        name: of the threads.
+        items: read one by one, at most ``ahead`` before their turn.
+        threads: number of threads.
+        ahead: maximum number of results that are waiting or in progress.
+        name: name of the threads.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
     pending: deque[Future[Result]] = deque()
@@ -65,7 +65,7 @@ def map_files(
     Args:
         work: called in the threads; an error ends the work.
         items: one per image file.
-        stage: the word given to ``progress``.
+        stage: the word passed to ``progress``.
         progress: called after every few items and after the last.
     """
     threads = processors()

@@ -1,9 +1,9 @@
-"""The window of each container of a folder: which value of files with more than 8 bits a sample is black, which white.
+"""Windows: which value is black and which white in a folder's files with more than 8 bits per sample, by container.
 
-A container of 16 bits says little about the values in it: cameras of 10, 12 and 14 bits write such files, and 12 bits
-would become 17 of 256 grey levels if 65535 were white. Under ``auto`` a window comes from what the files state, else
-from the values of all images that are not of a test split of their own; what can be read in two ways is refused. The
-window is the same for all files of a container, so that an image's brightness says what it said before.
+A container of 16 bits says little about the values in it: cameras with 10, 12 and 14 bits write such files, and 12 bits
+would become 17 of 256 grey levels if 65535 were white. Under ``auto`` a window comes from what the files state,
+otherwise from the values of all images outside an official test split; what can be read in two ways is refused. The
+window is the same for all files of a container, so that differences in brightness between images are kept.
 """
 
 from __future__ import annotations
@@ -22,32 +22,33 @@ from benchmark.errors import UserError
 from benchmark.words import listed
 
 EIGHT_BITS = "8-bit"
-"""The container of files of at most 8 bits a sample, whose window is always 0 to 255."""
+"""The container of files with at most 8 bits per sample, whose window is always 0 to 255."""
 
 DEPTHS = (8, 10, 12, 14, 16)
-"""Bits a sample of cameras and scanners."""
+"""Bits per sample of cameras and scanners."""
 
 USUAL = 0.999
-"""Share of the values that must need as many bits as the largest one: fewer are hot pixels, or burnt-in marks."""
+"""Quantile of the values that must need as many bits as the largest value, which may otherwise be a hot pixel or a
+burnt-in mark."""
 
 FEWEST_LEVELS = 64
-"""Grey levels that must be left of a source that has as many."""
+"""Minimum number of grey levels that must be left of at least as many values."""
 
-_SIGNIFICANT = 16  # bits of a value that a pool keeps: all of a 16-bit one, others within 2^-16 of themselves
-_MERGED = 1 << 20  # values of single files that wait to be merged
+_SIGNIFICANT = 16  # bits of a value that a pool keeps: 16-bit values are exact, others within a factor of 1 ± 2^-16
+_MERGED = 1 << 20  # maximum number of values of single files that wait to be merged
 
 
 @dataclass(frozen=True)
 class Values:
-    """The values of one file, as far as its window needs them.
+    """Facts about the values of one file that its window depends on.
 
     Attributes:
-        id: of the image.
-        label: its class.
-        split: the official one, or None; values of the test split decide no window.
+        id: id of the image.
+        label: name of its class.
+        split: the official split, or None; values of the test split do not affect a window.
         container: `EIGHT_BITS`, or `pixels.Deep.container`.
         holds, stated: `pixels.Deep.holds`, `pixels.Deep.stated`.
-        low, high: its smallest and its largest value.
+        low, high: smallest and largest value.
     """
 
     id: str
@@ -61,7 +62,7 @@ class Values:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The parts of the folder that it belongs to, in words, which must be alike; no class of a test split."""
+        """Names of its class and split, whose values must be alike; without the class in a test split."""
         split = [] if self.split is None else [f"the {self.split} split"]
         return *([] if self.split == "test" else [f"class {self.label}"]), *split
 
@@ -72,14 +73,14 @@ class Pool:
 
     Attributes:
         values: float64, shape (n,), ascending, rounded to 16 significant bits.
-        counts: int64, shape (n,), above 0.
+        counts: int64, shape (n,), all positive.
     """
 
     values: NDArray[np.float64]
     counts: NDArray[np.int64]
 
     def quantile(self, share: float) -> float:
-        """Return the smallest value that at least a share of all values do not exceed."""
+        """Return the smallest value that at least a share of all values does not exceed."""
         below = np.cumsum(self.counts)
         return float(self.values[np.searchsorted(below, share * below[-1])])
 
@@ -103,7 +104,7 @@ def _count(values: NDArray[np.generic]) -> Pool:
 
 
 def merge(pools: Sequence[Pool]) -> Pool:
-    """Return the pool of all values of several, at least one."""
+    """Merge one or more pools."""
     values, places = np.unique(np.concatenate([pool.values for pool in pools]), return_inverse=True)
     counts = np.zeros(len(values), np.int64)
     np.add.at(counts, places, np.concatenate([pool.counts for pool in pools]))
@@ -119,7 +120,7 @@ def pack(pools: Mapping[str, Pool]) -> bytes:
 
 
 def unpack(packed: bytes) -> dict[str, Pool]:
-    """Return the pools that were packed."""
+    """Return the pools of `pack`."""
     with np.load(io.BytesIO(packed)) as arrays:
         names = [name.removeprefix("values ") for name in arrays if name.startswith("values ")]
         return {name: Pool(arrays[f"values {name}"], arrays[f"counts {name}"]) for name in names}
@@ -127,7 +128,7 @@ def unpack(packed: bytes) -> dict[str, Pool]:
 
 @dataclass
 class Pools:
-    """The pool of each container, added file by file in little memory."""
+    """The pool of each container, built file by file in little memory."""
 
     _waiting: dict[str, list[Pool]] = field(default_factory=dict)
 
@@ -149,13 +150,13 @@ def bits_of(value: float) -> int:
 
 
 def levels(pool: Pool, window: Window) -> int:
-    """Return how many of the 256 grey levels a pool's values become in a window."""
+    """Return how many of the 256 grey levels a window makes of a pool's values."""
     low, high = window
     return len(np.unique(np.rint(np.clip((pool.values - low) * 255 / (high - low), 0, 255))))
 
 
 def describe(windows: Mapping[str, Window], pools: Mapping[str, Pool]) -> list[str]:
-    """Return one line per window: its values, and how many grey levels the pool's values become."""
+    """Return one line per window: its values, and how many grey levels it makes of the pool's values."""
     return [
         f"{container} files: {number(window[0])} is black, {number(window[1])} is white"
         + (f"; {levels(pools[container], window)} of 256 grey levels are used" if container in pools else "")
@@ -166,16 +167,16 @@ def describe(windows: Mapping[str, Window], pools: Mapping[str, Pool]) -> list[s
 def find_windows(
     files: Sequence[Values], pools: Mapping[str, Pool], value_range: ValueRange, source: str
 ) -> dict[str, Window]:
-    """Return the window of each container but `EIGHT_BITS`.
+    """Return the window of each container except `EIGHT_BITS`.
 
     Args:
-        files: all of a folder that can be decoded.
-        pools: the values of those that are not of a test split, by container.
-        value_range: of the folder's entry.
+        files: all files of a folder that can be decoded.
+        pools: container -> values of the files outside a test split.
+        value_range: value in the folder's entry.
         source: ``folder:PATH``, for messages.
 
     Raises:
-        UserError: the values can be read in two ways, or have no meaning that the files state; the message names the
+        UserError: the values can be read in two ways, or the files do not state their meaning; the message names the
             readings and the value of ``value_range`` for each.
     """
     if value_range == "auto":
@@ -193,7 +194,7 @@ def find_windows(
 
 
 def own_ranges(files: Sequence[Values]) -> dict[str, Window]:
-    """Return the smallest and the largest value in each container but `EIGHT_BITS`."""
+    """Return the smallest and the largest value in each container except `EIGHT_BITS`."""
     found: dict[str, Window] = {}
     for file in files:
         if file.container != EIGHT_BITS:
@@ -203,7 +204,7 @@ def own_ranges(files: Sequence[Values]) -> dict[str, Window]:
 
 
 def _refuse_containers(files: Sequence[Values], source: str) -> None:
-    """Raise UserError if two classes or splits have no type of file in common, and so perhaps no meaning of values."""
+    """Refuse two classes or splits without a common type of file, whose values may not be comparable."""
     of_group: dict[str, set[str]] = {}
     for file in files:
         for group in file.groups:
@@ -211,10 +212,10 @@ def _refuse_containers(files: Sequence[Values], source: str) -> None:
     for (first, own), (second, other) in itertools.combinations(sorted(of_group.items()), 2):
         if not own & other:
             raise UserError(
-                f"{source}: the files of {first} are {listed(sorted(own))}, those of {second} "
-                f"{listed(sorted(other))}: whether their values mean the same cannot be seen, and of classes the type "
-                "would give them away. Bring all images into one type; or, if they are comparable, "
-                f"say what is white in files of more than 8 bits: {_ask('{bits: 12}', 'container')}."
+                f"{source}: the files of {first} are {listed(sorted(own))}, those of {second} are "
+                f"{listed(sorted(other))}: their values may not be comparable, and the type may reveal the class. "
+                "Convert all images to one type; or, if they are comparable, "
+                f"say which value is white in files with more than 8 bits: {_ask('{bits: 12}', 'container')}."
             )
 
 
@@ -250,26 +251,26 @@ class _Case:
             case "container":
                 held = {file.holds: file for file in self.files}
                 if None in held:
-                    raise self.refuse("their type has no range of its own", self.own_range, "{percentile: [1, 99]}")
+                    raise self.refuse("their type has no fixed range", self.own_range, "{percentile: [1, 99]}")
                 return self._only(held, "their types hold")
             case Bits(bits=bits):
                 if self.low.low < 0:
                     half = 2 ** (bits - 1)
-                    what = f"{bits} bits can start at 0 or at {-half}, and {self.low.id} has values below 0"
+                    what = f"{bits} bits can start at 0 or at {-half}, but {self.low.id} has values below 0"
                     raise self.refuse(what, _as_pair((0, 2 * half - 1)), _as_pair((-half, half - 1)))
                 return 0, 2**bits - 1
             case Percentile(percentile=(low, high)):
                 if self.pool is None:
-                    raise self.refuse("all are of the test split, which may not decide", self.own_range)
+                    raise self.refuse("all are in the test split, which must not affect a window", self.own_range)
                 window = self.pool.quantile(low / 100), self.pool.quantile(high / 100)
                 if not window[0] < window[1]:
-                    what = f"{low:g} and {high:g} percent of their values are below the same value, {number(window[0])}"
+                    what = f"the percentiles {low:g} and {high:g} of their values are the same, {number(window[0])}"
                     raise self.refuse(what, self.own_range)
                 return window
         return value_range
 
     def _only(self, ranges: Mapping[Window | None, Values], verb: str) -> Window:
-        """Return the only one of some ranges, given with a file that has it."""
+        """Return the range that all files share; each is given with a file that has it."""
         known = sorted(window for window in ranges if window is not None)
         if len(known) > 1:
             first, second = (f"{in_words(window)} ({ranges[window].id})" for window in known[:2])
@@ -293,9 +294,9 @@ class _Case:
         return window
 
     def _by_values(self) -> Window:
-        """Return the window that the pooled values need: 0 and the largest value of so many bits."""
+        """Return the window that the pooled values need: from 0 to the largest value with their number of bits."""
         if self.pool is None:
-            raise self.refuse("all are of the test split, which may not decide what is white", self.own_range)
+            raise self.refuse("all are in the test split, which must not decide what is white", self.own_range)
         values = self.pool.values
         are_counts = values[0] >= 0 and values[-1] <= 65535 and (values == np.rint(values)).all()
         if not (self.container in ("16-bit", "dicom") and self._starts_at_zero and are_counts):
@@ -309,7 +310,7 @@ class _Case:
         bits = bits_of(values[-1])
         step = int(np.gcd.reduce(values.astype(np.int64)))
         if step and (step % 257 == 0 or (step % 2 == 0 and values[-1] >= 2**15)):
-            return 0, 2**16 - 1  # fewer bits, brought to 16 by who wrote them: times 257 = 65535 / 255, or 2^k
+            return 0, 2**16 - 1  # fewer bits, scaled to 16 by the writer: times 257 = 65535 / 255, or 2^k
         usual = self.pool.quantile(USUAL)
         if bits_of(usual) < bits:
             what = (
@@ -323,17 +324,17 @@ class _Case:
 
     @property
     def _starts_at_zero(self) -> bool:
-        """Whether no file could hold a value below 0."""
+        """Whether no file can contain a value below 0."""
         return all(file.holds is not None and file.holds[0] == 0 for file in self.files)
 
     def _largest_pooled(self) -> Values:
         return max((file for file in self.files if file.split != "test"), key=lambda file: file.high)
 
     def _refuse_depths(self, most: float) -> None:
-        """Raise UserError if two classes, or two splits, need different depths.
+        """Refuse two classes, or two splits, that need different depths.
 
         Args:
-            most: the largest value that is not of a test split; what lies above it needs no depth.
+            most: the largest value outside a test split; larger ones do not affect the depth.
         """
         largest: dict[str, float] = {}
         for file in self.files:
@@ -344,12 +345,12 @@ class _Case:
             what = (
                 f"{shallow} needs {bits_of(largest[shallow])} bits (up to {number(largest[shallow])}) and {deep} "
                 f"{bits_of(largest[deep])} (up to {number(largest[deep])}): either their images differ in brightness, "
-                "or their files in depth; then bring them to one depth"
+                "or their files in depth; in that case, convert them to one depth"
             )
             raise self.refuse(what, _as_bits(largest[deep]), "container")
 
     def refuse_lost_levels(self, window: Window, fewest: int) -> None:
-        """Raise UserError if fewer than some grey levels are left of values that are as many."""
+        """Refuse a window that leaves fewer than some number of grey levels of at least as many values."""
         if self.pool is None or len(self.pool.values) < fewest:
             return
         left = levels(self.pool, window)
@@ -371,6 +372,6 @@ def _as_bits(largest: float) -> str:
 
 
 def _ask(*ways: str) -> str:
-    """Return how to say which of several readings is meant."""
+    """Return the ways to select one of several readings."""
     values = listed([f"`value_range: {way}`" for way in dict.fromkeys(ways)], "or")
     return f"{values} in the entry of `datasets`, or --set 'datasets.value_range={ways[0]}'"
