@@ -1,4 +1,4 @@
-"""The benchmark from Python, of which the command line is made.
+"""The benchmark's Python interface, on which the command line is built.
 
 ``import benchmark`` gives the functions; each imports what it needs when it is called.
 """
@@ -42,9 +42,9 @@ def load_matrix(matrix: StrPath, changes: Mapping[str, object] | None = None, *,
     """Read a matrix and check it completely.
 
     Args:
-        matrix: a shipped matrix's name, or a YAML file.
-        changes: values by dotted key, as ``--set`` has them: ``{"seeds": [0, 1], "training.epochs": 5}``.
-        name: of the results folder; default: the matrix's.
+        matrix: name of a shipped matrix, or a YAML file.
+        changes: values by dotted key, as for ``--set``: ``{"seeds": [0, 1], "training.epochs": 5}``.
+        name: name of the results folder; default: the matrix's name.
 
     Raises:
         UserError: the matrix or a change is wrong; the message names every problem with its place.
@@ -54,7 +54,7 @@ def load_matrix(matrix: StrPath, changes: Mapping[str, object] | None = None, *,
 
 
 def expand(matrix: Matrix) -> list[RunSpec]:
-    """Return the runs of a matrix; where it has several learning rates, the runs at each and those that choose one."""
+    """Return the runs of a matrix; if it has several learning rates, the runs at each and the runs that choose one."""
     from benchmark.matrix.tuning import every_run
 
     return every_run(matrix)
@@ -69,8 +69,8 @@ def plan(matrix: Matrix, *, only: Sequence[str] = (), results: StrPath = "result
         results: parent of the results folders.
 
     Returns:
-        One row per run with the columns of `benchmark.execution.forecast.ListedRun`: its names, its state, and the
-        seconds that it is expected to take on this machine.
+        One row per run with the columns of `benchmark.execution.forecast.ListedRun`: its names, its state, and its
+        expected duration on this machine, seconds.
 
     Raises:
         UserError: a selector is wrong.
@@ -99,23 +99,23 @@ def run(
 ) -> Results:
     """Execute the runs of a matrix that are not done, write the report, and return the results.
 
-    Runs are executed in processes of their own, which import nothing of the caller's script or notebook. Runs that fail
-    are in the results, with their reason; calling it again tries them again, and resumes what was interrupted.
+    Runs are executed in separate processes, which import nothing from the caller's script or notebook. Failed runs are
+    in the results, with the reason; another call retries them, and resumes interrupted runs.
 
     Args:
         matrix: the matrix.
         only: selectors ``KEY=VALUE``, as for ``--only``.
-        executor: on this machine, or on a Ray cluster.
-        ray_address: of the cluster, ``HOST:PORT`` or ``auto``; default: a Ray of this machine alone.
-        workers: runs at a time; default: as many as the GPUs, or without GPUs the cores, have room for.
-        runs_per_gpu: runs that share a GPU.
+        executor: where runs are executed: on this machine, or on a Ray cluster.
+        ray_address: address of the cluster, ``HOST:PORT`` or ``auto``; default: Ray on this machine only.
+        workers: number of concurrent runs; default: as many as fit on the GPUs or, without GPUs, on the cores.
+        runs_per_gpu: number of runs that share a GPU.
         data_dir: folder of the datasets; default: ``BENCHMARK_DATA_DIR``, else the user's data folder.
-        results: parent of the results folders; the matrix's is named after it.
-        force: run again what is done.
-        progress: print what ``python -m benchmark run`` prints; otherwise warnings alone.
+        results: parent of the results folders; each is named after its matrix.
+        force: whether to repeat runs that are done.
+        progress: whether to print what ``python -m benchmark run`` prints, or only warnings.
 
     Raises:
-        UserError: something that the caller gave is wrong: a selector, an image, a model's name.
+        UserError: an error in the input, such as a selector, an image or a model's name.
     """
     import matplotlib  # noqa: F401  # now: it reads the backend of a notebook, which is shut out of the runs
 
@@ -158,14 +158,14 @@ def execute(
 
 
 def write_report(selection: Selection, not_done: NotDone | None = None, *, progress: bool = False) -> Results:
-    """Write the report of a selection's matrix, and return the results that it shows.
+    """Write the report of a selection's matrix, and return its results.
 
     Records are read under the folder's lock: no other command can then write an older report over a newer one.
 
     Args:
-        selection: of the matrix.
-        not_done: what this command could not do.
-        progress: print the answer, the table and the place of the report.
+        selection: the selection of runs.
+        not_done: runs and floor rows that this command could not finish.
+        progress: whether to print the answer, the table and the path of the report.
 
     Raises:
         UserError: predictions are damaged, or the report cannot be written.
@@ -193,7 +193,7 @@ def load_results(name: str, *, results: StrPath = "results") -> Results:
     """Return the results of a matrix from its records, floor rows, kept matrix file and groups.csv.
 
     Args:
-        name: of the results folder.
+        name: name of the results folder.
         results: parent of the results folders.
 
     Raises:
@@ -204,7 +204,7 @@ def load_results(name: str, *, results: StrPath = "results") -> Results:
 
 
 def read_results(matrix: Matrix, store: Store, not_done: NotDone | None = None) -> Results:
-    """Return the results of a matrix as they are on disk now; ``not_done``: what a command could not do."""
+    """Return the results of a matrix as they are on disk now; ``not_done`` lists what a command could not finish."""
     from benchmark.analysis.results import load
 
     loaded = load(matrix, make_plan(matrix, store), store)
@@ -215,11 +215,11 @@ def read_results(matrix: Matrix, store: Store, not_done: NotDone | None = None) 
 class Results:
     """The results of a matrix as tables; ``print`` shows the answer and the table of accuracies.
 
-    Scores are shares (0..1), differences too (-1..1), times seconds; unknown values are missing.
+    Scores are shares (0..1), differences are shares (-1..1), times are seconds; unknown values are missing.
 
     Attributes:
-        loaded: the cells with their records and predictions, of which the tables are made.
-        not_done: records of the runs that `run` was asked for and that are not done.
+        loaded: the cells with their records and predictions, from which the tables are made.
+        not_done: records of the runs that `run` could not finish.
         floor_problems: a message for each floor row that `run` could not compute.
     """
 
@@ -287,7 +287,7 @@ class Results:
         """Write the report (Markdown, HTML, CSV, LaTeX, figures) and return the path of its Markdown file.
 
         Args:
-            folder: default: the results folder.
+            folder: folder of the report; default: the results folder.
 
         Raises:
             UserError: a file that a run kept for the report is damaged, or the folder cannot be written.
@@ -320,8 +320,8 @@ def predict(
     Args:
         images: files, and folders of files.
         best: name of a results folder, for the cell that its report recommends.
-        run: id of a run; this or ``best``.
-        dataset: with ``best``, where the results have several datasets: which.
+        run: id of a run; give this or ``best``.
+        dataset: with ``best``, the dataset, if the results have several.
         results: parent of the results folders.
 
     Returns:

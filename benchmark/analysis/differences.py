@@ -55,8 +55,8 @@ class Contrast:
         first: the side that a positive difference favours.
         second: the side that is subtracted.
         context: conditions that both sides share, in words.
-        pairs: pairs of cells, or of a cell and a floor row of its dataset; of several, the mean of their differences
-            is taken.
+        pairs: pairs of cells, or of a cell and a floor row of its dataset; the difference of several pairs is their
+            mean.
         headline: whether it answers the question for its dataset and setup.
     """
 
@@ -82,12 +82,12 @@ class Difference:
     Attributes:
         contrast: the comparison.
         interval: first - second, in shares of correct images (-1..1), or None if no seed is done on all sides.
-        seeds: the seeds of the pairs, ascending; of a mean over datasets those of the dataset with the fewest.
-        asked: seeds that the matrix asks for.
+        seeds: the seeds of the pairs, ascending; for a mean over datasets, those of the dataset with the fewest.
+        asked: number of seeds in the matrix.
         margin: the matrix's margin of equivalence, in shares.
         level: the probability of error at which it is judged, its part of a report's `SIGNIFICANCE` (`gated`), or None
             if it is not judged.
-        pooled: of a mean over datasets, the differences that it is the mean of.
+        pooled: for a mean over datasets, the differences that it is the mean of.
     """
 
     contrast: Contrast
@@ -201,8 +201,8 @@ part in a mean over datasets."""
 def _over_datasets(own: Sequence[Difference], results: Results) -> list[Difference]:
     """Return the mean over datasets of each headline, if at least two have it.
 
-    Left out are generated controls and datasets of which every compared cell reaches `NEAR_THE_CEILING`. Where a matrix
-    has one dataset several times, the entry with the most training images is taken, so that its test images count once.
+    Generated controls and datasets of which every compared cell reaches `NEAR_THE_CEILING` are left out. If a matrix
+    has several entries of a dataset, the one with the most training images is used, so that its test images count once.
     """
     largest: dict[str, str] = {}
     for entry in sorted(results.matrix.datasets, key=lambda entry: -(entry.limit or sys.maxsize)):
@@ -247,8 +247,8 @@ class Paired(NamedTuple):
     Attributes:
         values: integers, shape (seeds, images): sum over pairs of first - second, `UNTESTED` where a seed's fold does
             not contain the image.
-        seeds: those done in every cell, ascending.
-        design: of the test.
+        seeds: the seeds that are done in every cell, ascending.
+        design: design of the test.
         runs: variance of one run's mean of values over the number of pairs, or None if it is unknown.
     """
 

@@ -17,7 +17,7 @@ class Floor:
     Attributes:
         dataset: title in the matrix.
         method: the method.
-        planned: its rows, done or not.
+        planned: all its rows, done or not.
     """
 
     dataset: str

@@ -1,4 +1,4 @@
-"""The answers of a floor row in the place of a cell's, so that the two can be compared image by image."""
+"""The answers of a floor row in the form of a cell's, so that the two can be compared image by image."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class Hard:
 
     Attributes:
         image_id: id of the image.
-        label: its class.
+        label: class of the image.
         said: the most frequent wrong answer (the lowest class at a tie).
         wrong: number of runs that were wrong.
         runs: number of runs tested on the image.
@@ -40,7 +40,7 @@ def find_hardest(cells: Sequence[Cell], kept: Collection[str], most: int) -> lis
     Args:
         cells: cells of one dataset; every done seed counts.
         kept: ids of the images to choose from.
-        most: largest number of images to return.
+        most: maximum number of images to return.
     """
     images = _images([test for cell in cells for test in cell.tests.values()])
     return _chosen(images, images["wrong"] / images["runs"], kept, most)
@@ -52,8 +52,8 @@ def find_disagreements(right: Sequence[Cell], wrong: Sequence[Cell], kept: Colle
     Only pairs of policy and seed that are done in every mode of both sides count.
 
     Args:
-        right: cells of one side, of one setup.
-        wrong: cells of the other, of the same dataset and setup; `Hard.said` is their answer.
+        right: cells of one side, all of one setup.
+        wrong: cells of the other side, of the same dataset and setup; `Hard.said` is their answer.
         kept, most: as in `find_hardest`.
     """
     every = [*right, *wrong]

@@ -28,20 +28,14 @@ class NoisePair:
     """Two cells that are one function.
 
     Attributes:
-        policy: the first one's.
-        differences: first - second of each seed that both have, shares.
-        interval: of their mean.
+        policy: policy of the first cell.
+        differences: first - second for each seed that both have, shares.
+        interval: interval of their mean.
     """
 
     policy: str
     differences: tuple[float, ...]
     interval: Interval
-
-    @property
-    def is_apart(self) -> bool:
-        """Whether the interval does not hold zero."""
-        low, high = self.interval.low, self.interval.high
-        return low is not None and high is not None and not low <= 0 <= high
 
 
 def noise_floor(results: Results) -> list[NoisePair]:

@@ -73,9 +73,9 @@ def read_results(
 
     Args:
         record: the run's record.
-        store: where its predictions are.
+        store: the store of its predictions.
         known: test images of the runs read before, by dataset and fold; this run's are added.
-        groups: of datasets whose groups are known, by `groups_file.key`: image id -> group, for every test image.
+        groups: for datasets whose groups are known, by `groups_file.key`: image id -> group, for every test image.
 
     Raises:
         UserError: the predictions are damaged, or disagree with the record, with the other runs' images or with the

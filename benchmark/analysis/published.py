@@ -41,7 +41,8 @@ class QuestionClaim(Frozen):
     datasets: tuple[str, ...]
     """Catalogue names of the source's own datasets."""
     policies: Some[str] | None = None
-    """Of the question about pretraining: those that the source trains; comparisons of others do not test its answer."""
+    """For the question about pretraining: the policies that the source trains; comparisons of others do not test its
+    answer."""
 
 
 class PolicyClaim(Frozen):
@@ -51,7 +52,7 @@ class PolicyClaim(Frozen):
     better: str
     than: Some[str]
     datasets: Some[str] | None = None
-    """Titles (label or name) of the matrix's datasets that represent the source's case, or None if it speaks of all."""
+    """Titles (label or name) of the matrix's datasets that represent the source's case, or None if it is about all."""
 
 
 _OF_A_QUESTION, _OF_POLICIES = "(of a question)", "(of policies)"
@@ -71,7 +72,7 @@ class Figure(Frozen):
     """One number that a source states for one run, or as the mean of several."""
 
     policy: str
-    """In the source's matrix, as the next two."""
+    """Its name in the source's matrix, as for the next two."""
     dataset: str
     input_mode: str
     model: str
@@ -80,12 +81,12 @@ class Figure(Frozen):
     metric: Metric
     value: float
     runs: Count = 1
-    """Number of runs whose mean it is."""
+    """Number of runs that it is the mean of."""
     sd: NotNegative | None = None
-    """Their standard deviation, where the source states it: shown, and not used."""
+    """Standard deviation of these runs, if the source states it; shown but not used."""
 
     def is_of(self, key: CellKey) -> bool:
-        """Whether it is stated of this cell."""
+        """Whether the figure is stated for this cell."""
         size = key.image_size if self.image_size is None else self.image_size
         return key == CellKey(self.dataset, self.input_mode, self.policy, self.model, size)
 
@@ -139,7 +140,7 @@ class Judged:
     """A claim's verdict on one comparison.
 
     Attributes:
-        difference: the headline that tests it.
+        difference: the headline that tests the claim.
         verdict: supported if the claimed side is shown to be better; contradicted if the other side is, or if the two
             are shown to differ by less than the margin of equivalence; else undecided, or not run.
         by_the_source: whether the source's claim is about this dataset itself, not about a part of it or another case.
@@ -215,7 +216,7 @@ class Compared:
     Attributes:
         figure: the published figure.
         key: our cell.
-        values: ours, by seed; empty if no run of the cell is done.
+        values: our values by seed; empty if no run of the cell is done.
         asked: number of seeds in the matrix.
         as_published: whether the cell's runs are those of the source's matrix apart from seeds and threads; if not,
             `values` is empty.
@@ -229,12 +230,12 @@ class Compared:
 
     @property
     def ours(self) -> float | None:
-        """Mean over seeds."""
+        """Mean of our values over seeds."""
         return math.fsum(self.values) / len(self.values) if self.values else None
 
     @property
     def difference(self) -> float | None:
-        """Ours minus theirs."""
+        """Our mean minus the published figure."""
         return None if self.ours is None else self.ours - self.figure.value
 
     @property
@@ -253,7 +254,7 @@ class Compared:
 
     @property
     def within(self) -> bool | None:
-        """Whether theirs is within the interval, or None without an interval."""
+        """Whether the published figure is within the interval, or None if there is no interval."""
         if self.difference is None or self.half_width is None:
             return None
         return abs(self.difference) <= self.half_width

@@ -41,7 +41,8 @@ class MeanTime:
 
     Attributes:
         value: seconds, or images per second.
-        bound: whether every run was contended: then the true seconds are at most, images per second at least, this.
+        bound: whether every run was contended; the value is then an upper bound of the seconds, or a lower bound of the
+            images per second.
     """
 
     value: float
@@ -53,8 +54,8 @@ class Cell:
     """The runs of one cell.
 
     Attributes:
-        key: its names.
-        asked: the matrix's seeds.
+        key: the cell's names.
+        asked: seeds in the matrix.
         records: done records by seed, seeds ascending.
         tests: test results by seed, in the same order.
         runs: variance of a run's accuracy, moderated by the dataset's other cells, or None with fewer than two runs.
@@ -162,12 +163,12 @@ class Results:
 
     Attributes:
         matrix: the matrix.
-        plan: its runs with their states.
+        plan: the matrix's runs with their states.
         store: the records, with their predictions and exhibits.
         by_key: cells in the matrix's order (dataset, setup, input mode, policy), including those without a done run.
         not_applicable: combinations that have no runs, with the reason.
         repeated: cells left out of ``by_key``, each with the cell that it repeats by construction.
-        again: these cells.
+        again: the left-out cells.
         floor: floor rows by dataset and method, in the order of the runs.
     """
 
@@ -253,9 +254,10 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
 def _with_moderated_runs(
     cells: Mapping[CellKey, Cell], matrix: Matrix, repeated: Mapping[CellKey, CellKey]
 ) -> dict[CellKey, Cell]:
-    """Return the cells with their runs' variances, moderated by the dataset's that train a backbone too, or heads too.
+    """Return the cells with the variances of their runs, moderated by other cells of the dataset.
 
-    A cell that repeats another is no more evidence, and has that one's.
+    Cells that train a backbone are moderated by each other, and so are cells that train only a head. A cell that
+    repeats another one adds no evidence, and gets that cell's variance.
     """
     own = {
         key: runs

@@ -47,10 +47,10 @@ from benchmark.report import build
 from benchmark.words import duration, seconds_in
 
 BUDGET = "10min"
-"""``--budget`` where none is given."""
+"""Default of ``--budget``."""
 
 RESERVE = 0.1
-"""Share of the budget that no forecast may use: for the report, and for what was forecast too low."""
+"""Share of the budget that forecasts leave free, for the report and for runs that take longer than forecast."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Asked:
     """Options of `run --folder`.
 
     Attributes:
-        started: when the command was started, by `time.monotonic`.
+        started: start of the command, by `time.monotonic`.
     """
 
     folder: Path
@@ -82,7 +82,8 @@ def run_folder(asked: Asked, place: Place) -> Results:
     """Execute the matrix of a user's folder, write its report and recommend; return the results.
 
     On a CPU whole networks are trained at the largest size of `LADDER` that the budget allows, by a forecast from a
-    short training. The kept matrix has that size: a later command keeps it, one with a ``--budget`` may add a larger.
+    short training. The kept matrix has that size: later commands keep it, and one with a ``--budget`` may add a larger
+    one.
 
     Raises:
         UserError: the folder or an option is wrong, or the short training failed.
@@ -137,9 +138,9 @@ class _Command:
 
         Args:
             selection: the runs.
-            tried: ids of runs that this command has executed.
-            failed: records of those of them that are not done.
-            pace: as measured, if it was.
+            tried: ids of the runs that this command has executed.
+            failed: records of those that are not done.
+            pace: the measured pace, or None.
         """
         todo = [run for run in selection.todo(force=self.asked.force) if run.spec.id not in tried]
         not_done = self.execute(selection, todo)
@@ -164,10 +165,10 @@ class _Command:
         return {KEPT: chosen}
 
     def run_in_phases(self, sizes: Sizes, budget: float) -> Results:
-        """Execute heads on kept features, recommend, and train whole networks in the time that is left.
+        """Execute heads on cached features, recommend, and train whole networks in the time that is left.
 
         Args:
-            sizes: of the kept matrix, or `HEADS`.
+            sizes: image sizes of the kept matrix, or `HEADS`.
             budget: seconds from the start of the command.
         """
         first = self.sized(sizes)
@@ -204,7 +205,7 @@ class _Command:
 
         Args:
             results: everything so far.
-            pace: as measured; that of runs that are done is more certain.
+            pace: the measured pace; the times of done runs take precedence.
         """
         trained = [record for record in results.loaded.plan.done if record.spec.policy in TRAINED]
         pace = Pace.of(trained) if trained else pace
@@ -234,19 +235,19 @@ def recommend(results: Results, more: str = "") -> None:
 
 
 def is_repetition(mode: str, modes: Collection[str]) -> bool:
-    """Return whether heads on kept features repeat those of another mode, for which no recommendation has to wait.
+    """Return whether heads on cached features repeat those of another mode, for which no recommendation has to wait.
 
     One channel with the summed filters is three equal ones, where all channels have one mean and standard deviation.
 
     Args:
         mode: input mode of the heads.
-        modes: that have runs; of weights of one channel grey-1ch alone.
+        modes: input modes with runs; only grey-1ch for weights with one channel.
     """
     return mode == "grey-1ch" and "grey-3ch" in modes
 
 
 def choose_heads(seconds: Mapping[int, float], budget: float) -> tuple[int, ...]:
-    """Return the image sizes whose heads take half of a budget at most together, and the smallest in any case.
+    """Return the image sizes whose heads together take at most half of a budget, and the smallest in any case.
 
     Args:
         seconds: expected time of the heads of each size, ascending.

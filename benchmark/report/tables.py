@@ -50,7 +50,7 @@ def comparison(results: Results, *, with_not_applicable: bool = True) -> tuple[l
 
     Args:
         results: the results.
-        with_not_applicable: whether a mode that has no cell of a dataset has a row, with the reason.
+        with_not_applicable: whether a mode without a cell of a dataset gets a row, with the reason.
     """
     reasons = {(i.dataset, i.input_mode, policy): i.reason for i in results.not_applicable for policy in i.policies}
 

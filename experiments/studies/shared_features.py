@@ -1,8 +1,8 @@
-"""What kept features save: the frozen stages of five seeds of `finetune` on beans, with them and with the backbone.
+"""Time saved by cached features: frozen stages of five seeds of `finetune` on beans, with them and with the backbone.
 
 ``python -m experiments.studies.shared_features --data-dir DIR`` trains stage 1 of each seed both ways, one after the
-other, in one process and with no features kept beforehand, and compares the heads that come out. Seconds are those of a
-frozen stage as a record has them: features, training steps, evaluation.
+other, in one process and with no features cached beforehand, and compares the heads that come out. Seconds are those of
+a frozen stage as a record has them: features, training steps, evaluation.
 """
 
 from __future__ import annotations
@@ -75,14 +75,16 @@ def main() -> None:
                     "ratio": seconds(running) / seconds(kept),
                     "seed": spec.seed,
                     "backbone, s": seconds(running),
-                    "kept features, s": seconds(kept),
+                    "cached features, s": seconds(kept),
                     "validation accuracy": accuracies[0][-1],
                     "validation accuracy, kept": accuracies[1][-1],
                 }
             )
-    with_backbone, with_features = (sum(float(row[way]) for row in rows) for way in ("backbone, s", "kept features, s"))
+    with_backbone, with_features = (
+        sum(float(row[way]) for row in rows) for way in ("backbone, s", "cached features, s")
+    )
     common.conclude(
-        f"{SEEDS} frozen stages with the backbone over those with kept features",
+        f"{SEEDS} frozen stages with the backbone over those with cached features",
         with_backbone / with_features,
         "none",
         rows,

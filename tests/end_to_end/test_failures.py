@@ -23,7 +23,7 @@ ROOM = 1 << 29
 
 
 def head(**stage: Any) -> dict[str, Any]:
-    """Return a policy that trains the head on kept features: images go through the network 64 at a time."""
+    """Return a policy that trains the head on cached features: images go through the network 64 at a time."""
     return policy(trainable="head", batch_norm="eval", **stage)
 
 

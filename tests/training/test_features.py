@@ -1,4 +1,4 @@
-"""Heads trained on kept features against heads trained behind the running backbone."""
+"""Heads trained on cached features against heads trained behind the running backbone."""
 
 from __future__ import annotations
 

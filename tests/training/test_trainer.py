@@ -89,7 +89,7 @@ def head_stage(batch_norm: str) -> Stage:
 
 
 @pytest.mark.parametrize(("batch_norm", "drifts"), [("eval", False), ("train", True)])
-@pytest.mark.parametrize("augment", ["[hflip]", "[noise]"], ids=["kept features", "running backbone"])
+@pytest.mark.parametrize("augment", ["[hflip]", "[noise]"], ids=["cached features", "running backbone"])
 def test_batch_norms_of_a_frozen_backbone_stay_exactly_where_the_stage_says_eval(
     batch_norm: str, drifts: bool, augment: str
 ) -> None:

@@ -85,8 +85,8 @@ def mean_score(
 
     Args:
         scores: each seed's score on the original images.
-        resampled: the same on each resample, float64, shape (seeds, RESAMPLES); resamples in which a seed's is NaN,
-            because no class has a pair of images, are left out.
+        resampled: the same on each resample, float64, shape (seeds, RESAMPLES); resamples in which a seed's score is
+            NaN, because no class has a pair of images, are left out.
         images: number of distinct test images.
         folds: the K of a cross-validation, or None if every seed was tested on the same images.
         informative: as in `Estimate`, or None for all images.

@@ -83,7 +83,7 @@ class Units:
     Attributes:
         of_image: int64, shape (images,): 0..units-1.
         stratum: int64, shape (units,): 0..strata-1; each has at least two units.
-        sizes: int64, shape (units,): images of each unit.
+        sizes: int64, shape (units,): number of images in each unit.
     """
 
     of_image: np.ndarray
@@ -139,7 +139,7 @@ def images_part(values: np.ndarray, design: Design) -> Part | None:
 
     Args:
         values: integers, shape (seeds, images), `UNTESTED` where a seed's fold does not contain the image.
-        design: of the test.
+        design: design of the test.
 
     Returns:
         The part, or None if a fold, or the test, has fewer than two units.
@@ -163,8 +163,8 @@ def residual_part(values: np.ndarray, design: Design) -> Part:
     two folds share one.
 
     Args:
-        values: as in `images_part`, of at least two seeds and, in each fold, two units.
-        design: of the test.
+        values: as in `images_part`, with at least two seeds and, in each fold, two units.
+        design: design of the test.
     """
     tested = values != UNTESTED
     if design.folds is None:

@@ -56,7 +56,7 @@ def is_equivalent(interval: Interval, margin: float) -> bool:
 
 
 class Needed(NamedTuple):
-    """A number of seeds, or where none would do, of test images."""
+    """A number of seeds or, if no number of seeds is enough, of test images."""
 
     seeds: int | None
     images: int | None
@@ -75,8 +75,8 @@ def needed(interval: Interval, margin: float, level: float = SIGNIFICANCE) -> Ne
     takes the test images that make it half of the variance allowed, which leaves the other half for the seeds.
 
     Args:
-        interval: of the comparison, with its parts.
-        margin: of equivalence, shares.
+        interval: interval of the comparison, with its parts.
+        margin: margin of equivalence, shares.
         level: probability of error at which the comparison is judged.
 
     Returns:

@@ -29,15 +29,15 @@ class Interval:
     """A mean and its 95 % interval, in the unit of the values (shares, 0..1 or -1..1).
 
     Attributes:
-        mean: over all seeds and images.
-        low: lower end, or None, as the next three, if it cannot be estimated (fewer than two images).
+        mean: mean over all seeds and images.
+        low: lower end; like the next three, None if it cannot be estimated (fewer than two images).
         high: upper end.
-        standard_error: of the mean, with the floor of a symmetric interval included.
+        standard_error: standard error of the mean, including the floor of a symmetric interval.
         df: degrees of freedom.
         seeds: number of seeds.
         images: number of test images.
-        basis: ``seeds and images``; ``images`` if there is one seed, so that seeds' part is unknown; ``folds`` if each
-            seed was tested on another fold of a cross-validation.
+        basis: ``seeds and images``; ``images`` if there is one seed, so that the seeds' part is unknown; ``folds`` if
+            each seed was tested on another fold of a cross-validation.
         floored: whether too few images were informative, so that the rule of three replaces the estimate.
         groups: number of groups of test images, the units of the interval, or None if each image is its own.
         per_run: the part of the variance that shrinks with the number of seeds, for one seed, or None if it is unknown.
@@ -78,14 +78,14 @@ class Estimate:
     """A mean with its estimated variance.
 
     Attributes:
-        mean: over all seeds and images.
-        variance: of the mean, or None if it cannot be estimated.
+        mean: mean over all seeds and images.
+        variance: variance of the mean, or None if it cannot be estimated.
         df: degrees of freedom of the variance.
         seeds: number of seeds.
         images: number of distinct test images.
         observations: number of values in the mean.
-        informative: images on which any seed has an event: for a difference those on which two cells differ, for a
-            proportion the wrong ones, or the right ones if fewer.
+        informative: images on which any seed has an event: for a difference, those on which two cells differ; for a
+            proportion, the wrong ones, or the right ones if these are fewer.
         basis, groups, per_run: as in `Interval`.
     """
 
@@ -146,9 +146,9 @@ def score_interval(estimate: Estimate) -> Interval:
     ``n = p (1 - p) / variance`` independent images would make the mean p as uncertain as it is (Korn and Graubard 1998,
     "Confidence intervals for proportions with small expected number of positive counts estimated from survey data");
     Wilson's score interval (1927, "Probable inference, the law of succession, and statistical inference") is taken at
-    that n, with t in the place of z (Dean and Pagano 2015, "Evaluating confidence interval methods for binomial
-    proportions in clustered surveys"). It stays within 0..1 and is not symmetric near the ends. If fewer than ten
-    images are wrong (or right), n is at most the number of images, or of their groups.
+    that n, with t instead of z (Dean and Pagano 2015, "Evaluating confidence interval methods for binomial proportions
+    in clustered surveys"). It stays within 0..1 and is not symmetric near the ends. If fewer than ten images are wrong
+    (or right), n is at most the number of images, or of their groups.
     """
     if estimate.variance is None or estimate.df is None:
         return estimate.with_interval()

@@ -58,8 +58,8 @@ class Weighted(NamedTuple):
 
     Attributes:
         mean: shares.
-        half_width: of its 95 % interval, from the normal distribution, as if variances were known.
-        weights: of each set, summing up to 1.
+        half_width: half the length of its 95 % interval, from the normal distribution, as if variances were known.
+        weights: weight of each set; they sum to 1.
     """
 
     mean: float

@@ -47,7 +47,7 @@ from scipy import optimize, special
 from benchmark.analysis.uncertainty.design import UNTESTED, Design, Part, images_part, residual_part, satterthwaite
 
 FEWEST_CELLS = 4
-"""Fewest cells from which a prior is fitted; of fewer, each has its own variance."""
+"""Minimum number of cells for fitting a prior; with fewer, each keeps its own variance."""
 
 FLOOR = 0.01
 """Smallest between-seed variance in a fit, as a share of the binomial variance p (1 - p) / images: equal accuracies of
@@ -73,14 +73,14 @@ class Prior:
 
 @dataclass(frozen=True)
 class Runs:
-    """The variance of one run's mean over its test images.
+    """Variance of one run's mean over its test images.
 
     Attributes:
-        variance: between runs, all that makes their means differ.
-        of_images: what images alone contribute to it, see `design.residual_part`.
+        variance: variance between runs, from everything that makes their means differ.
+        of_images: the part of it that is due to images alone, see `design.residual_part`.
         over_folds: whether each run was tested on the images of a fold.
-        prior: what moderated the variance, whose degrees of freedom are then those of a known prior; None for a cell's
-            own variance, and for a comparison's, see `combined`.
+        prior: the prior that moderated the variance, whose degrees of freedom are then those of a known prior, or None
+            for a cell's own variance, and for a comparison's, see `combined`.
     """
 
     variance: Part
@@ -90,7 +90,7 @@ class Runs:
 
     @property
     def excess(self) -> float:
-        """The variance beyond that of the images, at least 0."""
+        """The variance in excess of the images' part, at least 0."""
         excess = self.variance.variance - self.of_images.variance
         return excess if excess > ROUNDING * self.variance.variance else 0.0
 
@@ -100,7 +100,7 @@ def between_runs(values: np.ndarray, design: Design) -> Runs | None:
 
     Args:
         values: integers, shape (seeds, images), see `design.images_part`.
-        design: of the test.
+        design: design of the test.
     """
     if len(values) < 2 or images_part(values, design) is None:
         return None
@@ -118,10 +118,10 @@ def moderated(
     A cell that is always right, or always wrong, has no prior and gives none, and neither does the only one of a kind.
 
     Args:
-        cells: their own variances.
+        cells: each cell's own variance.
         kinds: equal for cells of one kind.
-        accuracies: of each cell, 0..1.
-        images: of a run of each cell.
+        accuracies: accuracy of each cell, 0..1.
+        images: number of test images of a run, for each cell.
     """
     binomial = np.array([p * (1 - p) / n for p, n in zip(accuracies, images, strict=True)])
     kind = np.where(binomial > 0, kinds, -1)
@@ -153,9 +153,9 @@ def prior_df(variances: np.ndarray, df: np.ndarray, kinds: np.ndarray) -> float:
     """Return d0, the degrees of freedom of the prior of some variances (see the module), which may be infinite.
 
     Args:
-        variances: above zero, shape (cells,).
-        df: degrees of freedom of each.
-        kinds: of each, integers; fewer than cells.
+        variances: positive, shape (cells,).
+        df: degrees of freedom of each variance.
+        kinds: kind of each cell, integers; fewer kinds than cells.
     """
     e = np.log(variances) - special.digamma(df / 2) + np.log(df / 2)
     own = [e[kinds == kind] for kind in np.unique(kinds)]

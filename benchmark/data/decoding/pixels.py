@@ -145,7 +145,7 @@ def to_image(decoded: Image.Image | Deep, windows: Mapping[str, Window], *, clip
 
     Args:
         decoded: an image of 8 bits is returned as it is.
-        windows: by container; see `Deep`.
+        windows: container -> window; see `Deep`.
         clip: whether values outside of the window are to be clipped (an explicit window, percentiles). Otherwise a
             share above `MOST_OUTSIDE` is an error: the window does not fit the image.
 

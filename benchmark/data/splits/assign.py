@@ -22,7 +22,7 @@ class Assignment:
     Attributes:
         splits: n words of `SPLITS`.
         groups: int64, shape (n,); -1 for training and validation images of official splits.
-        notes: what was drawn, in words.
+        notes: sentences on what was drawn.
         comparable: each image's fold, or its split before validation was drawn. The fingerprint holds it, so that runs
             which are tested on the same images share one, whatever their validation images.
     """
@@ -95,7 +95,7 @@ def assign(
         listing: the dataset's files.
         thumbnails: uint8, shape (n, pixels), see `pixels.thumbnail`.
         copies: n values, equal for images of equal pixels.
-        split_seed: of the run, draws validation.
+        split_seed: the run's seed for drawing the validation split.
         fold: 0 .. `FOLDS` - 1 of a cross-validation, or None.
 
     Raises:

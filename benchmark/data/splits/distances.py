@@ -52,7 +52,7 @@ def near(images: NDArray[np.generic], limit: float) -> Iterator[tuple[Integers, 
 
     Args:
         images: shape (n, side * side), float32 or uint8; a side is a multiple of `_CELLS`.
-        limit: of `distances`.
+        limit: upper limit of `distances`.
     """
     for i, j in _candidates(_coarse(images), limit):
         apart = distances(images[i], images[j])
@@ -114,7 +114,7 @@ def find_alike(
 
     Args:
         images: see `near`.
-        limit: of `distances`.
+        limit: upper limit of `distances`.
         kinds: each returns which pairs are of it, bool, of the positions of each pair's images.
     """
     found = [Alike(np.zeros(len(images), np.int64), np.full(len(images), -1)) for _ in kinds]

@@ -92,7 +92,7 @@ def find_groups(
         labels: int64, shape (n,).
         copies: n values; images of equal ones are in one group, whatever the labels.
         clips: n names of clips; if none is None they are the groups, and thumbnails are not used.
-        largest_share: of a class, that near-duplicates in one group may hold.
+        largest_share: largest share of a class that near-duplicates in one group may contain.
 
     Returns:
         the group of each image, int64, shape (n,), and the distance below which two images of a class were linked, grey

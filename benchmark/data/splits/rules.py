@@ -50,7 +50,7 @@ def uses_folds(images: Mapping[SplitName, int], evaluation: Evaluation) -> bool:
 
     Args:
         images: number of images by official split, those without one under ``train``.
-        evaluation: of the matrix.
+        evaluation: evaluation in the matrix.
     """
     if images.get("test"):
         return False

@@ -1,4 +1,4 @@
-"""A recommendation for each dataset: what to take, its cost, its lead, and what is tied with it."""
+"""A recommendation for each dataset: the cell to use, its cost, its lead, and the cells tied with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmark.report.text import escape, format_value, points_with_interval, ta
 from benchmark.words import count, duration, listed
 
 MOST_NAMED = 4
-"""Limit of cells named in one row; more are counted."""
+"""Maximum number of cells named in one row; further ones are counted."""
 
 LEGEND = (
     "Chosen by validation accuracy among {cells} with all their seeds and the floor rows. Lead: over the next best "
@@ -34,11 +34,11 @@ NONE = "Nothing is recommended: no grey cell is done on real images."
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The cell to take for a dataset, with its facts, Markdown.
+    """The cell to use for a dataset, with its facts, Markdown.
 
     Attributes:
-        sentence: what to take.
-        head: first line of the table: what its cell is, and the cell.
+        sentence: the cell to use.
+        head: header of the table: the kind of cell, and the cell.
         rows: facts about the cell by their name; empty if no cell has all its seeds.
     """
 
