@@ -164,7 +164,7 @@ def runs_agree(content: bytes, frame: pd.DataFrame) -> bool:
 
 def table(results: Results) -> str:
     """Return the ledger, the comparison table and the best floor rows as plain text."""
-    header, rows = tables.comparison(results, with_not_applicable=False)
+    header, rows = tables.comparison(results)
     best = {dataset: best_floor(dataset, results.floor) for dataset in results.datasets}
     lines = [
         f"{results.matrix.name}: {count(len(results.plan.runs), 'run')}: {tables.ledger(results)}",

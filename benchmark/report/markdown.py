@@ -21,7 +21,7 @@ from benchmark.report.figures.charts import describe_drawn
 from benchmark.report.figures.images import explain_missing
 from benchmark.report.figures.picture import Picture, Section
 from benchmark.report.sections import method
-from benchmark.report.sections.accuracy import FLOOR_NOTE, accuracy_tables
+from benchmark.report.sections.accuracy import FLOOR_NOTE, accuracy_table, floor_table, not_applicable
 from benchmark.report.sections.answer import answer, cautions, details, families_in, reading
 from benchmark.report.sections.noise_floor import noise_floor_table
 from benchmark.report.sections.over_test_sets import over_test_sets
@@ -65,7 +65,9 @@ def markdown(
         ledger=tables.ledger(results),
         models=listed([escape(model) for model in matrix.models]),
         machine_in_short=method.machine_in_short(plan.done) if plan.done else "",
-        accuracy_tables=accuracy_tables,
+        accuracy_table=accuracy_table(results),
+        not_applicable=not_applicable(results),
+        floor_table=floor_table(results),
         floor_note=FLOOR_NOTE,
         best=tables.BEST,
         figures=figures_of,

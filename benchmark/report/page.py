@@ -20,6 +20,9 @@ _FIGURE = re.compile(
 FIRST = ("The answer", "Test accuracy")
 """Sections that share the first screen."""
 
+NARROW = 360
+"""Width of a figure up to which it has room next to a table on a laptop, points."""
+
 OPEN = (*FIRST, "Recommendation", "Paired differences")
 """Sections that are not folded."""
 
@@ -44,7 +47,7 @@ def page(markdown: str, title: str, drawings: Mapping[str, str]) -> str:
     named = {re.findall("<h2>(.*?)</h2>", section)[0]: section for section in sections}
     contents = [(name, name.lower().replace(",", "").replace(" ", "-")) for name in named]
     parts = [
-        f'<section id="{anchor}">\n{named[name]}</section>\n'
+        f'<section id="{anchor}"{_layout(named[name])}>\n{named[name]}</section>\n'
         if name in OPEN
         else f'<details id="{anchor}">\n{_as_summary(named[name])}</details>\n'
         for name, anchor in contents
@@ -54,6 +57,12 @@ def page(markdown: str, title: str, drawings: Mapping[str, str]) -> str:
     template = Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(template).render(title=title, body=Markup(body), contents=contents)
+
+
+def _layout(section: str) -> str:
+    """Return the class of a section whose only figure has room next to its tables."""
+    widths = re.findall(r'<svg [^>]*?\bwidth="([\d.]+)pt"', section)
+    return ' class="narrow"' if len(widths) == 1 and float(widths[0]) <= NARROW else ""
 
 
 def _as_summary(section: str) -> str:

@@ -45,12 +45,10 @@ def ledger(results: Results) -> str:
     return ", ".join(f"{counts.get(state, 0)} {state}" for state in STATES if state in always or counts.get(state))
 
 
-def comparison(results: Results, *, with_not_applicable: bool = True) -> tuple[list[str], list[list[str]]]:
+def comparison(results: Results) -> tuple[list[str], list[list[str]]]:
     """Return header and rows, plain text: dataset x the parts of the setup that vary x input mode against policies.
 
-    Args:
-        results: the results.
-        with_not_applicable: whether a mode without a cell of a dataset gets a row, with the reason.
+    A mode that has no cell of a dataset has no row.
     """
     reasons = {(i.dataset, i.input_mode, policy): i.reason for i in results.not_applicable for policy in i.policies}
 
@@ -65,8 +63,7 @@ def comparison(results: Results, *, with_not_applicable: bool = True) -> tuple[l
         for setup in results.matrix.setups:
             for mode in results.matrix.input_modes:
                 keys = [CellKey(dataset, mode, policy, *setup) for policy in results.matrix.policies]
-                has_cells = any(key[:3] not in reasons and not results.matrix.leaves_out(key) for key in keys)
-                if has_cells or (with_not_applicable and not all(map(results.matrix.leaves_out, keys))):
+                if any(key[:3] not in reasons and not results.matrix.leaves_out(key) for key in keys):
                     cells = [shown(key, best) for key in keys]
                     rows.append([dataset, *results.matrix.varied(setup).values(), mode, *cells])
     names = [part.replace("_", " ") for part in results.matrix.varied(results.matrix.setups[0])]

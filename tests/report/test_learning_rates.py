@@ -65,7 +65,7 @@ def test_tuning_csv_has_one_row_per_group_and_rate(texts: dict[str, str]) -> Non
 
 def test_runs_that_wait_are_counted_and_have_no_number(texts: dict[str, str]) -> None:
     assert "18 runs asked for: 12 done, 0 failed, 0 stale, 0 pending, 6 waiting." in texts["report.md"]
-    row = next(line for line in texts["report.md"].splitlines() if line.startswith("| grey-1ch |"))
+    row = next(line for line in texts["report.md"].splitlines() if line.startswith("| beans | grey-1ch |"))
     assert row.endswith("| 2 waiting |")
     settings = next(line for line in texts["report.md"].splitlines() if line.startswith("| learning rate of the first"))
     assert "| 0.0003, 0.001, 0.003 |" in settings

@@ -17,6 +17,11 @@ from tests import factories
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MATRIX = factories.grid(datasets=["beans", "elpv"])
+CAUTIONED = ["rps", "pets-part", "elpv", "magnetic-tile"]
+LARGE = factories.grid(
+    datasets=["beans", *CAUTIONED, "neu", "hotdog", "pneumoniamnist", "breastmnist"],
+    policies=["finetune", "finetune-whole", "feature-extract", "scratch"],
+)
 
 PROBE = """
 <script>
@@ -39,6 +44,16 @@ window.addEventListener("load", () => {
   found.figures = document.querySelectorAll("figure svg").length;
   const bottom = (each) => document.querySelector(each).getBoundingClientRect().bottom;
   found.bottoms = [".first > section p:last-of-type", ".first .table", ".first figure svg"].map(bottom);
+  found.panels = [...document.querySelectorAll(".first figure svg > g > g[id^=axes_]")].map((each) => {
+    const box = each.getBoundingClientRect();
+    return [box.width, box.bottom];
+  });
+  const whole = [...document.querySelectorAll(".first .table")].map((box) =>
+    [...box.querySelectorAll("tbody tr")].filter((row) => {
+      const place = row.getBoundingClientRect();
+      return place.bottom <= Math.min(box.getBoundingClientRect().bottom, 768);
+    }).length);
+  found.whole = whole[0];
   const lines = (each) => each.getBoundingClientRect().height / parseFloat(getComputedStyle(each).lineHeight);
   const paragraphs = [...document.querySelectorAll(".first p")];
   found.lines = paragraphs.filter((p) => p.getBoundingClientRect().top < 768).map(lines);
@@ -48,6 +63,9 @@ window.addEventListener("load", () => {
   found.folded = [...document.querySelectorAll("main > details:not([open])")].map((each) => each.id);
   window.dispatchEvent(new Event("beforeprint"));
   found.printed = document.querySelectorAll("details[open]").length - found.folded.length;
+  found.wide = [...document.querySelectorAll("table, figure svg")].filter((each) =>
+    each.getBoundingClientRect().right > document.querySelector("main").getBoundingClientRect().right + 1).length;
+  found.shown = [...document.querySelectorAll("nav, .filter")].filter((each) => each.checkVisibility()).length;
   window.dispatchEvent(new Event("afterprint"));
   const out = document.createElement("pre");
   out.id = "found";
@@ -62,6 +80,13 @@ window.addEventListener("load", () => {
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     store = factories.fill(tmp_path_factory.mktemp("page"), MATRIX, factories.latent())
     build.write(factories.results_of(MATRIX, store), store.folder)
+    return (store.folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> str:
+    store = factories.fill(tmp_path_factory.mktemp("large"), LARGE, factories.latent())
+    build.write(factories.results_of(LARGE, store), store.folder)
     return (store.folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -105,6 +130,34 @@ def test_a_laptop_shows_answer_table_and_figure_on_its_first_screen_and_contents
     assert found["folded"] == [each for each in found["contents"][4:] if each != "recommendation"]
     assert found["printed"] == 0
     assert "CONSOLE" not in log
+
+
+@pytest.mark.slow
+def test_of_nine_datasets_a_laptop_shows_the_answer_and_the_start_of_the_table_and_of_the_figure(
+    large: str, tmp_path: Path
+) -> None:
+    found, _ = opened(large, tmp_path, "--window-size=1366,768")
+    answer, table, _ = found["bottoms"]
+    assert answer < table < 768
+    assert max(found["lines"]) <= 4.1
+    assert found["whole"] >= 4
+    assert len(found["panels"]) == 9
+    assert all(width > 300 and bottom <= 768 for width, bottom in found["panels"][:3])
+    line = re.findall(r"<p><strong>Read with care(.*?)</p>", large)
+    assert len(line) == 1
+    assert all(name in line[0] for name in CAUTIONED)
+    assert large.count("<strong>Read with care, ") == len(CAUTIONED)
+
+
+@pytest.mark.slow
+def test_paper_has_every_section_and_column_and_neither_contents_nor_fields(large: str, tmp_path: Path) -> None:
+    paper = large.replace("@media print", "@media all").replace("@media screen", "@media (max-width: 0)")
+    found, _ = opened(
+        paper, tmp_path, "--window-size=718,1000", "--hide-scrollbars"
+    )  # A4 without Chromium's margins, at 96 px per inch
+    assert found["printed"] == 0
+    assert found["wide"] == 0
+    assert found["shown"] == 0
 
 
 @pytest.mark.slow

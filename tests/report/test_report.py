@@ -160,7 +160,7 @@ def test_the_table_shows_means_and_intervals_that_the_csv_holds(filled: Store) -
     assert shown in made["report.md"]
 
 
-def test_floor_rows_are_under_their_datasets_table_and_lines_of_its_panel(tmp_path: Path) -> None:
+def test_floor_rows_have_a_table_under_that_of_the_cells_and_are_lines_of_their_datasets_panel(tmp_path: Path) -> None:
     store = factories.fill(tmp_path, MATRIX, factories.latent(100))
     for spec in floor_specs(expand(MATRIX)):
         accuracy = 0.6 if (spec.dataset, spec.method) == ("elpv", "1-nn") else 0.3
@@ -178,10 +178,10 @@ def test_floor_rows_are_under_their_datasets_table_and_lines_of_its_panel(tmp_pa
     assert [text.get_text() for text in beans.texts] == ["majority"]
     assert [text.get_text() for text in elpv.texts][:1] == ["1-nn"]
     shown = factories.texts(MATRIX, store)["report.md"].partition("## Test accuracy")[2].partition("## Paired")[0]
-    _, of_beans, of_elpv = shown.split("### ")
-    assert "**majority ★** |  | 30.0 | 30.0 |" in of_beans
-    assert "**1-nn ★** |  | 60.0 | 60.0 |" in of_elpv
-    assert of_elpv.index("| grey-1ch |") < of_elpv.index("| majority |")
+    cells, _, floor = shown.partition("### Floor rows")
+    assert "| beans | **majority ★** |  | 30.0 | 30.0 |" in floor
+    assert "| elpv | **1-nn ★** |  | 60.0 | 60.0 |" in floor
+    assert cells.count("| elpv | grey-") == 2
     assert "elpv: best floor row: 1-nn 60.0" in build.table(results)
 
 
@@ -191,7 +191,8 @@ def test_each_datasets_best_is_marked_once_and_colourless_rgb_is_not_applicable(
     for dataset in ("beans", "elpv"):
         own = [float(r["accuracy"]) for r in rows(made["table.csv"]) if r["dataset"] == dataset and r["accuracy"]]
         assert [mean for name, mean in best if name == dataset] == [max(own)] * own.count(max(own))
-    assert made["report.md"].count("n/a: its images have no colour") == 3
+    assert "\nNot applicable: rgb on elpv (its images have no colour).\n" in made["report.md"]
+    assert "| elpv | rgb |" not in made["report.md"]
     printed = build.table(factories.results_of(MATRIX, filled)).splitlines()
     assert [line.split()[:2] for line in printed if " rgb " in line] == [["beans", "rgb"]], "no row without a number"
     assert not any("n/a" in line for line in printed)
@@ -238,9 +239,24 @@ def test_dependent_test_images_are_reported_under_the_answer_if_a_run_is_done(tm
     assert "**Read with care, rps:** the 372 test images are 31 frames each of 12 rendered clips" in caution
     assert "assume independent images: the intervals are too narrow." in caution
     assert caution.count("Read with care") == 1
+    assert "Read with care" not in made.partition("## The answer in detail")[2]
     only = factories.grid()
     made = factories.texts(only, factories.fill(tmp_path / "beans", only, factories.latent()))["report.md"]
     assert "Read with care" not in made
+
+
+def test_several_cautions_are_one_line_under_the_answer_and_complete_in_its_details(tmp_path: Path) -> None:
+    matrix = factories.grid(datasets=["beans", "rps", "elpv"], seeds=[0], policies=["finetune", "scratch"])
+    answer, _, details = factories.texts(matrix, factories.fill(tmp_path, matrix, factories.latent()))[
+        "report.md"
+    ].partition("## The answer in detail")
+    assert (
+        "\n**Read with care:** rps and elpv; the intervals of rps and elpv are too narrow "
+        "([the answer in detail](#the-answer-in-detail)).\n"
+    ) in answer
+    assert answer.count("Read with care") == 1
+    assert "- **Read with care, rps:** the 372 test images are 31 frames each of 12 rendered clips" in details
+    assert "- **Read with care, elpv:** " in details
 
 
 def test_missing_failed_and_stale_runs_are_counted_named_and_lower_n(tmp_path: Path) -> None:
@@ -338,7 +354,7 @@ def test_cells_that_the_matrix_leaves_out_have_no_row_no_comparison_and_no_figur
         exclude=[{"policy": "scratch", "image_size": 64}, {"input_mode": "rgb", "image_size": 64}],
     )
     files = factories.texts(matrix, factories.fill(tmp_path, matrix, factories.latent()))
-    every_row = re.findall(r"^\| (\d+) px \| (rgb|grey-.ch) \| (.+) \|", files["report.md"], re.MULTILINE)
+    every_row = re.findall(r"^\| beans \| (\d+) px \| (rgb|grey-.ch) \| (.+) \|", files["report.md"], re.MULTILINE)
     assert [(size, mode, "left out" in cells) for size, mode, cells in every_row[:5]] == [
         ("96", "rgb", False),
         ("96", "grey-3ch", False),
@@ -422,7 +438,7 @@ def test_another_number_in_runs_parquet_is_drift(small: Store) -> None:
 def test_the_latex_table_has_the_same_cells_as_the_report(filled: Store) -> None:
     made = factories.texts(MATRIX, filled)
     cells = [line.split(" & ") for line in made["table.tex"].splitlines() if line.endswith(r" \\")]
-    assert len(cells) == 1 + 6
+    assert len(cells) == 1 + 5
     in_latex = sorted(re.findall(r"[\d.]+ \([\d.]+--[\d.]+\)", made["table.tex"]))
     comparison = made["report.md"].partition("## Test accuracy")[2].partition("## Recommendation")[0]
     in_report = sorted(re.findall(r"[\d.]+ \([\d.]+–[\d.]+\)", comparison))

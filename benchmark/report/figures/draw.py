@@ -6,7 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def accuracy(data: Any) -> Figure:
             axes.axvline(edge - 0.5, color="#dddddd", linewidth=0.8, zorder=0)
     _floor_lines(panels, data)
     _accuracy_axis(panels)
-    _legend(figure, _mode_handles(modes, "o"))
+    _legend(figure, _mode_handles(modes, "o"), above=len(panels) > PANELS_PER_ROW)
     return figure
 
 
@@ -102,7 +102,7 @@ def cost(data: Any) -> Figure:
         for p in data["policies"]
         if any(cell["policy"] == p for cell in data["cells"])
     ]
-    _legend(figure, [*_mode_handles(data["modes"], ""), *markers])
+    _legend(figure, [*_mode_handles(data["modes"], ""), *markers], above=len(panels) > PANELS_PER_ROW)
     return figure
 
 
@@ -221,7 +221,8 @@ def _panels(data: Any, width: float) -> tuple[Figure, list[tuple[Axes, list[Any]
     """Return a figure with one panel per dataset, and each panel with its dataset's cells; the width is in inches."""
     titles = data["datasets"]
     columns, rows = min(len(titles), PANELS_PER_ROW), math.ceil(len(titles) / PANELS_PER_ROW)
-    figure = Figure(figsize=(max(width * columns + 0.5, 3.8), 2.9 * rows + 0.5), layout="constrained")
+    height = 2.9 if len(titles) == 1 else 2.1
+    figure = Figure(figsize=(max(width * columns + 0.5, 3.8), height * rows + 0.5), layout="constrained")
     every = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten().tolist()
     for axes in every[len(titles) :]:
         axes.remove()
@@ -283,14 +284,16 @@ def _mode_handles(modes: Sequence[str], marker: str) -> list[Line2D]:
     return [Line2D([], [], color=MODE_COLOURS[mode], marker=marker, linewidth=1.5, label=mode) for mode in modes]
 
 
-def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """Put a legend below the panels and make the figure higher by its height."""
+def _legend(figure: Figure, handles: Sequence[Line2D], above: bool = False) -> None:
+    """Put a legend below the panels, or above them, and make the figure higher by its height."""
     longest = max(len(str(handle.get_label())) for handle in handles)
     inches = 0.7 + 0.075 * longest  # width of an entry: its line and its letters at 9 points
     width, height = figure.get_size_inches()
     columns = max(1, min(len(handles), int(width / inches)))
     figure.set_size_inches(width, height + 0.19 * (math.ceil(len(handles) / columns) - 1))
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, frameon=False)
+    place: Literal["outside upper center", "outside lower center"]
+    place = "outside upper center" if above else "outside lower center"
+    figure.legend(handles=list(handles), loc=place, ncols=columns, frameon=False)
 
 
 def modes(data: Any) -> Figure:

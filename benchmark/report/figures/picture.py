@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from benchmark.report.figures import letters
 
-DRAWING_VERSION = 6
+DRAWING_VERSION = 7
 """Version of the drawing code, raised when the same data look different: committed pictures then count as changed."""
 
 DPI = 144

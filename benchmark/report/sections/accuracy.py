@@ -1,4 +1,4 @@
-"""Test accuracy of each dataset's cells, and under them what simple methods reach without a network."""
+"""Test accuracy of the cells, and what simple methods reach without a network."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from benchmark.analysis.results import Results
 from benchmark.report import tables
 from benchmark.report.text import escape, table
+from benchmark.words import listed
 
 FLOOR_NOTE = (
     "Floor rows: simple methods on the same splits, without a network (scikit-learn), on grey thumbnails of 24 x 24 "
@@ -17,23 +18,28 @@ FLOOR_NOTE = (
 )
 
 
-def accuracy_tables(results: Results) -> str:
-    """Return each dataset's table of cells and its table of floor rows, Markdown."""
-    cells, floors = tables.comparison(results), tables.floor(results.floor)
-    names = len(cells[0]) - len(results.matrix.policies)
-    parts = []
-    for dataset in results.datasets:
-        parts.append(f"### {escape(dataset)}")
-        parts.append(_own(dataset, *cells, left=names))
-        parts.append(_own(dataset, *floors, left=3))
-    return "\n\n".join(parts)
+def accuracy_table(results: Results) -> str:
+    """Return the table of the cells, Markdown."""
+    header, rows = tables.comparison(results)
+    return _emphasised(header, rows, left=len(header) - len(results.matrix.policies))
 
 
-def _own(dataset: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """Return the rows of a dataset as a table without its first column, which names the dataset."""
-    shown = [[_emphasised(text) for text in row[1:]] for row in rows if row[0] == dataset]
-    return table(header[1:], shown, left - 1)
+def not_applicable(results: Results) -> str:
+    """Return a sentence on the modes without a row, with the reason, or nothing if each has one."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for each in results.not_applicable:
+        if each.of_all:
+            places.setdefault((each.input_mode, each.reason), []).append(escape(each.dataset))
+    said = [f"{mode} on {listed(datasets)} ({escape(reason)})" for (mode, reason), datasets in places.items()]
+    return f"Not applicable: {'; '.join(said)}." if said else ""
 
 
-def _emphasised(text: str) -> str:
-    return f"**{escape(text)}**" if text.endswith(tables.BEST) else escape(text)
+def floor_table(results: Results) -> str:
+    """Return the table of the floor rows, Markdown."""
+    return _emphasised(*tables.floor(results.floor), left=3)
+
+
+def _emphasised(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """Return a Markdown table with what is marked as best in bold."""
+    shown = [[f"**{escape(text)}**" if text.endswith(tables.BEST) else escape(text) for text in row] for row in rows]
+    return table(header, shown, left)

@@ -79,15 +79,26 @@ _UNGROUPED = (
 
 
 def cautions(results: Results) -> str:
-    """Return a caution for each dataset with done runs whose images are known to depend on each other; Markdown."""
+    """Return the caution that a dataset with done runs needs, or of several the names of their datasets; Markdown."""
+    found = _cautions(results)
+    if len(found) < 2:
+        return "".join(found)
+    names = listed([name for names in found.values() for name in names])
+    narrow = [name for text, names in found.items() if text.endswith(_UNGROUPED) for name in names]
+    but = f"; the intervals of {listed(narrow)} are too narrow" if narrow else ""
+    return f"**Read with care:** {names}{but} ([the answer in detail](#the-answer-in-detail))."
+
+
+def _cautions(results: Results) -> dict[str, list[str]]:
+    """Return each caution, a paragraph, with its datasets; Markdown."""
     by_text: dict[str, list[str]] = {}
     for entry in results.matrix.datasets:
         known = not entry.is_folder and results.done_cells(entry.title)
         if known and (caution := CATALOGUE[entry.name].caution):
             groups = results.test_groups(entry.title)
             units = _UNGROUPED if groups is None else f"Its intervals have {count(groups, 'group')} as units."
-            by_text.setdefault(f"{caution} {units}", []).append(entry.title)
-    return "\n\n".join(f"**Read with care, {escape(listed(titles))}:** {text}" for text, titles in by_text.items())
+            by_text.setdefault(f"{caution} {units}", []).append(escape(entry.title))
+    return {f"**Read with care, {listed(titles)}:** {text}": titles for text, titles in by_text.items()}
 
 
 def _sentence(question: Family, found: Sequence[Difference], results: Results) -> str:
@@ -160,6 +171,8 @@ def details(results: Results, found: Sequence[Difference]) -> str:
         ]
         if sentences:
             lines.append(f"- **{QUESTIONS[family]}** {' '.join(sentences)}")
+    if len(said := _cautions(results)) > 1:
+        lines += [f"- {text}" for text in said]
     lines.append(
         "- Differences are percent points of test accuracy ± half-width of the 95 % interval. At most 5 % of such "
         "reports have a wrong verdict on any question: the questions share that equally, what answers a question is "
