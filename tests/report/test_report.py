@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow.parquet import write_table
 
 from benchmark.analysis import frames
 from benchmark.matrix.expand import expand
@@ -422,6 +424,18 @@ def test_runs_parquet_has_one_row_a_run_and_every_field(tmp_path: Path) -> None:
     assert frame["timing.train_seconds"].iloc[-1] == record.timing.train_seconds
     assert json.loads(frame["history"].iloc[-1])[0]["epoch"] == 0
     assert build.runs_agree(content, frames.runs(plan))
+
+
+def test_runs_parquet_of_another_pandas_agrees(small: Store) -> None:
+    frame = frames.runs(factories.results_of(SMALL, small).plan)
+    buffers = []
+    for text in (pa.string(), pa.large_string()):  # of pandas 2, and of 3
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        types = [text if field.type in (pa.string(), pa.large_string()) else field.type for field in table.schema]
+        buffers.append(io.BytesIO())
+        write_table(table.cast(pa.schema(zip(table.column_names, types, strict=True))), buffers[-1])
+    assert all(build.runs_agree(buffer.getvalue(), frame) for buffer in buffers)
+    assert not build.runs_agree(buffers[0].getvalue(), frame.assign(id="another"))
 
 
 def test_another_number_in_runs_parquet_is_drift(small: Store) -> None:

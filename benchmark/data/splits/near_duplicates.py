@@ -63,8 +63,8 @@ def _forest(thumbnails: Thumbnails, limit: float) -> coo_array:
 
 
 def _components(count: int, pairs: Sequence[tuple[Integers, Integers]]) -> Integers:
-    first = np.concatenate([pair[0] for pair in pairs])
-    second = np.concatenate([pair[1] for pair in pairs])
+    """Return the component of each place. Places are int32: SciPy 1.11's connected_components takes no others."""
+    first, second = (np.concatenate(each).astype(np.int32) for each in zip(*pairs, strict=True))
     graph = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
     ids: Integers = connected_components(graph.tocsr(), directed=False)[1].astype(np.int64)
     return ids
