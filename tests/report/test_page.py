@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from benchmark.report import build
+from benchmark.report import page as render
 from tests import factories
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -192,6 +193,17 @@ def test_the_page_names_no_address_to_load_from(page: str) -> None:
     assert {target for target in loading if not target.startswith("#")} <= files
     assert "@import" not in page
     assert "default-src 'none'" in page
+
+
+@pytest.mark.parametrize(("widths", "narrow"), [((300,), True), ((600,), False), ((300, 300), False)])
+def test_a_figure_is_next_to_the_tables_if_it_is_the_only_one_and_has_room(
+    widths: tuple[int, ...], narrow: bool
+) -> None:
+    drawings = {f"size-{k}": f'<svg role="img" width="{width}pt"></svg>' for k, width in enumerate(widths)}
+    figures = "".join(f"\n\n**A title**\n\n![A title](figures/{name}.svg)\n\nA caption." for name in drawings)
+    shown = render.page(f"# A report\n\n## Test accuracy{figures}\n", "A report", drawings)
+    assert shown.count("<figure ") == len(widths)
+    assert ('<section id="test-accuracy" class="narrow">' in shown) == narrow
 
 
 def test_every_figure_of_the_report_is_inside_the_page(page: str) -> None:
