@@ -123,7 +123,7 @@ def run(
 
     folder = None if data_dir is None else Path(data_dir)
     place = Place(executor == "ray", ray_address, workers, runs_per_gpu, folder)
-    with environment.shut_out_meanwhile() as ignored:
+    with environment.without_settings() as ignored:
         environment.refuse_other_training(ignored)
         selection = select_runs(matrix, only, Path(results), verify=True)
         return run_selected(selection, place, force=force, progress=progress)

@@ -109,7 +109,7 @@ two take effect before Python starts.)"""
 
 
 @functools.cache
-def shut_out() -> tuple[str, ...]:
+def remove_settings() -> tuple[str, ...]:
     """Remove the `SETTINGS_OF_LIBRARIES` from this process before any library reads them, and return their names.
 
     Child processes inherit the remaining variables.
@@ -118,7 +118,7 @@ def shut_out() -> tuple[str, ...]:
 
 
 @contextmanager
-def shut_out_meanwhile() -> Iterator[tuple[str, ...]]:
+def without_settings() -> Iterator[tuple[str, ...]]:
     """Remove the `SETTINGS_OF_LIBRARIES` during the block, for the processes it starts; yield their names."""
     removed = _remove_settings()
     try:

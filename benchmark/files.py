@@ -19,7 +19,7 @@ OTHER_CACHE = "BENCHMARK_CACHE_DIR names another folder for caches."
 
 
 @contextlib.contextmanager
-def replacing(path: Path, advice: str = "Nothing was changed there.") -> Iterator[Path]:
+def replace_atomically(path: Path, advice: str = "Nothing was changed there.") -> Iterator[Path]:
     """Yield a temporary path, which is synced to disk and renamed to ``path`` when the block ends.
 
     Readers see either the old content or the new, never a part. If the block raises, the temporary file is deleted.
@@ -31,7 +31,7 @@ def replacing(path: Path, advice: str = "Nothing was changed there.") -> Iterato
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    with reported(path, advice):
+    with explain_write_errors(path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(handle)
@@ -48,14 +48,14 @@ def replacing(path: Path, advice: str = "Nothing was changed there.") -> Iterato
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a file with `replacing`."""
-    with replacing(path) as temporary:
+    """Write a file with `replace_atomically`."""
+    with replace_atomically(path) as temporary:
         temporary.write_bytes(content)
 
 
 @contextlib.contextmanager
-def building(target: Path) -> Iterator[Path | None]:
-    """Yield a temporary path for a cache file, as `replacing` does, in one process at a time.
+def build_once(target: Path) -> Iterator[Path | None]:
+    """Yield a temporary path for a cache file, as `replace_atomically` does, in one process at a time.
 
     Yields None if another process created the target while this one waited. Files left over from a killed build of
     the same name, with any suffix, are deleted first.
@@ -63,7 +63,7 @@ def building(target: Path) -> Iterator[Path | None]:
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
-    with reported(target, OTHER_CACHE):
+    with explain_write_errors(target, OTHER_CACHE):
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f"{target.name}.lock")):
             if target.exists():
@@ -71,12 +71,12 @@ def building(target: Path) -> Iterator[Path | None]:
                 return
             for remains in target.parent.glob(f".{glob.escape(target.stem)}.*.tmp"):
                 remains.unlink(missing_ok=True)
-            with replacing(target, OTHER_CACHE) as temporary:
+            with replace_atomically(target, OTHER_CACHE) as temporary:
                 yield temporary
 
 
 @contextlib.contextmanager
-def building_folder(target: Path) -> Iterator[Path | None]:
+def build_folder_once(target: Path) -> Iterator[Path | None]:
     """Yield an empty folder that is renamed to a cache folder when the block ends, or None if that folder exists.
 
     Only one process builds a folder at a time.
@@ -87,7 +87,7 @@ def building_folder(target: Path) -> Iterator[Path | None]:
     if target.is_dir():
         yield None
         return
-    with reported(target, OTHER_CACHE):
+    with explain_write_errors(target, OTHER_CACHE):
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f"{target.name}.lock")):
             if target.is_dir():
@@ -108,7 +108,7 @@ def building_folder(target: Path) -> Iterator[Path | None]:
 
 
 @contextlib.contextmanager
-def reported(path: Path, advice: str) -> Iterator[None]:
+def explain_write_errors(path: Path, advice: str) -> Iterator[None]:
     """Turn an operating system error in the block into a message that a path cannot be written.
 
     Raises:

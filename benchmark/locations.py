@@ -15,7 +15,7 @@ from benchmark.errors import UserError
 APPLICATION = "greyscale-transfer-benchmark"
 
 
-def expanded(path: Path) -> Path:
+def expand_home(path: Path) -> Path:
     """Replace a leading ``~`` or ``~USER`` by the home folder.
 
     Raises:
@@ -29,7 +29,7 @@ def expanded(path: Path) -> Path:
 
 def data_directory(given: Path | None) -> Path:
     """Return the folder of the datasets: ``given``, else BENCHMARK_DATA_DIR, else the platform's data folder."""
-    return expanded(given) if given is not None else _folder("BENCHMARK_DATA_DIR", platformdirs.user_data_dir)
+    return expand_home(given) if given is not None else _folder("BENCHMARK_DATA_DIR", platformdirs.user_data_dir)
 
 
 def cache_directory() -> Path:
@@ -52,7 +52,7 @@ def cache_file(folder: str, name: str, key: str) -> Path:
 
 def _folder(variable: str, of_platform: Callable[..., str]) -> Path:
     if named := os.environ.get(variable):
-        return expanded(Path(named))
+        return expand_home(Path(named))
     with suppress(RuntimeError):  # raised by newer versions of platformdirs; older ones leave the ~
         folder = Path(of_platform(APPLICATION, appauthor=False))
         if folder.is_absolute():

@@ -24,7 +24,7 @@ from benchmark.analysis.uncertainty.inference import SIGNIFICANCE, equivalence_p
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.means import mean_difference
 from benchmark.analysis.uncertainty.pooling import pool
-from benchmark.analysis.uncertainty.runs import Runs, combined
+from benchmark.analysis.uncertainty.runs import Runs, combine
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.matrix.run_spec import CellKey, Setup
 from benchmark.records.floor import FloorStore, Method
@@ -85,8 +85,8 @@ class Difference:
         seeds: the seeds of the pairs, ascending; for a mean over datasets, those of the dataset with the fewest.
         asked: number of seeds in the matrix.
         margin: the matrix's margin of equivalence, in shares.
-        level: the probability of error at which it is judged, its part of a report's `SIGNIFICANCE` (`gated`), or None
-            if it is not judged.
+        level: the probability of error at which it is judged, its part of a report's `SIGNIFICANCE` (`judge_in_order`),
+            or None if it is not judged.
         pooled: for a mean over datasets, the differences that it is the mean of.
     """
 
@@ -133,11 +133,11 @@ def differences(results: Results) -> list[Difference]:
     asked = [own for own in families if any(d.contrast.headline and d.interval is not None for d in own)]
     found: list[Difference] = []
     for own in families:
-        found += gated([*own, *_over_datasets(own, results)], SIGNIFICANCE / max(len(asked), 1))
+        found += judge_in_order([*own, *_over_datasets(own, results)], SIGNIFICANCE / max(len(asked), 1))
     return found
 
 
-def gated(own: Sequence[Difference], level: float) -> list[Difference]:
+def judge_in_order(own: Sequence[Difference], level: float) -> list[Difference]:
     """Return the differences of one question with the probabilities of error at which they are judged.
 
     The question's comparisons, each with its setup, share its level equally. A comparison's mean over datasets is
@@ -188,7 +188,7 @@ def gated(own: Sequence[Difference], level: float) -> list[Difference]:
     return found
 
 
-def equally(own: Sequence[Difference]) -> list[Difference]:
+def judge_equally(own: Sequence[Difference]) -> list[Difference]:
     """Return differences that share a report's probability of error equally."""
     return [replace(difference, level=SIGNIFICANCE / len(own)) for difference in own]
 
@@ -280,7 +280,7 @@ def pair_values(pairs: Sequence[tuple[Cell, Side]]) -> Paired:
         if not np.array_equal(cell.images, images):
             images = np.intersect1d(images, cell.images)
 
-    def aligned(cell: Side) -> np.ndarray:
+    def align(cell: Side) -> np.ndarray:
         rows = cell.correct[[cell.seeds.index(seed) for seed in seeds]]
         same = np.array_equal(cell.images, images)
         return (rows if same else rows[:, np.searchsorted(cell.images, images)]).astype(np.int64)
@@ -288,7 +288,7 @@ def pair_values(pairs: Sequence[tuple[Cell, Side]]) -> Paired:
     total = np.zeros((len(seeds), len(images)), dtype=np.int64)
     untested = np.zeros(total.shape, dtype=bool)
     for first, second in pairs:
-        a, b = aligned(first), aligned(second)
+        a, b = align(first), align(second)
         total += a - b
         untested |= (a == UNTESTED) | (b == UNTESTED)
     total[untested] = UNTESTED
@@ -313,7 +313,7 @@ def _runs(pairs: Sequence[tuple[Cell, Side]]) -> Runs | None:
                 return None
             coefficients[cell.key] = coefficients.get(cell.key, 0.0) + coefficient
             runs[cell.key] = cell.runs
-    return combined((coefficients[key], own) for key, own in runs.items())
+    return combine((coefficients[key], own) for key, own in runs.items())
 
 
 def measure(contrast: Contrast, results: Results) -> Difference:

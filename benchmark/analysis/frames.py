@@ -14,7 +14,7 @@ import pandas as pd
 
 from benchmark.analysis.differences import Contrast, Difference
 from benchmark.analysis.floor import best_floor, in_words
-from benchmark.analysis.published import Claim, Judged
+from benchmark.analysis.published import Claim, JudgedClaim
 from benchmark.analysis.results import Cell, Results, TimeField
 from benchmark.analysis.scores import SCORES
 from benchmark.analysis.uncertainty.inference import equivalence_p_value, p_value, smallest_visible
@@ -109,7 +109,7 @@ def differences(
     return _frame([_difference(each, (scores or {}).get(each.contrast, {})) for each in found], DIFFERENCE_COLUMNS)
 
 
-def claims(judged: Mapping[Claim, Sequence[Judged]]) -> pd.DataFrame:
+def claims(judged: Mapping[Claim, Sequence[JudgedClaim]]) -> pd.DataFrame:
     """Return one row per claim and comparison that tests it; columns: `CLAIM_COLUMNS`."""
     rows = [
         _difference(each.difference, {})

@@ -12,7 +12,7 @@ from benchmark.analysis.results import Cell
 
 
 @dataclass(frozen=True)
-class Hard:
+class HardImage:
     """The answers of a group of runs on one test image.
 
     Attributes:
@@ -27,14 +27,14 @@ class Hard:
 
     image_id: str
     label: int
-    said: int
+    wrong_answer: int
     wrong: int
     runs: int
     others_wrong: int | None = None
     others_runs: int = 0
 
 
-def find_hardest(cells: Sequence[Cell], kept: Collection[str], most: int) -> list[Hard]:
+def find_hardest(cells: Sequence[Cell], kept: Collection[str], most: int) -> list[HardImage]:
     """Return the images that runs got wrong most often, by share of wrong runs, then by id.
 
     Args:
@@ -46,14 +46,16 @@ def find_hardest(cells: Sequence[Cell], kept: Collection[str], most: int) -> lis
     return _chosen(images, images["wrong"] / images["runs"], kept, most)
 
 
-def find_disagreements(right: Sequence[Cell], wrong: Sequence[Cell], kept: Collection[str], most: int) -> list[Hard]:
+def find_disagreements(
+    right: Sequence[Cell], wrong: Sequence[Cell], kept: Collection[str], most: int
+) -> list[HardImage]:
     """Return the images that ``wrong`` gets wrong more often than ``right``, by the gap in their shares, then by id.
 
     Only pairs of policy and seed that are done in every mode of both sides count.
 
     Args:
         right: cells of one side, all of one setup.
-        wrong: cells of the other side, of the same dataset and setup; `Hard.said` is their answer.
+        wrong: cells of the other side, of the same dataset and setup; `HardImage.wrong_answer` is their answer.
         kept, most: as in `find_hardest`.
     """
     every = [*right, *wrong]
@@ -72,25 +74,27 @@ def find_disagreements(right: Sequence[Cell], wrong: Sequence[Cell], kept: Colle
 
 
 def _images(tests: Sequence[TestResults]) -> pd.DataFrame:
-    """Return label, most frequent wrong answer (`Hard.said`), wrong runs and runs by image id."""
+    """Return label, most frequent wrong answer (`HardImage.wrong_answer`), wrong runs and runs by image id."""
     if not tests:
-        return pd.DataFrame(columns=["label", "wrong", "runs", "said"], dtype=float).rename_axis("image_id")
+        return pd.DataFrame(columns=["label", "wrong", "runs", "wrong_answer"], dtype=float).rename_axis("image_id")
     answers = pd.concat(
         [
-            pd.DataFrame({"image_id": t.images.ids, "label": t.images.labels, "said": t.predicted, "right": t.correct})
+            pd.DataFrame(
+                {"image_id": t.images.ids, "label": t.images.labels, "wrong_answer": t.predicted, "right": t.correct}
+            )
             for t in tests
         ]
     )
     answers["wrong"] = answers["right"] == 0
     images = answers.groupby("image_id").agg(label=("label", "first"), wrong=("wrong", "sum"), runs=("wrong", "size"))
-    times = answers[answers["wrong"]].value_counts(["image_id", "said"]).reset_index()
-    first = times.sort_values(["count", "said"], ascending=[False, True]).drop_duplicates("image_id")
-    return images.join(first.set_index("image_id")["said"])
+    times = answers[answers["wrong"]].value_counts(["image_id", "wrong_answer"]).reset_index()
+    first = times.sort_values(["count", "wrong_answer"], ascending=[False, True]).drop_duplicates("image_id")
+    return images.join(first.set_index("image_id")["wrong_answer"])
 
 
-def _chosen(images: pd.DataFrame, share: pd.Series[float], kept: Collection[str], most: int) -> list[Hard]:
+def _chosen(images: pd.DataFrame, share: pd.Series[float], kept: Collection[str], most: int) -> list[HardImage]:
     """Return the kept images of the largest shares above zero, then by id."""
     images = images.assign(share=share)[(share > 0) & images.index.isin(list(kept))]
-    first = images.sort_values(["share", "image_id"], ascending=[False, True]).head(most).astype({"said": int})
+    first = images.sort_values(["share", "image_id"], ascending=[False, True]).head(most).astype({"wrong_answer": int})
     rows = first.drop(columns="share").reset_index().to_dict("records")
-    return [Hard(**{str(name): value for name, value in row.items()}) for row in rows]
+    return [HardImage(**{str(name): value for name, value in row.items()}) for row in rows]

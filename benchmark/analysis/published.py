@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Tag, ValidationError, model_validator
 
-from benchmark.analysis.differences import Contrast, Difference, Question, equally, measure, policies_compared
+from benchmark.analysis.differences import Contrast, Difference, Question, judge_equally, measure, policies_compared
 from benchmark.analysis.results import Cell, Results
 from benchmark.analysis.uncertainty.interval import CONFIDENCE, SEEDS_FOR_A_VERDICT, t_quantile
 from benchmark.errors import UserError
@@ -85,7 +85,7 @@ class Figure(Frozen):
     sd: NotNegative | None = None
     """Standard deviation of these runs, if the source states it; shown but not used."""
 
-    def is_of(self, key: CellKey) -> bool:
+    def is_about(self, key: CellKey) -> bool:
         """Whether the figure is stated for this cell."""
         size = key.image_size if self.image_size is None else self.image_size
         return key == CellKey(self.dataset, self.input_mode, self.policy, self.model, size)
@@ -136,7 +136,7 @@ Verdict = Literal["supported", "contradicted", "undecided", "not run"]
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedClaim:
     """A claim's verdict on one comparison.
 
     Attributes:
@@ -151,12 +151,14 @@ class Judged:
     by_the_source: bool
 
 
-def judge(claims: Sequence[Claim], found: Sequence[Difference], results: Results) -> dict[Claim, tuple[Judged, ...]]:
+def judge(
+    claims: Sequence[Claim], found: Sequence[Difference], results: Results
+) -> dict[Claim, tuple[JudgedClaim, ...]]:
     """Return the verdicts on each claim of one source, empty if the matrix does not have all that the claim compares.
 
     Generated controls do not count as evidence. A claim about a question is judged on that question's headlines, a
-    claim about policies on its own differences, which share one probability of error (`differences.equally`). No policy
-    stands for another: a claim about one that the matrix does not have is not tested.
+    claim about policies on its own differences, which share one probability of error (`differences.judge_equally`). No
+    policy stands for another: a claim about one that the matrix does not have is not tested.
 
     Args:
         claims: claims of one source.
@@ -165,19 +167,19 @@ def judge(claims: Sequence[Claim], found: Sequence[Difference], results: Results
     """
     named = [claim for claim in claims if isinstance(claim, PolicyClaim)]
     contrasts = [(claim, contrast) for claim in named for contrast in _between_policies(claim, results)]
-    measured = equally([measure(contrast, results) for _, contrast in contrasts])
+    measured = judge_equally([measure(contrast, results) for _, contrast in contrasts])
     own = [(claim, difference) for (claim, _), difference in zip(contrasts, measured, strict=True)]
     whole = {e.title: e.name for e in results.matrix.datasets if e.limit is None and e.classes is None}
 
-    def comparisons(claim: Claim) -> Iterator[Judged]:
+    def comparisons(claim: Claim) -> Iterator[JudgedClaim]:
         if isinstance(claim, PolicyClaim):
-            yield from (Judged(d, verdict(claim, d), by_the_source=False) for other, d in own if other is claim)
+            yield from (JudgedClaim(d, verdict(claim, d), by_the_source=False) for other, d in own if other is claim)
             return
         for difference in found:
             contrast = difference.contrast
             asked = contrast.family == claim.question and contrast.headline and contrast.dataset not in results.controls
             if asked and (claim.policies is None or contrast.first in claim.policies):
-                yield Judged(difference, verdict(claim, difference), whole.get(contrast.dataset) in claim.datasets)
+                yield JudgedClaim(difference, verdict(claim, difference), whole.get(contrast.dataset) in claim.datasets)
 
     return {claim: tuple(comparisons(claim)) for claim in claims}
 
@@ -202,7 +204,7 @@ def verdict(claim: Claim, difference: Difference) -> Verdict:
     return "supported" if difference.sign == claimed else "undecided"
 
 
-def on_the_whole(comparisons: Sequence[Judged]) -> Verdict:
+def overall_verdict(comparisons: Sequence[JudgedClaim]) -> Verdict:
     """Return the verdict on a claim that needs all of its comparisons: contradicted if one is, supported if each is."""
     found = {judged.verdict for judged in comparisons}
     worst: tuple[Verdict, ...] = ("contradicted", "undecided", "not run")
@@ -210,7 +212,7 @@ def on_the_whole(comparisons: Sequence[Judged]) -> Verdict:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedFigure:
     """A published figure and ours.
 
     Attributes:
@@ -253,14 +255,14 @@ class Compared:
         return t * statistics.stdev(self.values) * math.sqrt(1 / self.figure.runs + 1 / seeds)
 
     @property
-    def within(self) -> bool | None:
+    def is_within(self) -> bool | None:
         """Whether the published figure is within the interval, or None if there is no interval."""
         if self.difference is None or self.half_width is None:
             return None
         return abs(self.difference) <= self.half_width
 
 
-def compare(source: Source, results: Results) -> list[Compared]:
+def compare(source: Source, results: Results) -> list[ComparedFigure]:
     """Return the figures of a source whose cells the matrix has, in the order of the file.
 
     Raises:
@@ -273,10 +275,10 @@ def compare(source: Source, results: Results) -> list[Compared]:
     found = []
     for figure in source.figures:
         for key, cell in results.by_key.items():
-            if figure.is_of(key):
+            if figure.is_about(key):
                 same = key in theirs and _setting(ours[key]) == _setting(theirs[key])
                 values = _values(cell, figure.metric) if same else ()
-                found.append(Compared(figure, key, values, len(cell.asked), same))
+                found.append(ComparedFigure(figure, key, values, len(cell.asked), same))
     return found
 
 

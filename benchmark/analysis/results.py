@@ -20,7 +20,7 @@ from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.analysis.uncertainty.design import UNTESTED, Design
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.means import count_informative, mean_accuracy
-from benchmark.analysis.uncertainty.runs import Runs, between_runs, combined, moderated
+from benchmark.analysis.uncertainty.runs import Runs, between_runs, combine, moderate
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.matrix.input_modes import INPUT_MODES, Triple, group_identical_modes
 from benchmark.matrix.matrix import DatasetEntry, Matrix, NotApplicable, list_not_applicable
@@ -120,7 +120,7 @@ class Cell:
     @cached_property
     def accuracy(self) -> Interval | None:
         """Test accuracy of the chosen epoch, 0..1, with its interval, or None if no run is done."""
-        runs = None if self.runs is None else combined([(1.0, self.runs)])
+        runs = None if self.runs is None else combine([(1.0, self.runs)])
         return mean_accuracy(self.correct, self.design, runs) if self.records else None
 
     def mean(self, field: str) -> float | None:
@@ -274,7 +274,7 @@ def _with_moderated_runs(
         kinds = [int(matrix.policy(key.policy).pretrained) for key in keys]
         accuracies = [float(cell.correct[cell.correct != UNTESTED].mean()) for cell in of_pool]
         images = [float((cell.correct != UNTESTED).sum() / len(cell.correct)) for cell in of_pool]
-        found |= zip(keys, moderated([own[key] for key in keys], kinds, accuracies, images), strict=True)
+        found |= zip(keys, moderate([own[key] for key in keys], kinds, accuracies, images), strict=True)
     return {key: replace(cell, runs=found.get(repeated.get(key, key))) for key, cell in cells.items()}
 
 

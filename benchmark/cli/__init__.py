@@ -54,10 +54,10 @@ def _options(
 def main() -> None:
     """Run a command; a user's mistake becomes one message and exit code 2.
 
-    Settings of libraries in the environment are not in force (`environment.shut_out`), and what is printed cannot fail
+    Settings of libraries are removed from the environment (`environment.remove_settings`), and printing cannot fail
     (`output.make_unfailing`).
     """
-    environment.shut_out()
+    environment.remove_settings()
     output.make_unfailing()
     try:
         _require_unicode()

@@ -35,7 +35,7 @@ def doctor(
     findings += [*examine_machine(selection.matrix.training.precision, selection.store.folder), *needed]
     if not any(each.stops or each.fetched for each in needed):
         with display(len(specs)) as shown:
-            found = preflight(specs, data_dir, shown.preparing)
+            found = preflight(specs, data_dir, shown.show_preparation)
         problems = found.messages(selection.place)
         findings += [Finding("preflight", message, stops=True) for message in problems]
         if not problems:

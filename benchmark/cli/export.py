@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark.cli import options
-from benchmark.cli.predict import BestOption, DatasetOption, RunOption, about
+from benchmark.cli.predict import BestOption, DatasetOption, RunOption, describe_run
 
 
 def export(
@@ -26,7 +26,7 @@ def export(
 
     kept = find_kept(results, run, best, dataset)
     weights = kept.find_weights()
-    typer.echo(about(kept), err=True)
+    typer.echo(describe_run(kept), err=True)
 
     import torch
 

@@ -54,7 +54,7 @@ RESERVE = 0.1
 
 
 @dataclass(frozen=True)
-class Asked:
+class FolderRequest:
     """Options of `run --folder`.
 
     Attributes:
@@ -78,7 +78,7 @@ class Option(NamedTuple):
     seconds: float
 
 
-def run_folder(asked: Asked, place: Place) -> Results:
+def run_folder(request: FolderRequest, place: Place) -> Results:
     """Execute the matrix of a user's folder, write its report and recommend; return the results.
 
     On a CPU whole networks are trained at the largest size of `LADDER` that the budget allows, by a forecast from a
@@ -88,31 +88,31 @@ def run_folder(asked: Asked, place: Place) -> Results:
     Raises:
         UserError: the folder or an option is wrong, or the short training failed.
     """
-    budget = seconds_in(asked.budget or BUDGET)
+    budget = seconds_in(request.budget or BUDGET)
     if budget is None:
-        raise UserError(f"--budget {asked.budget}: write a number with its unit, e.g. 90s, 10min or 1h.")
-    fitted = fit(asked.folder, asked.overrides, has_gpu=lambda: bool(call_in_side_process(list_gpus)))
-    settled = fitted.settled or ("--only chooses runs" if asked.only else "Ray executes" if place.on_ray else None)
-    if settled and asked.budget is not None:
-        raise UserError(f"--budget {asked.budget}: it chooses image sizes, but here {settled}. Leave it out.")
+        raise UserError(f"--budget {request.budget}: write a number with its unit, e.g. 90s, 10min or 1h.")
+    fitted = fit(request.folder, request.overrides, has_gpu=lambda: bool(call_in_side_process(list_gpus)))
+    settled = fitted.settled or ("--only chooses runs" if request.only else "Ray executes" if place.on_ray else None)
+    if settled and request.budget is not None:
+        raise UserError(f"--budget {request.budget}: it chooses image sizes, but here {settled}. Leave it out.")
     for choice in fitted.choices:
         typer.echo(choice)
-    base = select(MATRIX, [*fitted.overrides, *asked.overrides], None, asked.name, asked.results, verify=True)
-    command = _Command(asked, place, base, settled is not None)
+    base = select(MATRIX, [*fitted.overrides, *request.overrides], None, request.name, request.results, verify=True)
+    command = _Command(request, place, base, settled is not None)
     if fitted.settled:
-        return command.run(base.with_matrix(base.matrix, asked.only))
+        return command.run(base.with_matrix(base.matrix, request.only))
     kept = sizes_of(file.load(base.store.matrix)) if base.store.matrix.is_file() else {}
     are_trained = bool(set(TRAINED) & set(kept))
     if settled and not are_trained:
         kept = merged(HEADS, dict.fromkeys(TRAINED, LADDER[:1]))
-    if settled or (are_trained and asked.budget is None):
-        return command.run(command.sized(kept, asked.only))
+    if settled or (are_trained and request.budget is None):
+        return command.run(command.select_sizes(kept, request.only))
     return command.run_in_phases(merged(kept, command.heads(budget)), budget)
 
 
 @dataclass(frozen=True)
 class _Command:
-    asked: Asked
+    request: FolderRequest
     place: Place
     base: Selection
     is_settled: bool
@@ -121,11 +121,11 @@ class _Command:
     def workers(self) -> int:
         return self.place.workers or default_workers(0, self.base.matrix.threads)
 
-    def sized(self, sizes: Sizes, only: Sequence[str] | None = None) -> Selection:
+    def select_sizes(self, sizes: Sizes, only: Sequence[str] | None = None) -> Selection:
         return self.base.with_matrix(with_sizes(self.base.matrix, sizes), only)
 
     def execute(self, selection: Selection, todo: Sequence[PlannedRun]) -> NotDone:
-        return api.execute(selection, todo, self.place, force=self.asked.force, progress=True)
+        return api.execute(selection, todo, self.place, force=self.request.force, progress=True)
 
     def run(
         self,
@@ -142,7 +142,7 @@ class _Command:
             failed: records of those that are not done.
             pace: the measured pace, or None.
         """
-        todo = [run for run in selection.todo(force=self.asked.force) if run.spec.id not in tried]
+        todo = [run for run in selection.todo(force=self.request.force) if run.spec.id not in tried]
         not_done = self.execute(selection, todo)
         results = api.write_report(selection, NotDone([*failed, *not_done.runs], not_done.floor), progress=True)
         explain(results)
@@ -151,7 +151,7 @@ class _Command:
 
     def heads(self, budget: float) -> Sizes:
         """Return the sizes of the heads that a budget of some seconds allows; say what it does not."""
-        plan = self.sized(HEADS).plan
+        plan = self.select_sizes(HEADS).plan
         times = run_times([run.spec for run in plan.runs], plan.finished, "cpu")
         cells = {run.spec.cell: times[run.spec.id].seconds for run in plan.runs}  # whose seeds share their features
         seconds = dict.fromkeys(HEADS[KEPT], 0.0)
@@ -171,31 +171,31 @@ class _Command:
             sizes: image sizes of the kept matrix, or `HEADS`.
             budget: seconds from the start of the command.
         """
-        first = self.sized(sizes)
+        first = self.select_sizes(sizes)
         modes = {run.spec.input_mode for run in first.selected if run.spec.policy == KEPT}
-        heads = [run for run in first.todo(force=self.asked.force) if run.spec.policy == KEPT]
+        heads = [run for run in first.todo(force=self.request.force) if run.spec.policy == KEPT]
         heads = [run for run in heads if not is_repetition(run.spec.input_mode, modes)]
         not_done = self.execute(first, heads)
         results = api.read_results(first.matrix, first.store)
         typer.echo(f"\nFirst recommendation\n{build.recommendation(results.loaded, with_legend=False)}")
         pace = measure_pace(self._samples(), self.place.data_dir)
         tried = {run.spec.id for run in heads}
-        left = self.asked.started + budget * (1 - RESERVE) - time.monotonic()
+        left = self.request.started + budget * (1 - RESERVE) - time.monotonic()
         options = self.options(sizes, pace, tried)
         chosen = choose(options, left)
         typer.echo(_next(chosen, options, sizes, left))
-        return self.run(self.sized(chosen.sizes if chosen else sizes), tried, not_done.runs, pace)
+        return self.run(self.select_sizes(chosen.sizes if chosen else sizes), tried, not_done.runs, pace)
 
     def _samples(self) -> list[RunSpec]:
         """Return as many runs of the smallest size as are executed at a time."""
-        smallest = self.sized({TRAINED[0]: LADDER[:1]})
+        smallest = self.select_sizes({TRAINED[0]: LADDER[:1]})
         return [run.spec for run in smallest.plan.runs][: self.workers]
 
     def options(self, sizes: Sizes, pace: Pace, tried: Collection[str] = ()) -> list[Option]:
         """Return what a larger budget could buy beyond some sizes, the best first."""
         found = []
         for larger in list_larger(sizes):
-            plan = self.sized(larger).plan
+            plan = self.select_sizes(larger).plan
             specs = [spec for spec in plan.todo if spec.id not in tried]
             found.append(Option(larger, expected_seconds(specs, plan.done, pace, self.workers)))
         return found

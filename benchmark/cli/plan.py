@@ -58,8 +58,8 @@ def plan(
     if shown := in_words(resolution(selection.matrix, selection.plan), selection.matrix):
         typer.echo(f"{shown}\n")
     typer.echo(expected.summary(selection.selected))
-    counts = ", ".join(f"{number} {state}" for state, number in count_states(selection.plan.everything).items())
-    typer.echo(f"{len(rows)} of {len(selection.plan.everything)} runs listed. In all: {counts}.")
+    counts = ", ".join(f"{number} {state}" for state, number in count_states(selection.plan.all_runs).items())
+    typer.echo(f"{len(rows)} of {len(selection.plan.all_runs)} runs listed. In all: {counts}.")
     if preflight:
         _show_preflight(selection, data_dir)
 
@@ -103,7 +103,7 @@ def _show_preflight(selection: Selection, data_dir: Path | None) -> None:
 
     todo = [run.spec for run in selection.selected if run.state != "done"]
     with display(len(todo)) as shown:
-        found = preflight(todo, data_dir, shown.preparing)
+        found = preflight(todo, data_dir, shown.show_preparation)
     found.raise_problems(selection.place)
     keys = [*_setup_keys(selection), "input_mode", "policy", "classes"]
     rows = [

@@ -55,7 +55,7 @@ def predict(
 
     kept = find_kept(results, run, best, dataset)
     weights = kept.find_weights()
-    typer.echo(about(kept), err=True)
+    typer.echo(describe_run(kept), err=True)
 
     from benchmark.trained.predict import list_images
     from benchmark.trained.predict import predict as predictions
@@ -70,11 +70,11 @@ def predict(
     for prediction in predictions(trained, list_images(images)):
         total += 1
         if prediction.clipped:
-            told = f"{count(prediction.clipped, 'value')} outside of the window of the run's own images clipped"
-            typer.echo(f"{printable(str(prediction.path))}: {told}", err=True)
+            note = f"{count(prediction.clipped, 'value')} outside of the window of the run's own images clipped"
+            typer.echo(f"{escape_unprintable(str(prediction.path))}: {note}", err=True)
         if prediction.probabilities is None:
             bad += 1
-            typer.echo(f"bad image: {printable(str(prediction.path))}: {prediction.problem}", err=True)
+            typer.echo(f"bad image: {escape_unprintable(str(prediction.path))}: {prediction.problem}", err=True)
         elif as_csv or output is not None:
             table.writerow(_row(prediction, classes))
         else:
@@ -93,7 +93,7 @@ def predict(
         raise typer.Exit(SOME_IMAGE_IS_BAD)
 
 
-def about(kept: KeptRun) -> str:
+def describe_run(kept: KeptRun) -> str:
     """Return a line that names the network, and its accuracy on its own test images."""
     record = kept.record
     side = f"{record.spec.input_size} x {record.spec.input_size} pixels"
@@ -103,7 +103,7 @@ def about(kept: KeptRun) -> str:
     )
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """Return a file's name for a terminal, with control characters and invalid bytes escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
@@ -112,8 +112,8 @@ def _line(prediction: Prediction, classes: tuple[str, ...]) -> str:
     assert prediction.probabilities is not None
     ranked = sorted(zip(prediction.probabilities.tolist(), classes, strict=True), key=lambda item: -item[0])
     (share, name), *others = ranked[:3]
-    rest = ", ".join(f"{printable(other)} {100 * p:.1f} %" for p, other in others)
-    return f"{printable(str(prediction.path))}: {printable(name)} {100 * share:.1f} % ({rest})"
+    rest = ", ".join(f"{escape_unprintable(other)} {100 * p:.1f} %" for p, other in others)
+    return f"{escape_unprintable(str(prediction.path))}: {escape_unprintable(name)} {100 * share:.1f} % ({rest})"
 
 
 def _row(prediction: Prediction, classes: tuple[str, ...]) -> list[object]:

@@ -20,7 +20,7 @@ SOME_RUN_FAILED = 1
 INTERRUPTED = 130
 
 
-class Where(str, Enum):
+class ExecutorName(str, Enum):
     """Values of ``--executor``."""
 
     local = "local"
@@ -33,8 +33,9 @@ def run(
     overrides: options.Overrides = None,
     only: options.Only = None,
     executor: Annotated[
-        Where, typer.Option("--executor", help="Where runs are executed: on this machine, or on Ray (extra: ray).")
-    ] = Where.local,
+        ExecutorName,
+        typer.Option("--executor", help="Where runs are executed: on this machine, or on Ray (extra: ray)."),
+    ] = ExecutorName.local,
     ray_address: Annotated[
         str | None,
         typer.Option(
@@ -73,7 +74,7 @@ def run(
 
     Exit code: 0 all asked for is done, 1 some run or floor row failed, 2 a mistake in what was asked, 130 interrupted.
     """
-    ignored = environment.shut_out()
+    ignored = environment.remove_settings()
     environment.refuse_other_training(ignored)
     if ignored:
         typer.echo(f"settings in the environment that are not in force here: {', '.join(ignored)}", err=True)
@@ -87,14 +88,16 @@ def run(
     try:
         from benchmark.execution.place import Place
 
-        place = Place(executor is Where.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
+        place = Place(executor is ExecutorName.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
         if folder is not None:
             from benchmark.execution import forkserver
 
             forkserver.start_importing()  # meanwhile this process imports what it needs itself
-            from benchmark.cli.folder_run import Asked, run_folder
+            from benchmark.cli.folder_run import FolderRequest, run_folder
 
-            found = run_folder(Asked(folder, overrides or (), only, name, results, budget, force, started), place)
+            found = run_folder(
+                FolderRequest(folder, overrides or (), only, name, results, budget, force, started), place
+            )
         else:
             from benchmark import api
             from benchmark.records.selection import select

@@ -28,13 +28,13 @@ def status(
 
     kept = Store(results / (name or matrix)).matrix
     selection = select(str(kept) if kept.is_file() and not overrides else matrix, overrides, only, name, results)
-    for state, number in count_states(selection.plan.everything).items():
+    for state, number in count_states(selection.plan.all_runs).items():
         typer.echo(f"{number:6d} {state}")
     floor = selection.floor()
     for row_state, number in Counter(row.state for row in floor).items():
         typer.echo(f"{number:6d} floor rows {row_state}")
     if selection.plan.todo and selection.plan.finished:
-        typer.echo(forecast(selection.plan).summary(selection.plan.everything))
+        typer.echo(forecast(selection.plan).summary(selection.plan.all_runs))
     for line in selection.left_out:
         typer.echo(line)
     failed = [run for run in selection.selected if run.state in FAILURES]

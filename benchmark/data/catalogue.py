@@ -33,7 +33,7 @@ class Layout:
         splits: for ``folders``, the folder of each official split, below the root.
         clip: for ``folders``, a regular expression for file names, whose first group is the clip that an image was
             taken from; used only if it matches every name.
-        apart: for ``folders`` with numbered clips, the largest difference between neighbouring numbers of one clip.
+        clip_gap: for ``folders`` with numbered clips, the largest difference between neighbouring numbers of one clip.
         names: for ``folders``, a regular expression for the names of the images; other files are ignored.
         part: for ``pets``, a file next to the catalogue that lists the images of a subset.
         file: for ``medmnist``, the name of the archive.
@@ -45,7 +45,7 @@ class Layout:
     roots: tuple[str, ...] = ()
     splits: Mapping[SplitName, str] = field(default_factory=dict)
     clip: str | None = None
-    apart: int = 0
+    clip_gap: int = 0
     names: str = ".*"
     part: str = ""
     file: str = ""

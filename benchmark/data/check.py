@@ -1,7 +1,7 @@
 """Errors, warnings and notes about a dataset's images, from a scan of its files.
 
-An error in a folder prevents its runs (`usable`), and `datasets check` and `run` print the same message. The splits of
-catalogue datasets are official ones, so leaks between them are only counted in the notes of records.
+An error in a folder prevents its runs (`require_usable`), and `datasets check` and `run` print the same message. The
+splits of catalogue datasets are official ones, so leaks between them are only counted in the notes of records.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def check(scanned: Scan) -> list[Finding]:
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
 
-def usable(scanned: Scan, on_bad_image: OnBadImage, on_leak: OnLeak, classes: Collection[str] | None = None) -> Scan:
+def require_usable(
+    scanned: Scan, on_bad_image: OnBadImage, on_leak: OnLeak, classes: Collection[str] | None = None
+) -> Scan:
     """Return the images that runs may use.
 
     Args:

@@ -52,7 +52,7 @@ class Layout:
         base = self.tree.root
         while find_table(self.tree.level(base)) is None:
             folders = self.tree.level(base).folders
-            full = self.full(folders)
+            full = self.with_images(folders)
             if len(full) != 1 or meaning(full[0].name):
                 break
             if self.has_own(full[0]) and find_table(self.tree.level(full[0])) is None:
@@ -69,7 +69,7 @@ class Layout:
         Raises:
             UserError: a folder that the entry lists is missing, or the names can be read in two ways.
         """
-        return self.worded_splits() if self.source.splits is None else self.named_splits()
+        return self.recognised_splits() if self.source.splits is None else self.named_splits()
 
     def class_folders(self) -> Sequence[ClassFolder]:
         """Return the class folders.
@@ -84,7 +84,7 @@ class Layout:
             return found
         if not self.are_classes(folders):
             self.refuse_hints(folders)
-        return self.checked(self.classes([(None, folder) for folder in folders]))
+        return self.check_names(self.classes([(None, folder) for folder in folders]))
 
     def named_splits(self) -> dict[Path, SplitName]:
         """Return the folders that ``splits`` names."""
@@ -99,7 +99,7 @@ class Layout:
         """Whether the entry's ``classes`` says that these folders are classes, whatever their names."""
         return bool(self.wanted) and self.wanted <= {folder.name for folder in folders}
 
-    def worded_splits(self) -> dict[Path, SplitName]:
+    def recognised_splits(self) -> dict[Path, SplitName]:
         """Return folder -> split, for folders with names of splits; empty if these are missing, or classes."""
         folders = self.tree.level(self.base).folders
         if self.are_classes(folders):
@@ -107,7 +107,7 @@ class Layout:
         words = [folder for folder in folders if meaning(folder.name)]
         if not words:
             return {}
-        others = [folder for folder in self.full(folders) if folder not in words]
+        others = [folder for folder in self.with_images(folders) if folder not in words]
         try:
             meant = resolve(folder.name for folder in words)
         except ValueError as error:
@@ -132,7 +132,11 @@ class Layout:
 
     def of_splits(self, splits: Mapping[Path, SplitName]) -> Sequence[ClassFolder]:
         """Return the class folders of split folders."""
-        flat = [folder for folder in splits if self.has_own(folder) and not self.full(self.tree.level(folder).folders)]
+        flat = [
+            folder
+            for folder in splits
+            if self.has_own(folder) and not self.with_images(self.tree.level(folder).folders)
+        ]
         if flat and self.source.splits is None and len(flat) == len(splits):
             raise self.ambiguous(
                 (f"as the classes {_names(flat)}", self.set_classes(flat)),
@@ -141,12 +145,12 @@ class Layout:
         found = self.classes(
             [(split, folder) for base, split in splits.items() for folder in self.tree.level(base).folders]
         )
-        return self.complete(found, {split: self.tree.name(folder) for folder, split in splits.items()})
+        return self.check_complete(found, {split: self.tree.name(folder) for folder, split in splits.items()})
 
     def splits_below_classes(self, folders: Sequence[Path]) -> Sequence[ClassFolder]:
         """Return the class folders of the layout ``class/split``; empty if the layout is another one."""
-        full = self.full(folders)
-        inner = {folder: self.full(self.tree.level(folder).folders) for folder in full}
+        full = self.with_images(folders)
+        inner = {folder: self.with_images(self.tree.level(folder).folders) for folder in full}
         below = [folder for folders in inner.values() for folder in folders]
         has_splits = all(inner.values()) and all(meaning(folder.name) for folder in below)
         if len(full) < 2 or not has_splits or any(map(self.has_own, full)):
@@ -166,11 +170,11 @@ class Layout:
         twice = [key for key, number in Counter((each.name, each.split) for each in found).items() if number > 1]
         if twice:
             raise self.error(f"{twice[0][0]} has two folders for {twice[0][1]}: each split may occur only once")
-        return self.complete(found, {split: split for split in meant.values()})
+        return self.check_complete(found, {split: split for split in meant.values()})
 
     def refuse_hints(self, folders: Sequence[Path]) -> None:
         """Refuse folders with names unlike classes: possible splits or folds, or images next to masks."""
-        found = {folder: hints(folder.name) for folder in self.full(folders)}
+        found = {folder: hints(folder.name) for folder in self.with_images(folders)}
         if len(found) > 1 and (images := [folder for folder in found if folder.name.lower() in _OF_IMAGES]):
             raise self.ambiguous(
                 (f"as the classes {_names(folders)}", self.set_classes(folders)),
@@ -191,7 +195,7 @@ class Layout:
         inside = [
             (folder.name, ClassFolder(child.name, split, child))
             for split, folder in tops
-            for child in self.full(self.tree.level(folder).folders)
+            for child in self.with_images(self.tree.level(folder).folders)
         ]
         inner = sorted({each.name for _, each in inside})
         as_outer = [ClassFolder(folder.name, split, folder) for split, folder in tops]
@@ -204,7 +208,7 @@ class Layout:
             if is_inner:
                 return [each for _, each in inside]
             if is_outer:
-                return [each for each in as_outer if each.name in self.wanted or self.full([each.folder])]
+                return [each for each in as_outer if each.name in self.wanted or self.with_images([each.folder])]
         owners = Counter(name for _, name in {(owner, each.name) for owner, each in inside})
         are_shared = len(inner) > 1 and max(owners.values()) > 1
         if are_shared or any(each.name in outer and each.name != owner for owner, each in inside):
@@ -215,7 +219,7 @@ class Layout:
             )
         return as_outer
 
-    def checked(self, found: Sequence[ClassFolder]) -> Sequence[ClassFolder]:
+    def check_names(self, found: Sequence[ClassFolder]) -> Sequence[ClassFolder]:
         """Return class folders after checks: names are text and look different, and no folder in them is a split."""
         names = sorted({each.name for each in found})
         if unreadable := [name for name in names if not is_text(name)]:
@@ -231,7 +235,7 @@ class Layout:
             for child in self.tree.folders(each.folder, notes=False)
             if meaning(child.name) and (child != each.folder or child.name == each.name)
         }
-        worded = [self.tree.name(folder) for folder in self.full(sorted(called))]
+        worded = [self.tree.name(folder) for folder in self.with_images(sorted(called))]
         if worded and not self.wanted:
             raise self.ambiguous(
                 (f"as the classes {listed_names(names)}, each with all images below it", self.set_classes(names)),
@@ -239,9 +243,9 @@ class Layout:
             )
         return found
 
-    def complete(self, found: Sequence[ClassFolder], folders: Mapping[SplitName, str]) -> Sequence[ClassFolder]:
+    def check_complete(self, found: Sequence[ClassFolder], folders: Mapping[SplitName, str]) -> Sequence[ClassFolder]:
         """Return class folders, after a check that each split has a folder for every class."""
-        self.checked(found)
+        self.check_names(found)
         names = {split: {each.name for each in found if each.split == split} for split in folders}
         every = sorted(set().union(*names.values()))
         for split in SPLITS:
@@ -249,7 +253,7 @@ class Layout:
                 raise self.error(f"{folders[split]} has no folder for class {listed_names(missing)}")
         return found
 
-    def full(self, folders: Iterable[Path]) -> list[Path]:
+    def with_images(self, folders: Iterable[Path]) -> list[Path]:
         """Return the folders that contain images, directly or further below."""
         return [
             folder for folder in folders if any(not file.is_sidecar for file in self.tree.walk(folder, notes=False))

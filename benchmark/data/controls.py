@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.files import building_folder
+from benchmark.files import build_folder_once
 from benchmark.locations import cache_directory
 from benchmark.seeding import derive_seed
 
@@ -129,7 +129,7 @@ def encode_png(rgb: NDArray[np.uint8]) -> bytes:
 def control_folder(name: str) -> Path:
     """Return the folder of a generated dataset, ``<split>/<class>/<number>.png``, made if it does not exist."""
     target = cache_directory() / "generated" / f"{name}-{_VERSION}"
-    with building_folder(target) as temporary:
+    with build_folder_once(target) as temporary:
         if temporary is not None:
             for split in PER_CLASS:
                 for label, number, pixels in _GENERATORS[name](split):

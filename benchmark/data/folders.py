@@ -23,7 +23,7 @@ from benchmark.data.table_file import COLUMNS, ENDINGS, LABELS, Table, find_tabl
 from benchmark.data.tables import list_rows
 from benchmark.data.tree import CIRCLES, Tree, as_text, look_at
 from benchmark.errors import UserError, did_you_mean
-from benchmark.locations import expanded
+from benchmark.locations import expand_home
 from benchmark.words import count, slug
 
 _LAYOUTS = (
@@ -55,7 +55,7 @@ def list_folder(source: DatasetSource) -> Listing:
     else:
         found = layout.class_folders()
         classes, files = _images(tree, found)
-        nested = [child for each in found for child in layout.full(tree.level(each.folder).folders)]
+        nested = [child for each in found for child in layout.with_images(tree.level(each.folder).folders)]
     if len(classes) < 2:
         named = [file.path.name for file in tree.level(tree.root).files if file.path.suffix.lower() in ENDINGS]
         hint = f" To use a table with another name, write folder:{path / named[0]}." if named and not tables else ""
@@ -78,7 +78,7 @@ def _path(place: str) -> Path:
     if place != as_text(place):
         raise UserError(f"folder:{as_text(place)}: this name is not UTF-8 text. Rename the folder.")
     try:
-        path = expanded(Path(place))
+        path = expand_home(Path(place))
         found = look_at(path)
     except (OSError, ValueError) as error:
         missing = isinstance(error, FileNotFoundError) and not Path(place).is_symlink()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmark.data.decoding.pool import Progress, map_files
-from benchmark.files import replacing
+from benchmark.files import replace_atomically
 from benchmark.locations import cache_directory
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _BLOCK = 1 << 20
 _SIGNATURE = ("inode", "size", "modified", "changed")
 
 
-class Hashed(NamedTuple):
+class FileHash(NamedTuple):
     """Hash of a file's content.
 
     Attributes:
@@ -53,7 +53,7 @@ class _Entry(NamedTuple):
 _NOTHING = _Entry((-1,), "")
 
 
-def hash_files(name: str, paths: Sequence[Path], progress: Progress | None = None) -> list[Hashed]:
+def hash_files(name: str, paths: Sequence[Path], progress: Progress | None = None) -> list[FileHash]:
     """Return the hash of every file of a dataset, in the order of the paths.
 
     Args:
@@ -77,14 +77,14 @@ def hash_files(name: str, paths: Sequence[Path], progress: Progress | None = Non
     started = time.time_ns()
     unknown = list(itertools.compress(paths, is_new))
     hashed = iter(list(map_files(_hash, unknown, stage="hashing", progress=progress)) if unknown else [])
-    found = [next(hashed) if new else Hashed(entry.sha256) for entry, new in zip(known, is_new, strict=True)]
+    found = [next(hashed) if new else FileHash(entry.sha256) for entry, new in zip(known, is_new, strict=True)]
     entries = {
         place: _Entry(signature, each.sha256)
         for place, signature, each in zip(places, signatures, found, strict=True)
         if signature and each.sha256 and signature[-1] + SETTLED < started
     }
     if entries != kept:
-        with replacing(target, "BENCHMARK_CACHE_DIR names another folder for caches.") as temporary:
+        with replace_atomically(target, "BENCHMARK_CACHE_DIR names another folder for caches.") as temporary:
             _write(entries, temporary)
     return found
 
@@ -98,17 +98,17 @@ def _sign(path: Path) -> tuple[int, ...]:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _hash(path: Path) -> Hashed:
+def _hash(path: Path) -> FileHash:
     digest = hashlib.sha256()
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait forever
-            return Hashed("", "cannot be read: not a regular file")
+            return FileHash("", "cannot be read: not a regular file")
         with path.open("rb", buffering=0) as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
     except OSError as error:
-        return Hashed("", f"cannot be read: {error.strerror}")
-    return Hashed(digest.hexdigest())
+        return FileHash("", f"cannot be read: {error.strerror}")
+    return FileHash(digest.hexdigest())
 
 
 def _read(path: Path) -> dict[str, _Entry]:

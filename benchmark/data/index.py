@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.catalogue import SplitName
-from benchmark.data.scan import VERSION, Scan, cached, digest
+from benchmark.data.scan import VERSION, Scan, digest, load_or_make
 from benchmark.data.value_range import Reading
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def open_index(scanned: Scan, split_seed: int, *, fold: int | None = None) -> In
     drawn = fold is not None or not listing.sizes["validation"]
     part = (f"-s{split_seed}" if drawn else "") + ("" if fold is None else f"-fold{fold}")
     key = digest([(scanned.identity, listing.classes), *_windows(scanned)])[:16]
-    table = cached(listing.name, f"{key}{part}-v{VERSION}.parquet", lambda: _make(scanned, split_seed, fold))
+    table = load_or_make(listing.name, f"{key}{part}-v{VERSION}.parquet", lambda: _make(scanned, split_seed, fold))
     facts = json.loads(table.schema.metadata[b"benchmark"])
     return Index(
         scanned=scanned,

@@ -109,12 +109,12 @@ def _clips(layout: Layout, names: list[str]) -> list[str | None]:
     """
     matches = [re.fullmatch(layout.clip, name) if layout.clip else None for name in names]
     clips = [match.group(1) if match else None for match in matches]
-    if None in clips or not layout.apart:
+    if None in clips or not layout.clip_gap:
         return [None] * len(names) if None in clips else clips
     numbers = [int(clip) for clip in clips if clip is not None]
     first: dict[int, int] = {}
-    for before, number in itertools.pairwise([-layout.apart - 1, *sorted({*numbers})]):
-        first[number] = first[before] if number - before <= layout.apart else number
+    for before, number in itertools.pairwise([-layout.clip_gap - 1, *sorted({*numbers})]):
+        first[number] = first[before] if number - before <= layout.clip_gap else number
     return [str(first[number]) for number in numbers]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmark.data.catalogue import CATALOGUE, SplitName
 from benchmark.data.splits.rules import Evaluation, uses_folds
-from benchmark.data.tree import Found, Tree, as_text, look_at
+from benchmark.data.tree import FoundFile, Tree, as_text, look_at
 from benchmark.errors import UserError
 
 
@@ -24,7 +24,8 @@ class ListedFile:
         label: position in the classes.
         split: the official split, or None if the dataset has no splits.
         clip: the clip, patient or other group, from the file's name or a table, or None if unknown.
-        problem: the reason why it cannot be opened, if known without trying (`benchmark.data.tree.Found`), else None.
+        problem: the reason why it cannot be opened, if known without trying (`benchmark.data.tree.FoundFile`), else
+            None.
     """
 
     id: str
@@ -129,13 +130,15 @@ def list_file(path: Path, root: Path, label: int, split: SplitName | None, clip:
     return list_found(look_at(path), root, label, split, clip)
 
 
-def list_found(found: Found, root: Path, label: int, split: SplitName | None, clip: str | None = None) -> ListedFile:
+def list_found(
+    found: FoundFile, root: Path, label: int, split: SplitName | None, clip: str | None = None
+) -> ListedFile:
     """Return the entry of a file below a root, or of something else found in its place."""
     name = as_text(found.path.relative_to(root).as_posix())
     return ListedFile(name, found.path, label, split, clip, found.problem)
 
 
-def files_below(folder: Path) -> Iterator[Found]:
+def files_below(folder: Path) -> Iterator[FoundFile]:
     """Yield the files of a folder and its subfolders, except for hidden files and system files."""
     return Tree(folder).walk(folder, notes=False)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.catalogue import CATALOGUE, FOLDER, SplitName
-from benchmark.data.check import Finding, check, is_safe_to_draw, usable
+from benchmark.data.check import Finding, check, is_safe_to_draw, require_usable
 from benchmark.data.dataset import PreparedDataset, Split, check_splits
 from benchmark.data.decoding.cache import decoded_images
 from benchmark.data.decoding.pool import Progress
@@ -19,7 +19,7 @@ from benchmark.data.layouts import list_dataset, unpack_dataset
 from benchmark.data.listing import Listing
 from benchmark.data.scan import scan
 from benchmark.data.source import DatasetSource
-from benchmark.data.splits.draw import limited
+from benchmark.data.splits.draw import draw_limited
 from benchmark.data.splits.rules import (
     FEWEST,
     FOLDS,
@@ -156,9 +156,11 @@ def _prepared(
         of_validation = count_limited_validation(source.limit, len(train), len(validation), len(classes))
         groups = index.groups[validation.rows]
         groups[groups < 0] = -1 - np.arange((groups < 0).sum())  # unknown: each image is its own group
-        kept = limited(validation.labels, groups, of_validation, classes, split_seed, least_of_a_class=LEAST_OF_A_CLASS)
+        kept = draw_limited(
+            validation.labels, groups, of_validation, classes, split_seed, least_of_a_class=LEAST_OF_A_CLASS
+        )
         validation = _part(validation, kept)
-        train = _part(train, limited(train.labels, np.arange(len(train)), source.limit, classes, split_seed))
+        train = _part(train, draw_limited(train.labels, np.arange(len(train)), source.limit, classes, split_seed))
     return PreparedDataset(
         images=images,
         classes=tuple(classes),
@@ -220,7 +222,7 @@ def open_splits(
     scanned = scan(list_unpacked(source, data_dir, progress), source, progress)
     scanned.require(source.content)
     fold = seed % FOLDS if scanned.listing.uses_folds(evaluation) else None
-    return open_index(usable(scanned, on_bad_image, on_leak, source.classes), split_seed, fold=fold)
+    return open_index(require_usable(scanned, on_bad_image, on_leak, source.classes), split_seed, fold=fold)
 
 
 def _new_labels(source: DatasetSource, classes: Sequence[str]) -> Labels:

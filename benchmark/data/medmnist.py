@@ -23,7 +23,7 @@ from benchmark.data.decoding.pool import Progress
 from benchmark.data.hashes import hash_files
 from benchmark.data.listing import ListedFile
 from benchmark.errors import UserError
-from benchmark.files import building_folder
+from benchmark.files import build_folder_once
 from benchmark.locations import cache_directory
 
 _WORDS: Mapping[SplitName, str] = {"train": "train", "validation": "val", "test": "test"}
@@ -59,7 +59,7 @@ def unpack_archive(info: DatasetInfo, path: Path, progress: Progress | None = No
     """
     from benchmark.data.download.web import matches  # imports HTTP clients, which nothing else here needs
 
-    with building_folder(_folder(info, path)) as temporary:
+    with build_folder_once(_folder(info, path)) as temporary:
         if temporary is None:
             return
         expected = info.downloads[0].hash

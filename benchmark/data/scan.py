@@ -47,13 +47,13 @@ from benchmark.data.decoding.window import (
     pack,
     unpack,
 )
-from benchmark.data.hashes import Hashed, hash_files, read_table
+from benchmark.data.hashes import FileHash, hash_files, read_table
 from benchmark.data.listing import Listing
 from benchmark.data.source import DatasetSource
 from benchmark.data.value_range import Frames, Reading, Window
 from benchmark.environment import decoder_versions
 from benchmark.errors import UserError
-from benchmark.files import building
+from benchmark.files import build_once
 from benchmark.locations import cache_file
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def scan(listing: Listing, source: DatasetSource, progress: Progress | None = No
     """
     paths = [file.path for file in listing.files]
     hashed = [
-        each if file.problem is None else Hashed("", file.problem)
+        each if file.problem is None else FileHash("", file.problem)
         for file, each in zip(listing.files, hash_files(listing.name, paths, progress), strict=True)
     ]
     files = list(zip(paths, hashed, strict=True))
@@ -216,7 +216,7 @@ def scan(listing: Listing, source: DatasetSource, progress: Progress | None = No
 
     contents = ((*hashed, is_pooled) for (_, hashed), is_pooled in zip(files, pooled, strict=True))
     key = digest([list(decoder_versions().items()), (reading.frames,), *contents])
-    table = cached(listing.name, f"{key[:16]}-v{VERSION}.scan.parquet", open_all)
+    table = load_or_make(listing.name, f"{key[:16]}-v{VERSION}.scan.parquet", open_all)
     scanned = Scan(listing, _rows(table), reading)
     deep = [position for position, each in enumerate(scanned.facts) if each.container is not None]
     if not deep:
@@ -231,7 +231,7 @@ def scan(listing: Listing, source: DatasetSource, progress: Progress | None = No
         return _table(each._replace(**_depth(scanned.facts[k])) for k, each in zip(deep, found, strict=True))
 
     key = digest([list(decoder_versions().items()), scanned.reading, *(files[k][1] for k in deep)])
-    shown = _rows(cached(listing.name, f"{key[:16]}-v{VERSION}.shown.parquet", look))
+    shown = _rows(load_or_make(listing.name, f"{key[:16]}-v{VERSION}.shown.parquet", look))
     facts = list(scanned.facts)
     for k, each in zip(deep, shown, strict=True):
         facts[k] = each
@@ -259,7 +259,7 @@ def _with_windows(scanned: Scan, source: DatasetSource, pools: Mapping[str, Pool
     return replace(scanned, reading=reading, unclear=unclear)
 
 
-def cached(name: str, key: str, make: Callable[[], pa.Table]) -> pa.Table:
+def load_or_make(name: str, key: str, make: Callable[[], pa.Table]) -> pa.Table:
     """Return a table from the cache, made first if it is missing or damaged; see `locations.cache_file`."""
     from pyarrow.parquet import write_table
 
@@ -267,11 +267,11 @@ def cached(name: str, key: str, make: Callable[[], pa.Table]) -> pa.Table:
     table = read_table(target)
     if table is None:
         target.unlink(missing_ok=True)
-        with building(target) as temporary:
+        with build_once(target) as temporary:
             if temporary is not None:
                 table = make()
                 write_table(table, temporary, compression="zstd")
-    return table if table is not None else cached(name, key, make)  # another process made it
+    return table if table is not None else load_or_make(name, key, make)  # another process made it
 
 
 def digest(rows: Iterable[Sequence[object]]) -> str:
@@ -293,9 +293,9 @@ def _depth(facts: Facts) -> dict[str, Any]:
 
 
 def _opened(
-    files: Sequence[tuple[Path, Hashed]],
+    files: Sequence[tuple[Path, FileHash]],
     pooled: Sequence[bool],
-    work: Callable[[tuple[Path, Hashed]], tuple[Facts, Pool | None]],
+    work: Callable[[tuple[Path, FileHash]], tuple[Facts, Pool | None]],
     progress: Progress | None,
 ) -> pa.Table:
     pools = Pools()
@@ -334,7 +334,7 @@ def _rows(table: pa.Table) -> list[Facts]:
     ]
 
 
-def _read(file: tuple[Path, Hashed]) -> bytes | Facts:
+def _read(file: tuple[Path, FileHash]) -> bytes | Facts:
     """Return a file's bytes, or the facts about a file that is not read."""
     path, (sha256, problem) = file
     if problem is not None:
@@ -350,7 +350,7 @@ def _read(file: tuple[Path, Hashed]) -> bytes | Facts:
     return content
 
 
-def _inspect(file: tuple[Path, Hashed], frames: Frames) -> tuple[Facts, Pool | None]:
+def _inspect(file: tuple[Path, FileHash], frames: Frames) -> tuple[Facts, Pool | None]:
     """Return the facts about a file that need no windows, and the values of a deep file."""
     content, sha256 = _read(file), file[1].sha256
     if isinstance(content, Facts):
@@ -376,7 +376,7 @@ def _inspect(file: tuple[Path, Hashed], frames: Frames) -> tuple[Facts, Pool | N
     return facts, count(values)
 
 
-def _look(file: tuple[Path, Hashed], reading: Reading) -> Facts:
+def _look(file: tuple[Path, FileHash], reading: Reading) -> Facts:
     """Return the facts about a deep file, seen through its window."""
     content, sha256 = _read(file), file[1].sha256
     if isinstance(content, Facts):

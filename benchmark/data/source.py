@@ -12,7 +12,7 @@ from benchmark.data.splits.rules import Evaluation, uses_folds
 from benchmark.data.value_range import Frames, Reading, ValueRange, Windows, clips
 from benchmark.errors import did_you_mean
 from benchmark.fields import Count, Frozen, NonEmpty, distinct
-from benchmark.locations import expanded
+from benchmark.locations import expand_home
 from benchmark.words import listed
 
 
@@ -24,7 +24,7 @@ def check_name(name: str) -> str:
     """
     if name.startswith(FOLDER) and name != FOLDER:
         path = Path(name.removeprefix(FOLDER))
-        return name if path.name not in ("", "..", "~") else f"{FOLDER}{expanded(path).resolve()}"
+        return name if path.name not in ("", "..", "~") else f"{FOLDER}{expand_home(path).resolve()}"
     if name not in CATALOGUE:
         meant = f" Did you mean {FOLDER + name!r}?" if _is_there(name) else did_you_mean(name, CATALOGUE)
         raise ValueError(f"unknown dataset {name!r}.{meant}")

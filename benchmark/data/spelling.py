@@ -13,7 +13,7 @@ _LIKE_LATIN = str.maketrans("\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0
 """Lower-case Cyrillic and Greek letters that look like Latin ones."""
 
 
-def as_read(name: str) -> str:
+def normal_form(name: str) -> str:
     """Return a normal form of a name, equal for names that look the same, or nearly the same.
 
     Differences are ignored in case, Unicode form (NFC, NFD, full width), invisible characters, number and kind of
@@ -39,7 +39,7 @@ def list_alike(names: Iterable[str]) -> list[list[str]]:
     """Return the sets of different names that look the same, each in the given order."""
     sets: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
-        sets.setdefault(as_read(name), []).append(name)
+        sets.setdefault(normal_form(name), []).append(name)
     return [alike for alike in sets.values() if len(alike) > 1]
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from benchmark.data.catalogue import SplitName
 from benchmark.data.listing import ListedFile, list_found
-from benchmark.data.spelling import as_read, list_alike, quoted
+from benchmark.data.spelling import list_alike, normal_form, quoted
 from benchmark.data.splits.words import meaning, resolve
 from benchmark.data.table_file import Row, Table
-from benchmark.data.tree import Found, as_text, explain, look_at
+from benchmark.data.tree import FoundFile, as_text, explain, look_at
 from benchmark.words import listed
 
 
@@ -53,7 +53,7 @@ def _refuse_alike(column: str, rows: Sequence[tuple[Table, Row]]) -> None:
     first: dict[str, tuple[Table, Row]] = {}
     for table, row in rows:
         if value := getattr(row, column):
-            if not as_read(value):
+            if not normal_form(value):
                 raise table.error(row.line, f"{column} {quoted(value)} has no visible character.")
             first.setdefault(value, (table, row))
     for one, other, *_ in list_alike(first):
@@ -65,7 +65,7 @@ def _refuse_alike(column: str, rows: Sequence[tuple[Table, Row]]) -> None:
         )
 
 
-def _locate(table: Table, row: Row, folder: Path, root: Path) -> Found:
+def _locate(table: Table, row: Row, folder: Path, root: Path) -> FoundFile:
     """Return the file that a row names, by its path below the root."""
     name = row.path
     if "://" in name:
@@ -97,7 +97,9 @@ def _advice(missing: Path) -> str:
     if str(missing.name).startswith("~") or any(part.startswith("~") for part in missing.parts):
         return "; ~ is not the home folder here: write the path relative to the table"
     try:
-        near = [child.name for child in missing.parent.iterdir() if as_read(child.name) == as_read(missing.name)]
+        near = [
+            child.name for child in missing.parent.iterdir() if normal_form(child.name) == normal_form(missing.name)
+        ]
     except OSError:
         return ""
     return f"; there is {quoted(near[0])}" if near else ""

@@ -38,7 +38,7 @@ CIRCLES = "links to folders that are already included, or above"
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFile:
     """A file, or something else found in its place.
 
     Attributes:
@@ -55,7 +55,7 @@ class Found:
         return self.path.suffix.lower() in _SIDECARS
 
 
-def look_at(path: Path) -> Found:
+def look_at(path: Path) -> FoundFile:
     """Return what is at a path; nothing is opened.
 
     Raises:
@@ -64,22 +64,22 @@ def look_at(path: Path) -> Found:
     return _as_found(path, path.stat())
 
 
-def _as_found(path: Path, status: os.stat_result) -> Found:
+def _as_found(path: Path, status: os.stat_result) -> FoundFile:
     if stat.S_ISREG(status.st_mode):
-        return Found(path)
+        return FoundFile(path)
     kind = "a folder" if stat.S_ISDIR(status.st_mode) else _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-    return Found(path, f"{kind}, not a file")
+    return FoundFile(path, f"{kind}, not a file")
 
 
 @dataclass(frozen=True)
 class Level:
     """The entries of one folder, sorted by name: its files, and its folders, links to folders last."""
 
-    files: tuple[Found, ...]
+    files: tuple[FoundFile, ...]
     folders: tuple[Path, ...]
 
     @property
-    def images(self) -> list[Found]:
+    def images(self) -> list[FoundFile]:
         """The files that may be images, by their names."""
         return [file for file in self.files if not file.is_sidecar]
 
@@ -108,7 +108,7 @@ class Tree:
             self._levels[folder] = self._read(folder)
         return self._levels[folder]
 
-    def walk(self, folder: Path, *, notes: bool) -> Iterator[Found]:
+    def walk(self, folder: Path, *, notes: bool) -> Iterator[FoundFile]:
         """Yield the files of a folder and its subfolders; a folder that is reached twice is walked once.
 
         Args:
@@ -157,7 +157,7 @@ class Tree:
         return {_identity_of(folder.stat()) for folder in (root, *root.parents)}
 
     def _read(self, folder: Path) -> Level:
-        files: list[Found] = []
+        files: list[FoundFile] = []
         folders: list[tuple[bool, Path]] = []
         inside = [each for each in (folder, *folder.parents) if each.is_relative_to(self.root)]
         above = {*self._above, *map(self._identity, inside)}
@@ -171,7 +171,7 @@ class Tree:
                     try:
                         status = entry.stat()
                     except OSError as error:
-                        files.append(Found(path, explain(path, error)))
+                        files.append(FoundFile(path, explain(path, error)))
                         continue
                     if not stat.S_ISDIR(status.st_mode):
                         files.append(_as_found(path, status))

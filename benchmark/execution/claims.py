@@ -146,7 +146,7 @@ def remove_done_checkpoints(store: Store, done: Collection[str]) -> None:
         UserError: the results folder cannot be written.
     """
     claims = Claims(store.folder)
-    for run_id in store.checkpointed() & set(done):
+    for run_id in store.checkpointed_runs() & set(done):
         if claims.claim(run_id):
             store.remove_checkpoints(run_id)
             claims.release(run_id)

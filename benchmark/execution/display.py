@@ -44,7 +44,7 @@ class Display:
         self._titles: dict[str, str] = {}
         self._prepared: dict[str, TaskID] = {}
 
-    def preparing(self, what: str, done: int, total: int) -> None:
+    def show_preparation(self, what: str, done: int, total: int) -> None:
         """Update the bar of a preparation, which disappears when complete, or print one line."""
         with self._lock:
             if what not in self._prepared:
@@ -53,7 +53,7 @@ class Display:
                     self._print(f"{what} ({total})")
             self._bars.update(self._prepared[what], completed=done, visible=done < total)
 
-    def starting(self, workers: int) -> None:
+    def start_clock(self, workers: int) -> None:
         """Start the clock of all runs."""
         self._started = time.monotonic()
         self._bars.start_task(self._overall)
@@ -61,7 +61,7 @@ class Display:
         if self._bars.disable:
             self._print(f"{self._total} runs, {workers} at a time")
 
-    def left(self, runs: int) -> None:
+    def set_remaining(self, runs: int) -> None:
         """Set the number of remaining runs."""
         self._total = self._done + runs
         self._bars.update(self._overall, total=self._total)

@@ -13,7 +13,7 @@ from urllib.parse import urlparse
 from benchmark import environment
 from benchmark.data.catalogue import CATALOGUE, FOLDER
 from benchmark.errors import UserError
-from benchmark.locations import cache_directory, expanded
+from benchmark.locations import cache_directory, expand_home
 from benchmark.matrix.identify import PYPI_MODELS, find_packaged_file
 from benchmark.matrix.run_spec import FILE, RunSpec, split_hash
 
@@ -50,14 +50,14 @@ def needs(specs: Iterable[RunSpec]) -> list[tuple[str, str]]:
 def _dataset_source(name: str) -> str:
     """Return a server, a PyPI package, a path, or ``generated``."""
     if name.startswith(FOLDER):
-        return str(expanded(Path(name.removeprefix(FOLDER))).resolve())
+        return str(expand_home(Path(name.removeprefix(FOLDER))).resolve())
     return CATALOGUE[name].origin
 
 
 def _weights_source(model: str, weights: str) -> str:
     """Return a server, a PyPI package or a path; ``weights`` is not ``none``."""
     if weights.startswith(FILE):
-        return str(expanded(Path(split_hash(weights)[0])).resolve())
+        return str(expand_home(Path(split_hash(weights)[0])).resolve())
     if weights == "pypi":
         package, _ = PYPI_MODELS.get(model.partition(".")[0], ("", ""))
         return f"PyPI package {package.replace('_', '-')}" if package else "not in any known PyPI package"
@@ -81,7 +81,7 @@ def examine_machine(precision: str, results: Path) -> Iterator[Finding]:
     yield Finding("python", platform.python_version())
     for package, version in environment.package_versions().items():
         yield Finding(package, version)
-    if ignored := environment.shut_out():
+    if ignored := environment.remove_settings():
         yield Finding("variables", f"not in force here: {', '.join(ignored)}")
     for name, value in environment.variables_in_force().items():
         yield Finding("variable", f"{name}={value}")

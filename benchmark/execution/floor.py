@@ -18,7 +18,7 @@ NICENESS = 10
 Computed = tuple[FloorRow, PredictionTable]
 
 
-class _OverError(Exception):
+class _EndedError(Exception):
     """The rows are not needed any more, because the command has ended."""
 
 
@@ -78,14 +78,14 @@ class FloorRows:
             self._save()
             if self._saved and not self._is_over:
                 self._done()
-        except _OverError:
+        except _EndedError:
             pass
         except Exception as error:
             self._problems.append(_in_words("floor rows", error))
 
     def _receive(self, found: Computed | str) -> None:
         if self._is_over:
-            raise _OverError
+            raise _EndedError
         if isinstance(found, str):
             self._problems.append(found)
         else:

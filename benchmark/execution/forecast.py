@@ -121,7 +121,7 @@ def forecast(plan: Plan) -> Forecast:
     Raises:
         UserError: a folder is missing or has an unknown layout.
     """
-    specs, cpu = [run.spec for run in plan.everything], environment.cpu_name()
+    specs, cpu = [run.spec for run in plan.all_runs], environment.cpu_name()
     here = [record for record in plan.finished if record.environment.cpu == cpu]
     if here:
         newest = max(here, key=lambda record: record.finished_at).environment
@@ -237,8 +237,8 @@ class Pace(NamedTuple):
             seconds = median(later or [first])
             images = record.timing.train_images_per_second * fsum([first, *later]) / (1 + len(later))
             took = record.timing
-            beside = took.total_seconds - took.train_seconds - took.eval_seconds - took.feature_seconds
-            paces.append((images * record.spec.input_size**2 / seconds, beside + first - seconds))
+            overhead = took.total_seconds - took.train_seconds - took.eval_seconds - took.feature_seconds
+            paces.append((images * record.spec.input_size**2 / seconds, overhead + first - seconds))
         pixels, overheads = zip(*paces, strict=True)
         return cls(median_low(pixels), median_high(overheads))
 

@@ -94,7 +94,9 @@ def _execute(
 ) -> list[RunRecord]:
     """Execute runs and return the records of those not done; ``checked`` is called before the first run starts."""
     matrix, store = selection.matrix, selection.store
-    found = preflight([planned.spec for planned in todo], place.data_dir, shown.preparing, images_ready=images_ready)
+    found = preflight(
+        [planned.spec for planned in todo], place.data_dir, shown.show_preparation, images_ready=images_ready
+    )
     found.raise_problems(selection.place)
     here = default_workers(len(found.gpus), matrix.threads, place.runs_per_gpu)
     number = min(place.workers or (len(todo) if place.ray_address else here), len(todo))
@@ -110,7 +112,7 @@ def _execute(
         preregistered=matrix.preregistered,
         checkpoints=store.checkpoints,
     )
-    shown.starting(number)
+    shown.start_clock(number)
     checked()
     executor: Executor = LocalExecutor(number, found.gpus)
     if place.on_ray:
@@ -126,7 +128,7 @@ def _execute(
         return execute_all(todo)
     failed = execute_all(tuning)
     left = _resolve(todo, make_plan(matrix, store), from_scratch=force)
-    shown.left(len(left))
+    shown.set_remaining(len(left))
     return failed + (execute_all(left) if left else [])
 
 

@@ -36,7 +36,7 @@ class Problem(NamedTuple):
     message: str
 
 
-class Checked(NamedTuple):
+class CheckedNetwork(NamedTuple):
     """A network at an image size with a policy that can train it, and the number of trained parameters per stage."""
 
     model: str
@@ -59,7 +59,7 @@ class Preflight:
     """
 
     problems: tuple[Problem, ...]
-    checked: tuple[Checked, ...]
+    checked: tuple[CheckedNetwork, ...]
     test_groups: Mapping[str, Mapping[str, str]]
     gpus: tuple[str, ...]
 
@@ -125,7 +125,7 @@ def images_key(spec: RunSpec) -> Hashable:
 
 def check_networks(
     specs: Sequence[RunSpec], data_dir: Path | None, classes: Mapping[Hashable, tuple[str, ...]], *, progress: Progress
-) -> tuple[tuple[Problem, ...], tuple[Checked, ...], tuple[str, ...]]:
+) -> tuple[tuple[Problem, ...], tuple[CheckedNetwork, ...], tuple[str, ...]]:
     """Check every distinct precision, model, weights and policy of some runs. Imports torch.
 
     Args:
@@ -171,7 +171,7 @@ def check_networks(
             built = spec.model, spec.backbone, spec.input_mode, spec.weights, str(spec.head_init), spec.image_size
             network = (*built, of_images)
             networks.setdefault(network, {}).setdefault((spec.stages, spec.recalibrate), spec)
-    checked: list[Checked] = []
+    checked: list[CheckedNetwork] = []
     images: dict[Hashable, PreparedDataset] = {}
     for number, policies in enumerate(networks.values()):
         progress("networks", number, len(networks))
@@ -184,7 +184,7 @@ def check_networks(
     return tuple(problems), tuple(checked), gpus.list_gpus()
 
 
-def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[Checked]:
+def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[CheckedNetwork]:
     """Build a network as its runs do, and run two images, or a batch of one, through each policy's stages.
 
     Args:
@@ -232,7 +232,7 @@ def _check_network(runs: Sequence[RunSpec], data: PreparedDataset) -> Iterator[C
                 ) from error
             if logits.shape != (len(images), len(data.classes)):
                 raise UserError(f"{where}: output of shape {tuple(logits.shape)}, not one logit per image and class.")
-        yield Checked(*spec.cell.setup, spec.input_mode, run.policy, len(data.classes), tuple(trainable))
+        yield CheckedNetwork(*spec.cell.setup, spec.input_mode, run.policy, len(data.classes), tuple(trainable))
 
 
 def _report(progress: Progress, dataset: str, what: str, done: int, total: int) -> None:

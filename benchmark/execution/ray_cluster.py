@@ -34,7 +34,7 @@ from benchmark.execution.events import Event, Started, Warned
 from benchmark.execution.executor import Take, not_done
 from benchmark.execution.local import LocalExecutor
 from benchmark.files import write_atomically
-from benchmark.locations import expanded
+from benchmark.locations import expand_home
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.record import Failure
@@ -90,7 +90,7 @@ class RayExecutor:
             context,
             workers=self.workers,
             weights_folder=context.weights_folder.absolute(),
-            data_dir=context.data_dir and expanded(context.data_dir).absolute(),
+            data_dir=context.data_dir and expand_home(context.data_dir).absolute(),
             checkpoints=context.checkpoints and context.checkpoints.absolute(),
             exhibits=context.exhibits and context.exhibits.absolute(),
         )
@@ -247,7 +247,7 @@ def _work(
     """
     import ray
 
-    environment.shut_out()
+    environment.remove_settings()
     mine = _versions()
     different = [f"{name} {mine.get(name)} (not {each})" for name, each in expected.items() if mine.get(name) != each]
     if different:

@@ -31,7 +31,7 @@ def experiments_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "experiments"
 
 
-def shipped() -> list[str]:
+def shipped_matrices() -> list[str]:
     """Return the names of the shipped matrices."""
     return sorted(path.stem for path in experiments_folder().glob("*.yaml"))
 
@@ -48,7 +48,9 @@ def find(name_or_file: str) -> Path:
         return path
     if looks_like_a_file:
         raise UserError(f"{path}: this matrix file does not exist.")
-    raise UserError(f"--matrix {name_or_file}: no shipped matrix has this name.{did_you_mean(name_or_file, shipped())}")
+    raise UserError(
+        f"--matrix {name_or_file}: no shipped matrix has this name.{did_you_mean(name_or_file, shipped_matrices())}"
+    )
 
 
 @dataclass

@@ -12,7 +12,7 @@ from benchmark.data.decoding.pool import Progress
 from benchmark.data.folders import list_folder
 from benchmark.data.splits.rules import Evaluation
 from benchmark.errors import UserError
-from benchmark.locations import expanded
+from benchmark.locations import expand_home
 from benchmark.matrix.matrix import DatasetEntry, Matrix
 from benchmark.matrix.run_spec import CONTENT, FILE, ONE_CHANNEL, split_hash
 from benchmark.matrix.weights_header import first_channels
@@ -85,19 +85,19 @@ def identify_weights(matrix: Matrix, *, verify: bool = False) -> Matrix:
     """
     if not matrix.weights.startswith(FILE):
         return matrix
-    path, promised = split_hash(matrix.weights)
-    if promised and not verify:
+    path, expected = split_hash(matrix.weights)
+    if expected and not verify:
         return matrix
     try:
-        actual = hash_file(expanded(Path(path)))
+        actual = hash_file(expand_home(Path(path)))
     except OSError as error:
         raise UserError(f"weights: {path} cannot be read ({error.strerror}).") from None
-    if promised and actual != promised:
+    if expected and actual != expected:
         raise UserError(
-            f"weights: {path} has changed since the matrix was written: its SHA-256 is {actual}, not {promised}. "
+            f"weights: {path} has changed since the matrix was written: its SHA-256 is {actual}, not {expected}. "
             "Give these runs a separate folder with --name, or restore the file."
         )
-    found = ONE_CHANNEL if first_channels(expanded(Path(path))) == 1 else ""
+    found = ONE_CHANNEL if first_channels(expand_home(Path(path))) == 1 else ""
     return _changed(matrix, weights=f"{FILE}{Path(path)}{CONTENT}{actual}{found}")
 
 
@@ -112,9 +112,9 @@ def check_named_digits(path: Path, remedy: str) -> None:
     Raises:
         UserError: they differ; the message ends with ``remedy``.
     """
-    promised, actual = path.stem.rpartition("-")[2], hash_file(path)
-    if not actual.startswith(promised):
-        raise UserError(f"{path}: damaged: its SHA-256 starts with {actual[:8]}, not {promised}. {remedy}")
+    expected, actual = path.stem.rpartition("-")[2], hash_file(path)
+    if not actual.startswith(expected):
+        raise UserError(f"{path}: damaged: its SHA-256 starts with {actual[:8]}, not {expected}. {remedy}")
 
 
 def find_packaged_file(family: str) -> Path | None:

@@ -252,7 +252,7 @@ class Matrix(Frozen):
         """Each model at each image size, in file order."""
         return tuple(Setup(*setup) for setup in itertools.product(self.models, self.training.image_size))
 
-    def varied(self, setup: Setup) -> dict[str, str]:
+    def varying_parts(self, setup: Setup) -> dict[str, str]:
         """Return the parts of a setup that vary in the matrix, in words by field."""
         several = {"model": len(self.models) > 1, "image_size": len(self.training.image_size) > 1}
         words = {"model": setup.model, "image_size": f"{setup.image_size} px"}
@@ -260,7 +260,7 @@ class Matrix(Frozen):
 
     def add_setup(self, text: str, setup: Setup) -> str:
         """Append the varying parts of a setup to a text in brackets: ``text (MODEL, 96 px)``."""
-        parts = ", ".join(self.varied(setup).values())
+        parts = ", ".join(self.varying_parts(setup).values())
         return f"{text} ({parts})" if parts else text
 
     def title(self, spec: RunSpec) -> str:

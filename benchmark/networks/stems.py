@@ -197,7 +197,7 @@ def stem_weights(network: nn.Module, model: str) -> set[str]:
     channel and for three on the device ``meta``, which needs no memory.
 
     Args:
-        network: of this model, or its first half.
+        network: network of this model, or its first half.
         model: as for `benchmark.networks.libraries.find.find_architecture`.
 
     Raises:

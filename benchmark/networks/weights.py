@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from benchmark.errors import UserError, did_you_mean
-from benchmark.locations import expanded
+from benchmark.locations import expand_home
 from benchmark.matrix.identify import PYPI_MODELS, check_named_digits, find_packaged_file, hash_file
 from benchmark.matrix.run_spec import FILE, split_hash
 from benchmark.networks.heads import head_parameters, is_headless
@@ -119,12 +119,12 @@ def _from_pypi(known: Architecture) -> tuple[State, str]:
 
 
 def _from_file(source: str, known: Architecture) -> tuple[State, str]:
-    given, promised = split_hash(source)
-    path = expanded(Path(given))
+    given, expected = split_hash(source)
+    path = expand_home(Path(given))
     if not path.is_file():
         raise UserError(f"weights: {path} is not a file.")
-    if promised and (actual := hash_file(path)) != promised:
-        raise UserError(f"weights: {path} has changed: its SHA-256 is {actual}, not {promised}.")
+    if expected and (actual := hash_file(path)) != expected:
+        raise UserError(f"weights: {path} has changed: its SHA-256 is {actual}, not {expected}.")
     network = known.published()
     named = _without_wrappers(path, _tensors(path), network.state_dict())
     return _complete(path, known.renamed(named), known, network), f"file {path.name}"

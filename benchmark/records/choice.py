@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedRate:
     """One candidate learning rate and its tuning runs.
 
     Attributes:
@@ -47,7 +47,7 @@ class Choice:
     """
 
     group: Group
-    tried: tuple[Tried, ...]
+    tried: tuple[TriedRate, ...]
     lr: float | None
 
     @property
@@ -87,8 +87,8 @@ def _choose(of: Group, rates: dict[float, list[PlannedRun]]) -> Choice:
     return Choice(of, tried, -max(eligible)[2] if complete and eligible else None)
 
 
-def _try(lr: float, runs: Sequence[PlannedRun]) -> Tried:
+def _try(lr: float, runs: Sequence[PlannedRun]) -> TriedRate:
     found = [run.record.validation for run in runs if run.state == "done" and isinstance(run.record, TunedRun)]
     means = [math.fsum(values) / len(found) for values in zip(*((s.accuracy, s.log_loss) for s in found), strict=True)]
     accuracy, loss = means or (None, None)
-    return Tried(lr, len(runs), len(found), sum(run.state == "diverged" for run in runs), accuracy, loss)
+    return TriedRate(lr, len(runs), len(found), sum(run.state == "diverged" for run in runs), accuracy, loss)

@@ -48,7 +48,7 @@ class Plan:
     """Choices of learning rates; empty if the matrix gives the learning rate."""
 
     @property
-    def everything(self) -> tuple[PlannedRun, ...]:
+    def all_runs(self) -> tuple[PlannedRun, ...]:
         """Tuning runs, then reported runs."""
         return (*self.tuning, *self.runs)
 
@@ -66,7 +66,7 @@ class Plan:
     @property
     def todo(self) -> tuple[RunSpec, ...]:
         """Specs of the runs that are not done."""
-        return tuple(run.spec for run in self.everything if run.state != "done")
+        return tuple(run.spec for run in self.all_runs if run.state != "done")
 
     def counts(self) -> dict[State, int]:
         """Return the number of reported runs per state; see `count_states`."""

@@ -115,7 +115,7 @@ def _wanted(only: Sequence[str]) -> dict[str, set[str]]:
 def _filter(plan: Plan, only: Sequence[str]) -> tuple[PlannedRun, ...]:
     wanted = _wanted(only)
     for key, values in wanted.items():
-        known = set(STATES) if key == "status" else {_value(run, key) for run in plan.everything}
+        known = set(STATES) if key == "status" else {_value(run, key) for run in plan.all_runs}
         for value in sorted(values - known):
             raise UserError(f"--only {key}={value}: the matrix has no such {key}.{did_you_mean(value, known)}")
     if "failed" in wanted.get("status", ()):

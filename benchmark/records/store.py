@@ -91,7 +91,7 @@ class Store:
         if self.checkpoints.is_dir() and not any(self.checkpoints.iterdir()):
             self.checkpoints.rmdir()
 
-    def checkpointed(self) -> set[str]:
+    def checkpointed_runs(self) -> set[str]:
         """Return the ids of runs with files in `checkpoints`, including unfinished files."""
         return {file.name.removeprefix(".").partition(".")[0] for file in self.checkpoints.glob("*")}
 

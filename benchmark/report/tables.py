@@ -65,8 +65,8 @@ def comparison(results: Results) -> tuple[list[str], list[list[str]]]:
                 keys = [CellKey(dataset, mode, policy, *setup) for policy in results.matrix.policies]
                 if any(key[:3] not in reasons and not results.matrix.leaves_out(key) for key in keys):
                     cells = [shown(key, best) for key in keys]
-                    rows.append([dataset, *results.matrix.varied(setup).values(), mode, *cells])
-    names = [part.replace("_", " ") for part in results.matrix.varied(results.matrix.setups[0])]
+                    rows.append([dataset, *results.matrix.varying_parts(setup).values(), mode, *cells])
+    names = [part.replace("_", " ") for part in results.matrix.varying_parts(results.matrix.setups[0])]
     return ["dataset", *names, "input mode", *results.matrix.policies], rows
 
 
@@ -106,13 +106,13 @@ def cell_in_words(results: Results, key: CellKey) -> str:
 def place_in_words(results: Results, dataset: str, setup: Setup) -> str:
     """Return ``beans``, with the parts of the setup that vary: ``beans with MODEL at 96 px``; Markdown."""
     words = {"model": "with", "image_size": "at"}
-    parts = results.matrix.varied(setup).items()
+    parts = results.matrix.varying_parts(setup).items()
     return " ".join([escape(dataset), *(f"{words[part]} {escape(text)}" for part, text in parts)])
 
 
 def place(results: Results, dataset: str, setup: Setup, **more: str) -> dict[str, str]:
     """Return the columns that identify a row, as Markdown: dataset, the parts of the setup that vary, and more."""
-    columns = {"dataset": dataset} | results.matrix.varied(setup) | more
+    columns = {"dataset": dataset} | results.matrix.varying_parts(setup) | more
     return {title.replace("_", " "): escape(name) for title, name in columns.items()}
 
 

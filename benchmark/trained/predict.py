@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmark.data.decoding.pixels import BadImage
 from benchmark.data.decoding.pool import processors
 from benchmark.data.listing import files_below
-from benchmark.trained.restore import Decoded, TrainedRun
+from benchmark.trained.restore import DecodedImage, TrainedRun
 from benchmark.training.batches import EVALUATION_BATCHES
 
 
@@ -26,7 +26,7 @@ class Prediction:
         path: as given, or below the given folder.
         probabilities: float32, shape (classes,), or None if the file cannot be used.
         problem: the reason why it cannot be used, or None.
-        clipped: see `restore.Decoded`.
+        clipped: see `restore.DecodedImage`.
     """
 
     path: Path
@@ -44,7 +44,7 @@ def list_images(given: Sequence[Path]) -> Iterator[Path]:
 def predict(run: TrainedRun, paths: Iterable[Path]) -> Iterator[Prediction]:
     """Yield one prediction per file, in the given order, with a few hundred images in memory at a time."""
 
-    def decode(path: Path) -> Decoded | str:
+    def decode(path: Path) -> DecodedImage | str:
         if path.exists() and not path.is_file():
             return "is not a file"
         try:

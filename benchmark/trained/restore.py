@@ -24,7 +24,7 @@ from benchmark.training.batches import EVALUATION_BATCHES, Normaliser, SplitImag
 from benchmark.training.devices import choose_device, resolve_precision
 
 
-class Decoded(NamedTuple):
+class DecodedImage(NamedTuple):
     """One file's pixels: uint8, shape (image_size, image_size, 1 or 3).
 
     ``clipped`` is the number of values outside the window of the run's images, where the file should have none.
@@ -50,7 +50,7 @@ class TrainedRun:
     device: torch.device
     precision: str
 
-    def decode(self, content: bytes) -> Decoded:
+    def decode(self, content: bytes) -> DecodedImage:
         """Return a file's pixels, decoded and resized like the images of the run.
 
         Raises:
@@ -61,7 +61,7 @@ class TrainedRun:
         decoded = read_file(content, frames=frames)
         image = to_image(decoded, windows, clip=clip)
         pixels = to_array(image, spec.image_size, INPUT_MODES[spec.input_mode].grey)
-        return Decoded(pixels, 0 if clip else count_clipped(decoded, windows))
+        return DecodedImage(pixels, 0 if clip else count_clipped(decoded, windows))
 
     def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Return logits of images treated as in the run's evaluation: float32, shape (n, classes), on the CPU.

@@ -194,7 +194,7 @@ def _kept(path: Path, names: Sequence[str]) -> dict[str, Tensor] | None:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in names}
-            promised = (file.metadata() or {}).get("crc32")
+            expected = (file.metadata() or {}).get("crc32")
     except (SafetensorError, OSError):
         return None
-    return tensors if _checksum(tensors) == promised else None
+    return tensors if _checksum(tensors) == expected else None

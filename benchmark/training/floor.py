@@ -53,7 +53,7 @@ Floats: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[np.int64]
 
 
-class Fitted(NamedTuple):
+class FittedModel(NamedTuple):
     """A fitted method.
 
     Attributes:
@@ -67,7 +67,7 @@ class Fitted(NamedTuple):
     gives_probabilities: bool
 
 
-Fit: TypeAlias = Callable[[Floats, Labels, Callable[[Fitted], FloorScores]], Fitted]
+Fit: TypeAlias = Callable[[Floats, Labels, Callable[[FittedModel], FloorScores]], FittedModel]
 """Function of the standardised training images, their labels, and a function that scores on validation."""
 
 
@@ -102,13 +102,13 @@ def compute_row(spec: FloorSpec, data: PreparedDataset) -> tuple[FloorRow, Predi
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
 
-        def predict(fitted: Fitted, split: Split) -> tuple[Labels, Floats]:
-            return _predict(fitted, standardised(data.images[split.rows]), len(data.classes))
+        def predict(fitted: FittedModel, split: Split) -> tuple[Labels, Floats]:
+            return _predict(fitted, standardise(data.images[split.rows]), len(data.classes))
 
-        def on_validation(fitted: Fitted) -> FloorScores:
+        def on_validation(fitted: FittedModel) -> FloorScores:
             return score(data.validation.labels, *predict(fitted, data.validation))
 
-        fitted = _FITS[spec.method](standardised(data.images[data.train.rows]), data.train.labels, on_validation)
+        fitted = _FITS[spec.method](standardise(data.images[data.train.rows]), data.train.labels, on_validation)
         predicted, probabilities = predict(fitted, data.test)
         validation, test = on_validation(fitted), score(data.test.labels, predicted, probabilities)
     row = FloorRow(
@@ -160,7 +160,7 @@ def score(labels: Labels, predicted: Labels, probabilities: Floats) -> FloorScor
     )
 
 
-def standardised(images: NDArray[np.uint8]) -> Floats:
+def standardise(images: NDArray[np.uint8]) -> Floats:
     """Standardise each image to mean 0 and standard deviation 1: float64, shape (n, pixels); constant images become 0.
 
     Values are multiples of `STEP`, so that sums of products, and hence distances, are exact in any order.
@@ -177,7 +177,7 @@ def standardised(images: NDArray[np.uint8]) -> Floats:
     return result
 
 
-def _predict(fitted: Fitted, images: Floats, classes: int) -> tuple[Labels, Floats]:
+def _predict(fitted: FittedModel, images: Floats, classes: int) -> tuple[Labels, Floats]:
     """Return the predicted labels, and the probabilities of all classes, shape (n, classes), or (n, 0)."""
     probabilities = np.zeros((len(images), classes if fitted.gives_probabilities else 0))
     if fitted.gives_probabilities:
@@ -185,27 +185,27 @@ def _predict(fitted: Fitted, images: Floats, classes: int) -> tuple[Labels, Floa
     return fitted.model.predict(images).astype(np.int64), probabilities
 
 
-def _majority(train: Floats, labels: Labels, on_validation: Callable[[Fitted], FloorScores]) -> Fitted:
+def _majority(train: Floats, labels: Labels, on_validation: Callable[[FittedModel], FloorScores]) -> FittedModel:
     """Fit the most frequent class, or the first of several; the probabilities are the class shares in training."""
     from sklearn.dummy import DummyClassifier
 
-    return Fitted(DummyClassifier(strategy="prior").fit(train, labels), {}, gives_probabilities=True)
+    return FittedModel(DummyClassifier(strategy="prior").fit(train, labels), {}, gives_probabilities=True)
 
 
 def _nearest(number: int) -> Fit:
     """Return a fit of the vote of the nearest training images (Euclidean distance); ties go to the first class."""
 
-    def fit(train: Floats, labels: Labels, on_validation: Callable[[Fitted], FloorScores]) -> Fitted:
+    def fit(train: Floats, labels: Labels, on_validation: Callable[[FittedModel], FloorScores]) -> FittedModel:
         from sklearn.neighbors import KNeighborsClassifier
 
         neighbours = min(number, len(train))
         model = KNeighborsClassifier(neighbours, algorithm="brute", n_jobs=1).fit(train, labels)
-        return Fitted(model, {"neighbours": neighbours}, gives_probabilities=False)
+        return FittedModel(model, {"neighbours": neighbours}, gives_probabilities=False)
 
     return fit
 
 
-def _logistic(train: Floats, labels: Labels, on_validation: Callable[[Fitted], FloorScores]) -> Fitted:
+def _logistic(train: Floats, labels: Labels, on_validation: Callable[[FittedModel], FloorScores]) -> FittedModel:
     """Fit multinomial logistic regression with an L2 penalty; pixels are also standardised over the training images.
 
     C is chosen by validation accuracy; ties are broken by the lower validation log loss, then the smaller C.
@@ -214,10 +214,10 @@ def _logistic(train: Floats, labels: Labels, on_validation: Callable[[Fitted], F
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    def fit(c: float) -> Fitted:
+    def fit(c: float) -> FittedModel:
         regression = LogisticRegression(C=c, tol=TOLERANCE, max_iter=MOST_ITERATIONS, random_state=0)
         model = make_pipeline(StandardScaler(), regression).fit(train, labels)
-        return Fitted(model, {"C": c}, gives_probabilities=True)
+        return FittedModel(model, {"C": c}, gives_probabilities=True)
 
     fits = [fit(c) for c in INVERSE_PENALTIES]
     scores = [on_validation(fitted) for fitted in fits]

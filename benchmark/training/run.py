@@ -50,7 +50,7 @@ from benchmark.training.isolation import make_deterministic
 from benchmark.training.metrics import accuracy, score
 from benchmark.training.out_of_memory import is_out_of_memory, memory_in_use
 from benchmark.training.progress import RunState
-from benchmark.training.stages import Trained, train
+from benchmark.training.stages import TrainedNetwork, train
 from benchmark.training.trainer import Diverged, Support
 
 SATURATED_EPOCHS = 3
@@ -157,7 +157,7 @@ def _finished(
     started_at: str,
     data: PreparedDataset,
     built: build.BuiltModel,
-    trained: Trained,
+    trained: TrainedNetwork,
     timing: Timing,
 ) -> dict[str, Any]:
     """Return the fields of `FinishedRun`."""
@@ -305,7 +305,7 @@ def _environment(spec: RunSpec, context: RunContext) -> Environment:
     )
 
 
-def _keep_weights(spec: RunSpec, context: RunContext, trained: Trained) -> None:
+def _keep_weights(spec: RunSpec, context: RunContext, trained: TrainedNetwork) -> None:
     kept: dict[str, dict[str, Tensor]] = {}
     if context.keep_weights != "none":
         kept[f"{spec.id}.safetensors"] = trained.best.state

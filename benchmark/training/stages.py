@@ -21,7 +21,7 @@ from benchmark.training.trainer import StageTrainer, Support, make_accelerator
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedNetwork:
     """Result of all stages; the network has the best weights.
 
     Attributes:
@@ -41,7 +41,9 @@ class Trained:
     last_test_logits: Tensor
 
 
-def train(network: nn.Module, spec: RunSpec, images: Images, precision: str, support: Support | None = None) -> Trained:
+def train(
+    network: nn.Module, spec: RunSpec, images: Images, precision: str, support: Support | None = None
+) -> TrainedNetwork:
     """Train a network through the stages of its policy, in place, resuming from the last checkpoint if there is one.
 
     Args:
@@ -82,7 +84,7 @@ def train(network: nn.Module, spec: RunSpec, images: Images, precision: str, sup
     network.load_state_dict(trainer.best.state, strict=True)
     validation_logits, test_logits = trainer.evaluate_split("validation"), trainer.evaluate_split("test")
     network.eval()
-    return Trained(state, trainer.best, validation_logits, test_logits, last_state, last_test_logits)
+    return TrainedNetwork(state, trainer.best, validation_logits, test_logits, last_state, last_test_logits)
 
 
 def _as_features(

@@ -26,7 +26,7 @@ from benchmark.analysis.floor import best_floor
 from benchmark.analysis.noise_floor import noise_floor, rms
 from benchmark.analysis.results import Results, load
 from benchmark.analysis.uncertainty.interval import Interval
-from benchmark.analysis.uncertainty.pooling import by_inverse_variance, heterogeneity, pool, random_effects
+from benchmark.analysis.uncertainty.pooling import heterogeneity, inverse_variance_mean, pool, random_effects
 from benchmark.fields import Frozen, OneOrSome, Positive, Some
 from benchmark.files import write_atomically
 from benchmark.matrix import file, plain_yaml
@@ -316,7 +316,7 @@ def _other_means(answer: Answer) -> str:
     intervals = answer.intervals
     if len(intervals) < 3:
         return ""
-    fixed, mixed, spread = by_inverse_variance(intervals), random_effects(intervals), heterogeneity(intervals)
+    fixed, mixed, spread = inverse_variance_mean(intervals), random_effects(intervals), heterogeneity(intervals)
     without = [pool([*intervals[:k], *intervals[k + 1 :]]).mean for k in range(len(intervals))]
     return (
         f"{answer.comparison.name}: weighted by inverse variance {percent(fixed.mean)} ± {percent(fixed.half_width)}, "

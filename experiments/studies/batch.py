@@ -166,13 +166,15 @@ def estimates(
     mean, variance, df = _variances(right, layout, kinds, np.vstack([contrasts, np.eye(right.shape[1])]))
     t, units = special.stdtrit(df, 0.975), layout.units * _folds(right, layout)
     half = t[:, :number] * np.sqrt(variance[:, :number])
-    telling = _telling(np.einsum("kc,bcsi->bksi", contrasts, right), layout)
-    half = np.maximum(half, np.where(telling < FEW_IMAGES, RULE_OF_THREE / units, 0.0))
+    informative = _count_informative(np.einsum("kc,bcsi->bksi", contrasts, right), layout)
+    half = np.maximum(half, np.where(informative < FEW_IMAGES, RULE_OF_THREE / units, 0.0))
     d = mean[:, :number]
     compared = Estimates(d, d - half, d + half, half / t[:, :number], df[:, :number])
     p, t, variance = mean[:, number:], t[:, number:], variance[:, number:]
     n = ratio(p * (1 - p), variance, np.inf)
-    few = (np.minimum(_telling(1 - right, layout), _telling(right, layout)) < FEW_IMAGES) & (n > units)
+    few = (np.minimum(_count_informative(1 - right, layout), _count_informative(right, layout)) < FEW_IMAGES) & (
+        n > units
+    )
     n = np.minimum(n, np.where(few, units, right.shape[3] * seeds))
     centre = (p + t**2 / (2 * n)) / (1 + t**2 / n)
     half = t / (1 + t**2 / n) * np.sqrt(p * (1 - p) / n + t**2 / (4 * n**2))
@@ -185,7 +187,7 @@ def _folds(right: np.ndarray, layout: Layout) -> int:
     return 1 if layout.folds is None else min(layout.folds, right.shape[2])
 
 
-def _telling(values: np.ndarray, layout: Layout) -> np.ndarray:
+def _count_informative(values: np.ndarray, layout: Layout) -> np.ndarray:
     """Return the number of images with a value other than zero in any seed."""
     places = _folds(values, layout)
     return np.asarray(sum((values[:, :, f::places] != 0).any(axis=2).sum(axis=-1) for f in range(places)))
@@ -258,8 +260,8 @@ def own_numbers(right: np.ndarray, contrasts: np.ndarray) -> Estimates:
     share = np.minimum(ratio(of_seed * below**4, combined, 0.0), 1.0)
     df = 1 / (share**1.5 / (seeds - 1) + (1 - share) / (images - 1))
     t = special.stdtrit(df, 0.975)
-    telling = (np.abs(values).max(axis=2) > 1e-9).sum(axis=-1)
+    informative = (np.abs(values).max(axis=2) > 1e-9).sum(axis=-1)
     half = np.maximum(
-        t * np.sqrt(combined / (seeds * images)), np.where(telling < FEW_IMAGES, RULE_OF_THREE / images, 0)
+        t * np.sqrt(combined / (seeds * images)), np.where(informative < FEW_IMAGES, RULE_OF_THREE / images, 0)
     )
     return Estimates(mean, mean - half, mean + half, half / t, df)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import optimize, special
 
-from benchmark.analysis.differences import Contrast, Difference, gated
+from benchmark.analysis.differences import Contrast, Difference, judge_in_order
 from benchmark.analysis.scores import SCORES, quality
 from benchmark.analysis.uncertainty import bootstrap
 from benchmark.analysis.uncertainty.clusters import as_groups
@@ -83,7 +83,7 @@ class Coverage:
     own_holds: float
     own_narrowest: float
     cell: float
-    telling: float
+    informative: float
 
 
 def coverage(world: World, seeds: int, layout: Layout, simulations: int) -> Coverage:
@@ -97,14 +97,14 @@ def coverage(world: World, seeds: int, layout: Layout, simulations: int) -> Cove
         right = (margins > 0).astype(np.float64)
         new, cells = estimates(right, layout, world.kinds, contrasts)
         old = own_numbers(right, contrasts) if crossed else new
-        told = (right[:, 0] != right[:, 1]).any(axis=1).sum(axis=1)
+        informative = (right[:, 0] != right[:, 1]).any(axis=1).sum(axis=1)
         for name, values in {
             "holds": _holds(new, truth @ contrasts.T),
             "half": new.half_width,
             "own_holds": _holds(old, truth @ contrasts.T),
             "own_half": old.half_width,
             "cell": _holds(cells, truth),
-            "told": told,
+            "informative": informative,
         }.items():
             found.setdefault(name, []).append(values)
     every = {name: np.concatenate(values) for name, values in found.items()}
@@ -117,7 +117,7 @@ def coverage(world: World, seeds: int, layout: Layout, simulations: int) -> Cove
         own_holds=float(every["own_holds"].mean()),
         own_narrowest=_narrowest(every["own_holds"], every["own_half"]),
         cell=float(every["cell"].mean()),
-        telling=float(np.median(every["told"])),
+        informative=float(np.median(every["informative"])),
     )
 
 
@@ -191,7 +191,7 @@ class Verdicts:
 
 
 def verdicts(report: Report, seeds: int, layout: Layout, simulations: int) -> Verdicts:
-    """Simulate reports of three questions and judge their rows with `benchmark.analysis.differences.gated`."""
+    """Simulate reports of three questions and judge their rows with `benchmark.analysis.differences.judge_in_order`."""
     random = np.random.default_rng([5, seeds, len(layout.labels), report.datasets])
     names, contrasts = _rows()
     base, counts = World(EIGHT[:6], spread=0.3, scratch=1.5), np.zeros(3)
@@ -287,7 +287,7 @@ def _judged(
             )
             true = [truths[question, each.contrast.dataset, compared, "mean"] for each in of]
             truths[question, "mean", compared, "mean"] = float(np.mean(true))
-        for each in gated([*own, *pooled], SIGNIFICANCE / len(rows)):
+        for each in judge_in_order([*own, *pooled], SIGNIFICANCE / len(rows)):
             if each.has_verdict:
                 number += 1
                 c = each.contrast
@@ -316,8 +316,8 @@ def scored_coverage(
         scores = np.array([[run.scores for run in cell] for cell in runs])
         resampled = np.array([[run.resampled for run in cell] for cell in runs])
         wrong = int(np.count_nonzero((margins[0] <= 0).any(axis=0)))
-        told = int(np.count_nonzero(((margins[0] > 0) != (margins[1] > 0)).any(axis=0)))
-        apart = (scores[0] - scores[1], resampled[0] - resampled[1], told), (scores[0], resampled[0], wrong)
+        informative = int(np.count_nonzero(((margins[0] > 0) != (margins[1] > 0)).any(axis=0)))
+        apart = (scores[0] - scores[1], resampled[0] - resampled[1], informative), (scores[0], resampled[0], wrong)
         points.append([own.mean(axis=0) for own, _, _ in apart])
         intervals.append(
             [
@@ -467,7 +467,7 @@ def table(what: str, lines: Sequence[Line]) -> list[str]:
     for name, seeds, number, c in lines:
         own = [f"{c.narrower:.2f}", f"{100 * c.own_holds:.1f}", f"{100 * c.own_narrowest:.1f}"] if old else []
         shares = [f"{100 * c.holds:.1f}", f"{100 * c.narrowest:.1f}", f"{c.half_width:.1f}"]
-        rows.append([name, f"{seeds}", f"{number}", *shares, *own, f"{100 * c.cell:.1f}", f"{c.telling:.0f}"])
+        rows.append([name, f"{seeds}", f"{number}", *shares, *own, f"{100 * c.cell:.1f}", f"{c.informative:.0f}"])
     marks = [":---", *["---:"] * (len(columns) - 1)]
     return ["| " + " | ".join(row) + " |" for row in (columns, marks, *rows)]
 
@@ -545,7 +545,7 @@ def main() -> None:
         "## Reports",
         "",
         f"Three questions, six cells per dataset, 372 images, a margin of {100 * MARGIN:g} points; rows are judged by",
-        "`benchmark.analysis.differences.gated`. Wrong: a difference where there is none or the other way, or",
+        "`benchmark.analysis.differences.judge_in_order`. Wrong: a difference where there is none or the other way, or",
         "equivalence where the difference is the margin.",
         "",
         "| report | seeds | a wrong verdict % | any verdict % | rows with a verdict |",

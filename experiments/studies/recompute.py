@@ -299,12 +299,12 @@ def _interval(frame: pd.DataFrame, mean: float, variance: float, df: float, seed
     t = float(stats.t.ppf(0.975, df))
     units, values = frame["unit"].nunique(), frame.groupby("image")["value"]
     if not is_share:
-        telling = int((values.apply(lambda own: (own.abs() > 1e-12).any())).sum())
-        half = max(t * math.sqrt(variance), 3 / units if telling < 10 else 0.0)
+        informative = int((values.apply(lambda own: (own.abs() > 1e-12).any())).sum())
+        half = max(t * math.sqrt(variance), 3 / units if informative < 10 else 0.0)
         return Answer(mean, (mean - half, mean + half), half / t, df, seeds)
-    telling = min(int((values.min() == 0).sum()), int((values.max() == 1).sum()))
+    informative = min(int((values.min() == 0).sum()), int((values.max() == 1).sum()))
     n = mean * (1 - mean) / variance if variance > 0 else math.inf
-    n = min(n, units if telling < 10 and n > units else len(frame))
+    n = min(n, units if informative < 10 and n > units else len(frame))
     centre = (mean + t**2 / (2 * n)) / (1 + t**2 / n)
     half = t / (1 + t**2 / n) * math.sqrt(mean * (1 - mean) / n + t**2 / (4 * n**2))
     limits = min(max(centre - half, 0), mean), max(min(centre + half, 1), mean)

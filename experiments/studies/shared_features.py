@@ -22,7 +22,7 @@ from benchmark.matrix.run_spec import RunSpec
 from benchmark.networks import build
 from benchmark.networks.heads import head_parameters
 from benchmark.training.batches import Images, Normaliser, SplitImages
-from benchmark.training.stages import Trained, train
+from benchmark.training.stages import TrainedNetwork, train
 from benchmark.training.trainer import Support
 from tests.performance import common
 
@@ -35,7 +35,7 @@ def frozen_stages() -> list[RunSpec]:
     return [run.model_copy(update={"stages": run.stages[:1]}) for run in expand(load(find("cpu"), chosen))]
 
 
-def trained(spec: RunSpec, data_dir: Path, folder: Path | None) -> tuple[Trained, torch.Tensor]:
+def trained(spec: RunSpec, data_dir: Path, folder: Path | None) -> tuple[TrainedNetwork, torch.Tensor]:
     """Return a trained frozen stage and its head's last weights; without a folder the backbone runs in every step."""
     mode, device = INPUT_MODES[spec.input_mode], torch.device("cpu")
     data = common.opened(spec, data_dir)
@@ -52,7 +52,7 @@ def trained(spec: RunSpec, data_dir: Path, folder: Path | None) -> tuple[Trained
     return result, torch.cat([result.last_state[name].flatten() for name in head_parameters(built.network)])
 
 
-def seconds(result: Trained) -> float:
+def seconds(result: TrainedNetwork) -> float:
     """Return what the stage took: features, training steps and evaluation."""
     return result.run_state.feature_seconds + result.run_state.train_seconds + result.run_state.eval_seconds
 

@@ -26,8 +26,8 @@ import yaml
 from benchmark.analysis.uncertainty.design import Design
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.means import mean_difference
-from benchmark.analysis.uncertainty.pooling import by_inverse_variance, heterogeneity, pool, random_effects
-from benchmark.analysis.uncertainty.runs import Runs, between_runs, combined, moderated
+from benchmark.analysis.uncertainty.pooling import heterogeneity, inverse_variance_mean, pool, random_effects
+from benchmark.analysis.uncertainty.runs import Runs, between_runs, combine, moderate
 
 WITHDRAWN = "a2b012f"
 """The commit that removed version 1's results."""
@@ -116,7 +116,7 @@ def runs_of(cells: Mapping[tuple[str, str], OldCell]) -> dict[tuple[str, str], R
         kinds = [int(policy != "scratch") for _, policy in keys]
         accuracies = [float(cells[key].correct.mean()) for key in keys]
         images = [float(cells[key].correct.shape[1]) for key in keys]
-        found |= zip(keys, moderated([each for each in own if each], kinds, accuracies, images), strict=True)
+        found |= zip(keys, moderate([each for each in own if each], kinds, accuracies, images), strict=True)
     return found | {key: found["grey-3ch", key[1]] for key in cells if repeats(key)}
 
 
@@ -126,9 +126,7 @@ def difference(cells: Mapping[tuple[str, str], OldCell], policies: Sequence[str]
     pairs = [(("grey-3ch", policy), ("grey-1ch", policy)) for policy in policies]
     values = np.sum([cells[first].correct - cells[second].correct for first, second in pairs], axis=0)
     # a repeated cell is a second draw of the same variance
-    of_runs = combined(
-        (sign / len(pairs), runs[key]) for pair in pairs for key, sign in zip(pair, (1, -1), strict=True)
-    )
+    of_runs = combine((sign / len(pairs), runs[key]) for pair in pairs for key, sign in zip(pair, (1, -1), strict=True))
     return mean_difference(values, cells[pairs[0][0]].design, of_runs, len(pairs))
 
 
@@ -163,7 +161,7 @@ def evaluate(folder: Path) -> tuple[str, list[str]]:
     sets = {"the eight comparisons": list(found), "one per test set": list(SEPARATE_TEST_SETS)}
     for name, of in sets.items():
         intervals = [found[place] for place in of]
-        fixed, mixed, spread = by_inverse_variance(intervals), random_effects(intervals), heterogeneity(intervals)
+        fixed, mixed, spread = inverse_variance_mean(intervals), random_effects(intervals), heterogeneity(intervals)
         means = [f"{100 * each.mean:+.2f} ± {100 * each.half_width:.2f}" for each in (fixed, mixed)]
         mean, half = AUDIT[name]
         audit, q = f"{mean:+.2f} ± {half:.2f}", f"{spread.q:.1f} on {spread.df} (p {spread.p:.2f})"

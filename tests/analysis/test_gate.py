@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.analysis.differences import Contrast, Difference, Family, differences, equally, gated
+from benchmark.analysis.differences import Contrast, Difference, Family, differences, judge_equally, judge_in_order
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.pooling import pool
 from benchmark.matrix.run_spec import Setup
@@ -41,28 +41,28 @@ CLEAR, UNCLEAR, ALIKE = interval(0.1, 0.01, df=100), interval(0.01, 0.01, df=100
 
 def test_a_row_with_a_verdict_hands_half_of_its_level_on_in_equal_parts() -> None:
     rows = [row(CLEAR), row(CLEAR, headline=False), row(ALIKE, headline=False), row(CLEAR, "elpv")]
-    found = gated(with_mean(rows), 0.04)
+    found = judge_in_order(with_mean(rows), 0.04)
     assert [each.level for each in found] == [0.005, 0.0025, 0.0025, 0.01, 0.02]
     better, alike = "a is better", "equivalent within 1 point"
     assert [verdict(each) for each in found] == [better, better, alike, better, better]
 
 
 def test_nothing_is_judged_below_a_row_without_a_verdict() -> None:
-    found = gated([row(UNCLEAR), row(CLEAR, headline=False)], 0.04)
+    found = judge_in_order([row(UNCLEAR), row(CLEAR, headline=False)], 0.04)
     assert [each.level for each in found] == [0.02, None]
     assert [verdict(each) for each in found] == ["inconclusive", "not judged"]
-    found = gated(with_mean([row(UNCLEAR), row(CLEAR, headline=False), row(UNCLEAR, "elpv")]), 0.04)
+    found = judge_in_order(with_mean([row(UNCLEAR), row(CLEAR, headline=False), row(UNCLEAR, "elpv")]), 0.04)
     assert [each.level for each in found] == [None, None, None, 0.02]
     assert [reading(each) for each in found[:3]] == ["not judged"] * 3
 
 
 def test_comparisons_of_a_question_share_its_level_and_have_trees_of_their_own() -> None:
     rows = [row(UNCLEAR), row(CLEAR, headline=False), row(CLEAR, first="c"), row(CLEAR, headline=False, first="c")]
-    assert [each.level for each in gated(rows, 0.04)] == [0.01, None, 0.01, 0.01]
+    assert [each.level for each in judge_in_order(rows, 0.04)] == [0.01, None, 0.01, 0.01]
 
 
 def test_headlines_of_several_datasets_share_a_level_where_no_mean_is_known() -> None:
-    assert [each.level for each in gated([row(CLEAR), row(None, "elpv")], 0.04)] == [0.02, 0.02]
+    assert [each.level for each in judge_in_order([row(CLEAR), row(None, "elpv")], 0.04)] == [0.02, 0.02]
 
 
 def test_questions_with_a_measured_headline_share_five_percent(tmp_path: Path) -> None:
@@ -75,11 +75,11 @@ def test_questions_with_a_measured_headline_share_five_percent(tmp_path: Path) -
 
 
 def test_policies_that_a_source_compares_share_five_percent() -> None:
-    assert [each.level for each in equally([row(CLEAR), row(UNCLEAR)])] == pytest.approx([0.025, 0.025])
+    assert [each.level for each in judge_equally([row(CLEAR), row(UNCLEAR)])] == pytest.approx([0.025, 0.025])
 
 
 def test_equivalence_comes_before_a_difference_that_is_smaller_than_the_margin() -> None:
-    (found,) = gated([row(interval(0.004, 0.001, df=100))], 0.05)
+    (found,) = judge_in_order([row(interval(0.004, 0.001, df=100))], 0.05)
     assert found.sign == 1
     assert verdict(found) == "equivalent within 1 point"
 
@@ -104,7 +104,7 @@ def test_at_most_five_percent_of_reports_have_a_wrong_verdict_anywhere(truth: fl
                 others = [truth + random.normal() * 0.006 for _ in range(2)]
                 rows.append(row(interval(mean, 0.004, df=1e6), dataset))
                 rows += [row(interval(other, 0.006, df=1e6), dataset, headline=False) for other in others]
-            found += gated(with_mean(rows), 0.025)
+            found += judge_in_order(with_mean(rows), 0.025)
             truths += [truth] * (len(rows) + 1)
         errors += any(wrong(found, truths))
     assert errors / reports <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / reports)

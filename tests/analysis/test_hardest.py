@@ -38,7 +38,7 @@ def test_images_are_ordered_by_how_often_they_are_wrong_and_by_name_among_equals
         *sorted([(IDS[4], 1, 4), (IDS[5], 1, 4)]),
     ]
     label = int(IDS[1][5:9]) % 3
-    assert (found[0].label, found[0].said) == (label, (label + 1) % 3)
+    assert (found[0].label, found[0].wrong_answer) == (label, (label + 1) % 3)
     assert [item.image_id for item in find_hardest(made["rgb"], {IDS[4]}, 10)] == [IDS[4]]
     assert len(find_hardest(made["rgb"], IDS, 1)) == 1
     assert find_hardest(made["grey-3ch"], IDS, 10) == []

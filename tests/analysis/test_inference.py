@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmark.analysis.uncertainty.inference import equivalence_p_value, needed, p_value, smallest_visible
+from benchmark.analysis.uncertainty.inference import equivalence_p_value, estimate_need, p_value, smallest_visible
 from benchmark.analysis.uncertainty.interval import Interval
 
 
@@ -76,25 +76,25 @@ def with_parts(error: float, per_run: float, seeds: int = 5, mean: float = 0.0) 
 def test_sixteen_seeds_tell_where_runs_vary_by_one_point_four() -> None:
     """The audit's figure for beans: two policies averaged, 80 % power for equivalence within a point."""
     per_run = 2 * 0.014**2 / 2
-    assert needed(with_parts(math.sqrt(per_run / 5), per_run), 0.01) == (17, None)
-    assert needed(with_parts(math.sqrt(0.0115**2 / 5), 0.0115**2), 0.01) == (12, None)
+    assert estimate_need(with_parts(math.sqrt(per_run / 5), per_run), 0.01) == (17, None)
+    assert estimate_need(with_parts(math.sqrt(0.0115**2 / 5), 0.0115**2), 0.01) == (12, None)
 
 
 def test_a_difference_beyond_the_margin_takes_what_shows_it() -> None:
-    found = needed(with_parts(0.02, 0.002, mean=0.03), 0.01)
+    found = estimate_need(with_parts(0.02, 0.002, mean=0.03), 0.01)
     assert found is not None
     assert found.seeds is not None
     error = math.sqrt(0.002 / found.seeds)
     assert 0.03 / error >= stats.norm.ppf(0.975) + stats.norm.ppf(0.8) > 0.03 / math.sqrt(0.002 / (found.seeds - 1))
-    stricter = needed(with_parts(0.02, 0.002, mean=0.03), 0.01, level=0.01)
+    stricter = estimate_need(with_parts(0.02, 0.002, mean=0.03), 0.01, level=0.01)
     assert stricter is not None
     assert stricter.seeds is not None
     assert stricter.seeds > found.seeds
 
 
 def test_where_the_images_alone_leave_too_much_no_number_of_seeds_tells() -> None:
-    found = needed(with_parts(0.02, 0.0001), 0.01)
+    found = estimate_need(with_parts(0.02, 0.0001), 0.01)
     assert found is not None
     of_images, allowed = 0.02**2 - 0.0001 / 5, (0.01 / (stats.norm.ppf(0.95) + stats.norm.ppf(0.9))) ** 2
     assert found == (None, math.ceil(200 * of_images / (allowed / 2)))
-    assert needed(interval(0.0, 0.02), 0.01) is None
+    assert estimate_need(interval(0.0, 0.02), 0.01) is None

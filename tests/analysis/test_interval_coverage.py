@@ -9,7 +9,7 @@ from benchmark.analysis.scores import SCORES
 from benchmark.analysis.uncertainty.design import UNTESTED, Design
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.means import mean_accuracy, mean_difference
-from benchmark.analysis.uncertainty.runs import between_runs, combined, moderated
+from benchmark.analysis.uncertainty.runs import between_runs, combine, moderate
 from experiments.studies import batch
 from experiments.studies.interval_coverage import (
     REPORTS,
@@ -40,15 +40,15 @@ def package(
         cells.append(values)
     own_runs = [found for values in cells if (found := between_runs(values, design)) is not None]
     accuracies = [float(values[values != UNTESTED].mean()) for values in cells]
-    runs = moderated(own_runs, kinds.tolist(), accuracies, [float(size)] * len(cells))
+    runs = moderate(own_runs, kinds.tolist(), accuracies, [float(size)] * len(cells))
     compared = []
     for row in contrasts:
         used = np.flatnonzero(row).tolist()
         scale = round(1 / abs(row[used[0]]))
         total = np.sum([round(row[c] * scale) * np.where(cells[c] == UNTESTED, 0, cells[c]) for c in used], axis=0)
         values = np.where(cells[0] == UNTESTED, UNTESTED, total)
-        compared.append(mean_difference(values, design, combined((float(row[c]), runs[c]) for c in used), scale))
-    return compared, [mean_accuracy(v, design, combined([(1.0, own)])) for v, own in zip(cells, runs, strict=True)]
+        compared.append(mean_difference(values, design, combine((float(row[c]), runs[c]) for c in used), scale))
+    return compared, [mean_accuracy(v, design, combine([(1.0, own)])) for v, own in zip(cells, runs, strict=True)]
 
 
 @pytest.mark.parametrize("case", range(50))

@@ -14,7 +14,7 @@ from scipy import optimize, stats
 from benchmark.analysis.uncertainty.design import UNTESTED, Design
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.means import mean_accuracy, mean_difference
-from benchmark.analysis.uncertainty.runs import between_runs, combined
+from benchmark.analysis.uncertainty.runs import between_runs, combine
 from tests.analysis.intervals import accuracy_of, difference_of
 
 BY_HAND = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]])
@@ -95,7 +95,7 @@ def test_the_runs_of_two_cells_count_as_independent() -> None:
     of_first, of_second = (between_runs(cell, Design()) for cell in (first, second))
     assert of_first is not None
     assert of_second is not None
-    found = mean_difference(first - second, Design(), combined([(1, of_first), (-1, of_second)]))
+    found = mean_difference(first - second, Design(), combine([(1, of_first), (-1, of_second)]))
     of_images = (first - second).mean(axis=0).var(ddof=1) / 90
     excess = of_first.excess + of_second.excess
     assert excess > 0

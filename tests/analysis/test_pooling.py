@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.analysis.uncertainty.pooling import by_inverse_variance, heterogeneity, pool, random_effects
+from benchmark.analysis.uncertainty.pooling import heterogeneity, inverse_variance_mean, pool, random_effects
 from tests.analysis.intervals import difference_of
 from tests.analysis.test_inference import interval
 
@@ -43,7 +43,7 @@ def test_the_mean_of_datasets_is_welchs_interval() -> None:
 
 def test_inverse_variances_weigh_and_q_tells_sets_that_differ() -> None:
     made = [interval(0.00, 0.01), interval(0.02, 0.02), interval(0.10, 0.02)]
-    found = by_inverse_variance(made)
+    found = inverse_variance_mean(made)
     assert found.weights == pytest.approx((4 / 6, 1 / 6, 1 / 6))
     assert found.mean == pytest.approx(0.02)
     assert found.half_width == pytest.approx(stats.norm.ppf(0.975) / math.sqrt(1e4 + 2500 + 2500))
@@ -60,4 +60,4 @@ def test_random_effects_are_those_of_dersimonian_and_laird_by_hand() -> None:
     assert found.mean == pytest.approx((weights * [0.0, 0.02, 0.1]).sum() / weights.sum())
     assert found.half_width == pytest.approx(stats.norm.ppf(0.975) / math.sqrt(weights.sum()))
     alike = [interval(0.0, 0.01), interval(0.001, 0.01)]
-    assert random_effects(alike) == by_inverse_variance(alike)
+    assert random_effects(alike) == inverse_variance_mean(alike)

@@ -15,8 +15,8 @@ from scipy import stats
 from benchmark.analysis import frames
 from benchmark.analysis.differences import Contrast, Difference, differences
 from benchmark.analysis.published import (
-    Compared,
-    Judged,
+    ComparedFigure,
+    JudgedClaim,
     PolicyClaim,
     QuestionClaim,
     Source,
@@ -24,7 +24,7 @@ from benchmark.analysis.published import (
     compare,
     judge,
     load_sources,
-    on_the_whole,
+    overall_verdict,
     verdict,
 )
 from benchmark.analysis.results import Results
@@ -132,15 +132,15 @@ def test_a_policy_said_to_be_best_is_compared_with_each_other_one_on_every_datas
     assert {contrast.first for contrast in contrasts} == {"finetune-whole"}
 
 
-def with_verdicts(*verdicts: Verdict) -> list[Judged]:
-    return [Judged(difference(0.0, 0.1, None), verdict, by_the_source=False) for verdict in verdicts]
+def with_verdicts(*verdicts: Verdict) -> list[JudgedClaim]:
+    return [JudgedClaim(difference(0.0, 0.1, None), verdict, by_the_source=False) for verdict in verdicts]
 
 
 def test_such_a_claim_is_supported_by_all_of_its_comparisons_and_contradicted_by_one() -> None:
-    assert on_the_whole(with_verdicts("supported", "supported")) == "supported"
-    assert on_the_whole(with_verdicts("supported", "undecided", "contradicted")) == "contradicted"
-    assert on_the_whole(with_verdicts("supported", "undecided", "not run")) == "undecided"
-    assert on_the_whole(with_verdicts("supported", "not run")) == "not run"
+    assert overall_verdict(with_verdicts("supported", "supported")) == "supported"
+    assert overall_verdict(with_verdicts("supported", "undecided", "contradicted")) == "contradicted"
+    assert overall_verdict(with_verdicts("supported", "undecided", "not run")) == "undecided"
+    assert overall_verdict(with_verdicts("supported", "not run")) == "not run"
 
 
 def test_no_policy_stands_for_one_that_the_matrix_does_not_have(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def hotdog() -> Source:
     return shipped()["hotdog"]
 
 
-def compared(folder: Path, losses: list[float], overrides: list[str] | None = None) -> tuple[list[Compared], str]:
+def compared(folder: Path, losses: list[float], overrides: list[str] | None = None) -> tuple[list[ComparedFigure], str]:
     """Return the figures of the hotdog matrix with a training loss by seed, and how the report shows them."""
     matrix = file.load(file.find("hotdog"), overrides or [])
     store = Store(folder / "results")
@@ -273,7 +273,7 @@ def test_a_published_figure_is_judged_by_the_prediction_interval_of_one_more_run
     (accuracy, loss, of_scratch, _), text = compared(tmp_path, losses)
     assert accuracy.ours == pytest.approx(0.94)
     assert accuracy.difference == pytest.approx(0.94 - 0.941)
-    assert (accuracy.within, of_scratch.within) == (True, False)
+    assert (accuracy.is_within, of_scratch.is_within) == (True, False)
     expected = float(stats.t.ppf(0.975, 2)) * statistics.stdev(losses) * (1 + 1 / 3) ** 0.5
     assert loss.half_width == pytest.approx(expected)
     assert loss.ours == pytest.approx(0.23)
@@ -303,7 +303,7 @@ def test_a_figure_that_is_the_mean_of_runs_is_judged_by_the_interval_of_the_mean
     assert accuracy.half_width == pytest.approx(half_width)
     of_one_run = half_width * (1 + 1 / 3) ** 0.5 / (1 / 3 + 1 / 3) ** 0.5
     assert half_width < 2140 / 2400 - 0.81 < of_one_run
-    assert accuracy.within is False
+    assert accuracy.is_within is False
     areas = [record.test.roc_auc for record in results.by_key[accuracy.key].records.values()]
     assert auc.values == tuple(areas)
     text = published([source], [], results)
@@ -314,7 +314,7 @@ def test_a_figure_that_is_the_mean_of_runs_is_judged_by_the_interval_of_the_mean
 def test_every_shipped_figure_is_of_a_cell_of_its_matrix() -> None:
     for name, source in shipped().items():
         cells = {spec.cell for spec in expand(file.load(file.find(source.matrix)))} if source.matrix else set()
-        assert [figure for figure in source.figures if not any(map(figure.is_of, cells))] == [], name
+        assert [figure for figure in source.figures if not any(map(figure.is_about, cells))] == [], name
 
 
 def test_medmnists_figures_and_their_replication_are_judged_by_our_seeds_on_both_scores(tmp_path: Path) -> None:
@@ -366,11 +366,11 @@ def test_medmnists_figures_and_their_replication_are_judged_by_our_seeds_on_both
 
 def test_two_seeds_judge_no_figure_and_none_is_not_run(tmp_path: Path) -> None:
     (two, *_), text = compared(tmp_path, [0.2, 0.3])
-    assert (two.within, two.half_width) == (None, None)
+    assert (two.is_within, two.half_width) == (None, None)
     assert two.ours == pytest.approx(0.935)
     assert "| 2 of 3 | too few seeds |" in text
     (none, *_), text = compared(tmp_path / "empty", [])
-    assert (none.ours, none.difference, none.within) == (None, None, None)
+    assert (none.ours, none.difference, none.is_within) == (None, None, None)
     assert "| 0 of 3 | not run |" in text
 
 

@@ -53,6 +53,6 @@ def test_a_policy_of_three_stages_runs_as_it_is_written(tmp_path: Path) -> None:
         ("later-half", "eval-where-frozen"),
         ("all", "train"),
     ]
-    head, later, everything = (stage["trainable_parameters"] for stage in stages)
-    assert 0 < head < later < everything == record["model"]["parameters"]
+    head, later, all_runs = (stage["trainable_parameters"] for stage in stages)
+    assert 0 < head < later < all_runs == record["model"]["parameters"]
     assert [s["optimizer"] for s in record["spec"]["stages"]] == [{"sgd": {"momentum": 0.9}}, "adamw", "adam"]

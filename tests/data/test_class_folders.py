@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.data.spelling import as_read
+from benchmark.data.spelling import normal_form
 from benchmark.errors import UserError
 from benchmark.matrix.file import read_source
 from tests.data.conftest import listed, touch
@@ -218,7 +218,7 @@ def test_of_any_folder_each_image_is_of_a_class_above_it_or_left_out_or_it_is_re
         except UserError:
             return
         assert not {"train", "Test", "val"} & {*listing.classes}, "splits do not become classes"
-        assert len({as_read(name) for name in listing.classes}) == len(listing.classes)
+        assert len({normal_form(name) for name in listing.classes}) == len(listing.classes)
         for file in listing.files:
             parts = file.id.split("/")
             assert listing.classes[file.label] in parts

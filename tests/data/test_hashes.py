@@ -28,7 +28,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     plain = hashes._hash
 
-    def noted(path: Path) -> hashes.Hashed:
+    def noted(path: Path) -> hashes.FileHash:
         names.append(path.name)
         return plain(path)
 

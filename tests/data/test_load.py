@@ -16,7 +16,7 @@ from benchmark.data.load import load_dataset, load_thumbnails, open_splits
 from benchmark.data.source import DatasetSource
 from benchmark.data.value_range import Reading
 from benchmark.errors import UserError
-from benchmark.files import building
+from benchmark.files import build_once
 from tests.factories import clips, picture, save
 
 
@@ -158,11 +158,11 @@ def test_who_waited_for_a_build_takes_what_was_built(tmp_path: Path) -> None:
     target, given = tmp_path / "a.npy", []
 
     def second() -> None:
-        with building(target) as temporary:
+        with build_once(target) as temporary:
             given.append(temporary)
 
     waiting = threading.Thread(target=second)
-    with building(target) as temporary:
+    with build_once(target) as temporary:
         assert temporary is not None
         waiting.start()
         temporary.write_bytes(b"built once")

@@ -15,7 +15,7 @@ from PIL import Image
 from benchmark.data import scan as scans
 from benchmark.data.check import check
 from benchmark.data.decoding import cache as decoding
-from benchmark.data.hashes import Hashed, hash_files
+from benchmark.data.hashes import FileHash, hash_files
 from benchmark.data.load import list_files, load_dataset
 from benchmark.data.scan import Scan
 from benchmark.data.source import DatasetSource
@@ -92,7 +92,7 @@ def test_other_decoders_read_the_files_again(folder: Path, opened: list[str], mo
 def test_a_file_that_changes_between_its_hash_and_its_decoding_is_named_and_nothing_is_kept(
     folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def and_then_changed(*arguments: Any) -> list[Hashed]:
+    def and_then_changed(*arguments: Any) -> list[FileHash]:
         found = hash_files(*arguments)
         save(picture(999, 64), folder / "b" / "3.png")
         return found

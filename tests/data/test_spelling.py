@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.data.spelling import as_read, list_alike
+from benchmark.data.spelling import list_alike, normal_form
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from benchmark.data.spelling import as_read, list_alike
     ],
 )
 def test_names_that_are_one_to_a_reader_are_alike(names: tuple[str, ...]) -> None:
-    assert len({as_read(name) for name in names}) == 1
+    assert len({normal_form(name) for name in names}) == 1
     assert list_alike([*names, *names, "other"]) == [list(names)]
 
 

@@ -15,7 +15,7 @@ from benchmark.data.catalogue import CATALOGUE, SplitName
 from benchmark.data.listing import ListedFile, make_listing
 from benchmark.data.splits.assign import Assignment, assign
 from benchmark.data.splits.distances import distances
-from benchmark.data.splits.draw import draw, limited
+from benchmark.data.splits.draw import draw, draw_limited
 from benchmark.data.splits.near_duplicates import QUANTILE, chance_limit, find_groups
 from benchmark.data.splits.rules import (
     FEWEST_OF_A_CLASS,
@@ -177,7 +177,7 @@ def test_limits_are_nested_and_keep_each_class_share_to_one_image(
 ) -> None:
     labels = np.array(words, dtype=np.int64)
     alone = np.arange(len(labels))
-    small, large = (limited(labels, alone, limit, ("a", "b", "c"), seed) for limit in sorted((first, second)))
+    small, large = (draw_limited(labels, alone, limit, ("a", "b", "c"), seed) for limit in sorted((first, second)))
     assert set(small.tolist()) <= set(large.tolist())
     assert len(large) == min(max(first, second), len(labels))
     for label in range(3):
@@ -192,14 +192,14 @@ def test_under_a_limit_groups_stay_complete_but_for_the_last_of_a_class_and_each
 ) -> None:
     groups = np.repeat(np.arange(len(sizes)), sizes)
     labels = (groups % 4 == 0).astype(np.int64)
-    kept = limited(labels, groups, count, ("many", "few"), seed, least_of_a_class=2)
+    kept = draw_limited(labels, groups, count, ("many", "few"), seed, least_of_a_class=2)
     assert len(kept) == min(count, len(labels))
     for label in (0, 1):
         own = kept[labels[kept] == label]
         assert len(own) >= min(2, (labels == label).sum())
         cut = [group for group in set(groups[own].tolist()) if (groups[own] == group).sum() < sizes[group]]
         assert len(cut) <= 1
-    more = limited(labels, groups, count + 7, ("many", "few"), seed, least_of_a_class=2)
+    more = draw_limited(labels, groups, count + 7, ("many", "few"), seed, least_of_a_class=2)
     assert set(kept.tolist()) <= set(more.tolist())
 
 

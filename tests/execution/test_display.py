@@ -33,8 +33,8 @@ def test_the_lines_of_a_matrix_with_several_models_and_sizes_name_both(capsys: p
 
 def test_quiet_prints_warnings_alone(capsys: pytest.CaptureFixture[str]) -> None:
     with display(4, MATRIX.title, quiet=True) as shown:
-        shown.preparing("beans: decoded", 0, 3)
-        shown.starting(2)
+        shown.show_preparation("beans: decoded", 0, 3)
+        shown.start_clock(2)
         show(shown)
         shown.waiting(1)
         shown.text("floor rows")

@@ -180,11 +180,11 @@ def test_runs_on_kept_features_alone_come_first_seed_by_seed_so_that_none_waits_
 def test_a_pace_is_the_slower_of_two_runs_and_scales_with_images_and_pixels_and_counts_a_slow_start_once() -> None:
     first, second, *others = expand(matrix(seeds=range(6), training={"image_size": 64, "epochs": 5}))
 
-    def at(run: RunSpec, rate: float, beside: float) -> DoneRun:
+    def at(run: RunSpec, rate: float, overhead: float) -> DoneRun:
         times = {"train_images_per_second": rate, "train_seconds": 10.0, "eval_seconds": 2.0, "feature_seconds": 1.0}
         record = done(
             run,
-            timing={**times, "total_seconds": 13.0 + beside},
+            timing={**times, "total_seconds": 13.0 + overhead},
             dataset={"train_images": 100, "validation_images": 20},
         )
         untrained, first, *later = record.history

@@ -68,7 +68,7 @@ def test_settings_of_libraries_are_shut_out_and_places_and_instructions_are_not(
     kept = ("TORCH_HOME", "PYTORCH_CUDA_ALLOC_CONF", "ONEDNN_MAX_CPU_ISA", "MPLCONFIGDIR", "HF_ENDPOINT", "PATH")
     for name in (*out, *kept):
         monkeypatch.setenv(name, "1")
-    assert set(out) <= set(environment.shut_out.__wrapped__())
+    assert set(out) <= set(environment.remove_settings.__wrapped__())
     assert not set(out) & set(os.environ)
     assert set(kept) <= set(os.environ)
     assert environment.variables_in_force()["ONEDNN_MAX_CPU_ISA"] == "1"
@@ -77,7 +77,7 @@ def test_settings_of_libraries_are_shut_out_and_places_and_instructions_are_not(
 @pytest.mark.slow
 def test_what_libraries_set_themselves_when_they_are_imported_is_not_shut_out() -> None:
     libraries = "accelerate, cv2, matplotlib, sklearn, timm, torch._inductor"
-    code = f"import {libraries}; from benchmark.environment import shut_out; print(shut_out())"
+    code = f"import {libraries}; from benchmark.environment import remove_settings; print(remove_settings())"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("KMP_", "TORCH"))}
     done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
     assert done.stdout == "()\n"

@@ -8,7 +8,7 @@ import platformdirs
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.locations import cache_directory, data_directory, expanded
+from benchmark.locations import cache_directory, data_directory, expand_home
 
 
 def test_a_folder_is_the_given_one_else_the_variables_else_the_platforms(
@@ -38,4 +38,4 @@ def test_without_a_home_folder_nothing_is_written_to_a_folder_called_tilde(
 
 def test_the_home_of_an_unknown_user_is_named() -> None:
     with pytest.raises(UserError, match="~no-such-user/images: the home folder is unknown"):
-        expanded(Path("~no-such-user/images"))
+        expand_home(Path("~no-such-user/images"))

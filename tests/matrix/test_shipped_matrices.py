@@ -56,7 +56,7 @@ def test_a_shipped_matrix_has_its_number_of_runs_and_its_own_name(name: str, run
     assert len({run.id for row in candidates(made) for run in row}) == runs
 
 
-@pytest.mark.parametrize("name", file.shipped())
+@pytest.mark.parametrize("name", file.shipped_matrices())
 def test_a_shipped_matrix_states_every_key_and_comments_each(name: str) -> None:
     text = text_of(name)
     data = yaml.safe_load(text)
@@ -106,7 +106,7 @@ def test_every_arm_of_full_trains_the_whole_network_for_as_long_and_none_exceeds
 
 
 @pytest.mark.parametrize(
-    "name", sorted({*file.shipped()} - {"full", "smoke", "hotdog", "thumbs", "flowers102", "medmnist"})
+    "name", sorted({*file.shipped_matrices()} - {"full", "smoke", "hotdog", "thumbs", "flowers102", "medmnist"})
 )
 def test_what_a_kept_backbone_reaches_is_in_every_matrix_that_repeats_no_source(name: str) -> None:
     assert "feature-extract" in load(name).policies
@@ -237,9 +237,9 @@ MEASURED = ("lr", "cpu", "elpv", "grey", "flowers", "stems", "size", "resolution
 def test_the_matrices_of_the_questions_carry_the_hash_of_the_file_that_asks_them() -> None:
     asked = file.experiments_folder() / "studies" / "preregistered.yaml"
     expected = hashlib.sha256(asked.read_bytes()).hexdigest()
-    assert {name: load(name).preregistered for name in file.shipped() if load(name).preregistered} == dict.fromkeys(
-        MEASURED, expected
-    )
+    assert {
+        name: load(name).preregistered for name in file.shipped_matrices() if load(name).preregistered
+    } == dict.fromkeys(MEASURED, expected)
 
 
 @pytest.mark.parametrize("name", MEASURED)

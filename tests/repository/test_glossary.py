@@ -1,7 +1,7 @@
 """The project's English: words that read as translated, and what to write instead.
 
-Docstrings, messages, labels and help texts of the package are checked, in other words every string in it, and the pages
-of the documentation.
+Docstrings, messages, labels and help texts of the package are checked, in other words every string in it, the names of
+its functions, classes, parameters and variables, and the pages of the documentation.
 """
 
 from __future__ import annotations
@@ -16,8 +16,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "benchmark"
 
-_THINGS = r"(?:images?|seconds?|bytes|MB|runs?|lines?|rows?|files?|folders?|entry|entries|column|texts?|numbers?|row)"
-_UNITS = r"(?:second|run|class|split|image|line|epoch|fold|dataset|verb|matrix|cell|column|step|batch|stage|file)"
+_THINGS = (
+    r"(?:images?|seconds?|bits?|bytes?|samples|MB|runs?|lines?|rows?|files?|folders?|entry|entries|column|texts?"
+    r"|numbers?|row)"
+)
+_UNITS = (
+    r"(?:second|run|class|split|image|line|epoch|fold|dataset|verb|matrix|cell|column|step|batch|stage|file|sample"
+    r"|pixel)"
+)
 
 GLOSSARY = {
     r"\bbeside\b": "next to, in addition to, in another process",
@@ -47,8 +53,23 @@ GLOSSARY = {
     r"\btak(?:e|es|ing) (?:\S+ )?away\b": "remove",
     r"\bholds (?:no|another)\b": "contains",
     r"\bwhereof\b|\bthereof\b|\bwherein\b|\btherein\b": "of which, of it, in which, in it",
+    r"\bin the place of\b": "instead of, in place of",
+    r"\bkept features\b": "cached features",
+    r"\bone to a reader\b": "look the same",
+    r"(?m)^ *\w+: of (?:the|an?|its|their|each|all|this)\b": "a noun first: `limit: limit of the ...`",
 }
 """Expression -> better words."""
+
+NAMES = {
+    **dict.fromkeys(("told", "tell", "tells", "telling"), "report, print, informative"),
+    **dict.fromkeys(("beside", "besides"), "next_to, overhead"),
+    "anew": "again",
+    "parted": "split",
+    "mend": "fix",
+    "whence": "origin",
+    "whereof": "of_which",
+}
+"""Word of a name -> better words."""
 
 OPENING = re.compile(r"(?:What|Which|How|Who|Where|Of|That|As)\b")
 """A docstring's first word, where it is neither a noun nor an imperative."""
@@ -69,9 +90,24 @@ def _strings(path: Path) -> Iterator[tuple[int, str, bool]]:
             yield node.lineno, node.value, id(node) in docstrings
 
 
+def _names(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the name of every function, class, parameter and variable that a file defines."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
+                yield node.lineno, name
+            case ast.Name(id=name, ctx=ast.Store()):
+                yield node.lineno, name
+
+
 def _problems(path: Path) -> list[str]:
-    """Return one line per expression of the glossary in the strings of a file."""
-    found = []
+    """Return one line per expression of the glossary in the strings of a file, and per word of `NAMES` in its names."""
+    found = [
+        f"line {line}: the name {name!r}: {NAMES[word]}"
+        for line, name in _names(path)
+        for word in re.findall(r"[a-z]+", re.sub(r"([A-Z])", r"_\1", name).lower())
+        if word in NAMES
+    ]
     for line, text, is_docstring in _strings(path):
         for expression, better in GLOSSARY.items():
             found += [f"line {line}: {match.group().strip()!r}: {better}" for match in re.finditer(expression, text)]
@@ -92,6 +128,10 @@ def test_a_module_is_written_in_english_that_nobody_notices(path: Path) -> None:
         ('"""Errors, told in one message."""', "line 1: 'told': report, raise, print, say"),
         ('print("its weights, which the model has not.")', "line 1: 'has not': does not have"),
         ('"""What a run has reached."""', "line 1: opens with 'What': a noun phrase or an imperative"),
+        ('"""Test.\n\ndesign: of the test."""', "line 1: 'design: of the': a noun first: `limit: limit of the ...`"),
+        ("told = 1", "line 1: the name 'told': report, print, informative"),
+        ("class Values:\n    def would_tell(self): ...", "line 2: the name 'would_tell': report, print, informative"),
+        ("def draw(pool, *, whence): ...", "line 1: the name 'whence': origin"),
         ('"""There is no tag, and it would tell."""', None),
     ],
 )

@@ -158,7 +158,7 @@ def test_each_trap_names_a_test_that_exists_and_each_remedy_of_a_library_is_list
 
 def test_the_page_of_the_matrices_lists_each_with_its_number_of_runs() -> None:
     listed = dict(re.findall(r"^\| `([\w-]+)` \| (\d+) \|", text_of("matrices"), re.MULTILINE))
-    assert {*listed, "lr", "folder"} == set(file.shipped())
+    assert {*listed, "lr", "folder"} == set(file.shipped_matrices())
     assert {name: len(expand(file.load(file.find(name)))) for name in listed} == {
         name: int(runs) for name, runs in listed.items()
     }

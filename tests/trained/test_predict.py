@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.cli.predict import printable
+from benchmark.cli.predict import escape_unprintable
 from benchmark.errors import UserError
 from benchmark.matrix import file
 from benchmark.matrix.input_modes import INPUT_MODES
@@ -173,4 +173,4 @@ def test_hidden_files_of_a_folder_are_no_images(tmp_path: Path) -> None:
 
 
 def test_control_characters_and_bytes_without_meaning_are_escaped_for_a_terminal() -> None:
-    assert printable("a\x1b[0m\n\udcff") == "a\\x1b[0m\\n\\udcff"
+    assert escape_unprintable("a\x1b[0m\n\udcff") == "a\\x1b[0m\\n\\udcff"

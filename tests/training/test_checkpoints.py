@@ -20,7 +20,7 @@ from benchmark.records.locks import Claims
 from benchmark.records.record import EpochRecord
 from benchmark.records.store import Store
 from benchmark.training.checkpoints import Checkpoints
-from benchmark.training.stages import Trained, train
+from benchmark.training.stages import TrainedNetwork, train
 from benchmark.training.trainer import Diverged, Support
 from tests import factories
 from tests.training.training_runs import without_times
@@ -32,7 +32,7 @@ class Interrupted(Exception):
 
 def trained(
     spec: RunSpec, folder: Path | None, stop_after: int | None = None, precision: str = "fp32", every: float = 0
-) -> Trained:
+) -> TrainedNetwork:
     """Train with checkpoints in a folder, after each epoch by default; ``stop_after``: be interrupted then."""
     torch.manual_seed(987)  # whatever the process did before
     built, images = factories.network_and_images(spec, factories.dataset())
@@ -53,7 +53,7 @@ def loaded(folder: Path, spec: RunSpec, identity: dict[str, str]) -> dict[str, A
         checkpoints.close()
 
 
-def assert_the_same(first: Trained, second: Trained) -> None:
+def assert_the_same(first: TrainedNetwork, second: TrainedNetwork) -> None:
     assert without_times(first) == without_times(second)
     assert first.run_state.stages == second.run_state.stages
     assert first.best.epoch == second.best.epoch

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmark.networks.heads import head_parameters
 from benchmark.records.record import EpochRecord
 from benchmark.training.progress import choice_key
-from benchmark.training.stages import Trained, train
+from benchmark.training.stages import TrainedNetwork, train
 from tests import factories
 from tests.training.training_runs import run
 
@@ -25,7 +25,7 @@ def answering(
     patience: str = "null",
     choose_by: str = "accuracy",
     choose_start: bool = True,
-) -> Trained:
+) -> TrainedNetwork:
     """Train in one stage; validation is answered as given, at the starting point and after each epoch."""
     early_stopping = patience if patience == "null" else f"{{patience: {patience}}}"
     spec = factories.training_spec(epochs=len(answers) - 1, early_stopping=early_stopping, choose_by=choose_by)

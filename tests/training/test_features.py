@@ -16,19 +16,19 @@ from benchmark.networks.freezing import set_modes
 from benchmark.networks.heads import head_parameters
 from benchmark.training import features
 from benchmark.training.batches import Images, Source
-from benchmark.training.stages import Trained, train
+from benchmark.training.stages import TrainedNetwork, train
 from benchmark.training.trainer import Support
 from tests import factories
 from tests.training.training_runs import run
 
 
-def trained(spec: RunSpec, folder: Path | None = None) -> tuple[Trained, nn.Module]:
+def trained(spec: RunSpec, folder: Path | None = None) -> tuple[TrainedNetwork, nn.Module]:
     built, images = factories.network_and_images(spec, factories.dataset())
     support = Support(features=folder, about_images={"images": "synthetic"})
     return train(built.network, spec, images, "fp32", support), built.network
 
 
-def head_of(run: Trained, network: nn.Module) -> dict[str, Tensor]:
+def head_of(run: TrainedNetwork, network: nn.Module) -> dict[str, Tensor]:
     return {name: run.last_state[name] for name in head_parameters(network)}
 
 
@@ -118,7 +118,7 @@ def test_runs_that_share_a_backbone_compute_its_features_once(tmp_path: Path) ->
     built = factories.network_and_images(spec(0), factories.dataset())[0]
     state = {name: t for name, t in built.network.state_dict().items() if name not in head_parameters(built.network)}
 
-    def run(seed: int) -> Trained:
+    def run(seed: int) -> TrainedNetwork:
         again, images = factories.network_and_images(spec(seed), factories.dataset())
         again.network.load_state_dict(state, strict=False)  # one backbone, a head for each seed
         passes.append(0)

@@ -16,7 +16,7 @@ from benchmark.data.dataset import PreparedDataset
 from benchmark.records.floor import METHODS, FloorRow, Method
 from benchmark.records.record import PredictionTable
 from benchmark.training import floor
-from benchmark.training.floor import STEP, compute_row, score, standardised
+from benchmark.training.floor import STEP, compute_row, score, standardise
 from tests import factories
 from tests.records.test_floor import ROW
 
@@ -38,7 +38,7 @@ def test_images_have_mean_0_and_deviation_1_and_exact_products() -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 24, 24, 1), dtype=np.uint8)
     images[0], images[1], images[2, 0, 0] = 7, 0, 255
     images[1, 0, 0] = 255  # the largest value there can be
-    found = standardised(images)
+    found = standardise(images)
     assert (found[0] == 0).all()
     np.testing.assert_allclose(found[1:].mean(axis=1), 0, atol=STEP)
     np.testing.assert_allclose(found[1:].std(axis=1), 1, atol=STEP)

@@ -19,7 +19,7 @@ from benchmark.training.batches import EpochBatches, Images, Normaliser, SplitIm
 from benchmark.training.context import RunContext
 from benchmark.training.devices import has_fast_bf16
 from benchmark.training.prefetch import loader
-from benchmark.training.stages import Trained, train
+from benchmark.training.stages import TrainedNetwork, train
 from benchmark.training.trainer import StageTrainer
 from tests import factories
 
@@ -37,7 +37,7 @@ def on_the_gpu(run: RunSpec, *, resident: bool = True) -> tuple[build.BuiltModel
     return built, Images(*(SplitImages(data.images, split, normaliser, GPU, resident=resident) for split in splits))
 
 
-def trained(run: RunSpec, precision: str, *, resident: bool = True) -> Trained:
+def trained(run: RunSpec, precision: str, *, resident: bool = True) -> TrainedNetwork:
     torch.backends.cudnn.deterministic = True
     built, images = on_the_gpu(run, resident=resident)
     return train(built.network, run, images, precision)

@@ -15,7 +15,7 @@ from benchmark.matrix.policies import POLICIES
 from benchmark.networks.first_half import PREFIX
 from benchmark.networks.freezing import early_half
 from benchmark.networks.heads import head_parameters
-from benchmark.training.stages import Trained, train
+from benchmark.training.stages import TrainedNetwork, train
 from tests import factories
 from tests.training.training_runs import at_each_step
 
@@ -69,7 +69,7 @@ EXPECTED = {
 class Watched:
     """A run, with what was in force at each optimizer step: lr by parameter, train mode by batch norm."""
 
-    trained: Trained
+    trained: TrainedNetwork
     network: nn.Module
     before: dict[str, torch.Tensor]
     lr: list[dict[str, float]]

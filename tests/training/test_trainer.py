@@ -19,13 +19,13 @@ from benchmark.networks.freezing import set_trainable
 from benchmark.networks.heads import head_parameters
 from benchmark.seeding import derive_seed
 from benchmark.training.batches import EpochBatches
-from benchmark.training.stages import Trained, train
+from benchmark.training.stages import TrainedNetwork, train
 from benchmark.training.trainer import Diverged
 from tests import factories
 from tests.training.training_runs import at_each_step, run, without_times
 
 
-def steps_inside_train(spec: RunSpec, images: int = 40) -> tuple[Trained, list[bool]]:
+def steps_inside_train(spec: RunSpec, images: int = 40) -> tuple[TrainedNetwork, list[bool]]:
     """Train; return for every optimizer step whether it was taken inside Trainer.train()."""
     steps: list[bool] = []
 

@@ -12,13 +12,13 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.records.record import EpochRecord
-from benchmark.training.stages import Trained, train
+from benchmark.training.stages import TrainedNetwork, train
 from tests import factories
 
 
 def run(
     spec: RunSpec, precision: str = "fp32", *, images: int = 40, hook: Callable[..., Any] | None = None
-) -> tuple[Trained, nn.Module]:
+) -> tuple[TrainedNetwork, nn.Module]:
     """Train a run's network on so many generated images; ``hook``: called before each of the network's passes."""
     built, shown = factories.network_and_images(spec, factories.dataset(train=images))
     if hook is not None:
@@ -40,6 +40,6 @@ def at_each_step(look: Callable[[torch.optim.Optimizer], object]) -> Iterator[No
         handle.remove()
 
 
-def without_times(trained: Trained) -> list[EpochRecord]:
+def without_times(trained: TrainedNetwork) -> list[EpochRecord]:
     """Return the history without the seconds, which differ from run to run."""
     return [epoch.model_copy(update={"train_seconds": 0}) for epoch in trained.run_state.history]

@@ -55,7 +55,7 @@ def is_equivalent(interval: Interval, margin: float) -> bool:
     return p is not None and p < SIGNIFICANCE
 
 
-class Needed(NamedTuple):
+class Need(NamedTuple):
     """A number of seeds or, if no number of seeds is enough, of test images."""
 
     seeds: int | None
@@ -66,7 +66,7 @@ MOST_SEEDS = 1000
 """Number of seeds beyond which it takes more test images instead."""
 
 
-def needed(interval: Interval, margin: float, level: float = SIGNIFICANCE) -> Needed | None:
+def estimate_need(interval: Interval, margin: float, level: float = SIGNIFICANCE) -> Need | None:
     """Return what a verdict in 80 % of repetitions would take, were the difference as estimated.
 
     A difference beyond the margin takes a standard error of at most |d| / (z(1 - level / 2) + z(0.80)) to be shown; of
@@ -92,8 +92,8 @@ def needed(interval: Interval, margin: float, level: float = SIGNIFICANCE) -> Ne
     allowed = (shown if abs(interval.mean) > margin else equivalent) ** 2
     of_images = max(error**2 - interval.per_run / interval.seeds, 0.0)
     if of_images < allowed and (seeds := math.ceil(interval.per_run / (allowed - of_images))) <= MOST_SEEDS:
-        return Needed(max(seeds, 1), None)
-    return Needed(None, math.ceil(interval.images * of_images / (allowed / 2)))
+        return Need(max(seeds, 1), None)
+    return Need(None, math.ceil(interval.images * of_images / (allowed / 2)))
 
 
 def _z(quantile: float) -> float:

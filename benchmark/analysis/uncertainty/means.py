@@ -45,7 +45,7 @@ def mean_difference(values: np.ndarray, design: Design, runs: Runs | None, scale
         values: integers, shape (seeds, images): 1, 0 or -1, or sums of such over ``scale`` pairs of cells; `UNTESTED`
             where a seed did not see an image.
         design: design of the test.
-        runs: the variance of one run's mean of the values over ``scale`` (`runs.combined`), or None if it is unknown.
+        runs: the variance of one run's mean of the values over ``scale`` (`runs.combine`), or None if it is unknown.
         scale: divisor of the values.
 
     Raises:

@@ -53,7 +53,7 @@ def pool(intervals: Sequence[Interval]) -> Interval:
     )
 
 
-class Weighted(NamedTuple):
+class WeightedMean(NamedTuple):
     """A weighted mean.
 
     Attributes:
@@ -75,7 +75,7 @@ class Heterogeneity(NamedTuple):
     p: float
 
 
-def by_inverse_variance(intervals: Sequence[Interval], between: float = 0.0) -> Weighted:
+def inverse_variance_mean(intervals: Sequence[Interval], between: float = 0.0) -> WeightedMean:
     """Return the mean weighted by inverse variances, each raised by a variance between sets.
 
     Raises:
@@ -84,25 +84,25 @@ def by_inverse_variance(intervals: Sequence[Interval], between: float = 0.0) -> 
     weights = [1 / (variance + between) for variance in _variances(intervals)]
     total = math.fsum(weights)
     mean = math.fsum(w * each.mean for w, each in zip(weights, intervals, strict=True)) / total
-    return Weighted(mean, Z / math.sqrt(total), tuple(w / total for w in weights))
+    return WeightedMean(mean, Z / math.sqrt(total), tuple(w / total for w in weights))
 
 
 def heterogeneity(intervals: Sequence[Interval]) -> Heterogeneity:
     """Return Cochran's Q of some means (Cochran 1954, "The combination of estimates from different experiments")."""
-    mean, df = by_inverse_variance(intervals).mean, len(intervals) - 1
+    mean, df = inverse_variance_mean(intervals).mean, len(intervals) - 1
     q = math.fsum(
         (each.mean - mean) ** 2 / variance for each, variance in zip(intervals, _variances(intervals), strict=True)
     )
     return Heterogeneity(q, df, float(special.chdtrc(df, q)))
 
 
-def random_effects(intervals: Sequence[Interval]) -> Weighted:
+def random_effects(intervals: Sequence[Interval]) -> WeightedMean:
     """Return the random-effects mean of DerSimonian and Laird 1986, "Meta-analysis in clinical trials"."""
     weights = [1 / variance for variance in _variances(intervals)]
     total = math.fsum(weights)
     q, df, _ = heterogeneity(intervals)
     scale = total - math.fsum(w**2 for w in weights) / total
-    return by_inverse_variance(intervals, max(0.0, (q - df) / scale))
+    return inverse_variance_mean(intervals, max(0.0, (q - df) / scale))
 
 
 def _variances(intervals: Sequence[Interval]) -> list[float]:

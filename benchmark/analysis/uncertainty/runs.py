@@ -80,7 +80,7 @@ class Runs:
         of_images: the part of it that is due to images alone, see `design.residual_part`.
         over_folds: whether each run was tested on the images of a fold.
         prior: the prior that moderated the variance, whose degrees of freedom are then those of a known prior, or None
-            for a cell's own variance, and for a comparison's, see `combined`.
+            for a cell's own variance, and for a comparison's, see `combine`.
     """
 
     variance: Part
@@ -110,7 +110,7 @@ def between_runs(values: np.ndarray, design: Design) -> Runs | None:
     return Runs(Part(variance, len(means) - 1), residual_part(values, design), design.folds is not None)
 
 
-def moderated(
+def moderate(
     cells: Sequence[Runs], kinds: Sequence[int], accuracies: Sequence[float], images: Sequence[float]
 ) -> list[Runs]:
     """Return the cells of one dataset with moderated variances.
@@ -166,7 +166,7 @@ def prior_df(variances: np.ndarray, df: np.ndarray, kinds: np.ndarray) -> float:
     return 2 * float(optimize.brentq(lambda half: special.polygamma(1, half) - beyond, 1e-6, 1e12))
 
 
-def combined(cells: Iterable[tuple[float, Runs]]) -> Runs:
+def combine(cells: Iterable[tuple[float, Runs]]) -> Runs:
     """Return the variance of one run's value of a comparison, or of one cell: a sum over cells and their coefficients.
 
     Cells with the same prior, which is one object, share its scale.

@@ -22,7 +22,7 @@ from benchmark.data.decoding.pool import Progress, map_files
 from benchmark.data.value_range import Reading
 from benchmark.environment import decoder_versions
 from benchmark.errors import UserError
-from benchmark.files import building, write_atomically
+from benchmark.files import build_once, write_atomically
 from benchmark.locations import cache_file
 
 _FORMAT = "greyscale-benchmark-images-4"
@@ -70,7 +70,7 @@ def decoded_images(
     images = _stored(target)
     if images is None or images.shape != shape:
         target.unlink(missing_ok=True)
-        with building(target) as temporary:
+        with build_once(target) as temporary:
             if temporary is not None:
                 checksum = _build(name, temporary, files, shape, reading, progress)
                 facts = {"format": _FORMAT, "shape": shape, "crc32": checksum}

@@ -46,7 +46,7 @@ class Assignment:
             f"cross-validation: the seed chooses one of {FOLDS} folds as the test split, stratified, {how}"
         )
 
-    def draw_missing(self, split: SplitName, fraction: float, seed: int, whence: str) -> bool:
+    def draw_missing(self, split: SplitName, fraction: float, seed: int, origin: str) -> bool:
         """Draw a split from the training images if it is missing; return whether it was drawn."""
         pool = self._positions("train")
         if split in self.splits or not len(pool):
@@ -56,7 +56,7 @@ class Assignment:
         drawn = draw(labels, groups, thumbnails, fraction=fraction, seed=seed, purpose=split)
         for i in pool[drawn].tolist():
             self.splits[i] = split
-        self.notes.append(f"{split} split: drawn here, {whence}, stratified, {how}")
+        self.notes.append(f"{split} split: drawn here, {origin}, stratified, {how}")
         return True
 
     def group_tests(self) -> None:

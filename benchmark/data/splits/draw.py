@@ -127,7 +127,7 @@ def draw_folds(labels: Integers, groups: Integers, count: int, seed: int) -> Int
     return result
 
 
-def limited(
+def draw_limited(
     labels: Integers, groups: Integers, count: int, classes: Sequence[str], seed: int, least_of_a_class: int = 0
 ) -> Integers:
     """Return the positions of the images that ``limit`` keeps, in ascending order, int64.

@@ -69,7 +69,7 @@ def describe_drawn(results: Results) -> str:
 def file_name(kind: str, setup: Setup, results: Results, dataset: str | None = None) -> str:
     """Return the file name, without extension, of the figure of a kind for one setup, and for one dataset if given."""
     of_dataset = "" if dataset is None else f"-{slug(dataset)}"
-    parts = [f"--{slug(part.replace(' ', '-'))}" for part in results.matrix.varied(setup).values()]
+    parts = [f"--{slug(part.replace(' ', '-'))}" for part in results.matrix.varying_parts(setup).values()]
     return "".join([kind, of_dataset, *parts])
 
 

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark.analysis.hardest import Hard, find_disagreements, find_hardest
+from benchmark.analysis.hardest import HardImage, find_disagreements, find_hardest
 from benchmark.analysis.results import Cell, Results
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.matrix.input_modes import INPUT_MODES
@@ -169,7 +169,7 @@ def _hardest(dataset: str, setup: Setup, kept: Thumbnails, results: Results) -> 
     )
 
 
-def _rows(cells: Sequence[Cell], modes: Sequence[str], ids: set[str]) -> list[tuple[str, bool, list[Hard]]]:
+def _rows(cells: Sequence[Cell], modes: Sequence[str], ids: set[str]) -> list[tuple[str, bool, list[HardImage]]]:
     """Return (title, whether to show it in grey, images) of each row."""
 
     def of(*names: str) -> list[Cell]:
@@ -188,11 +188,11 @@ def _rows(cells: Sequence[Cell], modes: Sequence[str], ids: set[str]) -> list[tu
     return rows
 
 
-def _image(item: Hard, classes: Sequence[str], jpeg: bytes | None) -> dict[str, Any]:
+def _image(item: HardImage, classes: Sequence[str], jpeg: bytes | None) -> dict[str, Any]:
     wrong = f"wrong {item.wrong}/{item.runs}"
     if item.others_wrong is not None:
         wrong += f" against {item.others_wrong}/{item.others_runs}"
-    return {"jpeg": _text(jpeg), "lines": [classes[item.label], f"→ {classes[item.said]}", wrong]}
+    return {"jpeg": _text(jpeg), "lines": [classes[item.label], f"→ {classes[item.wrong_answer]}", wrong]}
 
 
 def _text(jpeg: bytes | None) -> str | None:

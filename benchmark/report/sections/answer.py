@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from benchmark.analysis.differences import QUESTIONS, Difference, Family
 from benchmark.analysis.results import Results
-from benchmark.analysis.uncertainty.inference import SIGNIFICANCE, needed
+from benchmark.analysis.uncertainty.inference import SIGNIFICANCE, estimate_need
 from benchmark.analysis.uncertainty.interval import SEEDS_FOR_A_VERDICT
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.matrix.run_spec import Setup
@@ -42,15 +42,15 @@ def verdict(difference: Difference) -> str:
 def reading(difference: Difference) -> str:
     """Return the verdict, and what one would take where it is inconclusive."""
     found = verdict(difference)
-    return f"{found}{would_tell(difference)}" if found == INCONCLUSIVE else found
+    return f"{found}{describe_need(difference)}" if found == INCONCLUSIVE else found
 
 
-def would_tell(difference: Difference) -> str:
+def describe_need(difference: Difference) -> str:
     """Return what a verdict would take, as ``: about 12 seeds would tell``; empty if that is unknown."""
     need = (
         None
         if difference.interval is None
-        else needed(difference.interval, difference.margin, difference.level or SIGNIFICANCE)
+        else estimate_need(difference.interval, difference.margin, difference.level or SIGNIFICANCE)
     )
     if need is None:
         return ""

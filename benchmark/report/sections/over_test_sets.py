@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from benchmark.analysis.differences import Difference
-from benchmark.analysis.uncertainty.pooling import by_inverse_variance, heterogeneity, pool, random_effects
+from benchmark.analysis.uncertainty.pooling import heterogeneity, inverse_variance_mean, pool, random_effects
 from benchmark.report.text import escape, p_text, percent, points_with_interval, table
 
 
 def over_test_sets(difference: Difference) -> str:
     """Return a table of the test sets of a mean, and a sentence on other means; Markdown."""
     intervals = [each.interval for each in difference.pooled if each.interval is not None]
-    fixed, mixed, spread = by_inverse_variance(intervals), random_effects(intervals), heterogeneity(intervals)
+    fixed, mixed, spread = inverse_variance_mean(intervals), random_effects(intervals), heterogeneity(intervals)
     rows = []
     for k, each in enumerate(difference.pooled):
         others = [*intervals[:k], *intervals[k + 1 :]]

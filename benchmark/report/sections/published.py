@@ -9,15 +9,15 @@ from typing import get_args
 from benchmark.analysis.differences import Difference
 from benchmark.analysis.published import (
     Claim,
-    Compared,
-    Judged,
+    ComparedFigure,
+    JudgedClaim,
     Metric,
     PolicyClaim,
     Source,
     Verdict,
     compare,
     judge,
-    on_the_whole,
+    overall_verdict,
 )
 from benchmark.analysis.results import Results
 from benchmark.analysis.uncertainty.inference import smallest_visible
@@ -63,7 +63,7 @@ def _legend(results: Results) -> str:
     )
 
 
-def _claims(judged: Mapping[Claim, Sequence[Judged]], results: Results) -> Iterator[str]:
+def _claims(judged: Mapping[Claim, Sequence[JudgedClaim]], results: Results) -> Iterator[str]:
     for claim, comparisons in judged.items():
         text = escape(claim.text)
         if not comparisons:
@@ -73,20 +73,20 @@ def _claims(judged: Mapping[Claim, Sequence[Judged]], results: Results) -> Itera
         verdicts = listed([f"{word} in {counted[word]}" for word in get_args(Verdict) if counted[word]])
         summary = f"{verdicts} of {count(len(comparisons), 'comparison')}"
         if isinstance(claim, PolicyClaim) and len(comparisons) > 1:
-            summary = f"{_on_the_whole(comparisons, results)} ({summary})"
+            summary = f"{_overall(comparisons, results)} ({summary})"
         yield f"**{text}**: {summary}."
         yield tables.table_of([_comparison(each, results) for each in comparisons], right=1)
 
 
-def _on_the_whole(comparisons: Sequence[Judged], results: Results) -> str:
+def _overall(comparisons: Sequence[JudgedClaim], results: Results) -> str:
     """Return the verdict on a claim about policies, for each setup; Markdown."""
-    by_setup: dict[Setup, list[Judged]] = {}
+    by_setup: dict[Setup, list[JudgedClaim]] = {}
     for each in comparisons:
         by_setup.setdefault(each.difference.contrast.setup, []).append(each)
-    return escape(", ".join(results.matrix.add_setup(on_the_whole(own), setup) for setup, own in by_setup.items()))
+    return escape(", ".join(results.matrix.add_setup(overall_verdict(own), setup) for setup, own in by_setup.items()))
 
 
-def _comparison(judged: Judged, results: Results) -> dict[str, str]:
+def _comparison(judged: JudgedClaim, results: Results) -> dict[str, str]:
     contrast, interval = judged.difference.contrast, judged.difference.interval
     verdict: str = judged.verdict
     if verdict == "undecided":
@@ -104,7 +104,7 @@ def _comparison(judged: Judged, results: Results) -> dict[str, str]:
     )
 
 
-def _figures(source: Source, compared: Sequence[Compared], results: Results) -> Iterator[str]:
+def _figures(source: Source, compared: Sequence[ComparedFigure], results: Results) -> Iterator[str]:
     if not compared:
         return
     yield (
@@ -118,7 +118,7 @@ def _figures(source: Source, compared: Sequence[Compared], results: Results) -> 
         yield "What differs in the set-up:\n\n" + "\n".join(f"- {escape(text)}." for text in source.differs)
 
 
-def _figure(item: Compared, results: Results) -> dict[str, str]:
+def _figure(item: ComparedFigure, results: Results) -> dict[str, str]:
     figure, key = item.figure, item.key
     name, unit, decimals = METRICS[figure.metric]
     spread = "" if figure.sd is None else f" ± {format_value(figure.sd, unit, decimals)}"
@@ -131,5 +131,5 @@ def _figure(item: Compared, results: Results) -> dict[str, str]:
         "ours − theirs": format_value(item.difference, unit, decimals, sign=True),
         "interval": "" if item.half_width is None else f"± {format_value(item.half_width, unit, decimals)}",
         "seeds": f"{len(item.values)} of {item.asked}",
-        "theirs is": words[item.within] if item.as_published else "not run: this matrix trains differently",
+        "theirs is": words[item.is_within] if item.as_published else "not run: this matrix trains differently",
     }

@@ -94,7 +94,9 @@ def recall_tables(results: Results) -> str:
                 [escape(cell.key.input_mode), escape(cell.key.policy), *(format_value(own[k], 0.01, 1) for k in order)]
                 for cell, own in zip(cells, by_cell, strict=True)
             ]
-            title = "### " + ", ".join(escape(name) for name in (dataset, *results.matrix.varied(setup).values()))
+            title = "### " + ", ".join(
+                escape(name) for name in (dataset, *results.matrix.varying_parts(setup).values())
+            )
             if len(order) < len(columns):
                 title += f"\n\nThe {len(order)} classes of lowest mean recall, of {len(columns)}."
             parts.append(f"{title}\n\n{table(header, rows, left=2)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmark.analysis.results import Results
-from benchmark.records.choice import Choice, Tried
+from benchmark.records.choice import Choice, TriedRate
 from benchmark.report.tables import place, table_of
 from benchmark.report.text import percent
 from benchmark.words import count
@@ -35,7 +35,7 @@ def _row(results: Results, choice: Choice) -> dict[str, str]:
     return names | {f"{tried.lr:g}": _reached(tried, chosen=tried.lr == choice.lr) for tried in choice.tried}
 
 
-def _reached(tried: Tried, *, chosen: bool) -> str:
+def _reached(tried: TriedRate, *, chosen: bool) -> str:
     text = "" if tried.accuracy is None else percent(tried.accuracy)
     if tried.diverged:
         text = f"{tried.diverged} of {tried.asked} diverged"
