@@ -615,7 +615,7 @@ def decided(outcome: Outcome) -> dict[str, Any]:
     assert record["status"] == "done", (record["status"], record["reason"], record["log"])
     assert table is not None
     numbers = np.concatenate([table.label, table.predicted, table.probabilities.ravel()])
-    return {**record, "predictions": (table.image_id, numbers.tobytes()), "shown": outcome.shown}
+    return {**record, "predictions": (table.image_id, numbers.tobytes()), "shown": outcome.exhibits}
 
 
 def kept_weights(where: RunContext) -> dict[str, bytes]:

@@ -109,7 +109,7 @@ class Difference:
     @property
     def is_equivalent(self) -> bool:
         """Whether the difference is shown to be smaller than the margin, whichever its sign."""
-        p = None if self.interval is None else self._adjusted(equivalence_p_value(self.interval, self.margin))
+        p = None if self.interval is None else self._adjust(equivalence_p_value(self.interval, self.margin))
         return p is not None and p < SIGNIFICANCE
 
     @property
@@ -120,9 +120,9 @@ class Difference:
     @property
     def adjusted_p(self) -> float | None:
         """The p-value of no difference, to be compared with `SIGNIFICANCE`; None if the row is not judged."""
-        return None if self.interval is None else self._adjusted(p_value(self.interval))
+        return None if self.interval is None else self._adjust(p_value(self.interval))
 
-    def _adjusted(self, p: float | None) -> float | None:
+    def _adjust(self, p: float | None) -> float | None:
         return None if p is None or self.level is None else min(1.0, p * SIGNIFICANCE / self.level)
 
 

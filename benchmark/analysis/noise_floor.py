@@ -58,7 +58,7 @@ def rms(pairs: Sequence[NoisePair]) -> float:
 
 def _same_functions(results: Results) -> Iterator[tuple[Cell, Cell]]:
     specs = {run.spec.cell: run.spec for run in results.plan.runs}
-    for key, cell in results.again.items():
+    for key, cell in results.repeats.items():
         first = results.by_key[results.repeated[key]]
         takes_another_path = len({INPUT_MODES[mode].channels for mode in (key.input_mode, first.key.input_mode)}) > 1
         if takes_another_path and any(stage.trainable != "head" for stage in specs[key].stages):

@@ -168,7 +168,7 @@ class Results:
         by_key: cells in the matrix's order (dataset, setup, input mode, policy), including those without a done run.
         not_applicable: combinations that have no runs, with the reason.
         repeated: cells left out of ``by_key``, each with the cell that it repeats by construction.
-        again: the left-out cells.
+        repeats: the left-out cells.
         floor: floor rows by dataset and method, in the order of the runs.
     """
 
@@ -178,7 +178,7 @@ class Results:
     by_key: Mapping[CellKey, Cell]
     not_applicable: tuple[NotApplicable, ...]
     repeated: Mapping[CellKey, CellKey] = field(default_factory=dict)
-    again: Mapping[CellKey, Cell] = field(default_factory=dict)
+    repeats: Mapping[CellKey, Cell] = field(default_factory=dict)
     floor: tuple[Floor, ...] = ()
 
     @property
@@ -238,7 +238,7 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
     images: dict[str, TestImages] = {}
     cells: dict[CellKey, Cell] = {}
     grouped = _by_cell(matrix, plan)
-    repeated = _repeated(grouped, done.values())
+    repeated = _find_repeats(grouped, done.values())
     for key, specs in grouped.items():
         records = {spec.seed: done[spec.id] for spec in specs if spec.id in done}
         tests = {seed: read_results(record, store, images, groups) for seed, record in records.items()}
@@ -247,8 +247,8 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
     floor = plan_floor([run.spec for run in plan.runs], store.folder, plan.done)
     check_rows(floor, FloorStore(store.folder))
     by_key = {key: cell for key, cell in cells.items() if key not in repeated}
-    again = {key: cells[key] for key in repeated}
-    return Results(matrix, plan, store, by_key, tuple(list_not_applicable(matrix)), repeated, again, by_method(floor))
+    repeats = {key: cells[key] for key in repeated}
+    return Results(matrix, plan, store, by_key, tuple(list_not_applicable(matrix)), repeated, repeats, by_method(floor))
 
 
 def _with_moderated_runs(
@@ -295,7 +295,7 @@ def _by_cell(matrix: Matrix, plan: Plan) -> dict[CellKey, list[RunSpec]]:
     return {key: sorted(found[key], key=attrgetter("seed")) for key in keys if key in found}
 
 
-def _repeated(cells: Mapping[CellKey, Sequence[RunSpec]], records: Iterable[DoneRun]) -> dict[CellKey, CellKey]:
+def _find_repeats(cells: Mapping[CellKey, Sequence[RunSpec]], records: Iterable[DoneRun]) -> dict[CellKey, CellKey]:
     """Return, for each cell that repeats another one, the first cell that it repeats.
 
     That depends on the mean and std of the model's weights (`benchmark.matrix.input_modes.group_identical_modes`). They

@@ -34,8 +34,8 @@ def doctor(
     findings = [Finding("matrix", line) for line in selection.left_out]
     findings += [*examine_machine(selection.matrix.training.precision, selection.store.folder), *needed]
     if not any(each.stops or each.fetched for each in needed):
-        with display(len(specs)) as shown:
-            found = preflight(specs, data_dir, shown.show_preparation)
+        with display(len(specs)) as screen:
+            found = preflight(specs, data_dir, screen.show_preparation)
         problems = found.messages(selection.place)
         findings += [Finding("preflight", message, stops=True) for message in problems]
         if not problems:

@@ -55,8 +55,8 @@ def plan(
         typer.echo(line)
     for pair in list_not_applicable(selection.matrix):
         typer.echo(f"not applicable: {pair}")
-    if shown := in_words(resolution(selection.matrix, selection.plan), selection.matrix):
-        typer.echo(f"{shown}\n")
+    if text := in_words(resolution(selection.matrix, selection.plan), selection.matrix):
+        typer.echo(f"{text}\n")
     typer.echo(expected.summary(selection.selected))
     counts = ", ".join(f"{number} {state}" for state, number in count_states(selection.plan.all_runs).items())
     typer.echo(f"{len(rows)} of {len(selection.plan.all_runs)} runs listed. In all: {counts}.")
@@ -102,8 +102,8 @@ def _show_preflight(selection: Selection, data_dir: Path | None) -> None:
     from benchmark.execution.preflight import preflight
 
     todo = [run.spec for run in selection.selected if run.state != "done"]
-    with display(len(todo)) as shown:
-        found = preflight(todo, data_dir, shown.show_preparation)
+    with display(len(todo)) as screen:
+        found = preflight(todo, data_dir, screen.show_preparation)
     found.raise_problems(selection.place)
     keys = [*_setup_keys(selection), "input_mode", "policy", "classes"]
     rows = [

@@ -111,7 +111,7 @@ def load_dataset(
         reading=index.scanned.reading,
         progress=progress,
     )
-    return _prepared(source, split_seed, evaluation, images, index)
+    return _prepare(source, split_seed, evaluation, images, index)
 
 
 def load_thumbnails(
@@ -138,10 +138,10 @@ def load_thumbnails(
         on_bad_image=on_bad_image,
         on_leak=on_leak,
     )
-    return _prepared(source, split_seed, evaluation, index.scanned.thumbnails, index)
+    return _prepare(source, split_seed, evaluation, index.scanned.thumbnails, index)
 
 
-def _prepared(
+def _prepare(
     source: DatasetSource,
     split_seed: int,
     evaluation: Evaluation,

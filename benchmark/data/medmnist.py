@@ -64,7 +64,7 @@ def unpack_archive(info: DatasetInfo, path: Path, progress: Progress | None = No
             return
         expected = info.downloads[0].hash
         if not matches(path, expected):
-            raise _refused(info, path, f"is not the original, whose hash is {expected}")
+            raise _refusal(info, path, f"is not the original, whose hash is {expected}")
         pixels = info.layout.side**2
         header = b"P5 %d %d 255\n" % (info.layout.side, info.layout.side)
         done, total = 0, sum(info.images.values())
@@ -100,7 +100,7 @@ def _labels(info: DatasetInfo, path: Path) -> dict[SplitName, NDArray[Any]]:
     try:
         with zipfile.ZipFile(path) as archive:
             if sorted(archive.namelist()) != _MEMBERS:
-                raise _refused(info, path, f"contains {', '.join(archive.namelist())} instead of {', '.join(_MEMBERS)}")
+                raise _refusal(info, path, f"contains {', '.join(archive.namelist())} instead of {', '.join(_MEMBERS)}")
             for split, number in info.images.items():
                 for what, shape in (("images", (number, info.layout.side, info.layout.side)), ("labels", (number, 1))):
                     member = f"{_WORDS[split]}_{what}.npy"
@@ -108,22 +108,22 @@ def _labels(info: DatasetInfo, path: Path) -> dict[SplitName, NDArray[Any]]:
                         shape_found, by_columns, kind = _read_header(file)
                         length = archive.getinfo(member).file_size - file.tell()
                     if kind.hasobject:
-                        raise _refused(info, path, f"contains pickled Python objects in {member}, which are not read")
+                        raise _refusal(info, path, f"contains pickled Python objects in {member}, which are not read")
                     wanted = kind == np.uint8 and not by_columns if what == "images" else kind.kind in "iu"
                     if shape_found != shape or not wanted:
                         meant = f"{'uint8' if what == 'images' else 'whole numbers'} of shape {shape}"
-                        raise _refused(info, path, f"has {kind} of shape {shape_found} as {member} instead of {meant}")
+                        raise _refusal(info, path, f"has {kind} of shape {shape_found} as {member} instead of {meant}")
                     if length != kind.itemsize * math.prod(shape):
-                        raise _refused(info, path, f"is damaged: the length of {member} differs from its header")
+                        raise _refusal(info, path, f"is damaged: the length of {member} differs from its header")
                 with archive.open(member) as file:
                     found[split] = npy.read_array(file, allow_pickle=False).ravel()
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise _refused(info, path, f"is damaged or truncated ({error})") from None
+        raise _refusal(info, path, f"is damaged or truncated ({error})") from None
     except OSError as error:
         raise UserError(f"dataset {info.name}: {path} cannot be read ({error.strerror}).") from None
     for split, labels in found.items():
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(info.classes):
-            raise _refused(info, path, f"has labels in {split} that are not from 0 to {len(info.classes) - 1}")
+            raise _refusal(info, path, f"has labels in {split} that are not from 0 to {len(info.classes) - 1}")
     return found
 
 
@@ -137,7 +137,7 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
     return found
 
 
-def _refused(info: DatasetInfo, path: Path, why: str) -> UserError:
+def _refusal(info: DatasetInfo, path: Path, why: str) -> UserError:
     return UserError(
         f"dataset {info.name}: {path} {why}. Move it away and fetch the original with "
         f"`python -m benchmark datasets prepare {info.name}`; your own images are read as folder:PATH."

@@ -212,7 +212,7 @@ def scan(listing: Listing, source: DatasetSource, progress: Progress | None = No
     reading = source.reading
 
     def open_all() -> pa.Table:
-        return _opened(files, pooled, functools.partial(_inspect, frames=reading.frames), progress)
+        return _open_all(files, pooled, functools.partial(_inspect, frames=reading.frames), progress)
 
     contents = ((*hashed, is_pooled) for (_, hashed), is_pooled in zip(files, pooled, strict=True))
     key = digest([list(decoder_versions().items()), (reading.frames,), *contents])
@@ -226,7 +226,7 @@ def scan(listing: Listing, source: DatasetSource, progress: Progress | None = No
         scanned = _with_windows(scanned, source, pools)
 
     def look() -> pa.Table:
-        work = functools.partial(_look, reading=scanned.reading)
+        work = functools.partial(_inspect_deep, reading=scanned.reading)
         found = map_files(work, [files[k] for k in deep], stage="scaling", progress=progress)
         return _table(each._replace(**_depth(scanned.facts[k])) for k, each in zip(deep, found, strict=True))
 
@@ -292,7 +292,7 @@ def _depth(facts: Facts) -> dict[str, Any]:
     return {name: getattr(facts, name) for name in _DEPTH}
 
 
-def _opened(
+def _open_all(
     files: Sequence[tuple[Path, FileHash]],
     pooled: Sequence[bool],
     work: Callable[[tuple[Path, FileHash]], tuple[Facts, Pool | None]],
@@ -361,7 +361,7 @@ def _inspect(file: tuple[Path, FileHash], frames: Frames) -> tuple[Facts, Pool |
     except BadImage as error:
         return Facts(sha256, str(error), [*kinds, error.kind]), None
     if isinstance(decoded, Image.Image):
-        return _seen(Facts(sha256, None, kinds), decoded), None
+        return _with_pixels(Facts(sha256, None, kinds), decoded), None
     values = decoded.values
     facts = Facts(
         sha256,
@@ -376,7 +376,7 @@ def _inspect(file: tuple[Path, FileHash], frames: Frames) -> tuple[Facts, Pool |
     return facts, count(values)
 
 
-def _look(file: tuple[Path, FileHash], reading: Reading) -> Facts:
+def _inspect_deep(file: tuple[Path, FileHash], reading: Reading) -> Facts:
     """Return the facts about a deep file, seen through its window."""
     content, sha256 = _read(file), file[1].sha256
     if isinstance(content, Facts):
@@ -387,10 +387,10 @@ def _look(file: tuple[Path, FileHash], reading: Reading) -> Facts:
         image = to_image(decoded, reading.windows, clip=reading.clip)
     except BadImage as error:
         return Facts(sha256, str(error), [*kinds, error.kind])
-    return _seen(Facts(sha256, None, kinds, clipped=count_clipped(decoded, reading.windows)), image)
+    return _with_pixels(Facts(sha256, None, kinds, clipped=count_clipped(decoded, reading.windows)), image)
 
 
-def _seen(facts: Facts, image: Image.Image) -> Facts:
+def _with_pixels(facts: Facts, image: Image.Image) -> Facts:
     return facts._replace(pixels=_hash_pixels(image), colour=has_colour(image), thumbnail=thumbnail(image))
 
 

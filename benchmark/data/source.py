@@ -70,7 +70,7 @@ class Splits(Frozen):
         return {split: folder for split, folder in named.items() if folder is not None}
 
     @model_validator(mode="after")
-    def _folders_of_their_own(self) -> Splits:
+    def _check_folders(self) -> Splits:
         if self.test is None and self.validation is not None:
             raise ValueError("validation is named, but test is not: of two folders the second is the test split")
         folders = [PurePosixPath(folder) for folder in self.folders.values()]
@@ -159,7 +159,7 @@ class DatasetSource(Frozen):
         return {**self.model_dump(mode="json", exclude=_NOT_DECISIVE | usual), "name": FOLDER}
 
     @model_validator(mode="after")
-    def _classes_of_the_dataset(self) -> DatasetSource:
+    def _check_classes(self) -> DatasetSource:
         of_folders = [key for key in _OF_FOLDERS if getattr(self, key) != _default(key)]
         if of_folders and not self.is_folder:
             raise ValueError(f"{listed(of_folders)}: only for a folder; {self.name} is in the catalogue")

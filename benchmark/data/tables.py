@@ -120,7 +120,7 @@ def _splits(table: Table, paths: Sequence[Path], given: SplitName | None) -> Seq
         if meaning(row.split) is None:
             raise table.error(row.line, f"split {row.split!r} is not one of train, validation, test.")
     words = [row.split for row in table.rows if row.split]
-    meant = _resolved(table, words)
+    meant = _resolve(table, words)
     return [meant[word] for word in words]
 
 
@@ -131,7 +131,7 @@ def _splits_of_paths(table: Table, paths: Sequence[Path]) -> Sequence[SplitName 
     if "train" not in kinds or len(kinds) < 2:
         return [None] * len(paths)
     if table.is_metadata and len(words) == len(names):  # as in the imagefolder convention
-        meant = _resolved(table, words)
+        meant = _resolve(table, words)
         return [meant[word] for word in words]
     raise table.error(
         1,
@@ -140,7 +140,7 @@ def _splits_of_paths(table: Table, paths: Sequence[Path]) -> Sequence[SplitName 
     )
 
 
-def _resolved(table: Table, words: Sequence[str]) -> dict[str, SplitName]:
+def _resolve(table: Table, words: Sequence[str]) -> dict[str, SplitName]:
     try:
         return resolve(dict.fromkeys(words))
     except ValueError as error:

@@ -81,7 +81,7 @@ class ClaimedRuns:
         Raises:
             UserError: the record cannot be written; nothing is written then.
         """
-        record = self._store.save(outcome.record, outcome.predictions, outcome.shown)
+        record = self._store.save(outcome.record, outcome.predictions, outcome.exhibits)
         if record.status in FINAL:
             self._store.remove_checkpoints(record.id)
         self._claims.release(record.id)

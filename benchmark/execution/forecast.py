@@ -192,7 +192,7 @@ def run_times(specs: Sequence[RunSpec], done: Iterable[FinishedRun], device: Dev
         seconds, on = record.timing.total_seconds, _device_class(record.environment)
         alike.setdefault((_without_seed(record.spec), on), []).append(seconds)
         of_sizes = paces.setdefault((record.spec.model, on), {})
-        of_sizes.setdefault(record.spec.input_size, []).append(seconds / _work(record.spec, _recorded(record)))
+        of_sizes.setdefault(record.spec.input_size, []).append(seconds / _work(record.spec, _recorded_images(record)))
     any_pace = [pace for of_sizes in paces.values() for of_size in of_sizes.values() for pace in of_size]
 
     def of_run(spec: RunSpec) -> RunTime | None:
@@ -313,12 +313,12 @@ def estimate_images(source: DatasetSource, evaluation: Evaluation = "split") -> 
     return Images(train, validation, test)
 
 
-def _recorded(record: FinishedRun) -> Images:
+def _recorded_images(record: FinishedRun) -> Images:
     return Images(record.dataset.train_images, record.dataset.validation_images, record.dataset.test_images)
 
 
 def _images(specs: Iterable[RunSpec], done: Iterable[FinishedRun]) -> dict[DatasetSource, Images]:
-    images = {record.spec.source.portable: _recorded(record) for record in done}
+    images = {record.spec.source.portable: _recorded_images(record) for record in done}
     for source, evaluation in dict.fromkeys((spec.source, spec.evaluation) for spec in specs):
         if source.portable not in images:
             images[source.portable] = estimate_images(source, evaluation)

@@ -69,13 +69,13 @@ def execute(
             require_answer(place.ray_address)
     store = selection.store
     floor = FloorRows(selection.floor(), FloorStore(store.folder), place.data_dir, from_scratch=force)
-    with floor, display(len(todo), selection.matrix.title, quiet=quiet) as shown:
+    with floor, display(len(todo), selection.matrix.title, quiet=quiet) as screen:
 
         def save_floor() -> None:
-            floor.save(lambda: shown.text(floor_table()))
+            floor.save(lambda: screen.text(floor_table()))
 
         if todo:
-            return NotDone(_execute(selection, list(todo), place, floor.start, save_floor, shown, force), floor.wait())
+            return NotDone(_execute(selection, list(todo), place, floor.start, save_floor, screen, force), floor.wait())
         _keep_matrix(selection)
         if floor.are_missing:
             floor.start()
@@ -89,13 +89,13 @@ def _execute(
     place: Place,
     images_ready: Callable[[], None],
     checked: Callable[[], None],
-    shown: Display,
+    screen: Display,
     force: bool,
 ) -> list[RunRecord]:
     """Execute runs and return the records of those not done; ``checked`` is called before the first run starts."""
     matrix, store = selection.matrix, selection.store
     found = preflight(
-        [planned.spec for planned in todo], place.data_dir, shown.show_preparation, images_ready=images_ready
+        [planned.spec for planned in todo], place.data_dir, screen.show_preparation, images_ready=images_ready
     )
     found.raise_problems(selection.place)
     here = default_workers(len(found.gpus), matrix.threads, place.runs_per_gpu)
@@ -112,7 +112,7 @@ def _execute(
         preregistered=matrix.preregistered,
         checkpoints=store.checkpoints,
     )
-    shown.start_clock(number)
+    screen.start_clock(number)
     checked()
     executor: Executor = LocalExecutor(number, found.gpus)
     if place.on_ray:
@@ -121,14 +121,14 @@ def _execute(
     def execute_all(planned: Sequence[PlannedRun]) -> list[RunRecord]:
         ordered = execution_order(planned, selection.plan.done)
         with ClaimedRuns(store, ordered, from_scratch=force) as runs:
-            return execute_runs(runs, executor, context, matrix.timeout, shown)
+            return execute_runs(runs, executor, context, matrix.timeout, screen)
 
     tuning = [run for run in todo if run.spec.trial is not None]
     if not tuning:
         return execute_all(todo)
     failed = execute_all(tuning)
     left = _resolve(todo, make_plan(matrix, store), from_scratch=force)
-    shown.set_remaining(len(left))
+    screen.set_remaining(len(left))
     return failed + (execute_all(left) if left else [])
 
 

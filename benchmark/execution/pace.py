@@ -29,7 +29,7 @@ def measure_pace(specs: Sequence[RunSpec], data_dir: Path | None) -> Pace:
     Raises:
         UserError: one of the runs failed.
     """
-    waiting = [_shortened(spec) for spec in specs]
+    waiting = [_shorten(spec) for spec in specs]
     context = RunContext(data_dir=data_dir, weights_folder=Path(), workers=len(waiting))  # keeps no weights
     executor = LocalExecutor(len(waiting), ())
     done: list[DoneRun] = []
@@ -45,7 +45,7 @@ def _in_words(spec: RunSpec) -> str:
     return f"{spec} ({spec.model}, {spec.image_size} px)"
 
 
-def _shortened(spec: RunSpec) -> RunSpec:
+def _shorten(spec: RunSpec) -> RunSpec:
     stage = spec.stages[-1].model_copy(update={"epochs": 2})
     source = spec.source.model_copy(update={"limit": IMAGES})
     return spec.model_copy(update={"stages": (stage,), "source": source})

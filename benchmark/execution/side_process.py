@@ -127,7 +127,7 @@ def call_in_side_process(
     """
     call = partial(function, *arguments)
     for _ in range(ATTEMPTS):
-        child = Child(partial(_called, call, progress is not None), {})
+        child = Child(partial(_call, call, progress is not None), {})
         try:
             while not child.is_over:
                 Child.wait([child])
@@ -146,7 +146,7 @@ def call_in_side_process(
     )
 
 
-def _called(call: Callable[..., Returned], with_progress: bool, send: Callable[[Any], None]) -> Returned:
+def _call(call: Callable[..., Returned], with_progress: bool, send: Callable[[Any], None]) -> Returned:
     return call(progress=lambda *given: send(given)) if with_progress else call()
 
 
@@ -156,7 +156,7 @@ def _work(writer: Connection, variables: Mapping[str, str], call: Callable[[Call
     try:
         answer = ForkingPickler.dumps(_Answer(call(writer.send)))
     except Exception as error:  # raised again in the parent
-        answer = ForkingPickler.dumps(_Answer(error=_picklable(error), trace=traceback.format_exc()))
+        answer = ForkingPickler.dumps(_Answer(error=_make_picklable(error), trace=traceback.format_exc()))
     sys.stdout.flush()
     writer.send_bytes(answer)
 
@@ -191,7 +191,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, name="end with parent", daemon=True).start()
 
 
-def _picklable(error: Exception) -> Exception:
+def _make_picklable(error: Exception) -> Exception:
     try:
         copy.copy(error)  # like pickle
     except Exception:  # a library's error may raise anything there

@@ -120,17 +120,19 @@ def _override(data: dict[str, Any], assignment: str) -> list[KeyPath]:
         raise UserError(f"--set {assignment}: {error}.") from None
     entries = data.get("datasets")
     if parts[0] != "datasets" or len(parts) == 1 or not isinstance(entries, list):
-        return [_set(data, parts, value, assignment)]
+        return [_set_key(data, parts, value, assignment)]
     if parts[1].isdigit():
         raise UserError(
             f"--set {assignment}: datasets.KEY sets a key of every dataset; to change one, set the complete list."
         )
     entries[:] = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
     blocks = [(index, entry) for index, entry in enumerate(entries) if isinstance(entry, dict)]
-    return [("datasets", index, *_set(entry, parts[1:], copy.deepcopy(value), assignment)) for index, entry in blocks]
+    return [
+        ("datasets", index, *_set_key(entry, parts[1:], copy.deepcopy(value), assignment)) for index, entry in blocks
+    ]
 
 
-def _set(block: dict[str, Any], parts: list[str], value: Any, assignment: str) -> KeyPath:
+def _set_key(block: dict[str, Any], parts: list[str], value: Any, assignment: str) -> KeyPath:
     """Set a key of a block or of a nested block, which is created; return the key's path."""
     target = block
     for part in parts[:-1]:
@@ -172,7 +174,7 @@ def _suggest(at: KeyPath) -> str:
     return did_you_mean(word, known)
 
 
-def _shown(value: Any) -> str:
+def _as_json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:60]}…"
 
@@ -202,7 +204,7 @@ def _describe(problem: ErrorDetails) -> str:
     at, context = problem["loc"], problem.get("ctx", {})
     context = {name: int(x) if isinstance(x, float) and x.is_integer() else x for name, x in context.items()}
     key = ".".join(str(part) for part in at)
-    shown = _shown(problem["input"])
+    shown = _as_json(problem["input"])
     match problem["type"]:
         case "extra_forbidden":
             return f"unknown key {key!r}.{_suggest(at)}"
@@ -282,7 +284,7 @@ def load(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> 
     Raises:
         UserError: the file or an override is wrong; the message lists every problem with its place.
     """
-    return _validated(*_read(path, overrides, name))
+    return _validate(*_read(path, overrides, name))
 
 
 def load_for(
@@ -304,13 +306,13 @@ def load_for(
     """
     document, overridden = _read(path, overrides, name)
     try:
-        return _validated(document, overridden), ()
+        return _validate(document, overridden), ()
     except _ConflictError as error:
         conflict = error
-    every = {axis: values for axis in _AXES if axis in wanted and (values := _listed(document.data, axis))}
+    every = {axis: values for axis in _AXES if axis in wanted and (values := _axis_values(document.data, axis))}
     kept = {axis: [value for value in values if str(value) in wanted[axis]] for axis, values in every.items()}
     try:
-        matrix = _validated(_with(document, kept), overridden)
+        matrix = _validate(_replace_axes(document, kept), overridden)
     except UserError:
         raise conflict from None
     left_out = []
@@ -318,7 +320,7 @@ def load_for(
         for value in (value for value in values if str(value) not in wanted[axis]):
             more = {**kept, axis: [each for each in values if each in kept[axis] or each == value]}
             try:
-                matrix = _validated(_with(document, more), overridden)
+                matrix = _validate(_replace_axes(document, more), overridden)
                 kept = more
             except UserError as error:
                 left_out.append(f"left out: {axis} {value}, which --only does not select: {error}")
@@ -334,7 +336,7 @@ _AXES: Mapping[str, KeyPath] = {
 """Keys whose values a setting can contradict, by field of `CellKey`."""
 
 
-def _listed(data: dict[str, Any], axis: str) -> list[Any]:
+def _axis_values(data: dict[str, Any], axis: str) -> list[Any]:
     """Return the values of an axis as written in the file, or an empty list if it is missing."""
     found: Any = data
     for part in _AXES[axis]:
@@ -342,7 +344,7 @@ def _listed(data: dict[str, Any], axis: str) -> list[Any]:
     return found if isinstance(found, list) else [] if found is None else [found]
 
 
-def _with(document: _Document, kept: Mapping[str, list[Any]]) -> _Document:
+def _replace_axes(document: _Document, kept: Mapping[str, list[Any]]) -> _Document:
     """Return a document with the values of some axes replaced."""
     data = copy.deepcopy(document.data)
     for axis, values in kept.items():
@@ -364,7 +366,7 @@ def _read(path: Path, overrides: Sequence[str], name: str | None) -> tuple[_Docu
     return document, overridden
 
 
-def _validated(document: _Document, overridden: dict[KeyPath, str]) -> Matrix:
+def _validate(document: _Document, overridden: dict[KeyPath, str]) -> Matrix:
     try:
         return Matrix.model_validate(document.data)
     except ValidationError as error:

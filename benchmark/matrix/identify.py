@@ -45,10 +45,10 @@ def identify_folders(matrix: Matrix, *, verify: bool = False, progress: Progress
     )
     if entries == matrix.datasets:
         return matrix
-    return _changed(matrix, datasets=[entry.model_dump() for entry in entries])
+    return _with_changes(matrix, datasets=[entry.model_dump() for entry in entries])
 
 
-def _changed(matrix: Matrix, **found: object) -> Matrix:
+def _with_changes(matrix: Matrix, **found: object) -> Matrix:
     """Return a matrix with the given changes; refuse it if no combination is left to run."""
     try:
         return Matrix.model_validate({**matrix.model_dump(), **found})
@@ -98,7 +98,7 @@ def identify_weights(matrix: Matrix, *, verify: bool = False) -> Matrix:
             "Give these runs a separate folder with --name, or restore the file."
         )
     found = ONE_CHANNEL if first_channels(expand_home(Path(path))) == 1 else ""
-    return _changed(matrix, weights=f"{FILE}{Path(path)}{CONTENT}{actual}{found}")
+    return _with_changes(matrix, weights=f"{FILE}{Path(path)}{CONTENT}{actual}{found}")
 
 
 def hash_file(path: Path) -> str:

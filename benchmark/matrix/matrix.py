@@ -268,7 +268,7 @@ class Matrix(Frozen):
         return self.add_setup(str(spec), spec.cell.setup)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Matrix:
+    def _check_consistency(self) -> Matrix:
         seen: set[str] = set()
         for index, entry in enumerate(self.datasets):
             if entry.title in seen:

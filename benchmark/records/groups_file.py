@@ -76,11 +76,11 @@ def add(folder: Path, found: Groups) -> tuple[str, ...]:
         known = read(folder)
         added = tuple(dataset for dataset in new if dataset not in known and new[dataset])
         if added:
-            write_atomically(folder / FILE, _encoded({**known, **{dataset: new[dataset] for dataset in added}}))
+            write_atomically(folder / FILE, _encode({**known, **{dataset: new[dataset] for dataset in added}}))
     return added
 
 
-def _encoded(groups: Groups) -> bytes:
+def _encode(groups: Groups) -> bytes:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)

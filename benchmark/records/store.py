@@ -60,7 +60,7 @@ class Store:
         return self.records / f"{run_id}.json"
 
     def save(
-        self, record: RunRecord, predictions: PredictionTable | None = None, shown: Sequence[Exhibit] = ()
+        self, record: RunRecord, predictions: PredictionTable | None = None, exhibits: Sequence[Exhibit] = ()
     ) -> RunRecord:
         """Write a record, after its predictions and exhibits, so that a record on disk is always complete.
 
@@ -75,7 +75,7 @@ class Store:
             digest = hashlib.sha256(content).hexdigest()
             rows = len(predictions.image_id)
             record = record.model_copy(update={"predictions": Predictions(file=name, sha256=digest, rows=rows)})
-        for exhibit in shown:
+        for exhibit in exhibits:
             if exhibit.content is not None:
                 write_atomically(self.exhibits / exhibit.name, exhibit.content)
         write_atomically(self.path(record.id), (record.model_dump_json(indent=1) + "\n").encode())

@@ -97,7 +97,7 @@ class Checkpoints:
         if not self._state_file.is_file():
             return None
         try:
-            state: dict[str, Any] = _loaded(self._state_file)
+            state: dict[str, Any] = _read(self._state_file)
             kept = state["identity"]
             different = sorted(k for k in {*kept, *self._key} if kept.get(k) != self._key.get(k))
             if different:
@@ -106,7 +106,7 @@ class Checkpoints:
                 return None
             epoch = state["best_epoch"]
             if epoch is not None:
-                state["best"] = _loaded(self._best_file(epoch))
+                state["best"] = _read(self._best_file(epoch))
                 self._best_on_disk = epoch
         except Exception as error:  # damaged files may raise anything in zipfile and unpicklers
             log.warning("the run starts from scratch: its checkpoint cannot be read (%s)", error)
@@ -155,7 +155,7 @@ class Checkpoints:
         self._lock.release()
 
 
-def _loaded(path: Path) -> Any:
+def _read(path: Path) -> Any:
     """Return the content of a file; only tensors and plain values are unpickled.
 
     Raises:

@@ -49,7 +49,7 @@ class Outcome:
 
     record: RunRecord
     predictions: PredictionTable | None = None
-    shown: tuple[Exhibit, ...] = ()
+    exhibits: tuple[Exhibit, ...] = ()
 
 
 def now() -> str:

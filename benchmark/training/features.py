@@ -83,9 +83,9 @@ def compute_features(
     head = classifier(network)
     with torch.inference_mode(), autocast():
         batch, _ = images.validation.__getitems__(list(range(min(2, len(images.validation)))))
-        in_its_stage, logits = _captured(network, head, batch)
+        in_its_stage, logits = _capture(network, head, batch)
         with _in_eval_mode(network):
-            features, _ = _captured(network, head, batch)
+            features, _ = _capture(network, head, batch)
         if not torch.equal(features, in_its_stage) or not torch.equal(head(features), logits):
             return None
     splits = {"train": images.train, "validation": images.validation}
@@ -106,7 +106,9 @@ def compute_features(
         return {name: _of_split(network, head, part, name == "mirrored", autocast) for name, part in parts.items()}
 
     names = tuple(parts)
-    tensors = compute() if folder is None else _shared(folder / _file_name(network, about, names), names, compute)
+    tensors = (
+        compute() if folder is None else _load_or_compute(folder / _file_name(network, about, names), names, compute)
+    )
     device = images.train.labels.device
 
     def of(split: str, part: str | None = None) -> Tensor:
@@ -131,7 +133,7 @@ def _in_eval_mode(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _captured(network: nn.Module, head: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
+def _capture(network: nn.Module, head: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
     """Return the head's input and the network's output for a batch."""
     inputs: list[Tensor] = []
     handle = head.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
@@ -152,7 +154,7 @@ def _of_split(network: nn.Module, head: nn.Module, images: Source, mirrored: boo
     with torch.inference_mode(), autocast(), _in_eval_mode(network):
         for part in positions:
             batch = images.plain(part.tolist(), mirrored=mirrored)
-            computed.append(_captured(network, head, batch)[0].float().cpu())
+            computed.append(_capture(network, head, batch)[0].float().cpu())
     return torch.cat(computed).clone()
 
 
@@ -178,18 +180,18 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
     return f"{value:08x}"
 
 
-def _shared(path: Path, names: Sequence[str], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+def _load_or_compute(path: Path, names: Sequence[str], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Return cached features, or compute and cache them; one process computes while others wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        kept = _kept(path, names)
+        kept = _load_features(path, names)
         if kept is None:
             kept = compute()
             write_atomically(path, save(kept, metadata={"crc32": _checksum(kept)}))
         return kept
 
 
-def _kept(path: Path, names: Sequence[str]) -> dict[str, Tensor] | None:
+def _load_features(path: Path, names: Sequence[str]) -> dict[str, Tensor] | None:
     """Return the features in a file, or None if it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:

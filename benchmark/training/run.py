@@ -128,11 +128,11 @@ def train_and_score(
     support = Support(on_epoch, kept, cache_directory() / "features", about)
     trained = train(built.network, spec, images, precision, support)
     _keep_weights(spec, context, trained)
-    shown: tuple[Exhibit, ...] = ()
+    thumbnails: tuple[Exhibit, ...] = ()
     if context.exhibits is not None and exhibits.keeps_thumbnails(spec.source, context.keep_thumbnails):
-        shown = (exhibits.thumbnails(spec, data, INPUT_MODES[spec.input_mode].grey, context.exhibits),)
+        thumbnails = (exhibits.thumbnails(spec, data, INPUT_MODES[spec.input_mode].grey, context.exhibits),)
     timing = _timing(trained.run_state, data_ready - started, model_ready - data_ready, on_cpu=device.type == "cpu")
-    common = _finished(spec, context, started_at, data, built, trained, timing)
+    common = _common_fields(spec, context, started_at, data, built, trained, timing)
     if not spec.sees_test:
         return Outcome(TunedRun(**common))
     test_labels = torch.tensor(data.test.labels)
@@ -140,7 +140,7 @@ def train_and_score(
         **common,
         test=score(trained.test_logits, test_labels),
         last_epoch_test_accuracy=accuracy(trained.last_test_logits, test_labels),
-        exhibits=ExhibitFiles(thumbnails=shown[0].name if shown else None),
+        exhibits=ExhibitFiles(thumbnails=thumbnails[0].name if thumbnails else None),
     )
     predictions = PredictionTable(
         image_id=data.test.image_ids,
@@ -148,10 +148,10 @@ def train_and_score(
         predicted=trained.test_logits.argmax(dim=1).numpy(),
         probabilities=trained.test_logits.double().softmax(dim=1).float().numpy(),
     )
-    return Outcome(record, predictions, shown)
+    return Outcome(record, predictions, thumbnails)
 
 
-def _finished(
+def _common_fields(
     spec: RunSpec,
     context: RunContext,
     started_at: str,

@@ -46,7 +46,7 @@ def test_pairs_of_one_function_along_two_paths_are_found_and_no_others(tmp_path:
     results = results_with((0.5, 0.5, 0.5), tmp_path)
     pairs = noise_floor(results)
     assert [pair.policy for pair in pairs] == ["freeze-early", "finetune-whole"]
-    first, second = results.by_key, results.again
+    first, second = results.by_key, results.repeats
     assert any(key.policy == "freeze-early" and key.input_mode == "grey-1ch" for key in second)
     assert all(key.policy != "fast-stem" or key.input_mode != "grey-3ch" for key in second)
     assert first

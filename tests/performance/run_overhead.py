@@ -41,7 +41,7 @@ def executed(specs: Sequence[RunSpec], folder: Path) -> tuple[float, list[Outcom
     began = time.perf_counter()
     outcomes = []
     for outcome in LocalExecutor(1, list_gpus())(lambda: next(left, None), context, None, lambda event: None):
-        store.save(outcome.record, outcome.predictions, outcome.shown)
+        store.save(outcome.record, outcome.predictions, outcome.exhibits)
         outcomes.append(outcome)
     return time.perf_counter() - began, outcomes
 

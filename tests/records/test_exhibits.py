@@ -82,7 +82,7 @@ def test_runs_of_the_same_images_share_their_files_and_a_run_that_is_not_asked_l
     store = Store(tmp_path)
     shown = {"exhibits": store.exhibits, "keep_thumbnails": "all"}
     first = measured(factories.training_spec(seed=0), tmp_path, **shown)
-    saved = store.save(first.record, first.predictions, first.shown)
+    saved = store.save(first.record, first.predictions, first.exhibits)
     assert isinstance(saved, DoneRun)
     assert saved.exhibits is not None
     names = [path.name for path in store.exhibits.iterdir()]
@@ -90,13 +90,13 @@ def test_runs_of_the_same_images_share_their_files_and_a_run_that_is_not_asked_l
     second = measured(factories.training_spec(seed=1), tmp_path, **shown)
     assert isinstance(second.record, DoneRun)
     assert second.record.exhibits == saved.exhibits
-    assert [exhibit.content for exhibit in second.shown] == [None]
+    assert [exhibit.content for exhibit in second.exhibits] == [None]
     other = exhibits.thumbnails(
         factories.training_spec(), replace(factories.dataset(), fingerprint="1" * 64), True, tmp_path
     )
     assert other.name != names[0]
     not_asked = measured(factories.training_spec(), tmp_path)
-    assert not_asked.shown == ()
+    assert not_asked.exhibits == ()
     assert isinstance(not_asked.record, DoneRun)
     assert not_asked.record.exhibits is not None
     assert not_asked.record.exhibits.thumbnails is None
@@ -105,7 +105,7 @@ def test_runs_of_the_same_images_share_their_files_and_a_run_that_is_not_asked_l
 def test_a_damaged_exhibit_is_refused_and_made_again_and_a_missing_one_is_none(tmp_path: Path) -> None:
     store = Store(tmp_path)
     outcome = measured(factories.training_spec(), tmp_path, exhibits=store.exhibits, keep_thumbnails="all")
-    store.save(outcome.record, outcome.predictions, outcome.shown)
+    store.save(outcome.record, outcome.predictions, outcome.exhibits)
     (path,) = store.exhibits.iterdir()
     valid = path.read_bytes()
     assert store.exhibit(path.name) == valid

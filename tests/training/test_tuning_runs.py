@@ -37,7 +37,7 @@ def test_a_tuning_run_reads_no_test_image_and_its_record_has_no_test_score(tmp_p
     data = without_test(factories.dataset())
     outcome = train_and_score(trying(spec), asked, lambda: data)
     assert isinstance(outcome.record, TunedRun)
-    assert (outcome.predictions, outcome.shown) == (None, ())
+    assert (outcome.predictions, outcome.exhibits) == (None, ())
     assert not (tmp_path / "weights").exists()
     with pytest.raises(IndexError):  # the reported run reads them
         train_and_score(spec, asked, lambda: data)

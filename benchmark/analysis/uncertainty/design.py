@@ -119,11 +119,11 @@ def units_of(design: Design, images: int) -> Units | None:
         return None
     stratum = np.zeros(len(sizes), dtype=np.int64)
     if design.labels is not None and np.array_equal(design.labels[first][of_image], design.labels):
-        stratum = _joined(np.unique(design.labels[first], return_inverse=True)[1])
+        stratum = _join_strata(np.unique(design.labels[first], return_inverse=True)[1])
     return Units(of_image.astype(np.int64), stratum, sizes.astype(np.int64))
 
 
-def _joined(stratum: np.ndarray) -> np.ndarray:
+def _join_strata(stratum: np.ndarray) -> np.ndarray:
     """Return strata of at least two units each, numbered from 0: those of one are joined (see the module)."""
     units = np.bincount(stratum)
     alone = np.flatnonzero(units < 2)
@@ -172,7 +172,7 @@ def residual_part(values: np.ndarray, design: Design) -> Part:
         assert units is not None
         rows = values - values.mean(axis=0)
         weight = 1 / (len(values) - 1)
-        return _of_mean(_summed([units.squares(row) for row in rows], weight, len(rows) - 1), values.shape[1])
+        return _of_mean(_sum([units.squares(row) for row in rows], weight, len(rows) - 1), values.shape[1])
     parts = []
     for row, seen in zip(values, tested, strict=True):
         units = units_of(design.of_images(seen), int(seen.sum()))
@@ -190,7 +190,7 @@ def _folds(tested: np.ndarray) -> list[tuple[list[int], np.ndarray]]:
     return [(own, tested[own[0]]) for own in seeds.values()]
 
 
-def _summed(rows: Sequence[Sequence[Part]], weight: float, times: int) -> list[Part]:
+def _sum(rows: Sequence[Sequence[Part]], weight: float, times: int) -> list[Part]:
     """Return the weighted sums over rows of each stratum's squares, with ``times`` the degrees of freedom of one."""
     return [
         Part(math.fsum(part.variance for part in of_stratum) * weight, of_stratum[0].df * times)

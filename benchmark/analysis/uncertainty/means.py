@@ -51,7 +51,7 @@ def mean_difference(values: np.ndarray, design: Design, runs: Runs | None, scale
     Raises:
         ValueError: no seed, no image, values that are not integers, or without folds one that is missing.
     """
-    return symmetric(_estimate(values, design, runs, scale, int(np.count_nonzero(_tested(values).any(axis=0)))))
+    return symmetric(_estimate(values, design, runs, scale, int(np.count_nonzero(_tested_values(values).any(axis=0)))))
 
 
 def mean_accuracy(correct: np.ndarray, design: Design, runs: Runs | None) -> Interval:
@@ -72,7 +72,7 @@ def count_informative(correct: np.ndarray) -> int:
     return min(int(np.count_nonzero((correct == value).any(axis=0))) for value in (0, 1))
 
 
-def _tested(values: np.ndarray) -> np.ndarray:
+def _tested_values(values: np.ndarray) -> np.ndarray:
     return np.where(values == UNTESTED, 0, values)
 
 

@@ -67,7 +67,7 @@ def decoded_images(
     """
     shape = (len(files), size, size, 1 if grey else 3)
     target = pixels_file(name, content, size, grey)
-    images = _stored(target)
+    images = _read_cached(target)
     if images is None or images.shape != shape:
         target.unlink(missing_ok=True)
         with build_once(target) as temporary:
@@ -119,7 +119,7 @@ def _decode(file: tuple[Path, str], size: int, grey: bool, reading: Reading) -> 
         return error
 
 
-def _stored(path: Path) -> NDArray[np.uint8] | None:
+def _read_cached(path: Path) -> NDArray[np.uint8] | None:
     """Return the images of a cache file, or None if it is missing, truncated or not what its JSON describes."""
     try:
         facts = json.loads(path.with_suffix(".json").read_bytes())
@@ -132,5 +132,5 @@ def _stored(path: Path) -> NDArray[np.uint8] | None:
 
 def is_undamaged(path: Path) -> bool:
     """Return whether a cache file's pixels are those that were written."""
-    images = _stored(path)
+    images = _read_cached(path)
     return images is not None and zlib.crc32(images.data) == json.loads(path.with_suffix(".json").read_bytes())["crc32"]

@@ -905,7 +905,7 @@ def _dicom_integers(raw: Array, data: Dataset, photometric: str) -> Image.Image 
     stated = _integers(stored, signed=signed) if stored < allocated or (stored <= 8 and not signed) else None
     slope, intercept = (1.0, 0.0) if photometric == "RGB" else _rescale(data)
     if photometric != "RGB" and data.get("ModalityLUTSequence"):
-        values, bits = _looked_up(values, data)
+        values, bits = _apply_lut(values, data)
         holds, stated = _integers(16), _integers(bits) if bits < 16 else None
     elif (slope, intercept) == (1, 0) and stored <= 8 and not signed:
         values[padding] = 2**stored - 1 if inverted else 0
@@ -924,7 +924,7 @@ def _dicom_integers(raw: Array, data: Dataset, photometric: str) -> Image.Image 
     return Deep(np.ascontiguousarray(values, dtype=kind), "dicom", holds, stated, inverted)
 
 
-def _looked_up(values: Array, data: Dataset) -> tuple[Array, int]:
+def _apply_lut(values: Array, data: Dataset) -> tuple[Array, int]:
     """Return the values of the modality LUT (PS3.3 C.11.1), and their bits. pydicom supports only 8 and 16 bits."""
     table = data.ModalityLUTSequence[0]
     entries, first, bits = map(int, table.LUTDescriptor)

@@ -52,10 +52,10 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         if archive.name.endswith(".zip"):
             with zipfile.ZipFile(archive) as zipped:
-                _extract(_checked(_in_zip(zipped), bound), folder)
+                _extract(_check_members(_in_zip(zipped), bound), folder)
         else:
             with tarfile.open(archive) as tarred:
-                _extract(_checked(_in_tar(tarred), bound), folder)
+                _extract(_check_members(_in_tar(tarred), bound), folder)
     except UnsafeArchive as error:
         raise UnsafeArchive(f"{archive.name}: {error}") from None
     except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError) as error:
@@ -74,7 +74,7 @@ def _in_tar(archive: tarfile.TarFile) -> Iterator[_Member]:
         yield _Member(info.name, info.size, info.isdir(), info.isfile(), partial(archive.extractfile, info))
 
 
-def _checked(members: Iterable[_Member], bound: int) -> dict[PurePosixPath, _Member]:
+def _check_members(members: Iterable[_Member], bound: int) -> dict[PurePosixPath, _Member]:
     """Return the files among some members; each member is checked before the next is read."""
     files: dict[PurePosixPath, _Member] = {}
     claimed = 0
