@@ -74,6 +74,6 @@ def _require_unicode() -> None:
     encoding = sys.getfilesystemencoding()
     if encoding.lower() not in ("utf-8", "utf8"):
         raise UserError(
-            f"names of files are {encoding} by this system's locale, and UTF-8 here: read otherwise, they would be "
-            "other ids of images, and give other splits. Set PYTHONUTF8=1."
+            f"this system's locale reads file names as {encoding} instead of UTF-8, which would give images other ids, "
+            "and so other splits. Set PYTHONUTF8=1."
         )

@@ -64,13 +64,13 @@ def _state(name: str, data_dir: Path | None) -> str:
     try:
         listing = list_dataset(CATALOGUE[name], data_dir)
     except UserError:
-        return "not there"
+        return "missing"
     return "incomplete: " + "; ".join(listing.notes) if listing.notes else "ready"
 
 
 @app.command("list")
 def list_datasets(data_dir: options.DataDir = None) -> None:
-    """List the datasets known by name, and whether they are here."""
+    """List the catalogue's datasets, and whether they are on this machine."""
     from tabulate import tabulate
 
     from benchmark.data.catalogue import CATALOGUE, SPLITS
@@ -99,7 +99,9 @@ def list_datasets(data_dir: options.DataDir = None) -> None:
 @app.command("prepare")
 def prepare_datasets(
     names: Annotated[list[str] | None, typer.Argument(help="Datasets to fetch.")] = None,
-    matrix: Annotated[str | None, typer.Option("--matrix", help="Those of a matrix, decoded at its size.")] = None,
+    matrix: Annotated[
+        str | None, typer.Option("--matrix", help="Fetch the datasets of a matrix, and decode them at its image sizes.")
+    ] = None,
     keys: KeysOption = None,
     data_dir: options.DataDir = None,
 ) -> None:
@@ -145,7 +147,7 @@ def check(
     name: NameArgument,
     keys: KeysOption = None,
     data_dir: options.DataDir = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything found to this file.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write all findings to this file.")] = None,
 ) -> None:
     """Look for problems that make results wrong. Exit code 1 if there are any."""
     from tabulate import tabulate
@@ -161,7 +163,7 @@ def check(
         for finding in findings
     ]
     if rows:
-        headers = ("severity", "found", "images", "meaning", "first of them")
+        headers = ("severity", "found", "images", "meaning", "examples")
         typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
     errors = [finding for finding in findings if finding.severity == "error"]
     for finding in errors:
@@ -206,10 +208,10 @@ def show_dataset(
         typer.Option("--augment", metavar="NAME[=YAML]", help="e.g. hflip or rotation='{degrees: 30}'; or `all`."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", help="PNG file; default: NAME.png.")] = None,
-    size: Annotated[int, typer.Option(min=8, max=1024, help="Sides of an image, pixels.")] = 96,
-    colormap: Annotated[str | None, typer.Option(help="Matplotlib's map for the mode of this name.")] = None,
-    columns: Annotated[int, typer.Option(min=2, max=50, help="Images in a row.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Chooses the images.")] = 0,
+    size: Annotated[int, typer.Option(min=8, max=1024, help="Side length of an image, pixels.")] = 96,
+    colormap: Annotated[str | None, typer.Option(help="Matplotlib's colour map for the input mode colormap.")] = None,
+    columns: Annotated[int, typer.Option(min=2, max=50, help="Images per row.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for choosing the images.")] = 0,
     data_dir: options.DataDir = None,
 ) -> None:
     """Write a contact sheet: what the network sees, per class and input mode; `--augment all`: every augmentation."""

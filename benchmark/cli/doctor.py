@@ -39,12 +39,12 @@ def doctor(
         problems = found.messages(selection.place)
         findings += [Finding("preflight", message, stops=True) for message in problems]
         if not problems:
-            findings.append(Finding("preflight", f"nothing in the way of {len(found.checked)} ways to train"))
+            findings.append(Finding("preflight", f"no problems found in {len(found.checked)} ways to train"))
     rows = [("STOPS" if each.stops else "ok", each.subject, each.found) for each in findings]
     typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
     if any(each.fetched for each in needed):
-        typer.echo("Images and networks were not looked at: `plan --preflight` fetches what is missing, and looks.")
+        typer.echo("Images and networks were not checked: `plan --preflight` fetches what is missing, and checks them.")
     stopping = sum(each.stops for each in findings)
     if stopping:
-        typer.echo(f"{stopping} things would stop the run.", err=True)
+        typer.echo(f"{stopping} problems would stop the run.", err=True)
         raise typer.Exit(SOMETHING_STOPS)

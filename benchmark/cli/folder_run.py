@@ -222,7 +222,7 @@ class _Command:
 
 
 def recommend(results: Results, more: str = "") -> None:
-    """Print the recommendation, a sentence more, and the command that classifies with the winner."""
+    """Print the recommendation, one more sentence, and the command that classifies with the winner."""
     matrix, folder = results.matrix, results.folder
     typer.echo(f"\nRecommendation\n{build.recommendation(results.loaded)}")
     if more:
@@ -272,9 +272,9 @@ def _next(chosen: Option | None, options: Sequence[Option], sizes: Sizes, left: 
             f"the budget leaves {duration(left)}."
         )
     if not options:
-        return "\nNext: what is left; every size is in this matrix already."
+        return "\nNext: the remaining runs; every size is already in this matrix."
     cheapest = min(options, key=lambda option: option.seconds)
     return (
-        f"\nNothing more fits into the budget, which leaves {duration(max(0.0, left))}: by a short training "
+        f"\nNothing more fits into the remaining budget of {duration(max(0.0, left))}: by a short training "
         f"{in_words(cheapest.sizes, sizes)} would take about {duration(cheapest.seconds)}."
     )

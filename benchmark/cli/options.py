@@ -17,21 +17,23 @@ Folder = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the matrix, dotted: training.epochs=3."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the matrix, e.g. training.epochs=3."),
 ]
 Only = Annotated[
     list[str] | None,
     typer.Option(
         "--only",
         metavar="KEY=VALUE",
-        help="Only some runs; keys: dataset, input_mode, policy, model, image_size, seed, status. May be repeated.",
+        help="Select runs; keys: dataset, input_mode, policy, model, image_size, seed, status. May be repeated.",
     ),
 ]
 Name = Annotated[str | None, typer.Option("--name", help="Folder under --results; default: the matrix's name.")]
 Results = Annotated[Path, typer.Option("--results", help="Parent folder of the results.")]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Where datasets are; default: BENCHMARK_DATA_DIR, else the user's data folder."),
+    typer.Option(
+        "--data-dir", help="Folder of the datasets; default: BENCHMARK_DATA_DIR, else the user's data folder."
+    ),
 ]
 
 DEFAULT_MATRIX = "quick"

@@ -113,4 +113,4 @@ def _show_preflight(selection: Selection, data_dir: Path | None) -> None:
     headers = [*(key.replace("_", " ") for key in keys), "trained parameters"]
     if rows:
         typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
-    typer.echo(f"preflight: {len(todo)} runs to do, nothing in their way.")
+    typer.echo(f"preflight: {len(todo)} runs to do, no problems found.")

@@ -27,7 +27,7 @@ BestOption = Annotated[
     typer.Option("--best", metavar="NAME", help="The winner of these results: the cell that the report recommends."),
 ]
 DatasetOption = Annotated[
-    str | None, typer.Option("--dataset", help="With --best, where the results have several datasets: which.")
+    str | None, typer.Option("--dataset", help="With --best: the dataset, if the results have several.")
 ]
 
 

@@ -41,24 +41,24 @@ def run(
         typer.Option(
             "--ray-address",
             metavar="ADDRESS",
-            help="A Ray cluster's: HOST:PORT, or auto on one of its nodes; default: a Ray on this machine alone.",
+            help="Address of a Ray cluster: HOST:PORT, or auto on one of its nodes; default: Ray on this machine only.",
         ),
     ] = None,
     workers: Annotated[
         str,
         typer.Option(
             "--workers",
-            help="Runs at a time: a number, or auto (GPUs x runs per GPU; without GPUs cores / threads; on a cluster "
-            "what its nodes have room for).",
+            help="Concurrent runs: a number, or auto (GPUs x runs per GPU; without GPUs cores / threads; on a cluster "
+            "as many as fit on its nodes).",
         ),
     ] = "auto",
     runs_per_gpu: Annotated[
-        int, typer.Option("--runs-per-gpu", min=1, help="Runs that share a GPU; each sees one, in turns.")
+        int, typer.Option("--runs-per-gpu", min=1, help="Runs that share a GPU; each run uses one GPU.")
     ] = 1,
     data_dir: options.DataDir = None,
     results: options.Results = options.DEFAULT_RESULTS,
     name: options.Name = None,
-    force: Annotated[bool, typer.Option("--force", help="Run again what is done.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Repeat runs that are done.")] = False,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -70,21 +70,21 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Execute a matrix's runs that are not done, print the table, write the report.
+    """Execute the runs of a matrix that are not done, print the table and write the report.
 
-    Exit code: 0 all asked for is done, 1 some run or floor row failed, 2 a mistake in what was asked, 130 interrupted.
+    Exit codes: 0 everything requested is done, 1 a run or floor row failed, 2 an error in the request, 130 interrupted.
     """
     ignored = environment.remove_settings()
     environment.refuse_other_training(ignored)
     if ignored:
-        typer.echo(f"settings in the environment that are not in force here: {', '.join(ignored)}", err=True)
+        typer.echo(f"ignored settings in the environment: {', '.join(ignored)}", err=True)
     started = time.monotonic()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     if folder is not None and matrix is not None:
         raise UserError("--folder and --matrix: name one of them. In a matrix, datasets=[folder:PATH] names a folder.")
     if folder is None and budget is not None:
-        raise UserError(f"--budget {budget}: give --folder with it; a matrix says itself what is run.")
+        raise UserError(f"--budget {budget}: give --folder with it; a matrix states which runs it has.")
     try:
         from benchmark.execution.place import Place
 

@@ -82,7 +82,7 @@ def examine_machine(precision: str, results: Path) -> Iterator[Finding]:
     for package, version in environment.package_versions().items():
         yield Finding(package, version)
     if ignored := environment.remove_settings():
-        yield Finding("variables", f"not in force here: {', '.join(ignored)}")
+        yield Finding("variables", f"ignored: {', '.join(ignored)}")
     for name, value in environment.variables_in_force().items():
         yield Finding("variable", f"{name}={value}")
     device = choose_device()

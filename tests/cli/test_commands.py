@@ -452,6 +452,6 @@ def test_preflight_covers_the_selected_runs_only(project: Commands) -> None:
     file = project.matrix(models=["timm/test_resnet", "timm/test_resnot"], policies=["finetune"])
     done = project.run("plan", "--preflight", "--matrix", file, "--only", "model=timm/test_resnet")
     assert done.returncode == 0, done.stderr
-    assert "preflight: 4 runs to do, nothing in their way." in done.stdout
+    assert "preflight: 4 runs to do, no problems found." in done.stdout
     (row,) = [line for line in done.stdout.splitlines() if "grey-1ch" in line and ", then " in line]
     assert "finetune" in row

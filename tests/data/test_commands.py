@@ -41,7 +41,7 @@ def test_list_names_every_dataset_and_its_state(data: Path) -> None:
     assert set(CATALOGUE) <= set(states)
     assert "1034/133/128" in states["beans"]
     assert "incomplete: 18 images in the train split, the original has 1034" in states["beans"]
-    assert states["pets"].endswith("not there")
+    assert states["pets"].endswith("missing")
     assert "  1800 in folds  " in states["neu"]
     assert "  data directory  " in states["neu"]
     assert states["breastmnist-64"].split()[2] == "546/78/156"

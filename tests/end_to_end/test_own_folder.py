@@ -278,7 +278,7 @@ def test_on_a_cpu_heads_come_first_then_what_the_budget_allows_and_later_what_a_
     assert "floor rows: " in first
     assert "For bars take " in rest
     assert (
-        "Nothing more fits into the budget, which leaves 0 s: by a short training finetune and scratch at 96 px" in rest
+        "Nothing more fits into the remaining budget of 0 s: by a short training finetune and scratch at 96 px" in rest
     )
     assert "More time would buy " in rest
     shown, done = run("--budget", "30min")

@@ -77,7 +77,8 @@ def test_hostile_surroundings_change_no_number_and_no_byte_of_a_report(tmp_path:
     _, printed = process.communicate(timeout=200)
     assert process.returncode == 0, printed.decode()
     assert (
-        "not in force here: LOCAL_RANK, MASTER_ADDR, MASTER_PORT, MATPLOTLIBRC, MPLBACKEND, OMP_NUM" in printed.decode()
+        "ignored settings in the environment: LOCAL_RANK, MASTER_ADDR, MASTER_PORT, MATPLOTLIBRC, MPLBACKEND, OMP_NUM"
+        in printed.decode()
     )
     assert "Traceback" not in printed.decode()
 
