@@ -259,25 +259,28 @@ def expected_seconds(specs: Sequence[RunSpec], done: Iterable[FinishedRun], pace
 
 
 def execution_order(runs: Sequence[PlannedRun], done: Iterable[FinishedRun]) -> list[PlannedRun]:
-    """Return runs in a good order of execution; equal ones keep their order.
+    """Return runs in the order of execution, in which a matrix that is stopped is a balanced one.
 
-    First runs that only train on cached features, which take seconds, ordered by seed, because runs that differ only in
-    the seed would wait for each other's features. Then by decreasing images x pixels, so that long runs do not start
-    last.
+    First runs that only train on cached features, which take seconds, then the others, both seed by seed. (Runs that
+    differ only in the seed would also wait for each other's features.) Within a seed by decreasing images x pixels, so
+    that long runs do not start last; equal runs keep their order.
 
     Args:
         runs: the runs to order.
         done: records with the images of their datasets.
     """
     images = _images([run.spec for run in runs], done)
-    seeds = list(dict.fromkeys(run.spec.seed for run in runs))
 
     def place(run: PlannedRun) -> tuple[bool, int, float]:
         spec = run.spec
-        trains_images = not all(stage.keeps_features(spec.augment) for stage in spec.stages)
-        return trains_images, 0 if trains_images else seeds.index(spec.seed), -_work(spec, images[spec.source.portable])
+        return not uses_cached_features(spec), spec.seed, -_work(spec, images[spec.source.portable])
 
     return sorted(runs, key=place)
+
+
+def uses_cached_features(spec: RunSpec) -> bool:
+    """Return whether a run trains on cached features in every stage."""
+    return all(stage.keeps_features(spec.augment) for stage in spec.stages)
 
 
 def estimate_images(source: DatasetSource, evaluation: Evaluation = "split") -> Images:

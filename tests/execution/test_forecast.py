@@ -154,7 +154,7 @@ def test_a_drawn_split_comes_from_the_training_images_and_a_choice_of_classes_ta
 
 
 def test_runs_are_ordered_by_images_pixels_epochs_and_trained_part_and_equal_ones_keep_their_order() -> None:
-    equal = expand(matrix(seeds=[3, 1, 2]))
+    equal = expand(matrix(input_modes=["rgb", "grey-3ch", "colormap"]))
     assert ordered(equal) == equal
     short, long = spec(training={"epochs": 2}), spec(training={"epochs": 9})
     small, large = spec(training={"image_size": 32}), spec(training={"image_size": 64})
@@ -168,13 +168,19 @@ def test_runs_are_ordered_by_images_pixels_epochs_and_trained_part_and_equal_one
     assert ordered([few, many], took(few, 1, images=2000), took(many, 1)) == [few, many]
 
 
-def test_runs_on_kept_features_alone_come_first_seed_by_seed_so_that_none_waits_for_another_ones_features() -> None:
-    made = matrix(
-        weights="hub", policies=["finetune", "feature-extract"], input_modes=["rgb", "grey-1ch"], seeds=[3, 1]
-    )
-    order = [(run.policy, run.seed, run.input_mode) for run in ordered(expand(made))]
-    assert order[:4] == [("feature-extract", seed, mode) for seed in (3, 1) for mode in ("rgb", "grey-1ch")]
-    assert {policy for policy, _, _ in order[4:]} == {"finetune"}
+def test_runs_on_cached_features_come_first_then_the_others_seed_by_seed_and_the_longest_of_a_seed_first() -> None:
+    policies = ["freeze-early", "feature-extract", "finetune-whole"]
+    made = expand(matrix(weights="hub", policies=policies, seeds=[0, 1, 2], training={"image_size": [32, 64]}))
+    resumed = [run for run in made if (run.policy, run.seed) != ("freeze-early", 0)]
+    order = [(run.policy, run.image_size, run.seed) for run in ordered(resumed)]
+    assert order[:6] == [("feature-extract", size, seed) for seed in (0, 1, 2) for size in (64, 32)]
+    longest_first = [("finetune-whole", 64), ("freeze-early", 64), ("finetune-whole", 32), ("freeze-early", 32)]
+    assert order[6:] == [
+        (policy, size, seed)
+        for seed in (0, 1, 2)
+        for policy, size in longest_first
+        if (policy, seed) != ("freeze-early", 0)
+    ]
 
 
 def test_a_pace_is_the_slower_of_two_runs_and_scales_with_images_and_pixels_and_counts_a_slow_start_once() -> None:
