@@ -88,7 +88,7 @@ class Moderated:
 def moderate(
     s2: np.ndarray, accuracy: np.ndarray, images: int, d: int, kinds: np.ndarray, of_images: np.ndarray | None
 ) -> Moderated:
-    """Return `benchmark.analysis.uncertainty.runs.moderated` of many test sets.
+    """Return `benchmark.analysis.uncertainty.runs.moderate` of many test sets.
 
     Args:
         s2: own between-run variances, shape (simulations, cells).

@@ -113,7 +113,7 @@ import os
 from benchmark import environment
 from benchmark.execution.side_process import call_in_side_process
 if __name__ == "__main__":
-    environment.shut_out()
+    environment.remove_settings()
     print([call_in_side_process(os.getenv, name) for name in {names}])
 """
     variables = {**os.environ, **OF_TRAINING, **OF_LIBRARIES}
