@@ -22,7 +22,7 @@ from benchmark.matrix import file
 from benchmark.matrix.identify import identify_folders, identify_weights
 from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import RunSpec
-from benchmark.records.plan import PlannedRun, make_plan
+from benchmark.records.plan import PlannedRun
 from benchmark.records.selection import Selection, select_runs
 from benchmark.records.store import DamagedRecord, Store, find_results
 
@@ -205,9 +205,9 @@ def load_results(name: str, *, results: StrPath = "results") -> Results:
 
 def read_results(matrix: Matrix, store: Store, not_done: NotDone | None = None) -> Results:
     """Return the results of a matrix as they are on disk now; ``not_done`` lists what a command could not finish."""
-    from benchmark.analysis.results import load
+    from benchmark.analysis.looks import load_now
 
-    loaded = load(matrix, make_plan(matrix, store), store)
+    loaded = load_now(matrix, store)
     return Results(loaded) if not_done is None else Results(loaded, tuple(not_done.runs), tuple(not_done.floor))
 
 

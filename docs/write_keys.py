@@ -140,6 +140,7 @@ def rows(block: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
         several = values(schema[key], key)
         if "_as_written" in repr((field.annotation, field.metadata)):  # see `benchmark.fields.OneOrSome`
             several = several.replace(LIST, f"one, or a {LIST}")
+        several += ", or a rule" if key == "seeds" else ""
         written = yaml.safe_dump(defaults.get(key), default_flow_style=True).removesuffix("...\n").strip()
         default = "" if field.is_required() or key == "training" else f"`{written}`"
         yield f"`{key}`", several, default, meanings[key]

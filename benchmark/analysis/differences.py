@@ -6,6 +6,7 @@ They are aligned by name and never by position.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +16,7 @@ import numpy as np
 
 from benchmark.analysis.floor import best_floor
 from benchmark.analysis.floor_side import FloorSide, side_of
-from benchmark.analysis.results import Cell, Results
+from benchmark.analysis.results import Cell, Results, select_seeds
 from benchmark.analysis.scores import SCORES, Quality
 from benchmark.analysis.uncertainty.bootstrap import mean_scores
 from benchmark.analysis.uncertainty.clusters import as_groups
@@ -25,7 +26,9 @@ from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.means import mean_difference
 from benchmark.analysis.uncertainty.pooling import pool
 from benchmark.analysis.uncertainty.runs import Runs, combine
+from benchmark.analysis.uncertainty.sequential import Look
 from benchmark.matrix.input_modes import INPUT_MODES
+from benchmark.matrix.matrix import Matrix, UntilSettled
 from benchmark.matrix.run_spec import CellKey, Setup
 from benchmark.records.floor import FloorStore, Method
 from benchmark.words import listed
@@ -87,6 +90,7 @@ class Difference:
         margin: the matrix's margin of equivalence, in shares.
         level: the probability of error at which it is judged, its part of a report's `SIGNIFICANCE` (`judge_in_order`),
             or None if it is not judged.
+        equivalence_level: the same of equivalence, where it is another one (`benchmark.analysis.looks`).
         pooled: for a mean over datasets, the differences that it is the mean of.
     """
 
@@ -96,6 +100,7 @@ class Difference:
     asked: int
     margin: float
     level: float | None = None
+    equivalence_level: float | None = None
     pooled: tuple[Difference, ...] = ()
 
     @property
@@ -109,7 +114,9 @@ class Difference:
     @property
     def is_equivalent(self) -> bool:
         """Whether the difference is shown to be smaller than the margin, whichever its sign."""
-        p = None if self.interval is None else self._adjust(equivalence_p_value(self.interval, self.margin))
+        if self.interval is None:
+            return False
+        p = _adjust(equivalence_p_value(self.interval, self.margin), self.equivalence_level or self.level)
         return p is not None and p < SIGNIFICANCE
 
     @property
@@ -120,21 +127,75 @@ class Difference:
     @property
     def adjusted_p(self) -> float | None:
         """The p-value of no difference, to be compared with `SIGNIFICANCE`; None if the row is not judged."""
-        return None if self.interval is None else self._adjust(p_value(self.interval))
+        return None if self.interval is None else _adjust(p_value(self.interval), self.level)
 
-    def _adjust(self, p: float | None) -> float | None:
-        return None if p is None or self.level is None else min(1.0, p * SIGNIFICANCE / self.level)
+
+def _adjust(p: float | None, level: float | None) -> float | None:
+    return None if p is None or level is None else min(1.0, p * SIGNIFICANCE / level)
 
 
 def differences(results: Results) -> list[Difference]:
     """Return every paired difference of the matrix, by family, dataset and setup; means over datasets last."""
     measured = [measure(contrast, results) for contrast in contrasts(results)]
+    if isinstance(results.matrix.seeds, UntilSettled):
+        levels = {each.contrast: each.level for each in headlines(results)}
+        return [_judge_at_look(replace(each, level=levels.get(each.contrast)), results) for each in measured]
     families = [[d for d in measured if d.contrast.family == family] for family in _MAKERS]
     asked = [own for own in families if any(d.contrast.headline and d.interval is not None for d in own)]
     found: list[Difference] = []
     for own in families:
         found += judge_in_order([*own, *_over_datasets(own, results)], SIGNIFICANCE / max(len(asked), 1))
     return found
+
+
+def headlines(results: Results) -> list[Difference]:
+    """Return the headlines of each dataset, whose seeds a rule decides on, with their parts of a report's error.
+
+    Questions share it equally, then each question's comparisons, then a comparison's datasets. There are no means over
+    datasets, which would have different numbers of seeds, and nothing below a headline is judged.
+    """
+    asked = [each for each in contrasts(results) if each.headline and not each.is_against_floor]
+    names = {contrast: (contrast.family, contrast.setup, contrast.first, contrast.second) for contrast in asked}
+    datasets = Counter(names.values())
+    comparisons = Counter(family for family, *_ in datasets)
+    shares = {
+        contrast: SIGNIFICANCE / len(comparisons) / comparisons[contrast.family] / datasets[name]
+        for contrast, name in names.items()
+    }
+    return [replace(measure(contrast, results), level=share) for contrast, share in shares.items()]
+
+
+def look_at(difference: Difference, matrix: Matrix) -> Look | None:
+    """Return the look at a headline after its seeds, or None before the first look.
+
+    Args:
+        difference: with its part of the probability of error, all looks together.
+        matrix: whose rule says when looks are taken.
+    """
+    interval, seeds = difference.interval, matrix.seeds
+    if not isinstance(seeds, UntilSettled) or difference.level is None or interval is None:
+        return None
+    if interval.seeds < seeds.at_least or interval.per_run is None or not interval.standard_error:
+        return None
+    return Look(interval, difference.margin, difference.level, seeds.at_least, len(seeds))
+
+
+def _judge_at_look(difference: Difference, results: Results) -> Difference:
+    """Return a difference with the levels of its look, its interval adjusted if its verdict ended the seeds.
+
+    It did if there was none at the look before. Seeds after a verdict were not taken because of it.
+    """
+    look = look_at(difference, results.matrix)
+    if look is None:
+        return replace(difference, level=None)
+    interval = look.interval
+    if look.has_verdict:
+        before = select_seeds(results, results.matrix.seeds[: interval.seeds - 1])
+        last = look_at(replace(measure(difference.contrast, before), level=difference.level), results.matrix)
+        if last is None or not last.is_settled:
+            interval = look.adjusted()
+    of_difference, of_equivalence = look.levels
+    return replace(difference, interval=interval, level=of_difference, equivalence_level=of_equivalence)
 
 
 def judge_in_order(own: Sequence[Difference], level: float) -> list[Difference]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
@@ -249,6 +249,22 @@ def load(matrix: Matrix, plan: Plan, store: Store) -> Results:
     by_key = {key: cell for key, cell in cells.items() if key not in repeated}
     repeats = {key: cells[key] for key in repeated}
     return Results(matrix, plan, store, by_key, tuple(list_not_applicable(matrix)), repeated, repeats, by_method(floor))
+
+
+def select_seeds(results: Results, seeds: Collection[int]) -> Results:
+    """Return the same results with some of the seeds alone."""
+    every = {**results.by_key, **results.repeats}
+    cells = {
+        key: replace(
+            cell,
+            records={seed: record for seed, record in cell.records.items() if seed in seeds},
+            tests={seed: test for seed, test in cell.tests.items() if seed in seeds},
+        )
+        for key, cell in every.items()
+    }
+    cells = _with_moderated_runs(cells, results.matrix, results.repeated)
+    by_key, repeats = ({key: cells[key] for key in own} for own in (results.by_key, results.repeats))
+    return replace(results, by_key=by_key, repeats=repeats)
 
 
 def _with_moderated_runs(

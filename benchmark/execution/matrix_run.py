@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from benchmark.analysis import looks
 from benchmark.errors import UserError
 from benchmark.execution.claims import ClaimedRuns, execute_runs
 from benchmark.execution.display import Display, display
@@ -18,6 +19,7 @@ from benchmark.execution.preflight import preflight
 from benchmark.execution.ray_cluster import RayExecutor, import_ray, require_answer
 from benchmark.files import write_atomically
 from benchmark.matrix import file
+from benchmark.matrix.matrix import UntilSettled
 from benchmark.matrix.tuning import dependencies
 from benchmark.records import groups_file
 from benchmark.records.floor import FloorStore
@@ -63,6 +65,8 @@ def execute(
         UserError: the results folder belongs to another matrix or cannot be written, or a problem would stop a run.
     """
     _refuse_another_matrix(selection)
+    known = {run.spec.id for run in todo}
+    todo = [*todo, *(run for run in _next_seeds(selection) if run.spec.id not in known)]
     if todo and place.on_ray:  # before images are prepared
         import_ray()
         if place.ray_address is not None:
@@ -95,7 +99,11 @@ def _execute(
     """Execute runs and return the records of those not done; ``checked`` is called before the first run starts."""
     matrix, store = selection.matrix, selection.store
     found = preflight(
-        [planned.spec for planned in todo], place.data_dir, screen.show_preparation, images_ready=images_ready
+        [planned.spec for planned in todo],
+        place.data_dir,
+        screen.show_preparation,
+        images_ready=images_ready,
+        same_images=isinstance(matrix.seeds, UntilSettled),
     )
     found.raise_problems(selection.place)
     here = default_workers(len(found.gpus), matrix.threads, place.runs_per_gpu)
@@ -124,12 +132,21 @@ def _execute(
             return execute_runs(runs, executor, context, matrix.timeout, screen)
 
     tuning = [run for run in todo if run.spec.trial is not None]
-    if not tuning:
-        return execute_all(todo)
-    failed = execute_all(tuning)
-    left = _resolve(todo, make_plan(matrix, store), from_scratch=force)
-    screen.set_remaining(len(left))
-    return failed + (execute_all(left) if left else [])
+    failed = execute_all(tuning) if tuning else []
+    left = _resolve(todo, make_plan(matrix, store), from_scratch=force) if tuning else todo
+    while left:
+        screen.set_remaining(len(left))
+        failed += execute_all(left)
+        left = _next_seeds(selection)
+    return failed
+
+
+def _next_seeds(selection: Selection) -> list[PlannedRun]:
+    """Look at what is done, and return the pending runs of the seeds that this adds; none where no rule decides."""
+    if not isinstance(selection.matrix.seeds, UntilSettled):
+        return []
+    looks.update(selection.matrix, selection.store)
+    return [run for run in selection.again().selected if run.state == "pending"]
 
 
 def _resolve(todo: Sequence[PlannedRun], plan: Plan, *, from_scratch: bool) -> list[PlannedRun]:

@@ -86,6 +86,8 @@ def preflight(
     data_dir: Path | None,
     progress: Progress,
     images_ready: Callable[[], None] = lambda: None,
+    *,
+    same_images: bool = False,
 ) -> Preflight:
     """Check every distinct dataset, model and policy of some runs.
 
@@ -97,6 +99,7 @@ def preflight(
         data_dir: value of ``--data-dir``.
         progress: called with (what, done, total).
         images_ready: called when all images are available, before networks are checked.
+        same_images: whether all seeds must have the same test images, which is not so in a cross-validation.
     """
     forkserver.start_importing()
     problems: list[Problem] = []
@@ -109,6 +112,9 @@ def preflight(
         except UserError as error:
             problems.append(Problem("datasets", str(error)))
         else:
+            if same_images and data.folds is not None:
+                message = f"{spec.dataset} is evaluated by folds, one for each seed: give a list of seeds"
+                problems.append(Problem("seeds", message))
             classes[key] = data.classes
             groups[data.fingerprint] = data.test_groups
     if not problems:

@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from benchmark.data.catalogue import CATALOGUE, FOLDER
 from benchmark.data.source import DatasetSource
@@ -20,7 +30,7 @@ from benchmark.matrix.input_modes import DEFAULT_MAP, INPUT_MODES, check_map, ne
 from benchmark.matrix.policies import POLICIES, Policy, resolve_stages
 from benchmark.matrix.run_spec import FILE, CellKey, RunSpec, Setup, take_one_channel
 from benchmark.matrix.settings import KeepThumbnails, TrainingSettings
-from benchmark.words import slug
+from benchmark.words import count, slug
 
 WEIGHTS = ("hub", "pypi", "none")
 
@@ -148,6 +158,57 @@ class Exclusion(Frozen):
         return all(getattr(cell, key) in values for key, values in self.named.items())
 
 
+class UntilSettled(tuple[int, ...]):
+    """Seeds 0 to ``at_most - 1``, of which a dataset takes ``at_least``, and then one more until it is settled.
+
+    What settles a dataset: `benchmark.analysis.looks`.
+    """
+
+    at_least: int
+
+    def __new__(cls, at_least: int, at_most: int) -> UntilSettled:
+        """Return the seeds.
+
+        Raises:
+            ValueError: the first look has fewer than three seeds, or it is the last one.
+        """
+        if not FEWEST_SEEDS <= at_least < at_most <= MOST_SEEDS:
+            raise ValueError(f"at_least must be {FEWEST_SEEDS} or more, and at_most above it, at most {MOST_SEEDS}")
+        made = super().__new__(cls, range(at_most))
+        made.at_least = at_least
+        return made
+
+    def __getnewargs__(self) -> tuple[int, int]:
+        """Return what makes it, for a copy and for another process."""
+        return self.at_least, len(self)
+
+    @property
+    def rule(self) -> dict[str, int | str]:
+        """As written in a matrix."""
+        return {"at_least": self.at_least, "at_most": len(self), "until": "settled"}
+
+
+FEWEST_SEEDS, MOST_SEEDS = 3, 100
+"""Seeds of the first look, at least, and of the last one, at most."""
+
+
+def _read_seeds(value: Any, read_list: ValidatorFunctionWrapHandler) -> Any:
+    if isinstance(value, UntilSettled):
+        return value
+    if not isinstance(value, Mapping):
+        return read_list(value)
+    at_least, at_most = (value.get(key) for key in ("at_least", "at_most"))
+    if {*value} != {"at_least", "at_most", "until"} or type(at_least) is not int or type(at_most) is not int:
+        raise ValueError("give a list, or {at_least: 3, at_most: 12, until: settled}")
+    if value["until"] != "settled":
+        raise ValueError(f"until: {value['until']!r} is not accepted; write settled")
+    return UntilSettled(at_least, at_most)
+
+
+def _dump_seeds(seeds: tuple[int, ...]) -> Any:
+    return seeds.rule if isinstance(seeds, UntilSettled) else list(seeds)
+
+
 class NotApplicable(Frozen):
     """A combination in a matrix that does not make sense."""
 
@@ -188,8 +249,10 @@ class Matrix(Frozen):
     """Names of policies, including those of ``own_policies``."""
     exclude: tuple[Exclusion, ...] = ()
     """Cells that are left out. Not part of the id."""
-    seeds: Some[Seed]
-    """Each cell is run once with each seed."""
+    seeds: Annotated[Some[Seed], WrapValidator(_read_seeds), PlainSerializer(_dump_seeds)]
+    """Each cell is run once with each seed. ``{at_least: 3, at_most: 12, until: settled}``: with seeds 0, 1 and 2, and
+    then with one more at a time on datasets of which a question is open ([statistics](statistics.md#sequential-seeds)).
+    """
     tune_seeds: Annotated[tuple[Seed, ...], AfterValidator(distinct)] = ()
     """Seeds of the tuning runs, required to choose among several values of ``training.lr``; must not be in
     ``seeds``."""
@@ -234,6 +297,12 @@ class Matrix(Frozen):
         if isinstance(value, (list, tuple)):
             return [{"name": item} if isinstance(item, str) else item for item in value]
         return value
+
+    @property
+    def number_of_seeds(self) -> str:
+        """In words: ``3 seeds``, or ``3 to 12 seeds`` where a rule decides."""
+        several = count(len(self.seeds), "seed")
+        return f"{self.seeds.at_least} to {several}" if isinstance(self.seeds, UntilSettled) else several
 
     def split_seed_of(self, seed: int) -> int:
         """Return the split seed of the runs with a seed."""
@@ -332,6 +401,11 @@ class Matrix(Frozen):
         if self.training.policy_lr and self.tune_seeds:
             message = "sets a policy's rate, so there is nothing to choose. Remove it or tune_seeds"
             raise MisplacedValueError(f"training.policy_lr {message}", "training.policy_lr", "tune_seeds")
+        if isinstance(self.seeds, UntilSettled):
+            for key, taken in (("evaluation", self.evaluation == "folds"), ("split_seed", self.split_seed == "seed")):
+                if taken:
+                    message = f"{getattr(self, key)} needs a list of seeds: until: settled is for equal test images"
+                    raise MisplacedValueError(f"{key}: {message}", key, "seeds")
         if both := sorted(set(self.seeds) & set(self.tune_seeds)):
             message = f"{both[0]} is also in seeds: a rate chosen on reported runs looks better than it is"
             raise MisplacedValueError(f"tune_seeds: {message}", "tune_seeds", "seeds")

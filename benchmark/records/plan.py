@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from benchmark.matrix.matrix import Matrix
+from benchmark.matrix.matrix import Matrix, UntilSettled
 from benchmark.matrix.run_spec import RunSpec
 from benchmark.matrix.tuning import candidates, group, tuning_runs
+from benchmark.records import looks
 from benchmark.records.choice import Choice, choose
 from benchmark.records.record import DoneRun, Failure, FinishedRun, RunRecord, TunedRun
 from benchmark.records.store import DamagedRecord, StaleRecord, Store
@@ -79,8 +80,11 @@ def count_states(runs: Iterable[PlannedRun]) -> dict[State, int]:
     return {state: counted[state] for state in STATES if counted[state]}
 
 
-def make_plan(matrix: Matrix, store: Store) -> Plan:
+def make_plan(matrix: Matrix, store: Store, looked: looks.Looks | None = None) -> Plan:
     """Compare the runs of a matrix with the records on disk.
+
+    Where a rule decides on seeds, the runs are those of the seeds that each dataset takes after the looks at it, by
+    default those on disk.
 
     A record made under another PROTOCOL_VERSION is stale. So is a done record whose dataset fingerprint differs from
     the fingerprint in the newest done record of the same dataset, because one table cannot contain both.
@@ -122,6 +126,9 @@ def make_plan(matrix: Matrix, store: Store) -> Plan:
             runs.append(planned(row[matrix.training.lr.index(lr)]))
             asked.add(runs[-1].spec.id)
     foreign = tuple(sorted((records.keys() | of_another_protocol) - asked))
+    if isinstance(matrix.seeds, UntilSettled):
+        taken = looks.seeds_of(matrix, matrix.seeds, looks.read(store.folder) if looked is None else looked)
+        runs = [run for run in runs if run.spec.seed in taken[run.spec.dataset]]
     return Plan(tuple(runs), damaged, foreign, tuning, tuple(choices.values()))
 
 

@@ -23,6 +23,7 @@ class Selection:
 
     Attributes:
         selected: tuning runs that the selected runs wait for, then the runs that the selectors name.
+        only: the selectors, ``KEY=VALUE``.
         source: file of the matrix, or None if this command did not read it.
         overrides: ``KEY=VALUE``, as given to ``--set``.
         left_out: values removed from the matrix because the settings contradict them and no selector names them, with
@@ -33,6 +34,7 @@ class Selection:
     store: Store
     plan: Plan
     selected: tuple[PlannedRun, ...]
+    only: tuple[str, ...] = ()
     source: Path | None = None
     overrides: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -62,8 +64,12 @@ class Selection:
         Raises:
             UserError: a selector is wrong, or no run matches.
         """
-        plan = make_plan(matrix, self.store)
-        return replace(self, matrix=matrix, plan=plan, selected=_filter(plan, only or ()))
+        plan, only = make_plan(matrix, self.store), tuple(only or ())
+        return replace(self, matrix=matrix, plan=plan, selected=_filter(plan, only), only=only)
+
+    def again(self) -> Selection:
+        """Compare the matrix with the records that are on disk now."""
+        return self.with_matrix(self.matrix, self.only)
 
 
 def select(
@@ -91,7 +97,7 @@ def select_runs(matrix: Matrix, only: Sequence[str], results: Path, *, verify: b
     identified = identify_weights(identify_folders(matrix, verify=verify), verify=verify)
     store = Store(results / identified.name)
     plan = make_plan(identified, store)
-    return Selection(identified, store, plan, _filter(plan, only))
+    return Selection(identified, store, plan, _filter(plan, only), tuple(only))
 
 
 def _value(run: PlannedRun, key: str) -> str:

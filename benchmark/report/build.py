@@ -16,10 +16,13 @@ from tabulate import tabulate
 from benchmark.analysis import frames
 from benchmark.analysis.differences import differences, measure_headlines
 from benchmark.analysis.floor import Floor, best_floor
+from benchmark.analysis.looks import take
 from benchmark.analysis.published import load_sources
 from benchmark.analysis.results import Results
 from benchmark.files import write_atomically
 from benchmark.matrix.file import experiments_folder
+from benchmark.matrix.matrix import UntilSettled
+from benchmark.records import looks as looks_file
 from benchmark.report import page, tables
 from benchmark.report.figures import charts, images
 from benchmark.report.figures.picture import Picture
@@ -68,6 +71,8 @@ def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture
         "floor.csv": tables.csv(frames.floor(results)),
         "table.tex": tables.latex(results),
     }
+    if isinstance(results.matrix.seeds, UntilSettled):
+        texts[looks_file.FILE] = looks_file.encode(take(results)).decode()
     if results.plan.choices:
         texts["tuning.csv"] = tables.csv(frames.tuning(results.plan))
     return {name: text.encode() for name, text in texts.items()}, figures

@@ -164,7 +164,7 @@ def latex(results: Results) -> str:
         body = body.replace(sign, command)
     body = _BEST.sub(r"\\textbf{\1}", body)
     caption = (
-        f"Test accuracy in percent, mean over {count(len(results.matrix.seeds), 'seed')} and 95 \\% interval for "
+        f"Test accuracy in percent, mean over {results.matrix.number_of_seeds} and 95 \\% interval for "
         "crossed random seeds and test images. Bold: highest mean of the dataset. "
         f"Matrix {results.matrix.name}: {count(len(results.plan.runs), 'run')}, {ledger(results)}."
     ).replace("_", r"\_")

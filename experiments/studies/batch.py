@@ -137,13 +137,18 @@ def inverse_trigamma(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Estimates:
-    """Means with their intervals; arrays of the shape (simulations, comparisons)."""
+    """Means with their intervals; arrays of the shape (simulations, comparisons).
+
+    Attributes:
+        per_run: the part of the variance that shrinks with the number of seeds, for one seed; without folds alone.
+    """
 
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
     error: np.ndarray
     df: np.ndarray
+    per_run: np.ndarray | None = None
 
     @property
     def half_width(self) -> np.ndarray:
@@ -163,13 +168,13 @@ def estimates(
         contrasts: coefficients, shape (comparisons, cells).
     """
     number, seeds = len(contrasts), right.shape[2]
-    mean, variance, df = _variances(right, layout, kinds, np.vstack([contrasts, np.eye(right.shape[1])]))
+    mean, variance, df, per_run = _variances(right, layout, kinds, np.vstack([contrasts, np.eye(right.shape[1])]))
     t, units = special.stdtrit(df, 0.975), layout.units * _folds(right, layout)
     half = t[:, :number] * np.sqrt(variance[:, :number])
     informative = _count_informative(np.einsum("kc,bcsi->bksi", contrasts, right), layout)
     half = np.maximum(half, np.where(informative < FEW_IMAGES, RULE_OF_THREE / units, 0.0))
     d = mean[:, :number]
-    compared = Estimates(d, d - half, d + half, half / t[:, :number], df[:, :number])
+    compared = Estimates(d, d - half, d + half, half / t[:, :number], df[:, :number], per_run[:, :number])
     p, t, variance = mean[:, number:], t[:, number:], variance[:, number:]
     n = ratio(p * (1 - p), variance, np.inf)
     few = (np.minimum(_count_informative(1 - right, layout), _count_informative(right, layout)) < FEW_IMAGES) & (
@@ -195,8 +200,8 @@ def _count_informative(values: np.ndarray, layout: Layout) -> np.ndarray:
 
 def _variances(
     right: np.ndarray, layout: Layout, kinds: np.ndarray, contrasts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return means, their variances and degrees of freedom."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return means, their variances and degrees of freedom, and what more seeds make smaller, for one seed."""
     seeds, images = right.shape[2:]
     of_seed = right.mean(axis=3)
     residual, residual_df = _residual(right, layout)
@@ -227,7 +232,7 @@ def _variances(
     squares = images_variance**2 / images_df + overlap**2 * (of_runs**2 / runs_df + below_residual)
     df = np.maximum(ratio(variance**2, squares, images_df), np.minimum(images_df, runs_df))
     mean = of_seed.mean(axis=2) @ contrasts.T
-    return mean, variance, np.where(excess > 0, df, images_df)
+    return mean, variance, np.where(excess > 0, df, images_df), excess + of_residual
 
 
 def _residual(right: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray]:

@@ -193,9 +193,9 @@ class Verdicts:
 def verdicts(report: Report, seeds: int, layout: Layout, simulations: int) -> Verdicts:
     """Simulate reports of three questions and judge their rows with `benchmark.analysis.differences.judge_in_order`."""
     random = np.random.default_rng([5, seeds, len(layout.labels), report.datasets])
-    names, contrasts = _rows()
+    names, contrasts = rows_of_a_dataset()
     base, counts = World(EIGHT[:6], spread=0.3, scratch=1.5), np.zeros(3)
-    mu = _mu_of(base, report, layout)
+    mu = mu_of(base, report, layout)
     for number in _batches(simulations, 6 * seeds * len(layout.labels)):
         sets = []
         for _ in range(report.datasets):
@@ -211,7 +211,7 @@ Row = tuple[str, str, str, bool]
 """Question, comparison, place, headline."""
 
 
-def _rows() -> tuple[list[Row], np.ndarray]:
+def rows_of_a_dataset() -> tuple[list[Row], np.ndarray]:
     """Return the rows of one dataset and their coefficients of the cells (policy by policy, each in both modes)."""
     cell = {(mode, policy): 2 * p + m for p, policy in enumerate(POLICIES) for m, mode in enumerate(MODES)}
     rows: list[tuple[Row, list[tuple[tuple[str, str], tuple[str, str]]]]] = []
@@ -234,7 +234,7 @@ def _rows() -> tuple[list[Row], np.ndarray]:
     return [row for row, _ in rows], coefficients
 
 
-def _mu_of(base: World, report: Report, layout: Layout) -> tuple[float, ...]:
+def mu_of(base: World, report: Report, layout: Layout) -> tuple[float, ...]:
     """Return the cells' mu at which their accuracies differ as the report says, whatever the runs' sd."""
     scale = np.sqrt(1 + base.image**2 + base.own_image**2 + base.run_class**2 + base.run**2)
     share = np.bincount(layout.labels) / len(layout.labels)

@@ -98,3 +98,13 @@ def test_where_the_images_alone_leave_too_much_no_number_of_seeds_tells() -> Non
     of_images, allowed = 0.02**2 - 0.0001 / 5, (0.01 / (stats.norm.ppf(0.95) + stats.norm.ppf(0.9))) ** 2
     assert found == (None, math.ceil(200 * of_images / (allowed / 2)))
     assert estimate_need(interval(0.0, 0.02), 0.01) is None
+
+
+def test_where_images_decide_less_than_half_it_is_seeds_that_tell_however_many() -> None:
+    assert estimate_need(with_parts(math.sqrt(0.05 / 5), 0.05), 0.01) == (4282, None)
+
+
+def test_seeds_that_cancel_out_on_every_image_leave_no_error_and_no_crash() -> None:
+    none, some = interval(0.0, 0.0), interval(0.02, 0.0)
+    assert (p_value(none), p_value(some)) == (1.0, 0.0)
+    assert (equivalence_p_value(none, 0.01), equivalence_p_value(some, 0.01)) == (0.0, 1.0)

@@ -75,6 +75,16 @@ def test_intervals_of_many_simulations_at_once_are_those_of_the_package(case: in
                 np.testing.assert_allclose(getattr(own, name)[k], expected, rtol=1e-11, atol=1e-12)
 
 
+def test_what_more_seeds_make_smaller_is_that_of_the_package() -> None:
+    right = (np.random.default_rng(2).normal(size=(3, 6, 4, 60)) + 0.5 > 0).astype(np.float64)
+    layout, kinds, contrasts = batch.Layout(np.repeat([0, 1], 30)), np.zeros(6, dtype=np.int64), comparisons(6)
+    found = batch.estimates(right, layout, kinds, contrasts)[0]
+    assert found.per_run is not None
+    for k in range(3):
+        wanted = [interval.per_run or 0.0 for interval in package(right[k], layout, kinds, contrasts)[0]]
+        np.testing.assert_allclose(found.per_run[k], wanted, rtol=1e-11)
+
+
 def test_moderated_intervals_of_three_seeds_hold_the_truth_and_are_a_quarter_narrower() -> None:
     found = coverage(WORLDS["runs vary differently"], 3, images(372), 300)
     assert found.holds >= 0.93

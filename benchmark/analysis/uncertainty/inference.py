@@ -22,7 +22,7 @@ def p_value(interval: Interval) -> float | None:
     error = interval.standard_error
     if error is None or not interval.carries_a_verdict:
         return None
-    return float(2 * special.stdtr(interval.df, -abs(interval.mean) / error))
+    return float(2 * special.stdtr(interval.df, -_ratio(abs(interval.mean), error)))
 
 
 def smallest_visible(interval: Interval) -> float | None:
@@ -46,7 +46,12 @@ def equivalence_p_value(interval: Interval, margin: float) -> float | None:
     error = interval.standard_error
     if error is None or not interval.carries_a_verdict:
         return None
-    return float(special.stdtr(interval.df, (abs(interval.mean) - margin) / error))
+    return float(special.stdtr(interval.df, _ratio(abs(interval.mean) - margin, error)))
+
+
+def _ratio(value: float, error: float) -> float:
+    """Return a mean in standard errors; without any, seeds cancel out on every image."""
+    return value / error if error else math.copysign(math.inf, value) if value else 0.0
 
 
 def is_equivalent(interval: Interval, margin: float) -> bool:
@@ -63,7 +68,7 @@ class Need(NamedTuple):
 
 
 MOST_SEEDS = 1000
-"""Number of seeds beyond which it takes more test images instead."""
+"""Number of seeds beyond which it takes more test images instead, unless these decide less than half."""
 
 
 def estimate_need(interval: Interval, margin: float, level: float = SIGNIFICANCE) -> Need | None:
@@ -91,8 +96,10 @@ def estimate_need(interval: Interval, margin: float, level: float = SIGNIFICANCE
     )
     allowed = (shown if abs(interval.mean) > margin else equivalent) ** 2
     of_images = max(error**2 - interval.per_run / interval.seeds, 0.0)
-    if of_images < allowed and (seeds := math.ceil(interval.per_run / (allowed - of_images))) <= MOST_SEEDS:
-        return Need(max(seeds, 1), None)
+    if of_images < allowed:
+        seeds = math.ceil(interval.per_run / (allowed - of_images))
+        if seeds <= MOST_SEEDS or of_images <= allowed / 2:  # more images would leave the seeds' half as it is
+            return Need(max(seeds, 1), None)
     return Need(None, math.ceil(interval.images * of_images / (allowed / 2)))
 
 

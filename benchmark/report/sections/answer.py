@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from benchmark.analysis.differences import QUESTIONS, Difference, Family
+from benchmark.analysis.looks import take
 from benchmark.analysis.results import Results
 from benchmark.analysis.uncertainty.inference import SIGNIFICANCE, estimate_need
 from benchmark.analysis.uncertainty.interval import SEEDS_FOR_A_VERDICT
 from benchmark.data.catalogue import CATALOGUE
+from benchmark.matrix.matrix import UntilSettled
 from benchmark.matrix.run_spec import Setup
 from benchmark.report.tables import cell_in_words, place_in_words
 from benchmark.report.text import escape, margin_in_words, points_with_interval, with_interval
@@ -173,16 +175,35 @@ def details(results: Results, found: Sequence[Difference]) -> str:
             lines.append(f"- **{QUESTIONS[family]}** {' '.join(sentences)}")
     if len(said := _cautions(results)) > 1:
         lines += [f"- {text}" for text in said]
+    below = "what answers a question is judged first, and rows below it only where it has a verdict (else *not judged*)"
+    if isinstance(results.matrix.seeds, UntilSettled):
+        lines.append(_seeds_taken(results, results.matrix.seeds))
+        below = "and what answers a question alone is judged (else *not judged*), over all looks together"
     lines.append(
         "- Differences are percent points of test accuracy ± half-width of the 95 % interval. At most 5 % of such "
-        "reports have a wrong verdict on any question: the questions share that equally, what answers a question is "
-        "judged first, and rows below it only where it has a verdict (else *not judged*). *Inconclusive* does not mean "
-        "that the two are equal: the difference may be as large as the interval's ends. Seeds, or test images, *would "
-        "tell* that show such a difference, or equivalence if it is within the margin, in 80 % of repetitions. "
-        f"Below {SEEDS_FOR_A_VERDICT} seeds no verdict is given. The highest of several means is biased upwards; use "
-        "the paired differences to compare cells."
+        f"reports have a wrong verdict on any question: the questions share that equally, {below}. *Inconclusive* does "
+        "not mean that the two are equal: the difference may be as large as the interval's ends. Seeds, or test "
+        "images, *would tell* that show such a difference, or equivalence if it is within the margin, in 80 % of "
+        f"repetitions. Below {SEEDS_FOR_A_VERDICT} seeds no verdict is given. The highest of several means is biased "
+        "upwards; use the paired differences to compare cells."
     )
     return "\n".join(lines)
+
+
+def _seeds_taken(results: Results, seeds: UntilSettled) -> str:
+    """Return how many seeds each dataset took, and the rule, Markdown."""
+    taken = []
+    for dataset, looks in take(results).items():
+        state = "settled" if looks[-1].is_settled else "open"
+        taken.append(f"{escape(dataset)} is {state} after {count(looks[-1].seeds, 'seed')}")
+    return (
+        f"- Each dataset takes {seeds.at_least} seeds, and one more at a time, at most {len(seeds)}, until each of its "
+        "questions has a verdict or is unlikely to get one from so many: "
+        f"{listed(taken) or 'none has been looked at'}. Every look is in [looks.json](looks.json). Looks share the "
+        "probability of error by the spending function of Lan and DeMets (1983) of O'Brien and Fleming's type; an "
+        "interval whose verdict ended the seeds is adjusted as by Emerson and Fleming (1990). There is no mean over "
+        "datasets, whose numbers of seeds differ."
+    )
 
 
 def _by_comparison(question: Family, found: Sequence[Difference], results: Results) -> dict[str, dict[str, list[str]]]:

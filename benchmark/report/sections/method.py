@@ -14,7 +14,7 @@ from benchmark.data.value_range import in_words
 from benchmark.environment import CHOOSE_INSTRUCTIONS
 from benchmark.matrix.augmentations import Step, describe
 from benchmark.matrix.input_modes import INPUT_MODES
-from benchmark.matrix.matrix import Matrix
+from benchmark.matrix.matrix import Matrix, UntilSettled
 from benchmark.matrix.run_spec import CONTENT
 from benchmark.matrix.settings import FEWEST_FOR_ACCURACY, ChooseBy, EarlyStopping
 from benchmark.records.record import DoneRun, Environment
@@ -145,7 +145,7 @@ def _here(results: Results) -> dict[str, str]:
         "epochs_of_a_run": str(max(sum(stage.epochs for stage in each) for each in stages)),
         "lr_after_the_head": ", ".join(f"{rate:g}" for rate in sorted(rates)),
         "weights": _weights(matrix.weights),
-        "seeds": _text(matrix.seeds),
+        "seeds": _seeds(matrix.seeds),
         "tune_seeds": _text(matrix.tune_seeds),
         "split_seed": "each run's own" if matrix.split_seed == "seed" else str(matrix.split_seed),
         "evaluation": _EVALUATION[matrix.evaluation],
@@ -153,6 +153,12 @@ def _here(results: Results) -> dict[str, str]:
         "on_leak": matrix.on_leak,
         "threads": str(matrix.threads),
     }
+
+
+def _seeds(seeds: tuple[int, ...]) -> str:
+    if isinstance(seeds, UntilSettled):
+        return f"{seeds.at_least}, then one more at a time until the dataset is settled, at most {len(seeds)}"
+    return _text(seeds)
 
 
 def _weights(source: str) -> str:
