@@ -184,7 +184,7 @@ class UntilSettled(tuple[int, ...]):
 
     @property
     def rule(self) -> dict[str, int | str]:
-        """As written in a matrix."""
+        """The rule as a matrix file has it."""
         return {"at_least": self.at_least, "at_most": len(self), "until": "settled"}
 
 

@@ -80,7 +80,7 @@ def read(folder: Path) -> Looks:
     except (OSError, ValidationError) as error:
         problem = str(error).splitlines()[0]
         raise UserError(
-            f"{path}: cannot be read ({problem}). Delete it: `run` makes it anew from the records."
+            f"{path}: cannot be read ({problem}). Delete it: `run` computes it again from the records."
         ) from None
 
 

@@ -141,7 +141,7 @@ def test_the_report_says_the_rule_and_the_seeds_and_its_check_finds_a_changed_lo
 
 def test_damaged_looks_are_one_message_that_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / looks_file.FILE).write_text('{"beans": [{"seeds": "three"}]}')
-    with pytest.raises(UserError, match=r"looks\.json: cannot be read .* Delete it: `run` makes it anew"):
+    with pytest.raises(UserError, match=r"looks\.json: cannot be read .* Delete it: `run` computes it again"):
         looks_file.read(tmp_path)
 
 

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from benchmark.analysis.uncertainty.interval import Interval
-from benchmark.analysis.uncertainty.sequential import Look, critical_values, spent
+from benchmark.analysis.uncertainty.sequential import Look, critical_values, spending
 
 POINT = 0.01
 
@@ -46,7 +46,7 @@ def test_critical_values_are_those_of_other_programs(
 
 
 def test_one_look_has_the_level_of_a_fixed_number_of_seeds() -> None:
-    assert spent(0.03, 1.0) == pytest.approx(0.03)
+    assert spending(0.03, 1.0) == pytest.approx(0.03)
     assert critical_values((7.0,), 0.03) == pytest.approx((NormalDist().inv_cdf(0.97),))
 
 

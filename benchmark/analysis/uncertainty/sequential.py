@@ -38,7 +38,7 @@ WIDEST = 8.0
 """Standard deviations beyond which a density is left out."""
 
 
-def spent(level: float, share: float) -> float:
+def spending(level: float, share: float) -> float:
     """Return what a one-sided test of a level has spent of it at a share of the information (0..1)."""
     return float(2 * special.ndtr(-_z(1 - level / 2) / math.sqrt(share)))
 
@@ -49,13 +49,13 @@ def _z(quantile: float) -> float:
 
 @dataclass(frozen=True)
 class _Density:
-    """Density of the score (estimate times information) after a look, of comparisons that go on.
+    """Density of the score (estimate times information) after a look, for comparisons that take another seed.
 
     Attributes:
-        information: of the look.
-        scores: at which the density is known, shape (nodes,).
-        mass: density times the width that a score stands for, same shape, where the true difference is ``drift``.
-        drift: see there.
+        information: information at the look.
+        scores: nodes at which the density is known, shape (nodes,).
+        mass: density times the width around each node, same shape.
+        drift: true difference for which the density holds.
     """
 
     information: float
@@ -63,13 +63,13 @@ class _Density:
     mass: np.ndarray
     drift: float
 
-    def above(self, score: float, information: float, drift: float) -> float:
+    def share_above(self, score: float, information: float, drift: float) -> float:
         """Return the probability of a score of at least this much at the next look, for a true difference."""
         step, other = information - self.information, drift - self.drift
         tilt = np.exp(other * self.scores - (drift**2 - self.drift**2) * self.information / 2)
         return float((self.mass * tilt) @ special.ndtr((self.scores + drift * step - score) / math.sqrt(step)))
 
-    def then(self, information: float, going_on: Sequence[tuple[float, float]], step: float) -> _Density:
+    def advance(self, information: float, going_on: Sequence[tuple[float, float]], step: float) -> _Density:
         """Return the density at the next look within intervals of scores; ``step`` is the information after that."""
         added, centre, widest = (
             information - self.information,
@@ -90,11 +90,11 @@ class _Density:
         return _Density(information, at, np.concatenate(widths) * (kernel @ self.mass), self.drift)
 
 
-def _start(drift: float = 0.0) -> _Density:
+def _begin(drift: float = 0.0) -> _Density:
     return _Density(0.0, np.zeros(1), np.ones(1), drift)
 
 
-def _steps(information: Sequence[float]) -> list[tuple[int, float, float]]:
+def _list_looks(information: Sequence[float]) -> list[tuple[int, float, float]]:
     """Return the looks that add at least `LEAST`, each with its information and what the next one adds.
 
     The last of them is taken to have all of the information.
@@ -107,12 +107,12 @@ def _steps(information: Sequence[float]) -> list[tuple[int, float, float]]:
     return [(number, at, after - at) for number, at, after in zip(numbers, own, [*own[1:], 2 * own[-1]], strict=True)]
 
 
-def _where(density: _Density, information: float, share: float) -> float:
-    """Return the critical value above which a share of the comparisons that go on is at the next look."""
+def _find_critical_value(density: _Density, information: float, share: float) -> float:
+    """Return the critical value that a share of the open comparisons exceeds at the next look."""
     root = math.sqrt(information)
 
     def excess(z: float) -> float:
-        return density.above(z * root, information, 0.0) - share
+        return density.share_above(z * root, information, 0.0) - share
 
     return float(optimize.brentq(excess, -WIDEST, 2 * WIDEST, xtol=1e-9))
 
@@ -124,20 +124,20 @@ def critical_values(information: tuple[float, ...], level: float) -> tuple[float
     A look that adds next to nothing sees what the one before it saw, and has its critical value.
 
     Args:
-        information: of each look, ascending.
-        level: of the test, all looks together.
+        information: information at each look, ascending.
+        level: level of the test, all looks together.
     """
     found = [math.inf] * len(information)
-    density, used = _start(), 0.0
-    for number, own, step in _steps(information):
-        now, root = spent(level, own / information[-1]), math.sqrt(own)
+    density, used = _begin(), 0.0
+    for number, own, step in _list_looks(information):
+        now, root = spending(level, own / information[-1]), math.sqrt(own)
         missing = now - used
 
         if missing > 1e-14:
-            found[number] = _where(density, own, missing)
+            found[number] = _find_critical_value(density, own, missing)
         used = now
-        density = density.then(own, [(-math.inf, found[number] * root)], step)
-    taken = [number for number, _, _ in _steps(information)]
+        density = density.advance(own, [(-math.inf, found[number] * root)], step)
+    taken = [number for number, _, _ in _list_looks(information)]
     return tuple(found[max(kept for kept in taken if kept <= number)] for number in range(len(information)))
 
 
@@ -145,12 +145,12 @@ def critical_values(information: tuple[float, ...], level: float) -> tuple[float
 class Look:
     """A comparison after some seeds, judged together with its earlier and later looks.
 
-    Every look is judged from its own seeds alone: their estimated variances stand for those of all looks.
+    A look uses its own seeds alone: the variances estimated from them stand for those of all looks.
 
     Attributes:
-        interval: as of fixed seeds.
-        margin: of equivalence, shares.
-        level: probability of error of no difference, and of a difference of the margin, each over all looks.
+        interval: interval as for a fixed number of seeds.
+        margin: margin of equivalence, shares.
+        level: probability of a wrong difference over all looks, and of wrong equivalence.
         first: seeds of the first look.
         last: seeds of the last look.
     """
@@ -171,14 +171,14 @@ class Look:
 
     @cached_property
     def information(self) -> tuple[float, ...]:
-        """Of each look."""
+        """Information at each look."""
         variance = (self.interval.standard_error or 0.0) ** 2
         of_images = variance - self.per_run / self.interval.seeds
         return tuple(1 / (of_images + self.per_run / seeds) for seeds in range(self.first, self.last + 1))
 
     @property
     def number(self) -> int:
-        """Of the look, from 0."""
+        """Number of the look, from 0."""
         return self.interval.seeds - self.first
 
     @cached_property
@@ -241,35 +241,35 @@ class Look:
         for wanted, side in ((tail, -1), (1 - tail, 1)):
 
             def excess(z: float, wanted: float = wanted, side: int = side) -> float:
-                return self._at_least(mean, mean + side * z * error) - wanted
+                return self._share_at_least(mean, mean + side * z * error) - wanted
 
             away = max(away, float(optimize.brentq(excess, 0.0, WIDEST, xtol=1e-6)))
         half_width = max(t_quantile(float(special.ndtr(away)), df) * error, interval.half_width or 0.0)
         return replace(interval, low=interval.mean - half_width, high=interval.mean + half_width)
 
     @cached_property
-    def _looks(self) -> list[tuple[_Density, float, float, float]]:
-        """Of each look: the density before it, its information, and the scores of a difference and of equivalence."""
-        found, density = [], _start(abs(self.interval.mean))
+    def _stages(self) -> list[tuple[_Density, float, float, float]]:
+        """For each look, the density before it, its information, and the scores of a difference and of equivalence."""
+        found, density = [], _begin(abs(self.interval.mean))
         difference, equivalence = self._critical
-        for number, own, step in _steps(self.information):
+        for number, own, step in _list_looks(self.information):
             root = math.sqrt(own)
             beyond = difference[number] * root
             within = min(max(self.margin * own - equivalence[number] * root, 0.0), beyond)
             found.append((density, own, beyond, within))
             going_on = [(-beyond, -within), (within, beyond)] if within else [(-beyond, beyond)]
-            density = density.then(own, going_on, step)
+            density = density.advance(own, going_on, step)
         return found
 
-    def _at_least(self, estimate: float, drift: float) -> float:
+    def _share_at_least(self, estimate: float, drift: float) -> float:
         """Return the probability of an estimate at least this large at the end of the looks, for a true difference."""
         share = 0.0
-        for density, own, beyond, within in self._looks:
+        for density, own, beyond, within in self._stages:
             is_last = own == self.information[-1]
             pieces = [(-beyond, beyond)] if is_last else [(-within, within)]
             for low, high in [(-math.inf, -beyond), *pieces, (beyond, math.inf)]:
                 low = max(low, estimate * own)
                 if low < high:
-                    share += density.above(low, own, drift)
-                    share -= density.above(high, own, drift) if high < math.inf else 0.0
+                    share += density.share_above(low, own, drift)
+                    share -= density.share_above(high, own, drift) if high < math.inf else 0.0
         return share
