@@ -26,6 +26,7 @@ def taken(commands: Commands) -> tuple[bytes, set[str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_before_a_look_or_shared_by_two_commands_it_takes_the_seeds_of_one_undisturbed_command(
     tmp_path: Path, cache: Path
 ) -> None:

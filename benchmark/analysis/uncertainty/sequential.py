@@ -25,7 +25,7 @@ from scipy import optimize, special
 from benchmark.analysis.uncertainty.inference import equivalence_p_value, p_value
 from benchmark.analysis.uncertainty.interval import CONFIDENCE, Interval, t_quantile
 
-FUTILE = 0.05
+FUTILE = 0.10
 """Probability of a verdict at the last look, given the seeds that are done, below which no more are taken."""
 
 LEAST = 0.005
