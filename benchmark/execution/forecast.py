@@ -172,7 +172,12 @@ def list_runs(selection: Selection, expected: Forecast) -> list[ListedRun]:
     return rows
 
 
-def run_times(specs: Sequence[RunSpec], done: Iterable[FinishedRun], device: Device) -> dict[str, RunTime]:
+def run_times(
+    specs: Sequence[RunSpec],
+    done: Iterable[FinishedRun],
+    device: Device,
+    reference_rates: Sequence[ReferenceRate] = REFERENCE_RATES,
+) -> dict[str, RunTime]:
     """Return the expected time of each run by its id; runs without a basis are missing.
 
     It is the median of done runs that differ only in the seed, else the median of other done runs, scaled by the number
@@ -183,6 +188,7 @@ def run_times(specs: Sequence[RunSpec], done: Iterable[FinishedRun], device: Dev
         specs: the runs.
         done: records of this matrix or others.
         device: type of the device that executes the runs.
+        reference_rates: rates to take without a done run.
     """
     done = list(done)
     images = _images(specs, done)
@@ -205,7 +211,7 @@ def run_times(specs: Sequence[RunSpec], done: Iterable[FinishedRun], device: Dev
         if any_pace:
             return RunTime(median(any_pace) * work, "scaled from done runs of another network or device")
         network = spec.model.partition(".")[0]
-        rates = [rate for rate in REFERENCE_RATES if (rate.network, rate.device) == (network, device)]
+        rates = [rate for rate in reference_rates if (rate.network, rate.device) == (network, device)]
         if not rates:
             return None
         rate = min(rates, key=lambda rate: abs(log(rate.size[0] / spec.input_size)))

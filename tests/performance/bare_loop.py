@@ -7,7 +7,8 @@ from torch import nn
 
 from benchmark.matrix.input_modes import INPUT_MODES
 from benchmark.networks import build
-from benchmark.training.batches import EVALUATION_BATCHES, Normaliser
+from benchmark.training.batches import EVALUATION_BATCHES, Batch, Normaliser
+from benchmark.training.devices import Precision
 from tests.performance import common
 
 
@@ -34,24 +35,33 @@ def main() -> None:
         evaluate(network, batches, options.epochs)
 
 
-def train(network: nn.Module, batches: list[tuple[torch.Tensor, torch.Tensor]], epochs: int) -> None:
+def train(network: nn.Module, batches: list[Batch], epochs: int, precision: Precision = "fp32") -> None:
     """Take AdamW's steps over the batches, so many times."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
+    scaler = torch.amp.GradScaler(enabled=precision == "fp16")
     network.train()
     for _ in range(epochs):
         for images, labels in batches:
-            loss = nn.functional.cross_entropy(network(images), labels)
-            loss.backward()
-            optimizer.step()
+            with autocast(images.device, precision):
+                loss = nn.functional.cross_entropy(network(images), labels)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
             optimizer.zero_grad()
 
 
-def evaluate(network: nn.Module, batches: list[tuple[torch.Tensor, torch.Tensor]], times: int) -> None:
+def evaluate(network: nn.Module, batches: list[Batch], times: int, precision: Precision = "fp32") -> None:
     """Compute the logits of the batches, so many times."""
     network.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(batches[0][0].device, precision):
         for _ in range(times):
             torch.cat([network(images) for images, _ in batches])
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Return the context in which a forward pass has a precision."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision != "fp32")
 
 
 if __name__ == "__main__":

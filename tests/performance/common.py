@@ -54,22 +54,35 @@ def spec(mode: str, epochs: int, others: Sequence[str] = ()) -> RunSpec:
     return only
 
 
+def matrix_command(
+    data_dir: Path | None, folder: Path | str, values: Sequence[str], options: Sequence[object]
+) -> list[str]:
+    """Return the command that executes ``cpu`` with other values, writing to a results folder."""
+    command = [sys.executable, "-m", "benchmark", "run", "--matrix", "cpu", "--name", "measured"]
+    command += ["--results", str(folder), *map(str, options)]
+    if data_dir is not None:
+        command += ["--data-dir", str(data_dir)]
+    return [*command, *(word for value in values for word in ("--set", value))]
+
+
+def records_of(folder: Path | str) -> list[dict[str, Any]]:
+    """Return the records of that command in the order in which they were written."""
+    files = sorted(Path(folder).glob("measured/records/*.json"), key=lambda file: file.stat().st_mtime_ns)
+    return [json.loads(file.read_text()) for file in files]
+
+
 def run_matrix(
     data_dir: Path, folder: Path | str, values: Sequence[str], *options: object, **variables: str
 ) -> tuple[float, list[dict[str, Any]]]:
     """Execute ``cpu`` with other values by ``python -m benchmark run``, writing to a results folder.
 
     Returns:
-        The command's seconds, and the records in the order in which they were written.
+        The command's seconds, and `records_of` the folder.
     """
-    command = [sys.executable, "-m", "benchmark", "run", "--matrix", "cpu", "--name", "measured"]
-    command += ["--data-dir", str(data_dir), "--results", str(folder), *map(str, options)]
-    command += [word for value in values for word in ("--set", value)]
+    command = matrix_command(data_dir, folder, values, options)
     started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **variables})
-    seconds = time.perf_counter() - started
-    files = sorted(Path(folder).glob("measured/records/*.json"), key=lambda file: file.stat().st_mtime_ns)
-    return seconds, [json.loads(file.read_text()) for file in files]
+    return time.perf_counter() - started, records_of(folder)
 
 
 def opened(run: RunSpec, data_dir: Path) -> PreparedDataset:

@@ -33,14 +33,14 @@ def tiny(runs: int) -> list[RunSpec]:
     return list(expand(Matrix.model_validate({**TINY, "input_modes": ["grey-1ch"], "seeds": list(range(runs))})))
 
 
-def executed(specs: Sequence[RunSpec], folder: Path) -> tuple[float, list[Outcome]]:
-    """Execute runs one after the other and write their records; return the seconds and the outcomes."""
+def executed(specs: Sequence[RunSpec], folder: Path, workers: int = 1) -> tuple[float, list[Outcome]]:
+    """Execute runs, so many at a time, and write their records; return the seconds and the outcomes."""
     store = Store(folder)
     left = iter(specs)
     context = RunContext(data_dir=None, weights_folder=folder / "weights", checkpoints=store.checkpoints)
     began = time.perf_counter()
     outcomes = []
-    for outcome in LocalExecutor(1, list_gpus())(lambda: next(left, None), context, None, lambda event: None):
+    for outcome in LocalExecutor(workers, list_gpus())(lambda: next(left, None), context, None, lambda event: None):
         store.save(outcome.record, outcome.predictions, outcome.exhibits)
         outcomes.append(outcome)
     return time.perf_counter() - began, outcomes
