@@ -97,12 +97,24 @@ def test_what_was_measured_before_the_time_was_over_stays_and_the_rest_is_named(
     assert (second.result, second.state) == ("not done within 1 s", "not measured")
 
 
+def row_of_tests(body: str, folder: Path) -> Row:
+    """Return the first row of a measurement on GPU 2 whose only test has this body."""
+    (folder / "test_it.py").write_text(f"import os\nimport pytest\n\n@pytest.mark.gpu\ndef test_it():\n    {body}\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = gpu: needs one\n")
+    return next(gpu_acceptance.measure(replace(TINY, tests=str(folder)), "2", None, folder))
+
+
 def test_a_failed_test_of_a_gpu_fails_its_part(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text("import pytest\n\n@pytest.mark.gpu\ndef test_it():\n    assert False\n")
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu: needs one\n")
-    scale = replace(TINY, tests=str(tmp_path))
-    row = gpu_acceptance.run_tests(Part(100, {}), scale, on_gpu=True)
+    row = row_of_tests("assert False", tmp_path)
     assert (row.state, row.result.partition(" in ")[0]) == ("failed", "1 failed")
+
+
+def test_one_gpu_is_seen_and_no_daemon_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(gpu_acceptance.PIPES, str(tmp_path))
+    row = row_of_tests(
+        f"assert os.environ['{VISIBLE}'] == '2' and not os.path.exists(os.environ['{gpu_acceptance.PIPES}'])", tmp_path
+    )
+    assert (row.state, row.result.partition(" in ")[0]) == ("measured", "1 passed")
 
 
 def test_a_forecast_is_not_made_without_its_rates() -> None:

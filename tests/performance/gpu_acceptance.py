@@ -50,6 +50,7 @@ from tests.performance import common
 MODES = ("rgb", "grey-3ch", "grey-1ch")
 POLICIES = ("finetune", "finetune-whole", "scratch")
 MPS = "nvidia-cuda-mps-control"
+PIPES = "CUDA_MPS_PIPE_DIRECTORY"
 UNTIL_THE_PIPE_CLOSES = f"""
 {MPS} -f &
 read -r _
@@ -192,12 +193,17 @@ def run_tests(part: Part, scale: Scale, on_gpu: bool) -> Row:
     return Row("tests", "-m gpu", outcome if on_gpu else "needs a GPU", state)
 
 
+def json_lines(printed: str) -> list[dict[str, Any]]:
+    """Return the JSON objects among the lines that a command printed."""
+    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+
+
 def measure_rates(part: Part, scale: Scale, model: str, size: int) -> list[Row]:
     """Measure images per second of a network; one row for training, one for evaluation."""
     options = ["--model", model, "--size", size, "--images", scale.images, "--rounds", scale.rounds]
     cases = {"train": f"training, {model}, {size} px", "evaluate": f"evaluation, {model}, {size} px"}
     try:
-        found = json.loads(part.run(common.module_command("device_rates", *options))[1])
+        (found,) = json_lines(part.run(common.module_command("device_rates", *options))[1])
     except NotMeasuredError as error:
         return [error.row("images/s", case) for case in cases.values()]
     rows = []
@@ -233,7 +239,7 @@ def pack(part: Part, scale: Scale, label: str, variables: Mapping[str, str] | No
         error, printed = None, part.run(common.module_command("packed_runs", *options), variables)[1]
     except NotMeasuredError as raised:
         error, printed = raised, raised.printed
-    found = {line["at_a_time"]: line for line in map(json.loads, printed.splitlines())}
+    found = {line["at_a_time"]: line for line in json_lines(printed)}
     rows = []
     for number in scale.packed:
         case = f"{number} at a time, {label}"
@@ -257,7 +263,7 @@ def mps(folder: Path, gpu: str) -> Iterator[dict[str, str]]:
     Yields:
         The environment variables of its clients. They see its GPU as number 0 (NVIDIA, Multi-Process Service, 4.2.1).
     """
-    own = {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "pipe"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "log")}
+    own = {PIPES: str(folder / "pipe"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "log")}
     for name in own.values():
         Path(name).mkdir()
     with subprocess.Popen(
@@ -344,7 +350,7 @@ def fill_table(part: Part, scale: Scale, data_dir: Path | None, folder: Path, at
 
 def measure(scale: Scale, gpu: str | None, data_dir: Path | None, folder: Path) -> Iterator[Row]:
     """Yield the rows of all parts, one after the other."""
-    variables = {VISIBLE: gpu or ""}
+    variables = {VISIBLE: gpu or "", PIPES: str(folder / "no-mps")}  # so that a user's own daemon has no part in it
 
     def part(name: str) -> Part:
         return Part(scale.seconds[name], variables)
