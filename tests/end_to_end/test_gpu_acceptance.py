@@ -117,6 +117,16 @@ def test_one_gpu_is_seen_and_no_daemon_of_the_user(tmp_path: Path, monkeypatch: 
     assert (row.state, row.result.partition(" in ")[0]) == ("measured", "1 passed")
 
 
+def test_the_forecast_is_of_the_81_runs_of_full_and_halves_with_twice_the_rates() -> None:
+    hours = []
+    for rates in ((500.0, 1500.0), (1000.0, 3000.0)):
+        rows = [Row("images/s", "", "", figures={"harness": rate}) for rate in rates]
+        forecast = gpu_acceptance.forecast_full(rows, gpu_acceptance.FULL)
+        assert forecast.figures["runs"] == 81
+        hours.append(forecast.figures["hours"])
+    assert hours[0] == pytest.approx(2 * hours[1])
+
+
 def test_a_forecast_is_not_made_without_its_rates() -> None:
     row = gpu_acceptance.forecast_full([Row("images/s", "training", "not done within 70 s", "not measured")], TINY)
     assert (row.result, row.state, row.figures) == ("its rates are not measured", "not measured", {})

@@ -232,7 +232,7 @@ def forecast_full(rows: Sequence[Row], scale: Scale) -> Row:
 
 
 def pack(part: Part, scale: Scale, label: str, variables: Mapping[str, str] | None = None) -> list[Row]:
-    """Measure runs per hour with each number of runs at a time."""
+    """Measure runs per hour with each number of runs at a time; every row says what a run is."""
     model, size = scale.rated[-1]
     options = ["--model", model, "--size", size, "--epochs", scale.packed_epochs, "--packed", *scale.packed]
     try:
@@ -242,7 +242,7 @@ def pack(part: Part, scale: Scale, label: str, variables: Mapping[str, str] | No
     found = {line["at_a_time"]: line for line in json_lines(printed)}
     rows = []
     for number in scale.packed:
-        case = f"{number} at a time, {label}"
+        case = f"{number} at a time, {label}; {model}, {size} px, shape-control, {scale.packed_epochs} epochs"
         if number in found:
             per_hour = 3600 * found[number]["runs"] / found[number]["seconds"]
             figures = {**found[number], "per_hour": per_hour}
