@@ -144,17 +144,35 @@ def run_selected(selection: Selection, place: Place, *, force: bool = False, pro
 
 
 def execute(
-    selection: Selection, todo: Sequence[PlannedRun], place: Place, *, force: bool = False, progress: bool = False
+    selection: Selection,
+    todo: Sequence[PlannedRun],
+    place: Place,
+    *,
+    first_table: bool = True,
+    force: bool = False,
+    progress: bool = False,
 ) -> NotDone:
-    """Execute runs of a selection, and compute missing floor rows meanwhile; see `benchmark.execution.matrix_run`."""
+    """Execute runs of a selection, and compute missing floor rows meanwhile; see `benchmark.execution.matrix_run`.
+
+    With ``first_table``, a report is written as soon as the runs on cached features and the floor rows are done.
+    """
     from benchmark.analysis.floor import by_method
     from benchmark.execution import matrix_run
+    from benchmark.execution.interim import Descriptions
     from benchmark.report import build
 
-    def floor_table() -> str:
+    def describe_floor() -> str:
         return build.floor_table(by_method(selection.floor()))
 
-    return matrix_run.execute(selection, todo, place, floor_table=floor_table, force=force, quiet=not progress)
+    def describe_readings() -> str:
+        return build.readings(read_results(selection.matrix, selection.store).loaded)
+
+    def report_first() -> str:
+        results = write_report(selection)
+        return f"\n{results}\npreliminary report: {results.folder / build.REPORT}\n"
+
+    descriptions = Descriptions(describe_floor, describe_readings, report_first if first_table else None)
+    return matrix_run.execute(selection, todo, place, descriptions=descriptions, force=force, quiet=not progress)
 
 
 def write_report(selection: Selection, not_done: NotDone | None = None, *, progress: bool = False) -> Results:

@@ -124,8 +124,10 @@ class _Command:
     def select_sizes(self, sizes: Sizes, only: Sequence[str] | None = None) -> Selection:
         return self.base.with_matrix(with_sizes(self.base.matrix, sizes), only)
 
-    def execute(self, selection: Selection, todo: Sequence[PlannedRun]) -> NotDone:
-        return api.execute(selection, todo, self.place, force=self.request.force, progress=True)
+    def execute(self, selection: Selection, todo: Sequence[PlannedRun], *, first_table: bool) -> NotDone:
+        return api.execute(
+            selection, todo, self.place, first_table=first_table, force=self.request.force, progress=True
+        )
 
     def run(
         self,
@@ -140,10 +142,10 @@ class _Command:
             selection: the runs.
             tried: ids of the runs that this command has executed.
             failed: records of those that are not done.
-            pace: the measured pace, or None.
+            pace: the pace measured after the first recommendation, or None if there was none.
         """
         todo = [run for run in selection.todo(force=self.request.force) if run.spec.id not in tried]
-        not_done = self.execute(selection, todo)
+        not_done = self.execute(selection, todo, first_table=pace is None)
         results = api.write_report(selection, NotDone([*failed, *not_done.runs], not_done.floor), progress=True)
         explain(results)
         recommend(results, "" if self.is_settled else self.more_time(results, pace))
@@ -175,7 +177,7 @@ class _Command:
         modes = {run.spec.input_mode for run in first.selected if run.spec.policy == KEPT}
         heads = [run for run in first.todo(force=self.request.force) if run.spec.policy == KEPT]
         heads = [run for run in heads if not is_repetition(run.spec.input_mode, modes)]
-        not_done = self.execute(first, heads)
+        not_done = self.execute(first, heads, first_table=False)
         results = api.read_results(first.matrix, first.store)
         typer.echo(f"\nFirst recommendation\n{build.recommendation(results.loaded, with_legend=False)}")
         pace = measure_pace(self._samples(), self.place.data_dir)

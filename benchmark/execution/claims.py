@@ -119,14 +119,19 @@ def execute_runs(
     """
     ended: list[RunRecord] = []
     reported = 0
+
+    def report_elsewhere() -> None:
+        for record in runs.finished_elsewhere():
+            ended.append(record)
+            watcher.finished(record, elsewhere=True)
+
     while True:
         with closing(executor(runs.take, context, timeout, watcher.event)) as outcomes:
             for outcome in outcomes:
                 ended.append(runs.settle(outcome))
                 watcher.finished(ended[-1])
-        for record in runs.finished_elsewhere():
-            ended.append(record)
-            watcher.finished(record, elsewhere=True)
+                report_elsewhere()
+        report_elsewhere()
         if not runs.waiting:
             return [record for record in ended if isinstance(record, UnfinishedRun)]
         if runs.waiting != reported:

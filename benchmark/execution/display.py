@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from benchmark.execution.events import EpochDone, Event, Started, Warned
 from benchmark.matrix.run_spec import RunSpec
@@ -29,13 +30,25 @@ def _outcome(record: RunRecord, title: str, elsewhere: bool) -> str:
     )
 
 
+class _Bars(Progress):
+    """Bars with readings above, because those that a terminal has no room for are cut at the bottom."""
+
+    readings = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.readings:
+            yield Text(self.readings, no_wrap=True, overflow="ellipsis")
+        yield from super().get_renderables()
+
+
 class Display:
     """One bar for all runs and one per active run, with epoch, loss, validation accuracy and remaining time.
 
-    Without bars, one line per finished run, with the remaining time at the current pace; if quiet, only warnings.
+    Above the bars, lines with the current readings. Without bars, one line per finished run, with the remaining time at
+    the current pace; if quiet, only warnings.
     """
 
-    def __init__(self, bars: Progress, runs: int, title: Callable[[RunSpec], str], *, quiet: bool) -> None:
+    def __init__(self, bars: _Bars, runs: int, title: Callable[[RunSpec], str], *, quiet: bool) -> None:
         self._bars, self._title, self._quiet = bars, title, quiet
         self._lock = threading.Lock()
         self._total, self._done, self._started = runs, 0, time.monotonic()
@@ -98,10 +111,19 @@ class Display:
         """Print that other processes execute the remaining runs."""
         self._print(f"waiting for {count(runs, 'run')} in other processes")
 
-    def text(self, text: str) -> None:
-        """Print text above the bars; may be called from any thread."""
+    def text(self, text: str, *, err: bool = False) -> None:
+        """Print text above the bars, or with ``err`` a warning; may be called from any thread."""
         with self._lock:
-            self._print(text)
+            self._print(text, err=err)
+
+    @property
+    def has_bars(self) -> bool:
+        """Whether bars are shown, and readings above them."""
+        return not self._bars.disable
+
+    def show_readings(self, lines: str) -> None:
+        """Show lines above the bars instead of those shown before; each is cut at the terminal's width."""
+        self._bars.readings = lines
 
     def _print(self, line: str, *, err: bool = False) -> None:
         if self._quiet and not err:
@@ -128,5 +150,8 @@ def display(runs: int, title: Callable[[RunSpec], str] = str, *, quiet: bool = F
         TextColumn("{task.fields[detail]}", markup=False),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(), disable=quiet or not sys.stdout.isatty()) as bars:
-        yield Display(bars, runs, title, quiet=quiet)
+    with _Bars(*columns, console=Console(), disable=quiet or not sys.stdout.isatty()) as bars:
+        try:
+            yield Display(bars, runs, title, quiet=quiet)
+        finally:
+            bars.readings = ""  # the answer follows, or the readings are out of date

@@ -56,6 +56,11 @@ class FloorRows:
         """Whether any row is not done."""
         return any(each.state != "done" for each in self._planned)
 
+    @property
+    def is_active(self) -> bool:
+        """Whether it computes or saves rows."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start the computation, which reads the datasets' indexes; nothing is saved yet."""
         self._thread.start()

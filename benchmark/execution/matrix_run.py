@@ -8,11 +8,12 @@ from typing import NamedTuple
 from benchmark.analysis import looks
 from benchmark.errors import UserError
 from benchmark.execution.claims import ClaimedRuns, execute_runs
-from benchmark.execution.display import Display, display
+from benchmark.execution.display import display
 from benchmark.execution.executor import Executor
 from benchmark.execution.floor import FloorRows
 from benchmark.execution.forecast import execution_order
 from benchmark.execution.gpus import default_workers
+from benchmark.execution.interim import Descriptions, InterimResults
 from benchmark.execution.local import LocalExecutor
 from benchmark.execution.place import Place
 from benchmark.execution.preflight import preflight
@@ -47,7 +48,7 @@ def execute(
     todo: Sequence[PlannedRun],
     place: Place,
     *,
-    floor_table: Callable[[], str],
+    descriptions: Descriptions,
     force: bool = False,
     quiet: bool = False,
 ) -> NotDone:
@@ -57,7 +58,7 @@ def execute(
         selection: selection that contains the runs.
         todo: the runs.
         place: place of the execution.
-        floor_table: returns the floor rows on disk as text, which is shown when all are done.
+        descriptions: the results on disk as text, for the time of the execution.
         force: whether to start from scratch and ignore checkpoints and floor rows on disk.
         quiet: whether to print only warnings.
 
@@ -76,10 +77,12 @@ def execute(
     with floor, display(len(todo), selection.matrix.title, quiet=quiet) as screen:
 
         def save_floor() -> None:
-            floor.save(lambda: screen.text(floor_table()))
+            floor.save(lambda: screen.text(descriptions.floor_table()))
 
         if todo:
-            return NotDone(_execute(selection, list(todo), place, floor.start, save_floor, screen, force), floor.wait())
+            watcher = InterimResults(screen, descriptions, lambda: floor.is_active)
+            failed = _execute(selection, list(todo), place, floor.start, save_floor, watcher, force)
+            return NotDone(failed, floor.wait())
         _keep_matrix(selection)
         if floor.are_missing:
             floor.start()
@@ -93,11 +96,11 @@ def _execute(
     place: Place,
     images_ready: Callable[[], None],
     checked: Callable[[], None],
-    screen: Display,
+    watcher: InterimResults,
     force: bool,
 ) -> list[RunRecord]:
     """Execute runs and return the records of those not done; ``checked`` is called before the first run starts."""
-    matrix, store = selection.matrix, selection.store
+    matrix, store, screen = selection.matrix, selection.store, watcher.screen
     found = preflight(
         [planned.spec for planned in todo],
         place.data_dir,
@@ -129,11 +132,12 @@ def _execute(
     def execute_all(planned: Sequence[PlannedRun]) -> list[RunRecord]:
         ordered = execution_order(planned, selection.plan.done)
         with ClaimedRuns(store, ordered, from_scratch=force) as runs:
-            return execute_runs(runs, executor, context, matrix.timeout, screen)
+            return execute_runs(runs, executor, context, matrix.timeout, watcher)
 
     tuning = [run for run in todo if run.spec.trial is not None]
     failed = execute_all(tuning) if tuning else []
     left = _resolve(todo, make_plan(matrix, store), from_scratch=force) if tuning else todo
+    watcher.expect_first_table([run.spec for run in left])
     while left:
         screen.set_remaining(len(left))
         failed += execute_all(left)

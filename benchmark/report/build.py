@@ -27,7 +27,7 @@ from benchmark.report import page, tables
 from benchmark.report.figures import charts, images
 from benchmark.report.figures.picture import Picture
 from benchmark.report.markdown import markdown
-from benchmark.report.sections.answer import answer
+from benchmark.report.sections.answer import answer, current_differences
 from benchmark.report.sections.recommendation import NONE, legend, recommend
 from benchmark.report.text import percent, plain
 from benchmark.words import count
@@ -50,6 +50,9 @@ TERMINAL_COLUMNS = 100
 UNBROKEN = "\u00a0±\u00a0"
 """Between a difference and its half-width where lines are broken."""
 
+REPORT = "report.md"
+"""The report in Markdown."""
+
 FACT_COLUMNS = 80
 """Width of the facts of a recommendation on a terminal; their names need the rest."""
 
@@ -65,7 +68,7 @@ def texts_and_pictures(results: Results) -> tuple[dict[str, bytes], list[Picture
     scores = measure_headlines(found, results)
     sources = load_sources(experiments_folder() / "published")
     texts = {
-        "report.md": markdown(results, found, scores, figures, sources),
+        REPORT: markdown(results, found, scores, figures, sources),
         "table.csv": tables.csv(frames.cells(results)),
         "differences.csv": tables.csv(frames.differences(found, scores)),
         "floor.csv": tables.csv(frames.floor(results)),
@@ -198,6 +201,11 @@ def answer_text(results: Results) -> str:
     return _wrapped(plain(answer(results, differences(results))))
 
 
+def readings(results: Results) -> str:
+    """Return the current difference of each question with its interval as plain text, one line per question."""
+    return plain(current_differences(results, differences(results)))
+
+
 def recommendation(results: Results, *, with_legend: bool = True) -> str:
     """Return the report's recommendations as plain text: a sentence and a small table for each dataset."""
     parts = []
@@ -220,7 +228,7 @@ def _page(results: Results, texts: Mapping[str, bytes], figures: Sequence[Pictur
     """Return report.html with the figures' SVG files on disk inserted."""
     drawings = {picture.name: _paths(picture, folder)[1].read_bytes().decode(errors="replace") for picture in figures}
     title = f"Greyscale transfer benchmark: {results.matrix.name}"
-    return page.page(texts["report.md"].decode(), title, drawings).encode()
+    return page.page(texts[REPORT].decode(), title, drawings).encode()
 
 
 def _digests(figures: Sequence[Picture]) -> bytes:

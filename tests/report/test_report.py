@@ -18,6 +18,7 @@ import pytest
 from pyarrow.parquet import write_table
 
 from benchmark.analysis import frames
+from benchmark.analysis.differences import QUESTIONS, differences
 from benchmark.matrix.expand import expand
 from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import CellKey, RunSpec
@@ -25,6 +26,7 @@ from benchmark.records.floor import FloorStore, floor_specs
 from benchmark.records.store import Store
 from benchmark.report import build
 from benchmark.report.figures.charts import slug
+from benchmark.report.text import points_with_interval
 from tests import factories
 
 MATRIX = factories.grid(datasets=["beans", "elpv"])
@@ -273,8 +275,33 @@ def test_missing_failed_and_stale_runs_are_counted_named_and_lower_n(tmp_path: P
     assert "failed, ValueError: a \\| reason" in made
     assert "(n=1)" in made
     assert "(n=2)" in made
-    assert "3 of 6 runs are not done" in made
+    assert "## The answer\n\n**Preliminary:** 3 of 6 runs are done.\n" in made
     assert "inconclusive" not in made.partition("*Inconclusive*")[0]
+
+
+def test_a_report_whose_runs_were_all_tried_is_incomplete_and_one_whose_runs_are_all_done_is_unmarked(
+    tmp_path: Path, small: Store
+) -> None:
+    failing = expand(SMALL)[0]
+    store = factories.fill(tmp_path / "failed", SMALL, factories.latent(), keep=lambda spec: spec != failing)
+    store.save(factories.failed(failing))
+    made = factories.texts(SMALL, store)["report.md"]
+    assert "## The answer\n\n**Incomplete:** 5 of 6 runs are done.\n\n**Grey on three" in made
+    assert "## The answer\n\n**Grey on three" in factories.texts(SMALL, small)["report.md"]
+
+
+def test_readings_are_a_line_per_question_with_the_differences_and_seeds_of_the_report(filled: Store) -> None:
+    results = factories.results_of(MATRIX, filled)
+    channels = next(row for row in differences(results) if row.pooled and row.contrast.family == "channels")
+    assert channels.interval is not None
+    lines = build.readings(results).splitlines()
+    assert [line.partition("?")[0] + "?" for line in lines] == list(QUESTIONS.values())[:4]
+    points = points_with_interval(channels.interval)
+    assert (
+        "Grey on three channels or on one? "
+        f"grey-3ch − grey-1ch {points} points on the mean of 2 datasets ({len(channels.seeds)} seeds)"
+    ) in lines
+    assert build.readings(factories.results_of(MATRIX, Store(filled.folder / "nothing"))) == ""
 
 
 def test_a_damaged_record_is_named_on_top_and_left_out(small: Store) -> None:

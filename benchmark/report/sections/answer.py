@@ -13,6 +13,7 @@ from benchmark.analysis.uncertainty.interval import SEEDS_FOR_A_VERDICT
 from benchmark.data.catalogue import CATALOGUE
 from benchmark.matrix.matrix import UntilSettled
 from benchmark.matrix.run_spec import Setup
+from benchmark.records.plan import FAILURES
 from benchmark.report.tables import cell_in_words, place_in_words
 from benchmark.report.text import escape, margin_in_words, points_with_interval, with_interval
 from benchmark.words import count, listed
@@ -67,11 +68,58 @@ def _rounded(number: int) -> int:
 
 
 def answer(results: Results, found: Sequence[Difference]) -> str:
-    """Return the answers in a sentence for each question, and the highest means, Markdown."""
+    """Return the answers in a sentence for each question, and the highest means, Markdown.
+
+    If runs are missing, it starts with the number of those that are done.
+    """
     if not results.plan.done:
         return "No results yet: no run of this matrix is done."
-    asked = [family for family in QUESTIONS if any(d.contrast.family == family and d.contrast.headline for d in found)]
-    return "\n\n".join([*(_sentence(family, found, results) for family in asked), _highest(results)])
+    sentences = (_sentence(family, found, results) for family in _questions_asked(found))
+    return "\n\n".join([*_count_done(results), *sentences, _highest(results)])
+
+
+def _count_done(results: Results) -> list[str]:
+    """Return a sentence with the number of done runs if any is missing, Markdown; preliminary if any was not tried."""
+    runs, done = results.plan.runs, len(results.plan.done)
+    if done == len(runs):
+        return []
+    is_preliminary = any(run.state not in ("done", *FAILURES) for run in runs)
+    return [f"**{'Preliminary' if is_preliminary else 'Incomplete'}:** {done} of {count(len(runs), 'run')} are done."]
+
+
+def current_differences(results: Results, found: Sequence[Difference]) -> str:
+    """Return the measured differences that answer each question, one line per question; Markdown."""
+    lines = []
+    for question in _questions_asked(found):
+        rows = [row for top in _tops(question, found) for row in top]
+        said = [_measured(row, results) for row in rows if row.interval is not None]
+        if said:
+            lines.append(f"{QUESTIONS[question]} {'; '.join(said)}")
+    return "\n".join(lines)
+
+
+def _measured(row: Difference, results: Results) -> str:
+    """Return ``a − b +2.1 ± 1.0 points on beans (3 seeds)``; Markdown."""
+    assert row.interval is not None
+    contrast = row.contrast
+    compared = f"{escape(contrast.first)} − {escape(contrast.second)}"
+    where = f"{'the ' if row.pooled else ''}{place_in_words(results, contrast.dataset, contrast.setup)}"
+    return f"{compared} {points_with_interval(row.interval)} points on {where} ({count(len(row.seeds), 'seed')})"
+
+
+def _questions_asked(found: Sequence[Difference]) -> list[Family]:
+    """Return the questions with a headline, in the report's order."""
+    return [family for family in QUESTIONS if any(d.contrast.family == family and d.contrast.headline for d in found)]
+
+
+def _tops(question: Family, found: Sequence[Difference]) -> list[list[Difference]]:
+    """Return what answers a question, for each of its comparisons: the mean over datasets, or else each dataset's."""
+    trees: dict[tuple[Setup, str, str], list[Difference]] = {}
+    for difference in found:
+        contrast = difference.contrast
+        if contrast.family == question and contrast.headline:
+            trees.setdefault((contrast.setup, contrast.first, contrast.second), []).append(difference)
+    return [[row for row in rows if row.pooled] or rows for rows in trees.values()]
 
 
 _UNGROUPED = (
@@ -105,14 +153,8 @@ def _cautions(results: Results) -> dict[str, list[str]]:
 
 def _sentence(question: Family, found: Sequence[Difference], results: Results) -> str:
     """Return one sentence on a question: each comparison over all its datasets, or where that is not judged on each."""
-    trees: dict[tuple[Setup, str, str], list[Difference]] = {}
-    for difference in found:
-        contrast = difference.contrast
-        if contrast.family == question and contrast.headline:
-            trees.setdefault((contrast.setup, contrast.first, contrast.second), []).append(difference)
     parts: dict[str, None] = {}
-    tops = [[row for row in rows if row.pooled] or rows for rows in trees.values()]
-    for top in sorted(tops, key=lambda top: not any(row.has_verdict for row in top)):
+    for top in sorted(_tops(question, found), key=lambda top: not any(row.has_verdict for row in top)):
         if len(top) <= MOST_NAMED:
             parts |= dict.fromkeys(_answered(row, results) for row in top)
             continue
@@ -140,7 +182,7 @@ def _answered(row: Difference, results: Results) -> str:
 
 
 def _highest(results: Results) -> str:
-    """Return the sentence on the highest means, with the number of missing runs."""
+    """Return the sentence on the highest means."""
     best = {dataset: keys for dataset in results.datasets if (keys := results.best(dataset))}
     named = len(best) <= MOST_NAMED
     parts: dict[str, list[str]] = {}
@@ -153,9 +195,7 @@ def _highest(results: Results) -> str:
         else:
             parts.setdefault(listed(cells), []).append(dataset)
     said = [cells + (f" on {len(of)} of {len(best)}" if of else "") for cells, of in parts.items()]
-    missing = sum(number for state, number in results.plan.counts().items() if state != "done")
-    but = f", but {missing} of {count(len(results.plan.runs), 'run')} are not done" if missing else ""
-    return f"**Highest test accuracy:** {'; '.join(said)}{but}."
+    return f"**Highest test accuracy:** {'; '.join(said)}."
 
 
 def details(results: Results, found: Sequence[Difference]) -> str:
