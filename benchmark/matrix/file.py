@@ -368,7 +368,13 @@ def _read(path: Path, overrides: Sequence[str], name: str | None) -> tuple[_Docu
 
 def _validate(document: _Document, overridden: dict[KeyPath, str]) -> Matrix:
     try:
-        return Matrix.model_validate(document.data)
+        matrix = Matrix.model_validate(document.data)
+        if (set_by := overridden.get(("training", "lr"))) and set(matrix.policies) <= set(matrix.training.policy_lr):
+            raise _ConflictError(
+                f"{set_by}: no policy would use it, as each has a rate of its own in training.policy_lr. "
+                "Add --set training.policy_lr={}."
+            )
+        return matrix
     except ValidationError as error:
         conflict = all(isinstance(each.get("ctx", {}).get("error"), MisplacedValueError) for each in error.errors())
         raise (_ConflictError if conflict else UserError)(_explain(error, document, overridden)) from None

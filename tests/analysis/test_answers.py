@@ -214,7 +214,8 @@ def test_the_rates_of_the_matrices_are_those_of_the_best_validation_accuracy_in_
         assert f"{100 * means[chosen[policy]]:.1f} %" in shown
     assert set(chosen) == {"finetune", "finetune-whole", "feature-extract", "scratch"}
     variants = dict.fromkeys(("stem-third", "stem-threefold"), chosen["finetune-whole"])
-    for name in {name for sets in study.read().test_sets.values() for name in sets} | {"fractions"}:
+    assert file.load(file.find("folder")).training.policy_lr == chosen
+    for name in {name for sets in study.read().test_sets.values() for name in sets} | {"fractions", "quick"}:
         made = file.load(file.find(name))
         assert made.training.policy_lr == {policy: (chosen | variants)[policy] for policy in made.policies}, name
 

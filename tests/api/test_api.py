@@ -56,8 +56,20 @@ def test_the_version_is_the_packages_and_the_command_line_prints_it_with_the_pro
 
 
 def test_changes_are_values_with_dotted_keys_and_mean_the_same_as_on_the_command_line() -> None:
-    changes = {"seeds": [0], "training.epochs": 3, "training.lr": 1e-5, "datasets": [{"name": "beans", "limit": 90}]}
-    texts = ["seeds=[0]", "training.epochs=3", "training.lr=1.0e-5", "datasets=[{name: beans, limit: 90}]"]
+    changes = {
+        "seeds": [0],
+        "training.epochs": 3,
+        "training.policy_lr": {},
+        "training.lr": 1e-5,
+        "datasets": [{"name": "beans", "limit": 90}],
+    }
+    texts = [
+        "seeds=[0]",
+        "training.epochs=3",
+        "training.policy_lr={}",
+        "training.lr=1.0e-5",
+        "datasets=[{name: beans, limit: 90}]",
+    ]
     given = benchmark.load_matrix("quick", changes, name="mine")
     assert given == file.load(file.find("quick"), texts, "mine")
     assert given.training.lr == (1e-5,)
@@ -89,7 +101,7 @@ def test_a_mistake_raises_an_error_with_the_message_of_the_command_line(tmp_path
 
 def test_expand_gives_each_run_and_with_several_rates_also_those_that_choose() -> None:
     assert len(benchmark.expand(benchmark.load_matrix("full"))) == 81
-    tuned = benchmark.load_matrix("quick", {"training.lr": [1e-3, 1e-4], "tune_seeds": [100]})
+    tuned = benchmark.load_matrix("quick", {"training.policy_lr": {}, "training.lr": [1e-3, 1e-4], "tune_seeds": [100]})
     runs = benchmark.expand(tuned)
     assert len(runs) == 2 * 8 + 2 * 24
     assert len({run.id for run in runs}) == len(runs)

@@ -372,6 +372,18 @@ def test_a_rate_of_an_unknown_policy_or_beside_rates_to_choose_from_is_refused(f
     assert "training.policy_lr sets a policy's rate, so there is nothing to choose" in refusal(file, text)
 
 
+def test_a_rate_given_on_the_command_line_that_no_policy_would_use_is_refused(file: Path) -> None:
+    text = TEXT.replace("[scratch]", "[finetune, scratch]") + "  policy_lr: {finetune: 3e-3, scratch: 1e-3}\n"
+    message = "--set training.lr=0.1: no policy would use it"
+    assert refusal(file, text, "training.lr=0.1").startswith(message)
+    file.write_text(text)
+    wanted = {"policy": ["scratch"]}
+    with pytest.raises(UserError, match="no policy would use it"):
+        matrix_file.load_for(file, ["training.lr=0.1"], None, wanted)
+    used = matrix_file.load(file, ["training.lr=0.1", "training.policy_lr={finetune: 0.2}"])
+    assert {run.policy: run.stages[0].lr for run in expand(used)} == {"finetune": 0.2, "scratch": 0.1}
+
+
 def test_what_is_no_hash_of_a_preregistration_is_refused_and_a_hash_is_kept(file: Path) -> None:
     digits = "0123456789abcdef" * 4
     assert "preregistered: 'yes' is not a SHA-256" in refusal(file, TEXT + "preregistered: yes\n")
