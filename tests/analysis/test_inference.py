@@ -108,3 +108,16 @@ def test_seeds_that_cancel_out_on_every_image_leave_no_error_and_no_crash() -> N
     none, some = interval(0.0, 0.0), interval(0.02, 0.0)
     assert (p_value(none), p_value(some)) == (1.0, 0.0)
     assert (equivalence_p_value(none, 0.01), equivalence_p_value(some, 0.01)) == (0.0, 1.0)
+
+
+def test_what_folds_have_in_common_is_made_smaller_by_neither_seeds_nor_images() -> None:
+    """Of a variance of 1.0 squared points 0.25 are common: equivalence within a point takes 0.117 in all."""
+    made = replace(with_parts(0.01, 1.0e-4), common=0.25e-4)
+    assert estimate_need(made, 0.01) == (None, None)
+    wide = replace(with_parts(0.01, 1.0e-4, mean=0.03), common=0.25e-4)
+    needed = estimate_need(wide, 0.01)
+    assert needed is not None
+    assert needed.seeds is not None
+    allowed = (0.03 / (stats.norm.ppf(0.975) + stats.norm.ppf(0.8))) ** 2
+    of_images = 1.0e-4 - 0.2e-4 - 0.25e-4
+    assert needed.seeds == math.ceil(1.0e-4 / (allowed - 0.25e-4 - of_images))

@@ -210,6 +210,8 @@ def test_the_variance_of_a_cross_validation_agrees_with_a_computation_by_hand() 
     found = difference_of(values, Design(folds=5))
     assert found.mean == pytest.approx(np.mean([row.mean() for row in by_fold]))
     assert found.standard_error == pytest.approx(math.sqrt(variance), rel=1e-3)  # within folds by n, not by n - 1
+    assert found.per_run is not None
+    assert found.common == pytest.approx(found.per_run / 4)
     assert found.df == 4
     assert (found.seeds, found.images, found.basis) == (5, 200, "folds")
 

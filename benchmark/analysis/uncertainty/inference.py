@@ -61,7 +61,7 @@ def is_equivalent(interval: Interval, margin: float) -> bool:
 
 
 class Need(NamedTuple):
-    """A number of seeds or, if no number of seeds is enough, of test images."""
+    """A number of seeds or, if no number of seeds is enough, of test images; neither if these are not enough."""
 
     seeds: int | None
     images: int | None
@@ -77,7 +77,8 @@ def estimate_need(interval: Interval, margin: float, level: float = SIGNIFICANCE
     A difference beyond the margin takes a standard error of at most |d| / (z(1 - level / 2) + z(0.80)) to be shown; of
     one within the margin equivalence is shown with margin / (z(1 - level) + z(0.90)), were there none (Chow, Shao and
     Wang 2008, "Sample Size Calculations in Clinical Research", ch. 3). Where the images' part alone is larger, it
-    takes the test images that make it half of the variance allowed, which leaves the other half for the seeds.
+    takes the test images that make it half of the variance allowed, which leaves the other half for the seeds. What
+    the folds of a cross-validation have in common leaves less to both.
 
     Args:
         interval: interval of the comparison, with its parts.
@@ -94,8 +95,10 @@ def estimate_need(interval: Interval, margin: float, level: float = SIGNIFICANCE
         abs(interval.mean) / (_z(1 - level / 2) + _z(POWER)),
         margin / (_z(1 - level) + _z((1 + POWER) / 2)),
     )
-    allowed = (shown if abs(interval.mean) > margin else equivalent) ** 2
-    of_images = max(error**2 - interval.per_run / interval.seeds, 0.0)
+    allowed = (shown if abs(interval.mean) > margin else equivalent) ** 2 - interval.common
+    if allowed <= 0:
+        return Need(None, None)
+    of_images = max(error**2 - interval.per_run / interval.seeds - interval.common, 0.0)
     if of_images < allowed:
         seeds = math.ceil(interval.per_run / (allowed - of_images))
         if seeds <= MOST_SEEDS or of_images <= allowed / 2:  # more images would leave the seeds' half as it is

@@ -41,6 +41,7 @@ class Interval:
         floored: whether too few images were informative, so that the rule of three replaces the estimate.
         groups: number of groups of test images, the units of the interval, or None if each image is its own.
         per_run: the part of the variance that shrinks with the number of seeds, for one seed, or None if it is unknown.
+        common: the part that neither seeds nor test images make smaller: what training on overlapping folds shares.
     """
 
     mean: float
@@ -54,6 +55,7 @@ class Interval:
     floored: bool = False
     groups: int | None = None
     per_run: float | None = None
+    common: float = 0.0
 
     @property
     def half_width(self) -> float | None:
@@ -86,7 +88,7 @@ class Estimate:
         observations: number of values in the mean.
         informative: images on which any seed has an event: for a difference, those on which two cells differ; for a
             proportion, the wrong ones, or the right ones if these are fewer.
-        basis, groups, per_run: as in `Interval`.
+        basis, groups, per_run, common: as in `Interval`.
     """
 
     mean: float
@@ -99,6 +101,7 @@ class Estimate:
     basis: Basis
     groups: int | None = None
     per_run: float | None = None
+    common: float = 0.0
 
     @property
     def units(self) -> int:
@@ -115,7 +118,8 @@ class Estimate:
         """Return the mean with its interval, without ends if it cannot be estimated."""
         df = None if low is None else self.df
         own = (self.seeds, self.images, self.basis)
-        return Interval(self.mean, low, high, standard_error, df, *own, floored, self.groups, self.per_run)
+        parts = (self.per_run, self.common)
+        return Interval(self.mean, low, high, standard_error, df, *own, floored, self.groups, *parts)
 
 
 def t_quantile(quantile: float, df: float) -> float:

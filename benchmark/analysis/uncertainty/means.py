@@ -92,10 +92,12 @@ def _estimate(values: np.ndarray, design: Design, runs: Runs | None, scale: int,
     seeds, images = values.shape
     found, groups = images_part(values, design), as_groups(design.groups)
     variance = df = per_run = None
+    common = 0.0
     if found is not None:
         variance, df = found.variance / scale**2, found.df
         if runs is not None and seeds > 1:
-            overlap = 1 / seeds + (0.0 if design.folds is None else 1 / (design.folds - 1))
+            of_folds = 0.0 if design.folds is None else 1 / (design.folds - 1)
+            overlap, common = 1 / seeds + of_folds, of_folds * runs.excess
             per_run = runs.excess + (runs.of_images.variance if design.folds is None else 0.0)
             if runs.excess:
                 of_runs = (Part(overlap * part.variance, part.df) for part in (runs.variance, runs.of_images))
@@ -114,4 +116,5 @@ def _estimate(values: np.ndarray, design: Design, runs: Runs | None, scale: int,
         basis=basis,
         groups=None if groups is None else groups.count,
         per_run=per_run,
+        common=common,
     )

@@ -50,6 +50,7 @@ def pool(intervals: Sequence[Interval]) -> Interval:
         floored=all(each.floored for each in intervals),
         groups=sum(each.groups or each.images for each in intervals) if any(known) else None,
         per_run=math.fsum(per_run) / number**2 if len(per_run) == number else None,
+        common=math.fsum(each.common for each in intervals) / number**2,
     )
 
 

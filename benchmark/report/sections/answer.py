@@ -59,7 +59,9 @@ def describe_need(difference: Difference) -> str:
         return ""
     if need.seeds is not None:
         return f": about {count(max(need.seeds, len(difference.seeds) + 1), 'seed')} would tell"
-    return f": no number of seeds tells, about {_rounded(need.images or 0):,} test images would"
+    if need.images is None:
+        return ": no number of seeds or test images is enough, because folds share training images"
+    return f": no number of seeds tells, about {_rounded(need.images):,} test images would"
 
 
 def _rounded(number: int) -> int:
