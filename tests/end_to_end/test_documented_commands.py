@@ -66,6 +66,10 @@ ELSEWHERE = {
         "tests/report/test_recompute.py",
         "recompute.disagreements",
     ),
+    r"python -m tests\.performance\.gpu_acceptance": (
+        "tests/end_to_end/test_gpu_acceptance.py",
+        'accept("--device", "cpu", "--tiny"',
+    ),
     r"python -m benchmark run --folder PATH( --budget 1h)?": (
         "tests/end_to_end/test_own_folder.py",
         '"run", "--folder"',
