@@ -223,9 +223,9 @@ def load_results(name: str, *, results: StrPath = "results") -> Results:
 
 def read_results(matrix: Matrix, store: Store, not_done: NotDone | None = None) -> Results:
     """Return the results of a matrix as they are on disk now; ``not_done`` lists what a command could not finish."""
-    from benchmark.analysis.looks import load_now
+    from benchmark.analysis.looks import load_current
 
-    loaded = load_now(matrix, store)
+    loaded = load_current(matrix, store)
     return Results(loaded) if not_done is None else Results(loaded, tuple(not_done.runs), tuple(not_done.floor))
 
 

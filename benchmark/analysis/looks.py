@@ -23,7 +23,7 @@ DIGITS = 6
 """Significant digits of a look on disk: more may differ between processors."""
 
 
-def load_now(matrix: Matrix, store: Store) -> Results:
+def load_current(matrix: Matrix, store: Store) -> Results:
     """Return the results of a matrix as they are on disk; of seeds that a rule decides on, those that it takes.
 
     Raises:

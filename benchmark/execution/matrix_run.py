@@ -150,7 +150,7 @@ def _next_seeds(selection: Selection) -> list[PlannedRun]:
     if not isinstance(selection.matrix.seeds, UntilSettled):
         return []
     looks.update(selection.matrix, selection.store)
-    return [run for run in selection.again().selected if run.state == "pending"]
+    return [run for run in selection.replan().selected if run.state == "pending"]
 
 
 def _resolve(todo: Sequence[PlannedRun], plan: Plan, *, from_scratch: bool) -> list[PlannedRun]:

@@ -67,7 +67,7 @@ class Selection:
         plan, only = make_plan(matrix, self.store), tuple(only or ())
         return replace(self, matrix=matrix, plan=plan, selected=_filter(plan, only), only=only)
 
-    def again(self) -> Selection:
+    def replan(self) -> Selection:
         """Compare the matrix with the records that are on disk now."""
         return self.with_matrix(self.matrix, self.only)
 

@@ -171,9 +171,9 @@ def outside(found: dict[Key, Outcome]) -> list[str]:
         covers = float(np.mean([found[name, number, effect].covers for effect in EFFECTS]))
         if not 0.93 <= covers <= 0.97:
             problems.append(f"{name}, {number} images: intervals cover {100 * covers:.1f} %")
-    for number in IMAGES:  # of several questions, the last to be settled decides
-        if (share := saved(found, "one question", number)) < 0.30:
-            problems.append(f"one question, {number} images: {100 * share:.0f} % of the runs spared")  # noqa: PERF401
+    shares = {number: saved(found, "one question", number) for number in IMAGES}  # of several, the last decides
+    few = {number: share for number, share in shares.items() if share < 0.30}
+    problems += [f"one question, {number} images: {100 * share:.0f} % spared" for number, share in few.items()]
     return problems
 
 

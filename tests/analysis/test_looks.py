@@ -78,7 +78,7 @@ def test_looks_follow_from_the_records_alone_whatever_was_on_disk_and_whoever_ma
     assert a == b
     store = Store(at_once / matrix.name)
     (store.folder / looks_file.FILE).unlink()
-    shown = looks.load_now(matrix, store)
+    shown = looks.load_current(matrix, store)
     assert {run.spec.seed for run in shown.plan.runs if run.spec.dataset == "beans"} == {0, 1, 2}
     assert looks_file.encode(looks.take(shown)) == a
 
@@ -96,7 +96,7 @@ def test_a_seed_that_lacks_one_run_is_not_looked_at(tmp_path: Path) -> None:
 def test_headlines_share_the_error_of_a_report_and_nothing_else_is_judged(tmp_path: Path) -> None:
     matrix = made(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune", "finetune-whole", "scratch"])
     store = factories.fill(tmp_path, matrix, correct, lambda spec: spec.seed < 3)
-    results = looks.load_now(matrix, store)
+    results = looks.load_current(matrix, store)
     assert sum(each.level or 0 for each in headlines(results)) == pytest.approx(0.05)
     found = differences(results)
     assert not any(each.pooled for each in found)
@@ -108,7 +108,7 @@ def test_a_report_judges_at_the_levels_of_the_look_and_adjusts_the_interval_whos
 ) -> None:
     matrix = made()
     looks.update(matrix, store := fill(tmp_path, 6))
-    results = looks.load_now(matrix, store)
+    results = looks.load_current(matrix, store)
     seen = looks_file.read(store.folder)
     for each in differences(results):
         if each.contrast.headline:
@@ -125,7 +125,7 @@ def test_the_report_says_the_rule_and_the_seeds_and_its_check_finds_a_changed_lo
     matrix = made(datasets=["beans"])
     store = factories.fill(tmp_path, matrix, correct, lambda spec: spec.seed < 3)
     store.matrix.write_text(file.dump(matrix))
-    results = looks.load_now(matrix, store)
+    results = looks.load_current(matrix, store)
     build.write(results, store.folder)
     text = (store.folder / "report.md").read_text()
     assert "beans is settled after 3 seeds" in text

@@ -49,7 +49,7 @@ class Results:
 
     def watcher(self, screen: object) -> InterimResults:
         descriptions = Descriptions(str, self._readings, self._table)
-        watcher = InterimResults(screen, descriptions, lambda: self.floor_is_active)  # type: ignore[arg-type]
+        watcher = InterimResults(screen, descriptions, lambda: self.floor_is_active)  # type: ignore[arg-type]  # a screen that notes what it is given
         watcher.expect_first_table(RUNS)
         return watcher
 

@@ -55,6 +55,18 @@ def test_a_matrix_in_order_has_no_problems_and_says_what_each_stage_trains(tmp_p
     assert not (tmp_path / "results").exists()
 
 
+def test_seeds_that_a_rule_decides_on_are_refused_where_each_is_tested_on_another_fold(tmp_path: Path) -> None:
+    folder = factories.write_bars(tmp_path / "bars")
+    specs = small(datasets=[f"folder:{folder}"], input_modes=["grey-1ch"])
+    found = preflight.preflight(specs, tmp_path, lambda what, done, total: None, same_images=True)
+    ((key, message),) = found.problems
+    assert (key, message) == (
+        "seeds",
+        f"{specs[0].dataset} is evaluated by folds, one for each seed: give a list of seeds",
+    )
+    assert checked(specs, tmp_path).problems == ()
+
+
 def test_each_size_is_checked_and_the_one_that_does_not_fit_is_named(tmp_path: Path) -> None:
     specs = small({"image_size": [64, 32]}, models=["torchvision/alexnet"], input_modes=["grey-1ch"])
     found = checked(specs, tmp_path)
