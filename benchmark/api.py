@@ -297,7 +297,7 @@ class Results:
 
     @cached_property
     def _differences(self) -> list[Difference]:
-        from benchmark.analysis.differences import differences
+        from benchmark.analysis.verdicts import differences
 
         return differences(self.loaded)
 

@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from benchmark.analysis.differences import Contrast, Difference
+from benchmark.analysis.contrasts import Contrast
+from benchmark.analysis.differences import Difference
 from benchmark.analysis.floor import best_floor, in_words
 from benchmark.analysis.published import Claim, JudgedClaim
 from benchmark.analysis.results import Cell, Results, TimeField

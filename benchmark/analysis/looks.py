@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmark.analysis.differences import Difference, headlines, look_at
+from benchmark.analysis.differences import Difference
 from benchmark.analysis.results import Results, load, select_seeds
 from benchmark.analysis.uncertainty import sequential
 from benchmark.analysis.uncertainty.inference import equivalence_p_value, p_value
+from benchmark.analysis.verdicts import headlines, look_at
 from benchmark.matrix.matrix import Matrix, UntilSettled
 from benchmark.records import looks as file
 from benchmark.records.looks import Look, Reading, Row

@@ -15,9 +15,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Tag, ValidationError, model_validator
 
-from benchmark.analysis.differences import Contrast, Difference, Question, judge_equally, measure, policies_compared
+from benchmark.analysis.contrasts import Contrast, Question, policies_compared
+from benchmark.analysis.differences import Difference, measure
 from benchmark.analysis.results import Cell, Results
 from benchmark.analysis.uncertainty.interval import CONFIDENCE, SEEDS_FOR_A_VERDICT, t_quantile
+from benchmark.analysis.verdicts import judge_equally
 from benchmark.errors import UserError
 from benchmark.fields import Count, Frozen, NotNegative, Some
 from benchmark.matrix import file, plain_yaml

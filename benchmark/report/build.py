@@ -14,11 +14,12 @@ from pyarrow.parquet import ParquetFile
 from tabulate import tabulate
 
 from benchmark.analysis import frames
-from benchmark.analysis.differences import differences, measure_headlines
+from benchmark.analysis.differences import measure_headlines
 from benchmark.analysis.floor import Floor, best_floor
 from benchmark.analysis.looks import take
 from benchmark.analysis.published import load_sources
 from benchmark.analysis.results import Results
+from benchmark.analysis.verdicts import differences
 from benchmark.files import write_atomically
 from benchmark.matrix.file import experiments_folder
 from benchmark.matrix.matrix import UntilSettled

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from benchmark.analysis.differences import QUESTIONS, Contrast, Difference, Family
+from benchmark.analysis.contrasts import QUESTIONS, Contrast, Family
+from benchmark.analysis.differences import Difference
 from benchmark.analysis.noise_floor import noise_floor
 from benchmark.analysis.published import Source
 from benchmark.analysis.results import Results

@@ -10,7 +10,7 @@ import pandas as pd
 from tabulate import SEPARATING_LINE, tabulate
 
 from benchmark import spreadsheet
-from benchmark.analysis.differences import Contrast
+from benchmark.analysis.contrasts import Contrast
 from benchmark.analysis.floor import Floor, best_floor, in_words
 from benchmark.analysis.results import Results
 from benchmark.matrix.run_spec import CellKey, Setup

@@ -21,12 +21,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from benchmark.analysis.differences import NEAR_THE_CEILING, Contrast, Difference, measure
+from benchmark.analysis.contrasts import Contrast
+from benchmark.analysis.differences import Difference, measure
 from benchmark.analysis.floor import best_floor
 from benchmark.analysis.noise_floor import noise_floor, rms
 from benchmark.analysis.results import Results, load
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.pooling import heterogeneity, inverse_variance_mean, pool, random_effects
+from benchmark.analysis.verdicts import NEAR_THE_CEILING
 from benchmark.fields import Frozen, OneOrSome, Positive, Some
 from benchmark.files import write_atomically
 from benchmark.matrix import file, plain_yaml

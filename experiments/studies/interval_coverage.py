@@ -15,13 +15,15 @@ from pathlib import Path
 import numpy as np
 from scipy import optimize, special
 
-from benchmark.analysis.differences import Contrast, Difference, judge_in_order
+from benchmark.analysis.contrasts import Contrast
+from benchmark.analysis.differences import Difference
 from benchmark.analysis.scores import SCORES, quality
 from benchmark.analysis.uncertainty import bootstrap
 from benchmark.analysis.uncertainty.clusters import as_groups
 from benchmark.analysis.uncertainty.inference import SIGNIFICANCE
 from benchmark.analysis.uncertainty.interval import FEW_IMAGES, Interval
 from benchmark.analysis.uncertainty.pooling import pool
+from benchmark.analysis.verdicts import judge_in_order
 from benchmark.matrix.run_spec import Setup
 from experiments.studies.batch import Estimates, Layout, estimates, own_numbers
 from experiments.studies.worlds import EIGHT, GROUPED_WORLDS, ONE_SIDED, UNLIKE, WORLDS, World
@@ -191,7 +193,7 @@ class Verdicts:
 
 
 def verdicts(report: Report, seeds: int, layout: Layout, simulations: int) -> Verdicts:
-    """Simulate reports of three questions and judge their rows with `benchmark.analysis.differences.judge_in_order`."""
+    """Simulate reports of three questions and judge their rows with `benchmark.analysis.verdicts.judge_in_order`."""
     random = np.random.default_rng([5, seeds, len(layout.labels), report.datasets])
     names, contrasts = rows_of_a_dataset()
     base, counts = World(EIGHT[:6], spread=0.3, scratch=1.5), np.zeros(3)
@@ -545,7 +547,7 @@ def main() -> None:
         "## Reports",
         "",
         f"Three questions, six cells per dataset, 372 images, a margin of {100 * MARGIN:g} points; rows are judged by",
-        "`benchmark.analysis.differences.judge_in_order`. Wrong: a difference where there is none or the other way, or",
+        "`benchmark.analysis.verdicts.judge_in_order`. Wrong: a difference where there is none or the other way, or",
         "equivalence where the difference is the margin.",
         "",
         "| report | seeds | a wrong verdict % | any verdict % | rows with a verdict |",

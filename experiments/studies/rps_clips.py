@@ -26,7 +26,8 @@ from PIL import Image
 from scipy.cluster.vq import kmeans2
 from tabulate import tabulate
 
-from benchmark.analysis.differences import contrasts, pair_values, sides
+from benchmark.analysis.contrasts import contrasts
+from benchmark.analysis.differences import pair_values, sides
 from benchmark.analysis.results import load
 from benchmark.analysis.uncertainty.means import mean_difference
 from benchmark.data.load import open_splits

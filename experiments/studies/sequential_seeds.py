@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.analysis.differences import headlines
 from benchmark.analysis.looks import take
 from benchmark.analysis.results import load
 from benchmark.analysis.uncertainty.inference import SIGNIFICANCE, equivalence_p_value, p_value
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.sequential import Look
+from benchmark.analysis.verdicts import headlines
 from benchmark.matrix import file
 from benchmark.matrix.matrix import Matrix, UntilSettled
 from benchmark.records.plan import make_plan
@@ -123,7 +123,7 @@ def _looks(found: Estimates, k: int, levels: Sequence[float], seeds: int, number
 
 
 def _final(look: Look, before: Look | None) -> Interval:
-    """Return the interval that a report shows, as `benchmark.analysis.differences` has it."""
+    """Return the interval that a report shows, as `benchmark.analysis.verdicts` adjusts it."""
     ended = look.has_verdict and (before is None or not before.is_settled)
     return look.adjusted() if ended else look.interval
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmark.analysis import frames
-from benchmark.analysis.differences import differences
+from benchmark.analysis.verdicts import differences
 from benchmark.matrix import file
 from benchmark.matrix.expand import expand
 from benchmark.matrix.matrix import list_cells

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.analysis.differences import Difference, differences
+from benchmark.analysis.differences import Difference
 from benchmark.analysis.results import Cell, Results
 from benchmark.analysis.uncertainty.design import UNTESTED
+from benchmark.analysis.verdicts import differences
 from benchmark.errors import UserError
 from benchmark.matrix.expand import expand
 from benchmark.matrix.matrix import Matrix

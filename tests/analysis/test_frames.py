@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from benchmark.analysis import frames
-from benchmark.analysis.differences import differences
 from benchmark.analysis.published import PolicyClaim, judge
 from benchmark.analysis.results import Results
+from benchmark.analysis.verdicts import differences
 from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import CellKey
 from tests import factories

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.analysis.differences import Contrast, Difference, Family, differences, judge_equally, judge_in_order
+from benchmark.analysis.contrasts import Contrast, Family
+from benchmark.analysis.differences import Difference
 from benchmark.analysis.uncertainty.interval import Interval
 from benchmark.analysis.uncertainty.pooling import pool
+from benchmark.analysis.verdicts import differences, judge_equally, judge_in_order
 from benchmark.matrix.run_spec import Setup
 from benchmark.report.sections.answer import reading, verdict
 from tests import factories

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.analysis import frames
-from benchmark.analysis.differences import contrasts
+from benchmark.analysis.contrasts import contrasts
 from benchmark.analysis.results import Results
 from benchmark.matrix.expand import expand
 from benchmark.records.store import Store

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmark.analysis import looks
-from benchmark.analysis.differences import differences, headlines
+from benchmark.analysis.verdicts import differences, headlines
 from benchmark.errors import UserError
 from benchmark.matrix import file
 from benchmark.matrix.expand import expand

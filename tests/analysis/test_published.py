@@ -13,7 +13,8 @@ import pytest
 from scipy import stats
 
 from benchmark.analysis import frames
-from benchmark.analysis.differences import Contrast, Difference, differences
+from benchmark.analysis.contrasts import Contrast
+from benchmark.analysis.differences import Difference
 from benchmark.analysis.published import (
     ComparedFigure,
     JudgedClaim,
@@ -29,6 +30,7 @@ from benchmark.analysis.published import (
 )
 from benchmark.analysis.results import Results
 from benchmark.analysis.uncertainty.interval import Interval
+from benchmark.analysis.verdicts import differences
 from benchmark.errors import UserError
 from benchmark.matrix import file
 from benchmark.matrix.expand import expand

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from benchmark.analysis import frames
-from benchmark.analysis.differences import contrasts, differences, pair_values
+from benchmark.analysis.contrasts import contrasts
+from benchmark.analysis.differences import pair_values
+from benchmark.analysis.verdicts import differences
 from benchmark.errors import UserError
 from benchmark.matrix.expand import expand
 from benchmark.matrix.run_spec import CellKey, RunSpec

@@ -18,7 +18,8 @@ import pytest
 from pyarrow.parquet import write_table
 
 from benchmark.analysis import frames
-from benchmark.analysis.differences import QUESTIONS, differences
+from benchmark.analysis.contrasts import QUESTIONS
+from benchmark.analysis.verdicts import differences
 from benchmark.matrix.expand import expand
 from benchmark.matrix.matrix import Matrix
 from benchmark.matrix.run_spec import CellKey, RunSpec

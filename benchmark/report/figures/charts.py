@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from benchmark.analysis.differences import QUESTIONS, Difference
+from benchmark.analysis.contrasts import QUESTIONS
+from benchmark.analysis.differences import Difference
 from benchmark.analysis.floor import best_floor
 from benchmark.analysis.results import Cell, Results
 from benchmark.matrix.run_spec import Setup

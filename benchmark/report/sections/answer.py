@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmark.analysis.differences import QUESTIONS, Difference, Family
+from benchmark.analysis.contrasts import QUESTIONS, Family
+from benchmark.analysis.differences import Difference
 from benchmark.analysis.looks import take
 from benchmark.analysis.results import Results
 from benchmark.analysis.uncertainty.inference import SIGNIFICANCE, estimate_need

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from benchmark.analysis.differences import Contrast
+from benchmark.analysis.contrasts import Contrast
 from benchmark.analysis.results import Cell, Results, TimeField
 from benchmark.analysis.scores import BINS, recalls
 from benchmark.analysis.uncertainty.interval import Interval
