@@ -27,7 +27,7 @@ app = typer.Typer(
 cache_app = typer.Typer(help="Decoded images and indexes.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
 
-NameArgument = Annotated[str, typer.Argument(help="A dataset's name, or folder:PATH.")]
+NameArgument = Annotated[str, typer.Argument(help="A dataset's name, folder:PATH, or hub:OWNER/NAME@COMMIT.")]
 KeysOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="datasets.KEY=VALUE", help="A key of the dataset's entry, as in a matrix."),
@@ -93,7 +93,9 @@ def list_datasets(data_dir: options.DataDir = None) -> None:
     ]
     headers = ("name", "classes", "train/validation/test", "size", "licence", "images", "source", "state")
     typer.echo(tabulate(rows, headers=headers, disable_numparse=True))
-    typer.echo(f"Data directory: {data_directory(data_dir)}. Your own images: folder:PATH.")
+    typer.echo(
+        f"Data directory: {data_directory(data_dir)}. Your own images: folder:PATH. The hub's: hub:OWNER/NAME@COMMIT."
+    )
 
 
 @app.command("prepare")
@@ -106,7 +108,8 @@ def prepare_datasets(
     data_dir: options.DataDir = None,
 ) -> None:
     """Fetch datasets, verify and index them; with --matrix, decode them too. Complete ones are not fetched again."""
-    from benchmark.data.catalogue import CATALOGUE, SPLITS
+    from benchmark.data.catalogue import CATALOGUE, HUB, SPLITS
+    from benchmark.data.download.hub import prepare_repository, require_commit
     from benchmark.data.download.prepare import prepare
     from benchmark.data.load import open_splits
     from benchmark.execution.preflight import images_key
@@ -116,6 +119,9 @@ def prepare_datasets(
     from benchmark.training.context import load_run_images
 
     loaded = matrix_file.load(matrix_file.find(matrix), keys or ()) if matrix else None
+    for name in names or ():
+        if name.startswith(HUB):
+            require_commit(name)
     sources = [matrix_file.read_source(name, keys or ()) for name in names or ()]
     sources += [entry.source for entry in (loaded.datasets if loaded else ())]
     if not sources:
@@ -128,6 +134,8 @@ def prepare_datasets(
         for source in {each.model_copy(update={"limit": None}): each for each in sources}.values():
             if source.name in CATALOGUE:
                 prepare(CATALOGUE[source.name], data_dir, progress)
+            elif source.repository is not None and (licence := prepare_repository(source, progress)):
+                typer.echo(f"{source.name}: licence {licence}, as its card says")
             index = open_splits(source, data_dir=data_dir, seed=seed, progress=progress, **settings)
             counts = Counter(index.splits)
             sizes = ", ".join(f"{counts[split]} {split}" for split in SPLITS)

@@ -18,6 +18,12 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 FOLDER = "folder:"
 """Prefix of the name of a user's own dataset; a path follows."""
 
+HUB = "hub:"
+"""Prefix of the name of a repository of the Hugging Face hub; ``OWNER/NAME@COMMIT`` follows."""
+
+OUTSIDE = (FOLDER, HUB)
+"""Prefixes of the names of datasets that are not in the catalogue."""
+
 _STRICT = ConfigDict(extra="forbid")
 
 

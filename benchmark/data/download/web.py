@@ -165,7 +165,7 @@ def _fetch_from_hub(address: str, target: Path, progress: Progress | None) -> No
     except (httpx2.HTTPError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's: the client's own have no number
             raise
-        raise SourceFailed(_hub_reason(error)) from None
+        raise SourceFailed(explain_hub_error(error)) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if progress is not None:
@@ -173,7 +173,7 @@ def _fetch_from_hub(address: str, target: Path, progress: Progress | None) -> No
         progress(f"downloading {path.rsplit('/', 1)[-1]}", size, size)
 
 
-def _hub_reason(error: Exception) -> str:
+def explain_hub_error(error: Exception) -> str:
     """Return one line; the client's own messages have several, and their first may be `Bad request:`."""
     from huggingface_hub.errors import HfHubHTTPError
 

@@ -107,7 +107,8 @@ def settings(results: Results) -> str:
         limited = f"{entry.limit} training images, validation in proportion"
         taken = "all training images" if entry.limit is None else limited
         classes = "" if entry.classes is None else f", classes {listed([escape(name) for name in entry.classes])}"
-        name = f"the folder with content {(entry.content or '')[:12]}" if entry.is_folder else escape(entry.name)
+        content = f"the folder with content {(entry.content or '')[:12]}"
+        name = content if entry.is_folder and entry.repository is None else escape(entry.name)
         is_complete = entry.limit is None and entry.classes is None
         origin = SAME if entry.name in _ARTICLES_DATASETS and is_complete else OURS
         shown = "".join(f", values of {in_words(window)} in {kind} files" for kind, window in entry.windows or ())
