@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from benchmark.cli import app
 from benchmark.data.folders import repository_folder
 from benchmark.data.source import DatasetSource
 from benchmark.matrix import expand, file, identify
+from tests.data.conftest import write
 from tests.factories import picture
 
 COMMIT, NEXT = "a" * 40, "b" * 40
@@ -43,6 +45,8 @@ class Hub:
     token: str | None = None
     cut_after: dict[str, int] = field(default_factory=dict)
     oids: dict[str, str] = field(default_factory=dict)
+    held: str | None = None
+    released: threading.Event = field(default_factory=threading.Event)
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
 
 
@@ -84,6 +88,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
                 return self.send_json({"id": "lab/cells", "sha": revision, "cardData": served.card, "tags": []})
             revision, name = words[4], "/".join(words[5:])
             body = served.files[revision][name]
+            if name == served.held and self.command == "GET":
+                served.released.wait(60)
             about = {"X-Repo-Commit": revision}
             if not name.endswith(".parquet"):
                 return self.send_file(body, name, asked, {**about, "ETag": f'"{blob(body)}"'})
@@ -218,6 +224,36 @@ def test_labels_are_the_names_of_the_schema_or_the_card_or_else_numbers(hub: Hub
     assert found == [{"bad", "good"}, {"bad", "good"}, {"0", "1"}]
 
 
+def test_the_index_that_pandas_writes_is_not_a_column_of_labels(hub: Hub) -> None:
+    label: list[object] = ["x", "y"]
+    hub.files[COMMIT] = {
+        "train.parquet": parquet(0, 24, change={"__index_level_0__": [*range(24)], "label": label * 12}, names=False)
+    }
+    code, shown = call("prepare", NAME)
+    assert code == 0, shown
+
+
+@pytest.mark.parametrize(
+    ("same", "message"), [(True, "its images have more than"), (False, "claims to hold more than")]
+)
+def test_a_file_that_unpacks_to_far_more_than_its_size_is_refused(
+    same: bool, message: str, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmark.data.download.hub.SMALLEST_BOUND", 10_000)
+    monkeypatch.setattr("benchmark.data.download.hub.LARGEST_RATIO", 5)
+    images: list[object] = [{"bytes": (b"%4d" % (0 if same else k)) + bytes(1000), "path": None} for k in range(1000)]
+    hub.files[COMMIT] = {"train.parquet": parquet(0, 1000, change={"image": images})}
+    code, shown = call("prepare", NAME)
+    assert (code, f"train.parquet: {message}" in shown) == (1, True), shown
+
+
+def test_a_hub_out_of_reach_is_one_message(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    code, shown = call("prepare", NAME)
+    assert (code, "cannot be downloaded: ConnectError: " in shown) == (1, True), shown
+    assert hub.requests == []
+
+
 def test_the_commit_is_part_of_a_runs_id_even_if_the_images_are_the_same(hub: Hub) -> None:
     hub.files = {COMMIT: folders(), NEXT: folders()}
     names = [f"hub:lab/cells@{commit}" for commit in hub.files]
@@ -321,6 +357,25 @@ def test_a_cut_connection_is_continued_where_it_ended(hub: Hub, monkeypatch: pyt
 
 
 @pytest.mark.slow
+def test_a_killed_download_leaves_nothing_in_the_datasets_place_and_is_continued(hub: Hub, tmp_path: Path) -> None:
+    hub.files[COMMIT], hub.held = folders(), "data/validation/good/1.png"
+    place = repository_folder(DatasetSource(name=NAME))
+    write(place.with_name(f".{place.name}.made"), "data/train/bad/left-by-another-kill.png")
+    settings = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-m", "benchmark", "datasets", "prepare", NAME], env=settings) as process:
+        held = ("GET", f"datasets/lab/cells/resolve/{COMMIT}/{hub.held}", None)
+        while held not in hub.requests and process.poll() is None:
+            time.sleep(0.05)
+        process.kill()
+    assert not place.exists()
+    hub.released.set()
+    code, shown = call("prepare", NAME)
+    assert (code, "24 train, 4 validation, 6 test images" in shown) == (0, True), shown
+    gets = [path for command, path, _ in hub.requests if command == "GET"]
+    assert gets.count(f"datasets/lab/cells/resolve/{COMMIT}/data/test/bad/0.png") == 1
+
+
+@pytest.mark.slow
 def test_a_run_on_a_repository_needs_no_network_after_prepare(hub: Hub, tmp_path: Path) -> None:
     hub.files[COMMIT] = tables()
     online = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path)}
@@ -332,7 +387,11 @@ def test_a_run_on_a_repository_needs_no_network_after_prepare(hub: Hub, tmp_path
         "training.image_size=32",
         "seeds=[0]",
     )
-    sets = [word for text in (*chosen, "policies=[scratch]", "input_modes=[grey-3ch]") for word in ("--set", text)]
+    sets = [
+        word
+        for text in (*chosen, "policies=[scratch]", "input_modes=[grey-3ch]", "training.epochs=1")
+        for word in ("--set", text)
+    ]
     run = ["run", "--matrix", "smoke", *sets, "--results", str(tmp_path / "results")]
     for words, settings in ((["datasets", "prepare", NAME], online), (run, offline)):
         done = subprocess.run(

@@ -259,6 +259,8 @@ def _write_images(source: DatasetSource, files: list[Path], root: Path, made: Pa
         for number, (file, name) in enumerate(names.items()):
             where = f"{source.name}: {name}"
             try:
+                if _claimed(file) > bound:
+                    raise UserError(f"{where}: claims to hold more than the {bound:,} bytes that its size allows.")
                 for row, (content, suffix, label) in enumerate(_rows(source, file, where, card)):
                     written += len(content)
                     if written > bound:
@@ -270,6 +272,14 @@ def _write_images(source: DatasetSource, files: list[Path], root: Path, made: Pa
                 if isinstance(error, OSError) and error.errno is not None:
                     raise
                 raise UserError(f"{where}: cannot be read as Parquet ({str(error).splitlines()[0]}).") from None
+
+
+def _claimed(file: Path) -> int:
+    """Return the uncompressed size of a Parquet file as it claims, bytes."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file) as parquet:
+        return sum(parquet.metadata.row_group(k).total_byte_size for k in range(parquet.metadata.num_row_groups))
 
 
 def _splits(source: DatasetSource, names: Sequence[str]) -> dict[str, str | None]:
@@ -331,6 +341,8 @@ def _columns(source: DatasetSource, schema: pa.Schema, where: str, card: Mapping
         held = kind.field("bytes").type if is_struct else kind
         if types.is_binary(held) or types.is_large_binary(held):
             images.append(field.name)
+        elif field.name.startswith("__index_level_"):
+            continue  # pandas' index
         elif types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind):
             labels.append(field.name)
     named = [name for name in labels if name in classes and types.is_integer(schema.field(name).type)]
