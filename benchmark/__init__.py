@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Results", "__version__", "expand", "load_matrix", "load_results", "plan", "predict", "run"]
+__all__ = [
+    "Results",
+    "__version__",
+    "compare",
+    "expand",
+    "load_matrix",
+    "load_results",
+    "merge",
+    "plan",
+    "predict",
+    "run",
+]
 
 if TYPE_CHECKING:
-    from benchmark.api import Results, expand, load_matrix, load_results, plan, predict, run
+    from benchmark.api import Results, compare, expand, load_matrix, load_results, merge, plan, predict, run
 else:
 
     def __getattr__(name: str) -> Any:

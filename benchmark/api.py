@@ -29,10 +29,12 @@ from benchmark.records.store import DamagedRecord, Store, find_results
 if TYPE_CHECKING:
     import pandas as pd
 
+    from benchmark.analysis.comparison import Comparison
     from benchmark.analysis.differences import Difference
     from benchmark.analysis.results import Results as LoadedResults
     from benchmark.execution.matrix_run import NotDone
     from benchmark.execution.place import Place
+    from benchmark.records.merge import Merged
     from benchmark.records.record import RunRecord
 
 StrPath = str | os.PathLike[str]
@@ -227,6 +229,52 @@ def read_results(matrix: Matrix, store: Store, not_done: NotDone | None = None) 
 
     loaded = load_current(matrix, store)
     return Results(loaded) if not_done is None else Results(loaded, tuple(not_done.runs), tuple(not_done.floor))
+
+
+def merge(folders: Sequence[StrPath], into: StrPath) -> Merged:
+    """Merge results of one matrix, made by several people or machines, into a new folder, and write its report.
+
+    A run that several folders have with the same results is taken from the first. Of different results of a run the
+    first folder's are used; the others are kept in ``conflicts/`` of the new folder, and the report says so.
+
+    Args:
+        folders: results folders of the same matrix, or of parts of it.
+        into: the new folder, written completely or not at all.
+
+    Returns:
+        What was merged, with the conflicts.
+
+    Raises:
+        UserError: a folder has no results, their matrices, images, or groups of images differ, or ``into`` exists.
+    """
+    from benchmark.analysis import looks
+    from benchmark.files import new_folder
+    from benchmark.records.merge import merge
+    from benchmark.report import build
+
+    with new_folder(Path(into)) as folder:
+        merged = merge([Path(each) for each in folders], folder, Path(into).resolve().name)
+        store = Store(folder)
+        looks.update(merged.matrix, store)
+        build.write(read_results(merged.matrix, store).loaded, folder)
+    return merged
+
+
+def compare(first: StrPath, second: StrPath) -> Comparison:
+    """Compare two results of one matrix run by run: another machine, another version, another number of threads.
+
+    Args:
+        first: a results folder.
+        second: another one.
+
+    Raises:
+        UserError: no run is done in both, or their images differ, or predictions are damaged.
+    """
+    from benchmark.analysis.comparison import compare
+
+    both = (find_results(Path(each).parent, Path(each).name) for each in (first, second))
+    one, other = (read_results(file.load(store.matrix), store).loaded for store in both)
+    return compare(one, other)
 
 
 @dataclass(frozen=True, repr=False)

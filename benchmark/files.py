@@ -108,6 +108,28 @@ def build_folder_once(target: Path) -> Iterator[Path | None]:
 
 
 @contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder next to the target, which is renamed to it when the block ends, and else deleted.
+
+    Raises:
+        UserError: the target exists and is not an empty folder, or it cannot be written.
+    """
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UserError(f"{target}: exists already. Name a new folder.")
+    with explain_write_errors(target, "Nothing was changed there."):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+        try:
+            temporary.chmod(0o755)
+            yield temporary
+            temporary.replace(target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync(target.parent)
+
+
+@contextlib.contextmanager
 def explain_write_errors(path: Path, advice: str) -> Iterator[None]:
     """Turn an operating system error in the block into a message that a path cannot be written.
 

@@ -12,7 +12,7 @@ import typer
 
 import benchmark
 from benchmark import environment
-from benchmark.cli import datasets, doctor, export, output, plan, predict, report, run, status
+from benchmark.cli import compare, datasets, doctor, export, merge, output, plan, predict, report, run, status
 from benchmark.errors import UserError
 from benchmark.protocol import PROTOCOL_VERSION
 
@@ -30,6 +30,8 @@ app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.command("status")(status.status)
 app.command("report")(report.report)
+app.command("merge")(merge.merge)
+app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)

@@ -41,6 +41,9 @@ class StaleRecord:
     id: str
 
 
+CONFLICTS = "conflicts"
+"""Folder inside a results folder for the results that `benchmark.records.merge` kept apart."""
+
 VERSIONS = {"schema_version", "protocol_version"}
 """Fields that must be in the file even though they have a default."""
 
@@ -94,6 +97,10 @@ class Store:
     def checkpointed_runs(self) -> set[str]:
         """Return the ids of runs with files in `checkpoints`, including unfinished files."""
         return {file.name.removeprefix(".").partition(".")[0] for file in self.checkpoints.glob("*")}
+
+    def conflicts(self) -> tuple[str, ...]:
+        """Return the ids of runs of which a merge found different results; those not in `records` were kept apart."""
+        return tuple(sorted({path.stem for path in self.folder.glob(f"{CONFLICTS}/*/records/*.json")}))
 
     def damaged_predictions(self, record: DoneRun) -> DamagedRecord | None:
         """Return what is wrong with a record's predictions, or None if they are intact."""

@@ -61,6 +61,7 @@ def markdown(
         count=count,
         answer=answer(results, found),
         cautions=cautions(results),
+        conflicts=results.store.conflicts(),
         recommendations=recommendations,
         details=details(results, found),
         ledger=tables.ledger(results),
