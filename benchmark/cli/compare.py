@@ -18,7 +18,7 @@ def compare(
     """Compare two results of one matrix: another machine, another version, another number of threads.
 
     Per cell: the change of the test accuracy, the share of test images with another predicted class, the largest change
-    of a class probability; beside the noise floor, and whether any verdict turns. Runs are paired by cell and seed, and
+    of a class probability; the noise floor; and whether any verdict turns. Runs are paired by cell and seed, and
     only those that both have done are compared. Exit code 1 if a verdict turns.
     """
     from benchmark import api

@@ -52,7 +52,7 @@ class Conflict:
 
 @dataclass
 class Merged:
-    """What was merged.
+    """Outcome of a merge.
 
     Attributes:
         matrix: matrix of the new folder.
@@ -99,7 +99,7 @@ def _matrix(sources: Sequence[Path], name: str) -> Matrix:
     """Return the matrix of the first source that has all runs of the others.
 
     Raises:
-        UserError: there is none, or a source has no matrix.
+        UserError: no source has all runs, or a source has no matrix.
     """
     for source in sources:
         if not Store(source).matrix.is_file():

@@ -74,6 +74,14 @@ ELSEWHERE = {
         "tests/end_to_end/test_own_folder.py",
         '"run", "--folder"',
     ),
+    r"python -m benchmark merge alice/quick bob/quick --into results/quick": (
+        "tests/end_to_end/test_merging.py",
+        '"merge", "alice/tiny", "bob/tiny", "--into"',
+    ),
+    r"python -m benchmark compare alice/quick bob/quick --into drift": (
+        "tests/end_to_end/test_merging.py",
+        '"compare", "one/tiny", "threads/tiny", "--into"',
+    ),
     r"python -m benchmark predict --best NAME IMAGE…": ("tests/end_to_end/test_own_folder.py", '"predict", "--best"'),
     r"python -m benchmark export --best NAME --output DIR": (
         "tests/end_to_end/test_own_folder.py",
