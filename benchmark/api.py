@@ -251,9 +251,13 @@ def merge(folders: Sequence[StrPath], into: StrPath) -> Merged:
     from benchmark.files import new_folder
     from benchmark.records.merge import merge
     from benchmark.report import build
+    from benchmark.words import slug
 
+    name = Path(into).resolve().name
+    if name != slug(name):
+        raise UserError(f"--into {into}: name a folder of letters, digits, '.', '_' and '-', which names its matrix.")
     with new_folder(Path(into)) as folder:
-        merged = merge([Path(each) for each in folders], folder, Path(into).resolve().name)
+        merged = merge([Path(each) for each in folders], folder, name)
         store = Store(folder)
         looks.update(merged.matrix, store)
         build.write(read_results(merged.matrix, store).loaded, folder)

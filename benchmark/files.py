@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -116,17 +117,19 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(f"{target}: exists already. Name a new folder.")
-    with explain_write_errors(target, "Nothing was changed there."):
+    explained = partial(explain_write_errors, target, "Nothing was changed there.")
+    with explained():
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-        try:
-            temporary.chmod(0o755)
-            yield temporary
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        with explained():
             temporary.replace(target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        sync(target.parent)
+            sync(target.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 @contextlib.contextmanager

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from benchmark.analysis.differences import Difference
-from benchmark.analysis.noise_floor import NoisePair, noise_floor
+from benchmark.analysis.noise_floor import NoisePair, noise_floor, root_mean_square
 from benchmark.analysis.results import Cell, Results, load
 from benchmark.analysis.verdicts import differences
 from benchmark.errors import UserError
@@ -89,7 +88,7 @@ def _verdict(difference: Difference) -> tuple[int, bool]:
 
 def rms(drifts: Sequence[Drift]) -> float:
     """Return the root mean square of the changes of test accuracy, shares."""
-    return math.sqrt(math.fsum(drift.accuracy**2 for drift in drifts) / len(drifts))
+    return root_mean_square([drift.accuracy for drift in drifts])
 
 
 def compare(first: Results, second: Results) -> Comparison:
@@ -131,14 +130,15 @@ def _restricted(results: Results, runs: Collection[Run]) -> Results:
 def _drift(run: Run, cell: Cell, other: Cell, both: tuple[Results, Results]) -> Drift:
     key, seed = run
     records = cell.records[seed], other.records[seed]
-    if records[0].dataset.fingerprint != records[1].dataset.fingerprint:
+    one, two = (results.store.predictions(record) for results, record in zip(both, records, strict=True))
+    order, others = np.argsort(one.image_id), np.argsort(two.image_id)
+    same_images = np.array_equal(np.array(one.image_id)[order], np.array(two.image_id)[others])
+    if records[0].dataset.fingerprint != records[1].dataset.fingerprint or not same_images:
         places = [results.store.path(record.id) for results, record in zip(both, records, strict=True)]
         raise UserError(
             f"{places[0]} and {places[1]}: tested on different images of {key.dataset}. Only results on the same "
             "images can be compared."
         )
-    one, two = (results.store.predictions(record) for results, record in zip(both, records, strict=True))
-    order, others = np.argsort(one.image_id), np.argsort(two.image_id)
     changes = np.abs(one.probabilities[order].astype(np.float64) - two.probabilities[others])
     return Drift(
         *(key, seed, records[0].test.accuracy, records[1].test.accuracy, len(one.image_id)),

@@ -52,8 +52,12 @@ def noise_floor(results: Results) -> list[NoisePair]:
 
 def rms(pairs: Sequence[NoisePair]) -> float:
     """Return the root mean square of the differences between single runs, shares."""
-    every = [difference for pair in pairs for difference in pair.differences]
-    return math.sqrt(math.fsum(value**2 for value in every) / len(every))
+    return root_mean_square([difference for pair in pairs for difference in pair.differences])
+
+
+def root_mean_square(values: Sequence[float]) -> float:
+    """Return the root mean square of some values."""
+    return math.sqrt(math.fsum(value**2 for value in values) / len(values))
 
 
 def _same_functions(results: Results) -> Iterator[tuple[Cell, Cell]]:

@@ -25,6 +25,7 @@ from benchmark.records.floor import FloorRow, FloorStore, floor_specs
 from benchmark.records.record import DoneRun, FinishedRun, RunRecord
 from benchmark.records.store import CONFLICTS, DamagedRecord, StaleRecord, Store
 from benchmark.spreadsheet import cell
+from benchmark.words import listed
 
 PROVENANCE = "provenance.csv"
 """File with the folder that each record and floor row was taken from, as ``merge`` was given it."""
@@ -59,7 +60,7 @@ class Merged:
         taken: number of run records taken, by source.
         conflicts: results that are kept apart.
         damaged: files that were left out because they are damaged.
-        left_out: a line for each other record that was left out, with the reason.
+        left_out: a line for each other record, and for values of a matrix, that were left out, with the reason.
     """
 
     matrix: Matrix
@@ -83,7 +84,9 @@ def merge(folders: Sequence[Path], into: Path, name: str) -> Merged:
         UserError: a source has no results, or the sources' matrices, images, or groups of test images differ.
     """
     sources = [*folders, *(inner for folder in folders for inner in _apart(folder))]
-    merging = _Merging(sources, Store(into), Merged(_matrix(sources, name), dict.fromkeys(folders, 0)))
+    chosen, matrix = _matrix(sources, name)
+    merging = _Merging(sources, Store(into), Merged(matrix, dict.fromkeys(folders, 0)))
+    merging.merged.left_out += _other_values(chosen, folders)
     groups = _groups(sources)
     merging.merge_runs()
     merging.merge_floor()
@@ -95,8 +98,8 @@ def _apart(folder: Path) -> list[Path]:
     return sorted(path.parent for path in (folder / CONFLICTS).glob("*/matrix.yaml"))
 
 
-def _matrix(sources: Sequence[Path], name: str) -> Matrix:
-    """Return the matrix of the first source that has all runs of the others.
+def _matrix(sources: Sequence[Path], name: str) -> tuple[Path, Matrix]:
+    """Return the first source that has all runs of the others, and its matrix under another name.
 
     Raises:
         UserError: no source has all runs, or a source has no matrix.
@@ -108,13 +111,22 @@ def _matrix(sources: Sequence[Path], name: str) -> Matrix:
     every = set().union(*runs.values())
     for source, own in runs.items():
         if own == every:
-            return file.load(Store(source).matrix, (), name)
+            return source, file.load(Store(source).matrix, (), name)
     largest = max(runs, key=lambda source: len(runs[source]))
     other, lacking = max(((each, len(own - runs[largest])) for each, own in runs.items()), key=lambda pair: pair[1])
     raise UserError(
         f"{other}: results of another matrix: {lacking} of its runs are not in {largest}/matrix.yaml. Only results "
         "of one matrix can be merged, or of a part of it."
     )
+
+
+def _other_values(chosen: Path, folders: Sequence[Path]) -> Iterator[str]:
+    """Yield a line for each folder whose matrix has other values than that of the chosen source, with their keys."""
+    used = file.load(Store(chosen).matrix).model_dump()
+    for folder in folders:
+        own = file.load(Store(folder).matrix).model_dump()
+        if keys := [key for key in used if own[key] != used[key] and key != "name"]:
+            yield f"{Store(folder).matrix}: its values of {listed(keys)}; those of {Store(chosen).matrix} are used"
 
 
 def _groups(sources: Sequence[Path]) -> dict[str, dict[str, str]]:
@@ -251,9 +263,14 @@ class _Merging:
 
 def _copy(source: Path, names: Sequence[str], target: Path) -> None:
     """Copy those of some files that exist."""
-    for name in names:
-        if (source / name).is_file():
-            write_atomically(target / name, (source / name).read_bytes())
+    for path in (source / name for name in names):
+        if not path.is_file():
+            continue
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+        write_atomically(target / path.relative_to(source), content)
 
 
 def _same_results(first: tuple[Path, RunRecord], second: tuple[Path, RunRecord]) -> bool:

@@ -22,6 +22,9 @@ from benchmark.words import count, listed
 NAME = "comparison"
 """Name of the files, without extension."""
 
+NARROWEST = 1.0
+"""Smallest half-width of the figure's axis, points, so that small changes look small."""
+
 
 def write(comparison: Comparison, folder: Path) -> list[Path]:
     """Write ``comparison.md``, ``comparison.csv`` (one row per run), ``comparison.svg`` and ``comparison.png``.
@@ -103,7 +106,10 @@ def _verdicts(comparison: Comparison) -> str:
     if not comparison.verdicts:
         return "No difference is measured in both, so there are no verdicts to compare."
     turned = comparison.turned
-    said = f"{count(len(turned), 'verdict')} of {len(comparison.verdicts)} {'turns' if len(turned) == 1 else 'turn'}"
+    among = count(len(comparison.verdicts), "difference")
+    said = (
+        f"{count(len(turned), 'verdict')} {'turns' if len(turned) == 1 else 'turn'}" if turned else "No verdict turns"
+    )
     rows = [
         [
             escape(f"{a.contrast.first} − {a.contrast.second}"),
@@ -118,7 +124,7 @@ def _verdicts(comparison: Comparison) -> str:
         for a, b in turned or comparison.headline_pairs
     ]
     header = ["difference", "dataset", "where", "first", "second"]
-    return f"{said if turned else f'No verdict of {len(comparison.verdicts)} turns'}.\n\n{table(header, rows, left=5)}"
+    return f"{said} among {among}.\n\n{table(header, rows, left=5)}"
 
 
 def _cells(comparison: Comparison) -> str:
@@ -188,6 +194,8 @@ def _draw(data: Any) -> Figure:
         axes.plot(sum(changes) / len(changes), place, "D", color="black", ms=5, zorder=4)
     axes.set_yticks(range(len(cells)), list(cells))
     axes.set_ylim(len(cells) - 0.5, -0.5)
+    widest = max(NARROWEST, max(abs(end) for end in axes.get_xlim()))
+    axes.set_xlim(-widest, widest)
     axes.set_xlabel("change of test accuracy, points")
     axes.grid(axis="x")
     return figure

@@ -40,7 +40,7 @@ def test_equal_results_have_no_drift_and_no_verdict_turns(tmp_path: Path) -> Non
     assert rms(found.drifts) == 0
     assert found.verdicts
     assert not found.turned
-    assert "No verdict of" in report.markdown(found)
+    assert "No verdict turns among" in report.markdown(found)
 
 
 def test_the_drift_of_each_run_is_counted_image_by_image(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_verdict_that_turns_is_shown_with_both_readings(tmp_path: Path) -> Non
     found = compare(clear, reverse)
     assert [first.contrast.headline for first, _ in found.turned] == [True]
     text = report.markdown(found)
-    assert "1 verdict of" in text
+    assert "1 verdict turns among" in text
     assert "finetune is better" in text
     assert "scratch is better" in text
 

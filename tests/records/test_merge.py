@@ -185,6 +185,18 @@ def test_an_existing_folder_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="bob: exists already"):
         api.merge(folders, folders[1])
     assert report(folders[1]) == before
+    with pytest.raises(UserError, match=r"--into .*x y: name a folder of letters"):
+        api.merge(folders, tmp_path / "x y")
+
+
+def test_values_that_no_run_depends_on_are_the_first_folder_s_and_others_are_named(tmp_path: Path) -> None:
+    alice, bob = results(tmp_path / "alice", {0}), results(tmp_path / "bob", {1})
+    write_atomically(bob / "matrix.yaml", file.dump(MADE.model_copy(update={"equivalence_margin": 5.0})).encode())
+    merged = api.merge([alice, bob], tmp_path / "both")
+    assert merged.matrix.equivalence_margin == MADE.equivalence_margin
+    assert merged.left_out == [
+        f"{bob}/matrix.yaml: its values of equivalence_margin; those of {alice}/matrix.yaml are used"
+    ]
 
 
 def test_a_part_of_a_matrix_merges_into_the_whole(tmp_path: Path) -> None:
