@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -100,6 +101,29 @@ def test_the_comparison_with_the_published_figures_of_breastmnist_stands_in_its_
         '80.6 % "outside its tolerance" is outside ours too, by 5.2 points of accuracy (± 0.6) and 2.7 of ROC AUC',
     ):
         assert words in text
+
+
+def test_the_epoch_that_few_validation_images_chose_on_beans_is_that_of_the_records() -> None:
+    records = [json.loads(path.read_text()) for path in (ROOT / "results/cpu/records").glob("*.json")]
+    runs = {
+        (record["spec"]["input_mode"], record["spec"]["seed"]): record
+        for record in records
+        if (record["spec"]["dataset"], record["spec"]["policy"]) == ("beans", "finetune-whole")
+    }
+    grey = [100 * run["test"]["accuracy"] for (mode, _), run in runs.items() if mode != "rgb"]
+    text = " ".join(SECTIONS["cpu"].split())
+    assert f"from {min(grey):.1f} to {max(grey):.1f} %" in text
+    both = [runs[mode, 1] for mode in ("grey-3ch", "grey-1ch")]
+    assert [run["best_epoch"] for run in both] == [1, 1]
+    validation, test, last = (
+        " and ".join(f"{100 * share:.1f}" for share in shares)
+        for shares in (
+            [run["validation"]["accuracy"] for run in both],
+            [run["test"]["accuracy"] for run in both],
+            [run["last_epoch_test_accuracy"] for run in both],
+        )
+    )
+    assert f"({validation} %, on test {test} %), and after the last one it has {last} %" in text
 
 
 def test_each_committed_matrix_has_its_section() -> None:
