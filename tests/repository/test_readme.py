@@ -24,7 +24,7 @@ SECTIONS = dict(section.split("\n", 1) for section in RESULTS.split("\n## ")[1:]
 
 
 def differences(text: str) -> set[str]:
-    return set(re.findall(r"\d+\.\d ± \d+\.\d", text))
+    return set(re.findall(r"−?\d+\.\d ± \d+\.\d", text))
 
 
 def report(matrix: str) -> str:
@@ -83,6 +83,30 @@ def test_each_difference_that_is_told_of_a_matrix_stands_in_its_report() -> None
 
 def test_the_differences_in_the_readme_stand_in_the_committed_reports() -> None:
     assert differences(README) <= set().union(*(differences(report(matrix)) for matrix in SECTIONS))
+
+
+@pytest.mark.parametrize("matrix", ["quick", "grey", "flowers"])
+def test_each_accuracy_that_is_told_of_a_matrix_stands_in_its_report(matrix: str) -> None:
+    told = set(re.findall(r"(?<![\d.,])(\d+\.\d)(?=(?: and \d+\.\d)? %)", SECTIONS[matrix]))
+    assert told
+    assert told <= set(re.findall(r"\| \**(\d+\.\d)(?= )", report(matrix)))
+
+
+def test_the_training_losses_that_are_told_of_flowers_are_those_of_its_records() -> None:
+    records = [json.loads(path.read_text()) for path in (ROOT / "results/flowers/records").glob("*.json")]
+    whole = [record for record in records if record["spec"]["policy"] == "finetune-whole"]
+    colour, grey = (
+        sorted(
+            f"{record['history'][-1]['train_loss']:.1f}"
+            for record in whole
+            if (record["spec"]["input_mode"] == "rgb") is is_colour
+        )
+        for is_colour in (True, False)
+    )
+    assert set(colour) == {"0.6"}
+    assert f"a training loss of {colour[0]} in colour and {grey[0]} to {grey[-1]} in grey" in " ".join(
+        SECTIONS["flowers"].split()
+    )
 
 
 def test_the_comparison_with_the_published_figures_of_breastmnist_stands_in_its_report() -> None:
