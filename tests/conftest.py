@@ -6,12 +6,15 @@ decode or compute goes to a cache folder of their own, unless BENCHMARK_CACHE_DI
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import tempfile
 from pathlib import Path
 
 import pytest
+
+from benchmark import environment
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = tempfile.TemporaryDirectory(prefix="benchmark-tests-")
         os.environ["BENCHMARK_CACHE_DIR"] = folder.name
         config.add_cleanup(folder.cleanup)
+    settings = contextlib.ExitStack()
+    settings.enter_context(environment.without_settings())  # of the machine, which commands would name
+    config.add_cleanup(settings.close)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job, whose programs would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("CI") == "true":

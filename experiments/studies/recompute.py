@@ -135,7 +135,8 @@ def _title(entry: Any) -> str:
 
 def _is_of(entry: Any, source: dict[str, Any]) -> bool:
     """Return whether a record's source is an entry's; records keep no path of a folder but its last part."""
-    rest = {key: value for key, value in _entry(entry).items() if key not in ("label", "name")}
+    given = {"limit": None, "classes": None, **_entry(entry)}
+    rest = {key: value for key, value in given.items() if key not in ("label", "name")}
     return _short(source["name"]) == _short(_entry(entry)["name"]) and all(source[k] == v for k, v in rest.items())
 
 
