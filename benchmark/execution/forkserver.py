@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerProcess, SpawnProcess
@@ -29,6 +30,9 @@ LONGEST_FOLDER = 70
 
 ATTEMPTS = 3
 """Maximum number of attempts to start a process for one purpose."""
+
+WAIT = 0.5
+"""Time added before each further attempt, seconds."""
 
 _STARTING = threading.Lock()  # so that this process does not end while it requests a fork, which prints an error
 atexit.register(_STARTING.acquire, timeout=1)
@@ -66,7 +70,8 @@ def start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess | S
         with _for_children(), _without_main():
             spawned.start()
         return spawned
-    for _ in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):
+        time.sleep(attempt * WAIT)  # a killed process takes a while to end, and accepts connections until then
         with suppress(EOFError, ConnectionError):  # the fork server has ended
             start_importing()
             forked = multiprocessing.get_context("forkserver").Process(target=target, args=arguments, daemon=True)
