@@ -90,8 +90,10 @@ def run(
     matrix: Matrix,
     *,
     only: Sequence[str] = (),
-    executor: Literal["local", "ray"] = "local",
+    executor: Literal["local", "ray", "slurm"] = "local",
     ray_address: str | None = None,
+    slurm: Sequence[str] = (),
+    track: Literal["tensorboard", "trackio"] | None = None,
     workers: int | None = None,
     runs_per_gpu: int = 1,
     data_dir: StrPath | None = None,
@@ -107,8 +109,10 @@ def run(
     Args:
         matrix: the matrix.
         only: selectors ``KEY=VALUE``, as for ``--only``.
-        executor: where runs are executed: on this machine, or on a Ray cluster.
+        executor: where runs are executed: on this machine, on a Ray cluster, or as jobs of SLURM.
         ray_address: address of the cluster, ``HOST:PORT`` or ``auto``; default: Ray on this machine only.
+        slurm: long options of sbatch ``NAME=VALUE``, as for ``--slurm``.
+        track: experiment tracker that also gets losses and scores of the runs, in the results folder's ``tracking/``.
         workers: number of concurrent runs; default: as many as fit on the GPUs or, without GPUs, on the cores.
         runs_per_gpu: number of runs that share a GPU.
         data_dir: folder of the datasets; default: ``BENCHMARK_DATA_DIR``, else the user's data folder.
@@ -124,7 +128,7 @@ def run(
     from benchmark.execution.place import Place
 
     folder = None if data_dir is None else Path(data_dir)
-    place = Place(executor == "ray", ray_address, workers, runs_per_gpu, folder)
+    place = Place(executor, ray_address, workers, runs_per_gpu, folder, slurm, track)
     with environment.without_settings() as ignored:
         environment.refuse_other_training(ignored)
         selection = select_runs(matrix, only, Path(results), verify=True)

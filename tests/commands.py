@@ -84,7 +84,7 @@ def workers(parent: int) -> list[psutil.Process]:
     found = []
     for server in library_servers(parent):
         with contextlib.suppress(psutil.NoSuchProcess):
-            found += [child for child in server.children() if child.nice() < NICENESS]
+            found += [child for child in server.children() if child.nice() < server.nice() + NICENESS]
     return found
 
 

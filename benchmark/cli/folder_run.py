@@ -92,7 +92,9 @@ def run_folder(request: FolderRequest, place: Place) -> Results:
     if budget is None:
         raise UserError(f"--budget {request.budget}: write a number with its unit, e.g. 90s, 10min or 1h.")
     fitted = fit(request.folder, request.overrides, has_gpu=lambda: bool(call_in_side_process(list_gpus)))
-    settled = fitted.settled or ("--only chooses runs" if request.only else "Ray executes" if place.on_ray else None)
+    settled = fitted.settled or (
+        "--only chooses runs" if request.only else "a cluster executes" if place.executor != "local" else None
+    )
     if settled and request.budget is not None:
         raise UserError(f"--budget {request.budget}: it chooses image sizes, but here {settled}. Leave it out.")
     for choice in fitted.choices:

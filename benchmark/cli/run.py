@@ -25,6 +25,14 @@ class ExecutorName(str, Enum):
 
     local = "local"
     ray = "ray"
+    slurm = "slurm"
+
+
+class TrackerName(str, Enum):
+    """Values of ``--track``."""
+
+    tensorboard = "tensorboard"
+    trackio = "trackio"
 
 
 def run(
@@ -34,7 +42,10 @@ def run(
     only: options.Only = None,
     executor: Annotated[
         ExecutorName,
-        typer.Option("--executor", help="Where runs are executed: on this machine, or on Ray (extra: ray)."),
+        typer.Option(
+            "--executor",
+            help="Where runs are executed: on this machine, on Ray (extra: ray), or as jobs of SLURM (extra: slurm).",
+        ),
     ] = ExecutorName.local,
     ray_address: Annotated[
         str | None,
@@ -42,6 +53,23 @@ def run(
             "--ray-address",
             metavar="ADDRESS",
             help="Address of a Ray cluster: HOST:PORT, or auto on one of its nodes; default: Ray on this machine only.",
+        ),
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slurm",
+            metavar="NAME=VALUE",
+            help="A long option of sbatch for the jobs, e.g. partition=gpu, gpus=1, account=lab or time=4:00:00 "
+            "(default: time=60, minutes; longer runs are requeued); may be repeated.",
+        ),
+    ] = None,
+    track: Annotated[
+        TrackerName | None,
+        typer.Option(
+            "--track",
+            help="Also give losses and scores of the runs to TensorBoard (extra: tensorboard) or trackio, in the "
+            "results folder's tracking/.",
         ),
     ] = None,
     workers: Annotated[
@@ -88,7 +116,15 @@ def run(
     try:
         from benchmark.execution.place import Place
 
-        place = Place(executor is ExecutorName.ray, ray_address, _workers(workers), runs_per_gpu, data_dir)
+        place = Place(
+            executor=executor.value,
+            ray_address=ray_address,
+            workers=_workers(workers),
+            runs_per_gpu=runs_per_gpu,
+            data_dir=data_dir,
+            slurm=slurm or (),
+            tracker=track.value if track else None,
+        )
         if folder is not None:
             from benchmark.execution import forkserver
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from benchmark.analysis import looks
 from benchmark.errors import UserError
-from benchmark.execution.claims import ClaimedRuns, execute_runs
+from benchmark.execution.claims import ClaimedRuns, Watcher, execute_runs
 from benchmark.execution.display import display
 from benchmark.execution.executor import Executor
 from benchmark.execution.floor import FloorRows
@@ -18,6 +19,8 @@ from benchmark.execution.local import LocalExecutor
 from benchmark.execution.place import Place
 from benchmark.execution.preflight import preflight
 from benchmark.execution.ray_cluster import RayExecutor, import_ray, require_answer
+from benchmark.execution.slurm import SlurmExecutor, import_submitit, parse_options
+from benchmark.execution.tracking import TrackedRuns, require_tracker
 from benchmark.files import write_atomically
 from benchmark.matrix import file
 from benchmark.matrix.matrix import UntilSettled
@@ -68,10 +71,10 @@ def execute(
     _refuse_another_matrix(selection)
     known = {run.spec.id for run in todo}
     todo = [*todo, *(run for run in _next_seeds(selection) if run.spec.id not in known)]
-    if todo and place.on_ray:  # before images are prepared
-        import_ray()
-        if place.ray_address is not None:
-            require_answer(place.ray_address)
+    if todo:
+        _require_cluster(place)  # before images are prepared
+        if place.tracker is not None:
+            require_tracker(place.tracker)
     store = selection.store
     floor = FloorRows(selection.floor(), FloorStore(store.folder), place.data_dir, from_scratch=force)
     with floor, display(len(todo), selection.matrix.title, quiet=quiet) as screen:
@@ -110,7 +113,7 @@ def _execute(
     )
     found.raise_problems(selection.place)
     here = default_workers(len(found.gpus), matrix.threads, place.runs_per_gpu)
-    number = min(place.workers or (len(todo) if place.ray_address else here), len(todo))
+    number = min(place.workers or (len(todo) if place.is_cluster else here), len(todo))
     _keep_matrix(selection)
     groups_file.add(store.folder, found.test_groups)
     context = RunContext(
@@ -126,13 +129,18 @@ def _execute(
     screen.start_clock(number)
     checked()
     executor: Executor = LocalExecutor(number, found.gpus)
-    if place.on_ray:
+    if place.executor == "ray":
         executor = RayExecutor(place.ray_address, number, matrix.threads, place.runs_per_gpu)
+    elif place.executor == "slurm":
+        executor = SlurmExecutor(parse_options(place.slurm), number, matrix.threads)
 
     def execute_all(planned: Sequence[PlannedRun]) -> list[RunRecord]:
         ordered = execution_order(planned, selection.plan.done)
-        with ClaimedRuns(store, ordered, from_scratch=force) as runs:
-            return execute_runs(runs, executor, context, matrix.timeout, watcher)
+        with ClaimedRuns(store, ordered, from_scratch=force) as runs, ExitStack() as stack:
+            followed: Watcher = watcher
+            if place.tracker is not None:
+                followed = stack.enter_context(TrackedRuns(watcher, place.tracker, matrix, store.folder))
+            return execute_runs(runs, executor, context, matrix.timeout, followed)
 
     tuning = [run for run in todo if run.spec.trial is not None]
     failed = execute_all(tuning) if tuning else []
@@ -143,6 +151,21 @@ def _execute(
         failed += execute_all(left)
         left = _next_seeds(selection)
     return failed
+
+
+def _require_cluster(place: Place) -> None:
+    """Check an executor's options, that its libraries are installed, and that its cluster answers.
+
+    Raises:
+        UserError: one of these is not so.
+    """
+    if place.executor == "ray":
+        import_ray()
+        if place.ray_address is not None:
+            require_answer(place.ray_address)
+    elif place.executor == "slurm":
+        import_submitit()
+        parse_options(place.slurm)
 
 
 def _next_seeds(selection: Selection) -> list[PlannedRun]:

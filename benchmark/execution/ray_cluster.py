@@ -15,7 +15,6 @@ import contextlib
 import logging
 import math
 import os
-import platform
 import signal
 import socket
 import sys
@@ -28,17 +27,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark import environment
 from benchmark.errors import UserError
+from benchmark.execution import node
 from benchmark.execution.events import Event, Started, Warned
 from benchmark.execution.executor import Take, not_done
-from benchmark.execution.local import LocalExecutor
 from benchmark.files import write_atomically
-from benchmark.locations import expand_home
 from benchmark.matrix.run_spec import RunSpec
-from benchmark.protocol import PROTOCOL_VERSION
 from benchmark.records.record import Failure
-from benchmark.training.context import Outcome, RunContext, load_run_images
+from benchmark.training.context import Outcome, RunContext
 
 MEMORY = 700 << 20
 """Main memory reserved per run on nodes without a GPU, bytes: Python, torch and the libraries they load."""
@@ -86,14 +82,7 @@ class RayExecutor:
         first = take()
         if first is None:  # there are no runs
             return
-        context = replace(
-            context,
-            workers=self.workers,
-            weights_folder=context.weights_folder.absolute(),
-            data_dir=context.data_dir and expand_home(context.data_dir).absolute(),
-            checkpoints=context.checkpoints and context.checkpoints.absolute(),
-            exhibits=context.exhibits and context.exhibits.absolute(),
-        )
+        context = replace(node.for_nodes(context), workers=self.workers)
         results = context.weights_folder.parent
         results.mkdir(parents=True, exist_ok=True)
         with (
@@ -110,7 +99,7 @@ class RayExecutor:
                 scheduling_strategy="SPREAD",
             )(_work)
             events = _queue(ray)
-            start = partial(task.remote, context, timeout, Path.cwd(), Path(mark.name), _versions(), events)
+            start = partial(task.remote, context, timeout, Path.cwd(), Path(mark.name), node.versions(), events)
             command = _Command(ray, share, context, start, events, take, on_event, [first])
             try:
                 yield from command.outcomes()
@@ -237,7 +226,7 @@ def _work(
         timeout: seconds per run, or None.
         cwd: working folder of the command, for relative paths, on nodes that have it.
         mark: file that exists on nodes with the command's results folder.
-        expected: `_versions` of the command.
+        expected: `node.versions` of the command.
         events: queue for the run's events.
         spec: the run.
         fits: see `room`.
@@ -247,38 +236,16 @@ def _work(
     """
     import ray
 
-    environment.remove_settings()
-    mine = _versions()
-    different = [f"{name} {mine.get(name)} (not {each})" for name, each in expected.items() if mine.get(name) != each]
-    if different:
-        raise UserError(
-            f"--executor ray: node {platform.node()} has {', '.join(different)}. Its results would not be comparable "
-            "with this machine's: install the same versions on every node."
-        )
+    node.prepare("ray", cwd, expected)
     vars(sys.modules["__main__"]).pop("__file__", None)  # Ray's main program, which the run's process would also import
-    with contextlib.suppress(OSError):
-        os.chdir(cwd)
-    with contextlib.suppress(Exception):  # before the time limit starts; the run raises the error again and records it
-        load_run_images(spec, context.data_dir)
     workers = min(fits.get(ray.get_runtime_context().get_node_id(), 1), context.workers)
     with tempfile.TemporaryDirectory(prefix="benchmark-ray-") as name:
         weights = Path(name) / "weights"
         here = replace(context, weights_folder=weights, workers=workers)
         if not mark.is_file():
             here = replace(here, checkpoints=None, exhibits=context.exhibits and Path(name) / "exhibits")
-        runs = iter([spec])
-        (outcome,) = LocalExecutor(1, ())(lambda: next(runs, None), here, timeout, events.put)
+        outcome = node.execute(spec, here, timeout, events.put)
         return outcome, {file.name: file.read_bytes() for file in sorted(weights.glob("*"))}
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions of the protocol, libraries and package, which affect results."""
-    commit, dirty = environment.git_revision()
-    return {
-        "protocol": str(PROTOCOL_VERSION),
-        **environment.package_versions(),
-        "revision": "unknown" if commit is None else commit + (" with changes" if dirty else ""),
-    }
 
 
 def share_of_a_run(nodes: Sequence[Mapping[str, Any]], threads: int, runs_per_gpu: int) -> dict[str, float]:

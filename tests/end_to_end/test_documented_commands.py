@@ -49,7 +49,10 @@ if __name__ == "__main__":  # and not in the workers
 
 ELSEWHERE = {
     r"python3 -m venv .*|source .*/activate": (".ci/run", "python3 -m venv"),
-    r"pip install -e '\.\[(quick|ray|export|test|dicom)\]'": (".ci/run", "pip install --quiet -e '.[test]'"),
+    r"pip install -e '\.\[(quick|ray|slurm|tensorboard|export|test|dicom)\]'": (
+        ".ci/run",
+        "pip install --quiet -e '.[test]'",
+    ),
     r"pip install -e '\.\[dev\]'": (".ci/run", "pip install --quiet -e '.[dev]'"),
     r"python -m pytest -n 2": (".ci/run", "python -m pytest -n 2"),
     r'python -m pytest -m "?(not slow|stress|gpu)"?': ("pyproject.toml", "markers = ["),
@@ -81,6 +84,18 @@ ELSEWHERE = {
     r"python -m benchmark compare alice/quick bob/quick --into drift": (
         "tests/end_to_end/test_merging.py",
         '"compare", "one/tiny", "threads/tiny", "--into"',
+    ),
+    r"python -m benchmark run --matrix full --data-dir DIR --executor slurm .*": (
+        "tests/end_to_end/test_slurm.py",
+        '"--executor", "slurm", "--slurm"',
+    ),
+    r"python -m pytest -m stress tests/end_to_end/test_slurm\.py": (
+        "tests/end_to_end/test_slurm.py",
+        "pytestmark = pytest.mark.stress",
+    ),
+    r"python -m benchmark run --track tensorboard": (
+        "tests/execution/test_tracking.py",
+        '"--track", "tensorboard"',
     ),
     r"python -m benchmark predict --best NAME IMAGE…": ("tests/end_to_end/test_own_folder.py", '"predict", "--best"'),
     r"python -m benchmark export --best NAME --output DIR": (
