@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ def test_pairs_of_one_function_along_two_paths_are_found_and_no_others(tmp_path:
     text = noise_floor_table(pairs)
     assert "| freeze-early | 3 |" in text
     assert "| finetune-whole | 3 |" in text
+    assert len(re.findall(r"\| [01] of 1 \|", text)) == 2
 
 
 def test_where_channels_have_norms_of_their_own_a_stem_rate_makes_no_pair(tmp_path: Path) -> None:

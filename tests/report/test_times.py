@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmark.matrix.expand import expand
 from benchmark.records.store import Store
 from benchmark.report import build
+from benchmark.report.figures.draw import _marker
 from tests import factories
 
 MATRIX = factories.grid(input_modes=["grey-3ch", "grey-1ch"], policies=["finetune"])
@@ -79,3 +80,9 @@ def test_runs_whose_waiting_is_unknown_count_as_undisturbed(tmp_path: Path) -> N
         store.save(record.model_copy(update={"timing": unknown}), predictions)
     files = factories.texts(MATRIX, store)
     assert "≤" not in " ".join(cost_row(files["report.md"], "grey-1ch"))
+
+
+def test_policies_of_one_figure_have_markers_of_their_own() -> None:
+    policies = ["feature-extract", "stem-third", "finetune-whole", "stem-threefold"]
+    assert len({_marker(policy, policies) for policy in policies}) == 4
+    assert _marker("finetune-whole", policies) == _marker("finetune-whole", ["finetune-whole"])

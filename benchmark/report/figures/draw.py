@@ -41,9 +41,14 @@ _SMALL = 6.5
 
 
 def _marker(policy: str, policies: Sequence[str]) -> str:
-    """Return a policy's marker, the same in every figure; a matrix's own policies have theirs by position."""
-    known = list(POLICIES)
-    return _MARKERS[(known.index(policy) if policy in known else policies.index(policy)) % len(_MARKERS)]
+    """Return a policy's marker, the same in every figure; a matrix's own policies have those that its others leave."""
+    shipped = {each: _MARKERS[index % len(_MARKERS)] for index, each in enumerate(POLICIES)}
+    if policy in shipped:
+        return shipped[policy]
+    taken = {shipped[each] for each in policies if each in shipped}
+    free = [marker for marker in _MARKERS if marker not in taken] or list(_MARKERS)
+    own = [each for each in policies if each not in shipped]
+    return free[own.index(policy) % len(free)]
 
 
 def accuracy(data: Any) -> Figure:

@@ -27,7 +27,7 @@ def noise_floor_table(pairs: Sequence[NoisePair]) -> str:
             pair.interval.low is not None and pair.interval.low <= 0 <= (pair.interval.high or 0) for pair in own
         ]
         spread = (format_value(end, 0.01, 1, sign=True) for end in (min(every), max(every)))
-        rows.append([escape(policy), str(len(every)), percent(rms(own)), *spread, f"{holding} of {len(own)}"])
+        rows.append([escape(policy), str(len(every)), percent(rms(own)), *spread, f"{sum(holding)} of {len(own)}"])
     header = ["policy", "pairs of runs", "rms (points)", "lowest", "highest", "intervals that hold zero"]
     summary = f"In all {count(len(pairs), 'pair')} of cells: rms {percent(rms(pairs))} points."
     return f"{NOTE}\n\n{table(header, rows)}\n\n{summary}"
