@@ -85,7 +85,7 @@ def test_the_differences_in_the_readme_stand_in_the_committed_reports() -> None:
     assert differences(README) <= set().union(*(differences(report(matrix)) for matrix in SECTIONS))
 
 
-@pytest.mark.parametrize("matrix", ["quick", "grey", "flowers", "stems"])
+@pytest.mark.parametrize("matrix", ["quick", "grey", "flowers", "stems", "size", "resolution"])
 def test_each_accuracy_that_is_told_of_a_matrix_stands_in_its_report(matrix: str) -> None:
     told = set(re.findall(r"(?<![\d.,])(\d+\.\d)(?=(?: and \d+\.\d)? %)", SECTIONS[matrix]))
     assert told
