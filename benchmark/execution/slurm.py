@@ -270,8 +270,9 @@ class _Command:
             UserError: a job never starts.
         """
         self._asked = now = time.monotonic()
-        self._states |= self._current()
-        states = {job.job_id: self._states[job.job_id] for job in self._active.values() if job.job_id in self._states}
+        current = self._current()
+        states = {job.job_id: current.get(job.job_id, ("UNKNOWN", "")) for job in self._active.values()}
+        self._states |= states
         for job_id, (state, reason) in states.items():
             if state not in ENDED:
                 self._alive[job_id] = now

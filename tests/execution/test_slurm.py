@@ -211,6 +211,27 @@ def test_while_all_jobs_wait_the_reason_is_said_from_time_to_time(
     assert found.record.reason == "its job 7 ended without an outcome, in state GONE"
 
 
+def test_a_controller_that_does_not_answer_for_a_while_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("TICK", 0.2), ("GRACE", 0.5), ("ASK_AGAIN", 0.0)):
+        monkeypatch.setattr(slurm, name, seconds)
+    asked = tmp_path / "asked"
+    silent = "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2"
+    gone = "echo 'slurm_load_jobs error: Invalid job id specified' >&2"
+    answering(
+        tmp_path,
+        monkeypatch,
+        srun="",
+        sbatch="echo Submitted batch job 7",
+        squeue=f"echo >> {asked}; if test $(wc -l < {asked}) -lt 12; then {silent}; else {gone}; fi; exit 1",
+        scancel="",
+    )
+    (found,) = outcomes(SlurmExecutor({}, workers=1, threads=1), tiny_runs()[:1], context(tmp_path / "r")).values()
+    assert found.record.reason == "its job 7 ended without an outcome, in state GONE"
+    assert len(asked.read_text()) >= 12
+
+
 def test_events_arrive_as_they_were_sent_an_infinite_loss_too() -> None:
     (run, _) = tiny_runs()
     losses = {"train_loss": math.nan, "val_loss": math.inf}
