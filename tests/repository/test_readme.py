@@ -81,8 +81,36 @@ def test_each_difference_that_is_told_of_a_matrix_stands_in_its_report() -> None
         assert told <= differences(report(matrix)), matrix
 
 
-def test_the_differences_in_the_readme_stand_in_the_committed_reports() -> None:
-    assert differences(README) <= set().union(*(differences(report(matrix)) for matrix in SECTIONS))
+ANSWERS = (ROOT / "results" / "answers.md").read_text(encoding="utf-8")
+
+
+def test_each_difference_that_is_told_of_a_question_stands_among_the_answers() -> None:
+    for text in (README, RESULTS.split("\n## ")[0]):
+        told = differences(text)
+        assert told
+        assert told <= differences(ANSWERS)
+
+
+def test_the_verdicts_that_are_told_of_the_first_question_are_those_of_the_answers() -> None:
+    (row,) = re.findall(r"\| three channels - one \| (\d+) \| \+?(\S+ ± \S+) \| \S+ \| ([^|]+?) \|", ANSWERS)
+    sets, points, verdict = row
+    word = {"inconclusive": "inconclusive", "equivalent": "equivalent within one point"}[verdict.split()[0].strip(":")]
+    for text in (README, RESULTS.split("\n## ")[0]):
+        assert re.search(rf"{re.escape(points)} (?:points apart|over nine test sets): {word}", " ".join(text.split()))
+    assert sets == "9"
+
+
+def test_the_table_of_the_readme_is_that_of_cpu() -> None:
+    def cells(text: str) -> dict[tuple[str, str], list[str]]:
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+        return {(row[0], row[1]): row[2:] for row in rows if len(row) >= 5 and row[1] in INPUT_MODES}
+
+    measured = cells(report("cpu").partition("## Test accuracy")[2].partition("Accuracy on the test split")[0])
+    told = cells(README)
+    assert told.keys() == measured.keys()
+    for key, row in told.items():
+        finetune, whole, _, scratch = (re.sub(r"^\**(\d+\.\d).*", r"\1", cell) for cell in measured[key])
+        assert row == [finetune, whole, scratch]
 
 
 @pytest.mark.parametrize("matrix", ["quick", "grey", "flowers", "stems", "size", "resolution"])
