@@ -65,6 +65,7 @@ ELSEWHERE = {
     r"pip install -e '\.\[docs\]'": (".ci/run", "pip install --quiet -e '.[dev]'"),
     r"mkdocs build --strict|mkdocs serve": (".ci/run", "mkdocs build --strict"),
     r"python docs/(draw_rooms|write_keys)\.py": (".ci/run", "python docs/draw_rooms.py --check"),
+    r"python -m experiments\.studies\.answers": (".ci/run", "python -m experiments.studies.answers --check"),
     r"python -m experiments\.studies\.recompute results/quick": (
         "tests/report/test_recompute.py",
         "recompute.disagreements",
